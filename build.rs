@@ -1,0 +1,176 @@
+//! Compiles every tally of `src/bpf/` and every helper of `src/bpf/internal/`,
+//! generates their skeletons, and writes the catalogue from what it found.
+//!
+//! No tally is named here or anywhere else: adding one is adding its C file.
+
+use std::env;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use libbpf_cargo::SkeletonBuilder;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// What every object is compiled with, beside `-O2 -g`, which libbpf-cargo
+/// adds. `ktally` compiles its users' C files with the same flags.
+const FLAGS: &str = include_str!("src/bpf/flags");
+
+/// The first clang that knows `btf_decl_tag`.
+const OLDEST_CLANG: u32 = 14;
+
+fn main() {
+    if let Err(error) = build() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn build() -> Result<()> {
+    println!("cargo:rerun-if-env-changed=CLANG");
+    println!("cargo:rerun-if-changed=build.rs");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
+    check_clang(&clang)?;
+
+    for (folder, list) in [("src/bpf", "catalogue.rs"), ("src/bpf/internal", "internal.rs")] {
+        println!("cargo:rerun-if-changed={folder}");
+        let mut names = Vec::new();
+        for source in files(folder, ".bpf.c")? {
+            let name = name_of(&source)?;
+            let object = out.join(format!("{name}.bpf.o"));
+            let skeleton = out.join(format!("{name}.skel.rs"));
+            if !is_fresh(&skeleton, &source)? {
+                compile(&clang, &source, &object, &skeleton)?;
+            }
+            names.push(name);
+        }
+        fs::write(out.join(list), modules(&names)? + &entries(folder, &names)?)?;
+    }
+    Ok(())
+}
+
+/// Fails with the package to install when there is no clang, or too old a one.
+fn check_clang(clang: &str) -> Result<()> {
+    const FIX: &str = "install clang (Debian, Ubuntu, Fedora, Arch: package `clang`), \
+                       or run `make setup`, or point CLANG at one";
+    let version = Command::new(clang)
+        .arg("--version")
+        .output()
+        .map_err(|error| format!("failed to run `{clang}`: {error}; {FIX}"))?;
+    let version = String::from_utf8_lossy(&version.stdout);
+    let major: u32 = version
+        .split_once("version ")
+        .and_then(|(_, rest)| rest.split('.').next()?.parse().ok())
+        .ok_or_else(|| format!("failed to read the version of `{clang}`; {FIX}"))?;
+    if major < OLDEST_CLANG {
+        return Err(format!(
+            "`{clang}` is version {major}, and BTF declaration tags need {OLDEST_CLANG}; {FIX}"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// The files of a folder with this ending, sorted.
+fn files(folder: &str, ending: &str) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.retain(|path| path.to_string_lossy().ends_with(ending));
+    files.sort();
+    Ok(files)
+}
+
+/// The name in `NAME.bpf.c`, which also becomes a Rust module.
+fn name_of(source: &Path) -> Result<String> {
+    let name = source
+        .file_name()
+        .and_then(|name| name.to_str()?.strip_suffix(".bpf.c"))
+        .unwrap_or_default();
+    let good = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if !good {
+        return Err(format!(
+            "`{}`: a tally's file is named with lower-case letters, digits and `_`",
+            source.display()
+        )
+        .into());
+    }
+    Ok(name.to_owned())
+}
+
+/// Is what was made from `source` newer than all that it was made from?
+fn is_fresh(product: &Path, source: &Path) -> Result<bool> {
+    let Ok(product) = fs::metadata(product) else {
+        return Ok(false);
+    };
+    let made: SystemTime = product.modified()?;
+    let mut inputs = files("src/bpf", ".h")?;
+    inputs.extend([source.into(), "src/bpf/flags".into(), env::current_exe()?]);
+    for input in inputs {
+        if fs::metadata(input)?.modified()? >= made {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn compile(clang: &str, source: &Path, object: &Path, skeleton: &Path) -> Result<()> {
+    SkeletonBuilder::new()
+        .source(source)
+        .obj(object)
+        .clang(clang)
+        .clang_args(FLAGS.split_whitespace().chain(["-Isrc/bpf"]))
+        .reference_obj(true)
+        .build_and_generate(skeleton)
+        .map_err(|error| format!("{error:#}"))?;
+    Ok(())
+}
+
+/// A module a skeleton.
+fn modules(names: &[String]) -> Result<String> {
+    let mut code = String::new();
+    for name in names {
+        writeln!(
+            code,
+            "#[allow(clippy::all, missing_docs, unused, rust_2018_idioms, elided_lifetimes_in_paths)]\n\
+             #[rustfmt::skip]\n\
+             pub(crate) mod {name} {{ include!(concat!(env!(\"OUT_DIR\"), \"/{name}.skel.rs\")); }}"
+        )?;
+    }
+    Ok(code)
+}
+
+/// The catalogue: an entry a tally, sorted by name. Helpers have none.
+fn entries(folder: &str, names: &[String]) -> Result<String> {
+    if folder.ends_with("internal") {
+        return Ok(String::new());
+    }
+    let mut code = String::from("\n/// Every tally of `src/bpf/`, by name.\npub static CATALOGUE: &[Builtin] = &[\n");
+    for name in names {
+        let skeleton = camel_case(name);
+        writeln!(
+            code,
+            "    Builtin {{ name: \"{name}\", open: |storage| \
+             open_skeleton({name}::{skeleton}SkelBuilder::default(), storage) }},"
+        )?;
+    }
+    code.push_str("];\n");
+    Ok(code)
+}
+
+/// As libbpf-cargo names the types of a skeleton.
+fn camel_case(name: &str) -> String {
+    name.split('_')
+        .map(|word| {
+            let (head, tail) = word.split_at(word.len().min(1));
+            head.to_ascii_uppercase() + tail
+        })
+        .collect()
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * ktally's C interface: everything that a tally needs, in one include.
+ *
+ * A tally is one C file. It says once, beside the data, what the data is: each
+ * macro below leaves a BTF declaration tag "ktally:WHAT:TEXT" in the object,
+ * and the frontend learns names, help, units, labels and options from there.
+ *
+ *	#include "ktally.bpf.h"
+ *
+ *	TALLY("system calls that failed, by process");     // what it counts
+ *	OPTION(pid_t, pid, 0, "count only this process");  // --pid
+ *
+ *	struct who {                                       // a row's key
+ *		char comm[TASK_COMM_LEN] AS(comm);
+ *	};
+ *	struct failed {                                    // a row's columns
+ *		__u64 calls COUNTER("system calls that failed");
+ *	};
+ *	TABLE(failures, struct who, struct failed, 1024, "failed system calls");
+ *
+ * and then programs, which find their row with tally_entry() and add to it.
+ */
+#ifndef KTALLY_BPF_H
+#define KTALLY_BPF_H
+
+#include "kernel.h"
+
+#define __ktally_tag(what, text) \
+	__attribute__((btf_decl_tag("ktally:" what ":" text)))
+
+/* ---- what a file declares ------------------------------------------------ */
+
+/*
+ * Once a file: the line that `ktally list` shows. It is also the licence that
+ * the kernel wants to see before it lends out its GPL-only helpers.
+ */
+#define TALLY(summary)                                              \
+	char LICENSE[] SEC("license") __ktally_tag("tally", summary) = \
+		"Dual BSD/GPL"
+
+/*
+ * A constant that the user sets: --name on the command line, checked against
+ * its C type (integers, bool, enums, char arrays by a typedef). It is written
+ * before the program is loaded, so the verifier knows its value and drops the
+ * code that it rules out: an option that is off costs nothing.
+ * A unit goes with the type: OPTION(__u64 UNIT(ns), longer_than, 0, "...")
+ * takes 10ms on the command line.
+ */
+#define OPTION(type, name, default_value, help)                      \
+	const volatile type name __ktally_tag("option", help) = default_value
+
+/* ---- tables -------------------------------------------------------------- */
+
+/* A table's health, outside of it: rows that it had to turn away. */
+struct tally_health {
+	__u64 dropped;
+};
+
+/*
+ * Beside its map, a table has the zeroes of a new row (in .rodata, so that a
+ * row may be larger than the BPF stack) and its health.
+ */
+#define __ktally_table(map_type, name, key_type, value_type, max, help) \
+	const value_type name##_zero = {};                              \
+	struct tally_health name##_health SEC(".bss.ktally") = {};      \
+	struct {                                                        \
+		__uint(type, map_type);                                 \
+		__uint(max_entries, max);                               \
+		__type(key, key_type);                                  \
+		__type(value, value_type);                              \
+	} name SEC(".maps") __ktally_tag("table", help)
+
+/* A row a key. Zero the key before you fill it: its padding is compared too. */
+#define TABLE(name, key_type, value_type, max, help)                \
+	__ktally_table(BPF_MAP_TYPE_HASH, name, key_type, value_type, \
+		       max, help)
+
+/* Rows 0 to max - 1: the cheapest table, for small dense keys. */
+#define ARRAY_TABLE(name, value_type, max, help) \
+	__ktally_table(BPF_MAP_TYPE_ARRAY, name, __u32, value_type, max, help)
+
+/*
+ * Like TABLE, with a copy of each row for each CPU: for keys that many CPUs
+ * hit at once. Readers add the copies up. Adding still has to be atomic, as an
+ * interrupt on the same CPU may count into the same row.
+ */
+#define PERCPU_TABLE(name, key_type, value_type, max, help)                \
+	__ktally_table(BPF_MAP_TYPE_PERCPU_HASH, name, key_type, value_type, \
+		       max, help)
+
+/* ---- columns: on members of a value -------------------------------------- */
+
+/* Only ever grows; shown as a rate. */
+#define COUNTER(help) __ktally_tag("counter", help)
+/* Goes up and down; shown as it is. */
+#define GAUGE(help) __ktally_tag("gauge", help)
+/* On a struct tally_histogram; see tally_observe(). */
+#define HISTOGRAM(help) __ktally_tag("histogram", help)
+
+/* ---- how to show things: on members, scalar tables and options ------------ */
+
+/*
+ * AS(comm), AS(pid), AS(uid), AS(syscall), AS(errno), AS(softirq), AS(cpu),
+ * AS(bool), AS(hex), AS(enum:NAME) with the kernel's own enum NAME. After a
+ * table whose key is a plain number it describes that number.
+ */
+#define AS(decoder) __ktally_tag("as", #decoder)
+/* UNIT(ns), UNIT(bytes): scaled for people, exact in JSON and CSV. */
+#define UNIT(unit) __ktally_tag("unit", #unit)
+/* Padding or private state: not shown. */
+#define HIDDEN __ktally_tag("hidden", "")
+
+/* ---- programs: between SEC() and the function ------------------------------ */
+
+/* This program may fail to attach; the tally goes on without it. */
+#define OPTIONAL __ktally_tag("optional", "")
+/*
+ * What the section's name cannot say; $NAME stands for an option's value:
+ * SEC("perf_event") ATTACH("cpu-clock@$hz"),
+ * SEC("uprobe") ATTACH("uprobe:$path:$function").
+ */
+#define ATTACH(target) __ktally_tag("attach", target)
+
+/* ---- counting ------------------------------------------------------------ */
+
+/*
+ * A map's own update helper is no way to add: it swaps the whole element, and
+ * of two CPUs that insert a new key at once one loses its count. So a new row
+ * starts as zeroes, inserted only if there is none; whoever won that race, the
+ * row is then looked up again and added to in place.
+ */
+static __always_inline void *__tally_entry(void *map, const void *key,
+					   const void *zero,
+					   struct tally_health *health)
+{
+	void *value = bpf_map_lookup_elem(map, key);
+
+	if (value)
+		return value;
+	bpf_map_update_elem(map, key, zero, BPF_NOEXIST);
+	value = bpf_map_lookup_elem(map, key);
+	if (!value)
+		__sync_fetch_and_add(&health->dropped, 1);
+	return value;
+}
+
+/*
+ * The row of *key, made if it is new: a pointer into the map, to be added to
+ * with __sync_fetch_and_add(). NULL when there is no room (table full, out of
+ * memory, bucket busy): then the table's dropped counter has been increased,
+ * once, and there is nothing left to do for this event. Call it once an event.
+ */
+#define tally_entry(table, key_ptr)                                        \
+	({                                                                 \
+		const typeof(*(table).key) *__key = (key_ptr);             \
+		(typeof((table).value))__tally_entry(                      \
+			&(table), __key, &table##_zero, &table##_health);  \
+	})
+
+/*
+ * A log2 histogram. Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i], so
+ * its upper edge 2^i is an OpenMetrics "le", exactly; the last one holds the
+ * rest. The number of observations is the sum of the buckets.
+ */
+#define TALLY_BUCKETS 64
+
+struct tally_histogram {
+	__u64 sum;
+	__u64 buckets[TALLY_BUCKETS];
+};
+
+/* ceil(log2(n)): BPF has no instruction that counts leading zeroes. */
+static __always_inline __u32 __tally_bucket(__u64 n)
+{
+	__u32 bucket = 1, more;
+
+	if (n <= 1)
+		return 0;
+	n--;
+	more = (n > 0xffffffff) << 5;
+	n >>= more;
+	bucket += more;
+	more = (n > 0xffff) << 4;
+	n >>= more;
+	bucket += more;
+	more = (n > 0xff) << 3;
+	n >>= more;
+	bucket += more;
+	more = (n > 0xf) << 2;
+	n >>= more;
+	bucket += more;
+	more = (n > 0x3) << 1;
+	n >>= more;
+	bucket += more;
+	return bucket + (n > 1);
+}
+
+static __always_inline void tally_observe(struct tally_histogram *histogram,
+					  __u64 n)
+{
+	__u32 bucket = __tally_bucket(n);
+
+	if (bucket >= TALLY_BUCKETS)
+		bucket = TALLY_BUCKETS - 1;
+	__sync_fetch_and_add(&histogram->buckets[bucket], 1);
+	__sync_fetch_and_add(&histogram->sum, n);
+}
+
+/* ---- filters ------------------------------------------------------------- */
+
+/*
+ * The common filters: a tally offers one by declaring its OPTION, or all of
+ * them with TASK_FILTERS. Below are their tentative definitions: a filter that
+ * a tally does not offer stays a constant that is off, and the verifier
+ * removes its code. NAME_given is set when the user gives --NAME at all (any
+ * option may have one), for where no value can mean "not given".
+ */
+typedef char tally_comm[TASK_COMM_LEN];
+
+const volatile pid_t pid;
+const volatile tally_comm comm;
+const volatile uid_t uid;
+const volatile bool uid_given;
+const volatile __u64 cgroup;
+
+#define TASK_FILTERS                                                        \
+	OPTION(pid_t, pid, 0, "count only this process");                   \
+	OPTION(tally_comm, comm, "", "count only processes of this name");  \
+	OPTION(uid_t AS(uid), uid, 0, "count only this user's processes");  \
+	OPTION(__u64 AS(cgroup), cgroup, 0,                                 \
+	       "count only in this cgroup and below it (a path)")
+
+/* cgroups nest; a deeper one than this counts as outside. */
+#define TALLY_CGROUP_DEPTH 32
+
+static __always_inline bool __tally_in_cgroup(__u64 id)
+{
+	for (int level = 0; level < TALLY_CGROUP_DEPTH; level++) {
+		__u64 ancestor = bpf_get_current_ancestor_cgroup_id(level);
+
+		if (ancestor == id)
+			return true;
+		if (!ancestor)
+			return false;
+	}
+	return false;
+}
+
+static __always_inline bool __tally_has_comm(void)
+{
+	tally_comm current = {};
+
+	bpf_get_current_comm(current, sizeof(current));
+	for (int i = 0; i < TASK_COMM_LEN; i++) {
+		if (current[i] != comm[i])
+			return false;
+		if (!current[i])
+			return true;
+	}
+	return true;
+}
+
+/* Does the current task pass the filters? */
+static __always_inline bool wanted_task(void)
+{
+	if (pid && (pid_t)(bpf_get_current_pid_tgid() >> 32) != pid)
+		return false;
+	if (uid_given && (uid_t)bpf_get_current_uid_gid() != uid)
+		return false;
+	if (comm[0] && !__tally_has_comm())
+		return false;
+	return !cgroup || __tally_in_cgroup(cgroup);
+}
+
+#endif /* KTALLY_BPF_H */

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("time that tasks wait for a CPU, ready to run");
+
+OPTION(pid_t, pid, 0, "count only this process");
+OPTION(bool, by_comm, false, "one histogram a process name");
+
+struct waiter {
+	char comm[TASK_COMM_LEN] AS(comm);
+};
+
+struct waits {
+	struct tally_histogram latency HISTOGRAM("time on the run queue") UNIT(ns);
+};
+
+TABLE(runqlat, struct waiter, struct waits, 8192, "waits for a CPU");
+
+/* When a task became ready to run. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} ready SEC(".maps");
+
+static __always_inline int enqueued(struct task_struct *task)
+{
+	__u64 *since;
+
+	if (!task->pid || (pid && task->tgid != pid))
+		return 0;
+	since = bpf_task_storage_get(&ready, task, NULL,
+				     BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (since)
+		*since = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(sched_wakeup, struct task_struct *task)
+{
+	return enqueued(task);
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(sched_wakeup_new, struct task_struct *task)
+{
+	return enqueued(task);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
+	     struct task_struct *next)
+{
+	struct waiter key = {};
+	struct waits *waits;
+	__u64 *since, wait;
+
+	/* Whoever leaves the CPU without going to sleep waits for the next turn. */
+	if (preempt || task_state(prev) == TASK_RUNNING)
+		enqueued(prev);
+
+	since = bpf_task_storage_get(&ready, next, NULL, 0);
+	if (!since || !*since)
+		return 0;
+	wait = bpf_ktime_get_ns() - *since;
+	*since = 0;
+
+	if (by_comm)
+		bpf_probe_read_kernel_str(key.comm, sizeof(key.comm), next->comm);
+	waits = tally_entry(runqlat, &key);
+	if (waits)
+		tally_observe(&waits->latency, wait);
+	return 0;
+}

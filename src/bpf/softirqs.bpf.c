@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("software interrupts, by vector");
+
+#define VECTORS 10 /* NR_SOFTIRQS, since 2.6.35 */
+
+struct runs {
+	__u64 count COUNTER("times the vector's handler ran");
+	__u64 time COUNTER("time spent in the handler") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time of one run") UNIT(ns);
+};
+
+ARRAY_TABLE(softirqs, struct runs, VECTORS, "software interrupts") AS(softirq);
+
+/* When the vector that is running on this CPU began: they do not nest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} began SEC(".maps");
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(softirq_entry, unsigned int vector)
+{
+	__u32 zero = 0;
+	__u64 *start = bpf_map_lookup_elem(&began, &zero);
+
+	if (start)
+		*start = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(softirq_exit, unsigned int vector)
+{
+	__u32 zero = 0;
+	__u64 *start = bpf_map_lookup_elem(&began, &zero);
+	struct runs *runs = tally_entry(softirqs, &vector);
+	__u64 time;
+
+	if (!runs)
+		return 0;
+	__sync_fetch_and_add(&runs->count, 1);
+
+	/* A handler that was already running when counting began has no start. */
+	if (!start || !*start)
+		return 0;
+	time = bpf_ktime_get_ns() - *start;
+	*start = 0;
+	__sync_fetch_and_add(&runs->time, time);
+	tally_observe(&runs->latency, time);
+	return 0;
+}
