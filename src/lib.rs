@@ -1,19 +1,18 @@
-//! x
-#![allow(missing_docs)]
-use std::mem::MaybeUninit;
-use libbpf_rs::OpenObject;
-use libbpf_rs::skel::*;
-pub struct Builtin { pub name: &'static str, pub open: for<'o> fn(&'o mut MaybeUninit<OpenObject>)->libbpf_rs::Result<Box<dyn Open<'o> + 'o>> }
-pub trait Open<'obj> {
-    fn open_object_mut(&mut self) -> &mut OpenObject;
-    fn load(self: Box<Self>) -> libbpf_rs::Result<Box<dyn Skel<'obj> + 'obj>>;
-}
-impl<'obj, S> Open<'obj> for S where S: OpenSkel<'obj>, S::Output: 'obj {
-    fn open_object_mut(&mut self) -> &mut OpenObject { OpenSkel::open_object_mut(self) }
-    fn load(self: Box<Self>) -> libbpf_rs::Result<Box<dyn Skel<'obj> + 'obj>> { Ok(Box::new(OpenSkel::load(*self)?)) }
-}
-fn open_skeleton<'o, B: SkelBuilder<'o>>(b: B, storage: &'o mut MaybeUninit<OpenObject>) -> libbpf_rs::Result<Box<dyn Open<'o> + 'o>> where B::Output: 'o {
-    Ok(Box::new(b.open(storage)?))
-}
-include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
-pub mod internal { include!(concat!(env!("OUT_DIR"), "/internal.rs")); }
+//! ktally counts what the Linux kernel does, in BPF maps, and reads those maps.
+//!
+//! A tally is one C BPF file; the frontend learns everything about it from that
+//! file's BTF. `docs/architecture.md` shows the rooms and who may import whom.
+
+#[cfg(target_endian = "big")]
+compile_error!("ktally reads integers little-endian; big-endian hosts are not supported yet");
+
+pub mod cli;
+pub mod commands;
+pub mod error;
+pub mod host;
+pub mod map;
+pub mod render;
+pub mod schema;
+pub mod snapshot;
+pub mod sys;
+pub mod tally;

@@ -1,0 +1,65 @@
+//! The two kinds of failure that callers tell apart; all else is `anyhow`.
+
+use std::fmt;
+
+/// The caller asked for something that does not exist or makes no sense:
+/// nothing was loaded, and the exit code is 2.
+#[derive(Debug)]
+pub struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// An error that ends in exit code 2.
+pub fn usage(message: impl Into<String>) -> anyhow::Error {
+    Usage(message.into()).into()
+}
+
+/// "no WHAT named `NAME`", with the nearest names, or all when few are known.
+pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> anyhow::Error {
+    const FEW: usize = 12;
+    let known: Vec<&str> = known.into_iter().collect();
+    let near: Vec<&str> = known
+        .iter()
+        .copied()
+        .filter(|candidate| strsim::jaro_winkler(name, candidate) > 0.8)
+        .collect();
+    let hint = if !near.is_empty() {
+        format!("did you mean {}?", quoted(&near, " or "))
+    } else if known.is_empty() {
+        "there are none".to_owned()
+    } else if known.len() <= FEW {
+        format!("known: {}", quoted(&known, ", "))
+    } else {
+        format!("{} are known", known.len())
+    };
+    usage(format!("no {what} named `{}`; {hint}", name.escape_debug()))
+}
+
+fn quoted(names: &[&str], between: &str) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(between)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unknown;
+
+    #[test]
+    fn nearest_names_first_and_all_when_few() {
+        let near = unknown("tally", "syscall", ["syscalls", "runqlat"]);
+        assert_eq!(near.to_string(), "no tally named `syscall`; did you mean `syscalls`?");
+        let few = unknown("field", "zzz", ["comm", "call"]);
+        assert_eq!(few.to_string(), "no field named `zzz`; known: `comm`, `call`");
+        let none = unknown("option", "a\n", []);
+        assert_eq!(none.to_string(), "no option named `a\\n`; there are none");
+    }
+}

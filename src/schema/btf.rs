@@ -1,0 +1,377 @@
+//! Reads BTF through libbpf, into the owned types of this room: the only file
+//! here that knows libbpf.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use libbpf_rs::btf::types::{self, HasSize, IntEncoding, MemberAttr, ReferencesType};
+use libbpf_rs::btf::{BtfKind, BtfType, TypeId};
+use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
+
+use super::table::{OptionSpec, Table};
+use super::tags::Tags;
+use super::types::{Kind, Member, Place, Type, Variant};
+
+/// What an object declares: all that ktally knows about a tally.
+#[derive(Debug, Clone, Default)]
+pub struct Schema {
+    /// `TALLY(summary)`.
+    pub summary: Option<String>,
+    /// In the order of the object.
+    pub options: Vec<OptionSpec>,
+    /// In the order of the object.
+    pub tables: Vec<Table>,
+    /// Where each table's `struct tally_health` is in `.bss.ktally`.
+    pub health: HashMap<String, Place>,
+    /// The tags of each function, by name.
+    pub functions: HashMap<String, Tags>,
+}
+
+/// A variable of a section, with the tags beside it.
+#[derive(Debug)]
+pub struct Tagged {
+    name: String,
+    ty: TypeId,
+    byte_offset: usize,
+    tags: Tags,
+}
+
+impl Schema {
+    /// Of an object that is open, before libbpf rewrites its BTF for the kernel.
+    pub fn of_object(object: &OpenObject) -> Result<Self> {
+        // SAFETY: the pointer is valid for as long as `object` is borrowed, and
+        // nothing here outlives this function.
+        let raw = unsafe { object.as_libbpf_object().as_ref() };
+        let btf = Btf::from_bpf_object(raw).context("failed to read the object's BTF")?;
+        Ok(btf.map(|btf| Self::of_btf(&btf)).unwrap_or_default())
+    }
+
+    /// Of BTF from anywhere. Total: what is malformed or unknown is left out.
+    pub fn of_btf(btf: &Btf<'_>) -> Self {
+        let mut reader = Reader::new(btf);
+        let rodata = reader.section(".rodata");
+        let given: HashMap<String, Place> = rodata
+            .iter()
+            .filter_map(|var| {
+                let option = var.name.strip_suffix("_given")?;
+                Some((option.to_owned(), reader.place(var)))
+            })
+            .collect();
+        let options = rodata
+            .iter()
+            .filter_map(|var| {
+                Some(OptionSpec {
+                    name: var.name.clone(),
+                    help: var.tags.option.clone()?,
+                    place: reader.place(var),
+                    unit: var.tags.unit.clone(),
+                    decoder: var.tags.decoder.clone(),
+                    given: given.get(&var.name).cloned(),
+                })
+            })
+            .collect();
+        let tables = reader
+            .section(".maps")
+            .iter()
+            .filter(|var| var.tags.table.is_some())
+            .filter_map(|var| reader.table(var))
+            .collect();
+        let health = reader
+            .section(".bss.ktally")
+            .iter()
+            .filter_map(|var| {
+                let table = var.name.strip_suffix("_health")?;
+                Some((table.to_owned(), reader.place(var)))
+            })
+            .collect();
+        let summary = reader.section("license").into_iter().find_map(|var| var.tags.tally);
+        Self {
+            summary,
+            options,
+            tables,
+            health,
+            functions: reader.functions(),
+        }
+    }
+}
+
+/// Types by id, each built once; tags by what they are on.
+struct Reader<'a> {
+    btf: &'a Btf<'a>,
+    types: HashMap<TypeId, Arc<Type>>,
+    tags: HashMap<(TypeId, Option<u32>), Tags>,
+    depth: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// No C type nests deeper; a hostile one that does ends as bytes.
+    const DEEPEST: usize = 64;
+
+    fn new(btf: &'a Btf<'a>) -> Self {
+        let mut tags: HashMap<_, Tags> = HashMap::new();
+        for tag in all::<types::DeclTag<'_>>(btf) {
+            let target = (tag.referenced_type_id(), tag.component_index());
+            tags.entry(target).or_default().add(&string(tag.name()));
+        }
+        Self {
+            btf,
+            types: HashMap::new(),
+            tags,
+            depth: 0,
+        }
+    }
+
+    fn tags(&self, id: TypeId, component: Option<u32>) -> Tags {
+        self.tags.get(&(id, component)).cloned().unwrap_or_default()
+    }
+
+    /// The variables of a section of the object.
+    fn section(&self, name: &str) -> Vec<Tagged> {
+        let sections = all::<types::DataSec<'_>>(self.btf);
+        let Some(section) = sections.into_iter().find(|s| s.name() == Some(OsStr::new(name))) else {
+            return Vec::new();
+        };
+        section
+            .iter()
+            .filter_map(|info| {
+                let var: types::Var<'_> = self.btf.type_by_id(info.ty)?;
+                Some(Tagged {
+                    name: string(var.name()),
+                    ty: var.referenced_type_id(),
+                    byte_offset: info.offset as usize,
+                    tags: self.tags(info.ty, None),
+                })
+            })
+            .collect()
+    }
+
+    fn functions(&self) -> HashMap<String, Tags> {
+        all::<types::Func<'_>>(self.btf)
+            .into_iter()
+            .map(|func| (string(func.name()), self.tags(func.type_id(), None)))
+            .collect()
+    }
+
+    fn place(&mut self, var: &Tagged) -> Place {
+        Place::whole(self.ty(var.ty)).shifted(var.byte_offset * 8)
+    }
+
+    /// From a map's definition: `__type(key, ...)` is a member that points to
+    /// the type, `__uint(max_entries, n)` one that points to an array of n.
+    fn table(&mut self, var: &Tagged) -> Option<Table> {
+        let definition: types::Struct<'_> = self.btf.type_by_id(var.ty)?;
+        let (mut key, mut value, mut max_entries) = (None, None, 0);
+        for member in definition.iter() {
+            let Some(pointer) = self.btf.type_by_id::<types::Ptr<'_>>(member.ty) else {
+                continue;
+            };
+            match member.name.and_then(OsStr::to_str) {
+                Some("key") => key = Some(self.ty(pointer.referenced_type_id())),
+                Some("value") => value = Some(self.ty(pointer.referenced_type_id())),
+                Some("max_entries") => {
+                    let array: types::Array<'_> = self.btf.type_by_id(pointer.referenced_type_id())?;
+                    max_entries = u32::try_from(array.capacity()).ok()?;
+                }
+                _ => {}
+            }
+        }
+        Some(Table::new(&var.name, &var.tags, max_entries, &key?, &value?))
+    }
+
+    /// The type of this id; a type that does not exist, or that contains
+    /// itself, is opaque.
+    fn ty(&mut self, id: TypeId) -> Arc<Type> {
+        if let Some(ty) = self.types.get(&id) {
+            return Arc::clone(ty);
+        }
+        self.depth += 1;
+        let ty = match self.btf.type_by_id::<BtfType<'_>>(id) {
+            Some(ty) if self.depth <= Self::DEEPEST => self.build(ty),
+            _ => Type::opaque(0),
+        };
+        self.depth -= 1;
+        self.types.insert(id, Arc::clone(&ty));
+        ty
+    }
+
+    fn build(&mut self, ty: BtfType<'a>) -> Arc<Type> {
+        let name = string(ty.name());
+        match ty.kind() {
+            BtfKind::Int => int(ty, name),
+            BtfKind::Typedef => {
+                let inner = ty.next_type().map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id()));
+                // An anonymous struct is known by its typedef; a named one keeps its name.
+                match inner.struct_members().is_empty() || inner.name.is_empty() {
+                    true => Arc::new(Type {
+                        name,
+                        ..Type::clone(&inner)
+                    }),
+                    false => inner,
+                }
+            }
+            BtfKind::Const | BtfKind::Volatile | BtfKind::Restrict | BtfKind::TypeTag => {
+                ty.next_type().map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id()))
+            }
+            BtfKind::Ptr => Arc::new(Type {
+                name: "void *".to_owned(),
+                size: 8,
+                kind: Kind::Pointer,
+            }),
+            BtfKind::Array => self.array(ty),
+            BtfKind::Struct | BtfKind::Union => self.composite(ty, &name),
+            BtfKind::Enum | BtfKind::Enum64 => enumeration(ty, &name),
+            BtfKind::Float => Arc::new(Type {
+                name,
+                size: types::Float::try_from(ty).map_or(0, |float| float.size()),
+                kind: Kind::Float,
+            }),
+            _ => Type::opaque(0),
+        }
+    }
+
+    fn array(&mut self, ty: BtfType<'a>) -> Arc<Type> {
+        let Ok(array) = types::Array::try_from(ty) else {
+            return Type::opaque(0);
+        };
+        let (element, len) = (self.ty(array.ty()), array.capacity());
+        Arc::new(Type {
+            name: format!("{}[{len}]", element.name),
+            size: element.size.saturating_mul(len),
+            kind: Kind::Array { element, len },
+        })
+    }
+
+    fn composite(&mut self, ty: BtfType<'a>, name: &str) -> Arc<Type> {
+        let Ok(composite) = types::Composite::try_from(ty) else {
+            return Type::opaque(0);
+        };
+        let members = composite
+            .iter()
+            .zip(0..)
+            .map(|(member, component)| Member {
+                name: string(member.name),
+                place: self.member_place(member.ty, member.attr),
+                tags: self.tags(ty.type_id(), Some(component)),
+            })
+            .collect();
+        let keyword = if composite.is_struct { "struct" } else { "union" };
+        Arc::new(Type {
+            name: c_name(keyword, name),
+            size: composite.size(),
+            kind: match composite.is_struct {
+                true => Kind::Struct(members),
+                false => Kind::Union(members),
+            },
+        })
+    }
+
+    fn member_place(&mut self, id: TypeId, attr: MemberAttr) -> Place {
+        let ty = self.ty(id);
+        match attr {
+            MemberAttr::Normal { offset } => Place {
+                bit_offset: offset as usize,
+                bits: None,
+                ty,
+            },
+            MemberAttr::BitField { size, offset } => Place {
+                bit_offset: offset as usize,
+                bits: Some(size),
+                ty,
+            },
+        }
+    }
+}
+
+fn int(ty: BtfType<'_>, name: String) -> Arc<Type> {
+    let Ok(int) = types::Int::try_from(ty) else {
+        return Type::opaque(0);
+    };
+    let kind = match int.encoding {
+        IntEncoding::Bool => Kind::Bool,
+        // clang calls a plain `char` a signed integer.
+        _ if int.size() == 1 && name == "char" => Kind::Char,
+        IntEncoding::Signed => Kind::Int { signed: true },
+        IntEncoding::Char | IntEncoding::None => Kind::Int { signed: false },
+    };
+    Arc::new(Type {
+        name,
+        size: int.size(),
+        kind,
+    })
+}
+
+fn enumeration(ty: BtfType<'_>, name: &str) -> Arc<Type> {
+    let (size, signed, variants) = if let Ok(narrow) = types::Enum::try_from(ty) {
+        let variants = narrow.iter().map(|v| (string(v.name), i128::from(v.value))).collect();
+        (narrow.size(), narrow.is_signed(), variants)
+    } else if let Ok(wide) = types::Enum64::try_from(ty) {
+        let variants = wide.iter().map(|v| (string(v.name), v.value)).collect();
+        (wide.size(), wide.is_signed(), variants)
+    } else {
+        (0, false, Vec::new())
+    };
+    let variants = variants
+        .into_iter()
+        .map(|(name, value)| Variant { name, value })
+        .collect();
+    Arc::new(Type {
+        name: c_name("enum", name),
+        size,
+        kind: Kind::Enum { signed, variants },
+    })
+}
+
+/// The running kernel's own BTF.
+pub struct KernelBtf(Btf<'static>);
+
+impl KernelBtf {
+    /// From /sys/kernel/btf/vmlinux; fails where the kernel has none.
+    pub fn load() -> Result<Self> {
+        Ok(Self(Btf::from_vmlinux().context("failed to read the kernel's BTF")?))
+    }
+
+    /// The names of one of the kernel's enums; none where it has no such enum.
+    pub fn enum_variants(&self, name: &str) -> Vec<Variant> {
+        let wanted = Some(OsStr::new(name));
+        let found = all::<BtfType<'_>>(&self.0)
+            .into_iter()
+            .find(|ty| ty.is_any_enum() && ty.name() == wanted);
+        match found.map(|ty| Type::clone(&enumeration(ty, name)).kind) {
+            Some(Kind::Enum { variants, .. }) => variants,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether tp_btf and raw_tp programs can attach to this tracepoint.
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.has::<types::Typedef<'_>>(&format!("btf_trace_{name}"))
+    }
+
+    /// Whether the kernel has a function of this name.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.has::<types::Func<'_>>(name)
+    }
+
+    fn has<'s, K: TryFrom<BtfType<'s>>>(&'s self, name: &str) -> bool {
+        !name.contains('\0') && self.0.type_by_name::<K>(name).is_some()
+    }
+}
+
+fn all<'a, K: TryFrom<BtfType<'a>>>(btf: &'a Btf<'a>) -> Vec<K> {
+    (1..btf.len())
+        .filter_map(|id| btf.type_by_id(TypeId::from(u32::try_from(id).ok()?)))
+        .collect()
+}
+
+fn c_name(keyword: &str, name: &str) -> String {
+    match name {
+        "" => String::new(),
+        _ => format!("{keyword} {name}"),
+    }
+}
+
+fn string(name: Option<&OsStr>) -> String {
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,325 @@
+//! Bytes to values, by type. Total: every run of bytes of the right length has
+//! a value; a wrong length is an error, never a panic.
+
+use std::fmt;
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+use super::types::{Kind, Member, Place, Type};
+
+/// A decoded value. It serializes to JSON (exact integers, text as strings,
+/// structs as objects) and displays as one line of text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// True or false.
+    Bool(bool),
+    /// An unsigned integer.
+    Uint(u128),
+    /// A signed integer.
+    Int(i128),
+    /// A float or double.
+    Float(f64),
+    /// Text, or a name that stands for a number.
+    Text(String),
+    /// Bytes without a type: shown as hex.
+    Bytes(Vec<u8>),
+    /// The elements of an array.
+    List(Vec<Value>),
+    /// The named members of a struct or union, in the order of declaration.
+    Fields(Vec<(String, Value)>),
+}
+
+/// The bytes are not as long as the type is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LengthMismatch {
+    /// The size of the type.
+    pub expected: usize,
+    /// The number of bytes that were there.
+    pub found: usize,
+}
+
+impl fmt::Display for LengthMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expected, found } = self;
+        write!(f, "{found} bytes, where the type has {expected}")
+    }
+}
+
+impl std::error::Error for LengthMismatch {}
+
+/// Decodes all of `bytes` as one value of type `ty`.
+pub fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, LengthMismatch> {
+    if bytes.len() == ty.size {
+        Ok(whole(ty, bytes))
+    } else {
+        Err(LengthMismatch {
+            expected: ty.size,
+            found: bytes.len(),
+        })
+    }
+}
+
+impl Place {
+    /// The value at this place. What lies past the end decodes as no bytes.
+    pub fn decode(&self, bytes: &[u8]) -> Value {
+        match self.bits {
+            Some(bits) => match self.raw(bytes) {
+                Some(raw) => scalar(&self.ty, raw, usize::from(bits)),
+                None => Value::Bytes(Vec::new()),
+            },
+            None => match self.bytes(bytes) {
+                Some(bytes) => whole(&self.ty, bytes),
+                None => Value::Bytes(Vec::new()),
+            },
+        }
+    }
+}
+
+fn whole(ty: &Type, bytes: &[u8]) -> Value {
+    match &ty.kind {
+        Kind::Array { element, .. } if element.kind == Kind::Char => text(bytes),
+        Kind::Array { element, len } => Value::List(
+            bytes
+                .chunks_exact(element.size.max(1))
+                .take(*len)
+                .map(|bytes| whole(element, bytes))
+                .collect(),
+        ),
+        Kind::Struct(members) | Kind::Union(members) => {
+            let mut fields = Vec::new();
+            flatten(members, bytes, &mut fields);
+            Value::Fields(fields)
+        }
+        Kind::Float => match *bytes {
+            [a, b, c, d] => Value::Float(f32::from_ne_bytes([a, b, c, d]).into()),
+            [a, b, c, d, e, f, g, h] => Value::Float(f64::from_ne_bytes([a, b, c, d, e, f, g, h])),
+            _ => Value::Bytes(bytes.to_vec()),
+        },
+        Kind::Opaque => Value::Bytes(bytes.to_vec()),
+        _ => {
+            let place = Place {
+                bit_offset: 0,
+                bits: u8::try_from(bytes.len() * 8).ok(),
+                ty: Type::opaque(bytes.len()),
+            };
+            match place.raw(bytes) {
+                Some(raw) => scalar(ty, raw, bytes.len() * 8),
+                None => Value::Bytes(bytes.to_vec()),
+            }
+        }
+    }
+}
+
+/// Members of anonymous structs and unions stand among their parent's.
+fn flatten(members: &[Member], bytes: &[u8], fields: &mut Vec<(String, Value)>) {
+    for member in members {
+        match member.place.decode(bytes) {
+            Value::Fields(inner) if member.name.is_empty() => fields.extend(inner),
+            // An anonymous bitfield is padding.
+            _ if member.name.is_empty() => {}
+            value => fields.push((member.name.clone(), value)),
+        }
+    }
+}
+
+/// A number of `bits` bits as its type would have it.
+fn scalar(ty: &Type, raw: u128, bits: usize) -> Value {
+    let signed = || {
+        let unused = 128 - bits.clamp(1, 128);
+        ((raw << unused) as i128) >> unused
+    };
+    match &ty.kind {
+        Kind::Bool => Value::Bool(raw != 0),
+        Kind::Int { signed: true } => Value::Int(signed()),
+        Kind::Enum {
+            signed: is_signed,
+            variants,
+        } => {
+            let number = if *is_signed { signed() } else { raw as i128 };
+            match variants.iter().find(|variant| variant.value == number) {
+                Some(variant) => Value::Text(variant.name.clone()),
+                None => Value::Int(number),
+            }
+        }
+        _ => Value::Uint(raw),
+    }
+}
+
+/// Up to the first NUL; what is not UTF-8 becomes U+FFFD.
+pub(crate) fn text(bytes: &[u8]) -> Value {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    Value::Text(String::from_utf8_lossy(&bytes[..end]).into_owned())
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Uint(value) => match u64::try_from(*value) {
+                Ok(small) => serializer.serialize_u64(small),
+                Err(_) => serializer.serialize_u128(*value),
+            },
+            Self::Int(value) => match i64::try_from(*value) {
+                Ok(small) => serializer.serialize_i64(small),
+                Err(_) => serializer.serialize_i128(*value),
+            },
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Bytes(_) => serializer.collect_str(self),
+            Self::List(values) => {
+                let mut seq = serializer.serialize_seq(Some(values.len()))?;
+                values.iter().try_for_each(|value| seq.serialize_element(value))?;
+                seq.end()
+            }
+            Self::Fields(fields) => {
+                let mut map = serializer.serialize_map(Some(fields.len()))?;
+                for (name, value) in fields {
+                    map.serialize_entry(name, value)?;
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Uint(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Text(text) => f.write_str(text),
+            Self::Bytes(bytes) => {
+                f.write_str("hex:")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Self::List(values) => {
+                f.write_str("[")?;
+                for (i, value) in values.iter().enumerate() {
+                    let comma = if i == 0 { "" } else { "," };
+                    write!(f, "{comma}{value}")?;
+                }
+                f.write_str("]")
+            }
+            Self::Fields(fields) => {
+                f.write_str("{")?;
+                for (i, (name, value)) in fields.iter().enumerate() {
+                    let comma = if i == 0 { "" } else { "," };
+                    write!(f, "{comma}{name}={value}")?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::schema::{Tags, Variant};
+
+    fn ty(size: usize, kind: Kind) -> Arc<Type> {
+        Arc::new(Type {
+            name: String::new(),
+            size,
+            kind,
+        })
+    }
+
+    fn member(name: &str, bit_offset: usize, bits: Option<u8>, ty: Arc<Type>) -> Member {
+        Member {
+            name: name.into(),
+            place: Place { bit_offset, bits, ty },
+            tags: Tags::default(),
+        }
+    }
+
+    fn json(ty: &Type, bytes: &[u8]) -> String {
+        serde_json::to_string(&decode(ty, bytes).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn integers_of_every_size_and_sign() {
+        for size in [1, 2, 4, 8, 16] {
+            let ones = vec![0xff; size];
+            let unsigned = ty(size, Kind::Int { signed: false });
+            let signed = ty(size, Kind::Int { signed: true });
+            let most = u128::MAX >> (128 - size * 8);
+            assert_eq!(decode(&unsigned, &ones), Ok(Value::Uint(most)), "u{size}");
+            assert_eq!(decode(&signed, &ones), Ok(Value::Int(-1)), "s{size}");
+            assert_eq!(json(&unsigned, &ones), most.to_string());
+        }
+        assert_eq!(json(&ty(8, Kind::Pointer), &[1, 0, 0, 0, 0, 0, 0, 0]), "1");
+    }
+
+    #[test]
+    fn bools_floats_and_text() {
+        assert_eq!(json(&ty(1, Kind::Bool), &[2]), "true");
+        assert_eq!(json(&ty(8, Kind::Float), &1.5f64.to_ne_bytes()), "1.5");
+        assert_eq!(json(&ty(4, Kind::Float), &0.25f32.to_ne_bytes()), "0.25");
+        assert_eq!(json(&ty(8, Kind::Float), &f64::NAN.to_ne_bytes()), "null");
+        assert_eq!(json(&ty(16, Kind::Float), &[0xab; 16]), format!("\"hex:{}\"", "ab".repeat(16)));
+        let comm = ty(4, Kind::Array { element: ty(1, Kind::Char), len: 4 });
+        assert_eq!(json(&comm, b"sh\0x"), "\"sh\"");
+        assert_eq!(json(&comm, b"full"), "\"full\"");
+        assert_eq!(json(&comm, b"\xff\n\0\0"), "\"\u{fffd}\\n\"");
+    }
+
+    #[test]
+    fn enums_show_names_and_unknown_numbers() {
+        let variants = vec![
+            Variant { name: "LOW".into(), value: -1 },
+            Variant { name: "HIGH".into(), value: i64::MAX.into() },
+        ];
+        let state = ty(8, Kind::Enum { signed: true, variants });
+        assert_eq!(json(&state, &(-1i64).to_ne_bytes()), "\"LOW\"");
+        assert_eq!(json(&state, &i64::MAX.to_ne_bytes()), "\"HIGH\"");
+        assert_eq!(json(&state, &7i64.to_ne_bytes()), "7");
+    }
+
+    #[test]
+    fn structs_unions_bitfields_and_arrays() {
+        let u8s = ty(1, Kind::Int { signed: false });
+        let s32 = ty(4, Kind::Int { signed: true });
+        let union = ty(4, Kind::Union(vec![
+            member("word", 0, None, s32.clone()),
+            member("low", 0, None, u8s.clone()),
+        ]));
+        let flags = ty(8, Kind::Struct(vec![
+            member("a", 0, Some(3), s32.clone()),
+            member("", 3, Some(5), s32.clone()),
+            member("b", 8, Some(9), ty(4, Kind::Int { signed: false })),
+            member("", 32, None, union),
+        ]));
+        assert_eq!(
+            json(&flags, &[0b111, 0xff, 1, 0, 0xfe, 0xff, 0xff, 0xff]),
+            r#"{"a":-1,"b":511,"word":-2,"low":254}"#
+        );
+        let pair = ty(2, Kind::Array { element: u8s, len: 2 });
+        let table = ty(4, Kind::Array { element: pair, len: 2 });
+        assert_eq!(json(&table, &[1, 2, 3, 4]), "[[1,2],[3,4]]");
+        assert_eq!(decode(&table, &[1, 2, 3, 4]).unwrap().to_string(), "[[1,2],[3,4]]");
+    }
+
+    #[test]
+    fn a_wrong_length_is_an_error_and_nonsense_types_do_not_panic() {
+        let int = ty(4, Kind::Int { signed: false });
+        assert_eq!(decode(&int, &[0; 3]), Err(LengthMismatch { expected: 4, found: 3 }));
+        // What hostile BTF may claim: members past the end, arrays of nothing.
+        let nothing = ty(0, Kind::Struct(vec![]));
+        let liar = ty(2, Kind::Struct(vec![
+            member("past", 8, None, int.clone()),
+            member("far", usize::MAX / 2, None, int.clone()),
+            member("wide", 0, Some(255), int),
+            member("none", 0, Some(0), nothing.clone()),
+            member("zeros", 0, None, ty(0, Kind::Array { element: nothing, len: usize::MAX })),
+        ]));
+        assert_eq!(json(&liar, &[0; 2]), r#"{"past":"hex:","far":"hex:","wide":"hex:","none":"hex:","zeros":[]}"#);
+        assert_eq!(json(&ty(3, Kind::Int { signed: true }), &[0xff; 3]), "-1");
+        assert_eq!(json(&ty(33, Kind::Int { signed: true }), &[1; 33]), format!("\"hex:{}\"", "01".repeat(33)));
+        assert_eq!(json(&ty(0, Kind::Int { signed: true }), &[]), "\"hex:\"");
+    }
+}

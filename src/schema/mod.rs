@@ -1,0 +1,22 @@
+//! What the bytes of a map mean: C types, the tags beside them, and the tables,
+//! columns and options that follow from both.
+//!
+//! Everything here is owned and pure, so it is tested without a kernel. Only
+//! `btf` reads BTF through libbpf; only `labels` asks the host for names.
+
+mod btf;
+mod decode;
+pub mod labels;
+mod parse;
+mod table;
+mod tags;
+mod types;
+mod unit;
+
+pub use btf::{KernelBtf, Schema, Tagged};
+pub use decode::{LengthMismatch, Value, decode};
+pub use parse::parse_scalar;
+pub use table::{Histogram, Label, Metric, MetricKind, OptionSpec, Table};
+pub use tags::{Decoder, Tags};
+pub use types::{Kind, Member, Place, Type, Variant};
+pub use unit::Unit;

@@ -1,0 +1,294 @@
+//! A table's rows and columns, from the types and tags of its key and value.
+
+use std::sync::Arc;
+
+use plain::Plain;
+
+use super::tags::{Decoder, Tags};
+use super::types::{Kind, Member, Place, Type};
+use super::unit::Unit;
+
+/// A table: what `TABLE(...)` and its kin declared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// The map's name in C.
+    pub name: String,
+    /// One line.
+    pub help: String,
+    /// In bytes.
+    pub key_size: usize,
+    /// In bytes, of one CPU's value.
+    pub value_size: usize,
+    /// As declared; the loaded map may have been given another.
+    pub max_entries: u32,
+    /// The parts of the key, each a column.
+    pub labels: Vec<Label>,
+    /// The counted columns.
+    pub metrics: Vec<Metric>,
+}
+
+/// A column that names what a row is about: part of the key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Label {
+    /// The member's name; of a nested one, `outer.inner`.
+    pub name: String,
+    /// Where it is in the key.
+    pub place: Place,
+    /// How it is shown; by its type if this is `None`.
+    pub decoder: Option<Decoder>,
+}
+
+/// A column of numbers: part of the value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// The member's name; of a nested one, `outer.inner`.
+    pub name: String,
+    /// One line; may be empty.
+    pub help: String,
+    /// What it does over time.
+    pub kind: MetricKind,
+    /// Where it is in the value.
+    pub place: Place,
+    /// What it counts.
+    pub unit: Option<Unit>,
+    /// Its first cell in a row of cells.
+    pub cell: usize,
+}
+
+/// What a column of numbers does over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only ever grows: one cell.
+    Counter,
+    /// Goes up and down: one cell.
+    Gauge,
+    /// A distribution: the sum, then the buckets.
+    Histogram,
+}
+
+/// An option: what `OPTION(...)` declared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptionSpec {
+    /// The variable's name in C; `--name` with dashes on the command line.
+    pub name: String,
+    /// One line.
+    pub help: String,
+    /// Its place in `.rodata`.
+    pub place: Place,
+    /// What it counts.
+    pub unit: Option<Unit>,
+    /// How it is read and shown.
+    pub decoder: Option<Decoder>,
+    /// The place in `.rodata` of the flag `NAME_given`, if there is one.
+    pub given: Option<Place>,
+}
+
+/// `struct tally_histogram`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Histogram {
+    /// Of all observations.
+    pub sum: u64,
+    /// Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i]; the last the rest.
+    pub buckets: [u64; Self::BUCKETS],
+}
+
+// SAFETY: a C struct of integers, with no padding and no invalid bit patterns.
+unsafe impl Plain for Histogram {}
+
+impl Histogram {
+    /// `TALLY_BUCKETS`.
+    pub const BUCKETS: usize = 64;
+    /// Cells of a row: the sum, then the buckets.
+    pub const CELLS: usize = 1 + Self::BUCKETS;
+    /// Its name in C.
+    pub const C_NAME: &str = "tally_histogram";
+
+    /// The greatest value that bucket `i` holds.
+    pub const fn edge(i: usize) -> u64 {
+        if i + 1 < Self::BUCKETS { 1 << i } else { u64::MAX }
+    }
+}
+
+impl Table {
+    /// From a map's key and value types, and the tags on the map itself.
+    pub fn new(name: &str, tags: &Tags, max_entries: u32, key: &Arc<Type>, value: &Arc<Type>) -> Self {
+        let mut table = Self {
+            name: name.to_owned(),
+            help: tags.table.clone().unwrap_or_default(),
+            key_size: key.size,
+            value_size: value.size,
+            max_entries,
+            labels: Vec::new(),
+            metrics: Vec::new(),
+        };
+        match &key.kind {
+            Kind::Struct(members) => table.add_labels("", 0, members),
+            _ => {
+                let name = tags.decoder.as_ref().map_or("key", Decoder::name);
+                table.add_label(name.to_owned(), Place::whole(Arc::clone(key)), tags);
+            }
+        }
+        match &value.kind {
+            Kind::Struct(members) if !is_histogram(value) => table.add_metrics("", 0, members),
+            _ => table.add_metric("value".to_owned(), Place::whole(Arc::clone(value)), tags),
+        }
+        table
+    }
+
+    fn add_labels(&mut self, prefix: &str, bits: usize, members: &[Member]) {
+        for member in members.iter().filter(|member| !member.tags.hidden) {
+            let place = member.place.shifted(bits);
+            let inner = place.ty.struct_members();
+            if inner.is_empty() || member.tags.decoder.is_some() {
+                if !member.name.is_empty() {
+                    self.add_label(format!("{prefix}{}", member.name), place, &member.tags);
+                }
+            } else {
+                let inner = inner.to_vec();
+                self.add_labels(&nested(prefix, &member.name), place.bit_offset, &inner);
+            }
+        }
+    }
+
+    fn add_label(&mut self, name: String, place: Place, tags: &Tags) {
+        let decoder = tags.decoder.clone();
+        self.labels.push(Label {
+            name,
+            place,
+            decoder,
+        });
+    }
+
+    fn add_metrics(&mut self, prefix: &str, bits: usize, members: &[Member]) {
+        for member in members.iter().filter(|member| !member.tags.hidden) {
+            let place = member.place.shifted(bits);
+            let inner = place.ty.struct_members();
+            if !inner.is_empty() && !is_histogram(&place.ty) {
+                let inner = inner.to_vec();
+                self.add_metrics(&nested(prefix, &member.name), place.bit_offset, &inner);
+            } else if !member.name.is_empty() {
+                self.add_metric(format!("{prefix}{}", member.name), place, &member.tags);
+            }
+        }
+    }
+
+    /// Numbers and histograms become columns; of an array, each element does.
+    fn add_metric(&mut self, name: String, place: Place, tags: &Tags) {
+        let (kind, help) = if is_histogram(&place.ty) {
+            (MetricKind::Histogram, &tags.histogram)
+        } else if let Kind::Array { element, len } = &place.ty.kind {
+            for i in 0..*len {
+                let place = Place {
+                    bit_offset: place.bit_offset + i * element.size * 8,
+                    bits: None,
+                    ty: Arc::clone(element),
+                };
+                if element.is_scalar() {
+                    self.add_metric(format!("{name}.{i}"), place, tags);
+                }
+            }
+            return;
+        } else if !place.ty.is_scalar() {
+            return;
+        } else if tags.gauge.is_some() {
+            (MetricKind::Gauge, &tags.gauge)
+        } else {
+            (MetricKind::Counter, &tags.counter)
+        };
+        let cell = self.cells();
+        self.metrics.push(Metric {
+            name,
+            help: help.clone().unwrap_or_default(),
+            kind,
+            place,
+            unit: tags.unit.clone(),
+            cell,
+        });
+    }
+
+    /// How many numbers a row has.
+    pub fn cells(&self) -> usize {
+        self.metrics.last().map_or(0, |last| last.cell + last.cells())
+    }
+
+    /// Adds the numbers of one value (one CPU's, of a per-CPU map) to a row's
+    /// cells. What the bytes are too short for counts as zero.
+    pub fn add_cells(&self, value: &[u8], cells: &mut [u64]) {
+        for metric in &self.metrics {
+            match metric.kind {
+                MetricKind::Histogram => {
+                    let mut histogram = Histogram {
+                        sum: 0,
+                        buckets: [0; Histogram::BUCKETS],
+                    };
+                    let bytes = metric.place.bytes(value).unwrap_or_default();
+                    if histogram.copy_from_bytes(bytes).is_err() {
+                        continue;
+                    }
+                    let cells = &mut cells[metric.cell..][..Histogram::CELLS];
+                    cells[0] = cells[0].wrapping_add(histogram.sum);
+                    for (cell, bucket) in cells[1..].iter_mut().zip(histogram.buckets) {
+                        *cell = cell.wrapping_add(bucket);
+                    }
+                }
+                MetricKind::Counter | MetricKind::Gauge => {
+                    let cell = &mut cells[metric.cell];
+                    *cell = cell.wrapping_add(metric.number(value));
+                }
+            }
+        }
+    }
+
+    /// The label of this name.
+    pub fn label(&self, name: &str) -> Option<usize> {
+        self.labels.iter().position(|label| label.name == name)
+    }
+}
+
+impl Metric {
+    /// How many cells of a row it takes.
+    pub fn cells(&self) -> usize {
+        match self.kind {
+            MetricKind::Counter | MetricKind::Gauge => 1,
+            MetricKind::Histogram => Histogram::CELLS,
+        }
+    }
+
+    /// Sign-extended to 64 bits where the type is signed.
+    fn number(&self, value: &[u8]) -> u64 {
+        let raw = self.place.raw(value).unwrap_or_default() as u64;
+        match (&self.place.ty.kind, self.place.width()) {
+            (Kind::Int { signed: true }, bits @ 1..64) => {
+                (((raw << (64 - bits)) as i64) >> (64 - bits)) as u64
+            }
+            _ => raw,
+        }
+    }
+
+    /// Whether its number may be below zero.
+    pub fn is_signed(&self) -> bool {
+        self.place.ty.kind == Kind::Int { signed: true }
+    }
+
+    /// The difference of two readings of a counter, whose type may wrap.
+    pub fn since(&self, now: u64, before: u64) -> u64 {
+        let difference = now.wrapping_sub(before);
+        match self.place.width() {
+            bits @ 1..64 if !self.is_signed() => difference & ((1 << bits) - 1),
+            _ => difference,
+        }
+    }
+}
+
+fn nested(prefix: &str, name: &str) -> String {
+    if name.is_empty() {
+        prefix.to_owned()
+    } else {
+        format!("{prefix}{name}.")
+    }
+}
+
+fn is_histogram(ty: &Type) -> bool {
+    ty.name == format!("struct {}", Histogram::C_NAME) && ty.size == size_of::<Histogram>()
+}

@@ -1,0 +1,142 @@
+//! The declaration tags that `ktally.bpf.h` leaves in BTF: `ktally:WHAT:TEXT`.
+
+use super::unit::Unit;
+
+/// The tags of one declaration. Tags of other programs, and of later versions
+/// of ktally, are passed over.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tags {
+    /// `TALLY(summary)`.
+    pub tally: Option<String>,
+    /// `OPTION(...)`: its help.
+    pub option: Option<String>,
+    /// `TABLE(...)` and its kin: its help.
+    pub table: Option<String>,
+    /// `COUNTER(help)`.
+    pub counter: Option<String>,
+    /// `GAUGE(help)`.
+    pub gauge: Option<String>,
+    /// `HISTOGRAM(help)`.
+    pub histogram: Option<String>,
+    /// `AS(decoder)`.
+    pub decoder: Option<Decoder>,
+    /// `UNIT(unit)`.
+    pub unit: Option<Unit>,
+    /// `HIDDEN`.
+    pub hidden: bool,
+    /// `OPTIONAL`.
+    pub optional: bool,
+    /// `ATTACH(target)`.
+    pub attach: Option<String>,
+}
+
+/// How a number or some bytes are shown: `AS(...)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decoder {
+    /// A process name: text up to the first NUL.
+    Comm,
+    /// A process id.
+    Pid,
+    /// A user id, shown as the user's name.
+    Uid,
+    /// A system call's number on the running architecture.
+    Syscall,
+    /// A positive error number: `ENOENT`.
+    Errno,
+    /// A softirq's vector: `NET_RX`.
+    Softirq,
+    /// A CPU's number.
+    Cpu,
+    /// Zero is false.
+    Bool,
+    /// In base 16.
+    Hex,
+    /// The cgroup of this id; on the command line its path.
+    Cgroup,
+    /// A name from the running kernel's enum of this name.
+    Enum(String),
+    /// One that this version does not know: shown by its C type.
+    Unknown(String),
+}
+
+impl Decoder {
+    fn from_tag(text: &str) -> Self {
+        match text {
+            "comm" => Self::Comm,
+            "pid" => Self::Pid,
+            "uid" => Self::Uid,
+            "syscall" => Self::Syscall,
+            "errno" => Self::Errno,
+            "softirq" => Self::Softirq,
+            "cpu" => Self::Cpu,
+            "bool" => Self::Bool,
+            "hex" => Self::Hex,
+            "cgroup" => Self::Cgroup,
+            other => match other.strip_prefix("enum:") {
+                Some(name) => Self::Enum(name.to_owned()),
+                None => Self::Unknown(other.to_owned()),
+            },
+        }
+    }
+
+    /// As the tag wrote it; a scalar key's column is named so.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Comm => "comm",
+            Self::Pid => "pid",
+            Self::Uid => "uid",
+            Self::Syscall => "syscall",
+            Self::Errno => "errno",
+            Self::Softirq => "softirq",
+            Self::Cpu => "cpu",
+            Self::Bool => "bool",
+            Self::Hex => "hex",
+            Self::Cgroup => "cgroup",
+            Self::Enum(name) | Self::Unknown(name) => name,
+        }
+    }
+}
+
+impl Tags {
+    /// Takes in one tag's text.
+    pub fn add(&mut self, tag: &str) {
+        let Some((what, text)) = tag
+            .strip_prefix("ktally:")
+            .and_then(|rest| rest.split_once(':'))
+        else {
+            return;
+        };
+        let help = || Some(text.to_owned());
+        match what {
+            "tally" => self.tally = help(),
+            "option" => self.option = help(),
+            "table" => self.table = help(),
+            "counter" => self.counter = help(),
+            "gauge" => self.gauge = help(),
+            "histogram" => self.histogram = help(),
+            "as" => self.decoder = Some(Decoder::from_tag(text)),
+            "unit" => self.unit = Some(Unit::from_tag(text)),
+            "hidden" => self.hidden = true,
+            "optional" => self.optional = true,
+            "attach" => self.attach = help(),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_understood_and_strangers_passed_over() {
+        let mut tags = Tags::default();
+        for tag in ["ktally:counter:calls: all", "ktally:as:enum:state", "user", "ktally:", "ktally:new:x", ""] {
+            tags.add(tag);
+        }
+        assert_eq!(tags.counter.as_deref(), Some("calls: all"));
+        assert_eq!(tags.decoder, Some(Decoder::Enum("state".into())));
+        tags.add("ktally:as:tomorrow");
+        assert_eq!(tags.decoder.as_ref().map(Decoder::name), Some("tomorrow"));
+    }
+}

@@ -1,0 +1,195 @@
+//! C types, as owned trees: what BTF says, with typedefs and qualifiers folded.
+
+use std::sync::Arc;
+
+use super::tags::Tags;
+
+/// A C type: its name as written in C, if it has one, and its size in bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Type {
+    /// `__u64`, `struct failure`, `enum state`; empty for anonymous types.
+    pub name: String,
+    /// In bytes, as the target lays it out.
+    pub size: usize,
+    /// What it is made of.
+    pub kind: Kind,
+}
+
+/// The shapes that a type can have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// An integer of 1 to 16 bytes.
+    Int {
+        /// Two's complement, rather than unsigned.
+        signed: bool,
+    },
+    /// A `char`: a number by itself, text in an array.
+    Char,
+    /// `_Bool`.
+    Bool,
+    /// `float`, `double`, and wider ones, which are shown as bytes.
+    Float,
+    /// An enum of 1 to 8 bytes, in the order of its declaration.
+    Enum {
+        /// Whether values below zero exist.
+        signed: bool,
+        /// Its names.
+        variants: Vec<Variant>,
+    },
+    /// So many elements, one after the other.
+    Array {
+        /// The type of each.
+        element: Arc<Type>,
+        /// How many.
+        len: usize,
+    },
+    /// Members beside each other.
+    Struct(Vec<Member>),
+    /// Members on top of each other.
+    Union(Vec<Member>),
+    /// An address, 8 bytes.
+    Pointer,
+    /// Nothing that BTF describes: shown as bytes.
+    Opaque,
+}
+
+/// One name of an enum.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    /// As written in C.
+    pub name: String,
+    /// Any 64-bit value, signed or not.
+    pub value: i128,
+}
+
+/// A member of a struct or union.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// Empty for an anonymous struct or union, whose members are reached
+    /// without a name of its own.
+    pub name: String,
+    /// Where it is, within the struct.
+    pub place: Place,
+    /// What `ktally.bpf.h` left beside it.
+    pub tags: Tags,
+}
+
+/// A value inside a run of bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    /// From the start of the bytes.
+    pub bit_offset: usize,
+    /// The width of a bitfield; `None` for a whole number of bytes.
+    pub bits: Option<u8>,
+    /// The declared type.
+    pub ty: Arc<Type>,
+}
+
+impl Type {
+    /// An unsigned integer of so many bytes.
+    pub fn unsigned(size: usize) -> Arc<Self> {
+        Arc::new(Self {
+            name: format!("__u{}", size * 8),
+            size,
+            kind: Kind::Int { signed: false },
+        })
+    }
+
+    /// Bytes about which nothing is known.
+    pub fn opaque(size: usize) -> Arc<Self> {
+        Arc::new(Self {
+            name: String::new(),
+            size,
+            kind: Kind::Opaque,
+        })
+    }
+
+    /// The members of a struct; none for any other type.
+    pub fn struct_members(&self) -> &[Member] {
+        match &self.kind {
+            Kind::Struct(members) => members,
+            _ => &[],
+        }
+    }
+
+    /// Whether this is a single number (or bool, or enum).
+    pub fn is_scalar(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Int { .. } | Kind::Char | Kind::Bool | Kind::Enum { .. } | Kind::Pointer
+        )
+    }
+
+    /// Whether this is an array of `char`.
+    pub fn is_text(&self) -> bool {
+        matches!(&self.kind, Kind::Array { element, .. } if element.kind == Kind::Char)
+    }
+}
+
+impl Place {
+    /// All of a type, from the first byte on.
+    pub fn whole(ty: Arc<Type>) -> Self {
+        Self {
+            bit_offset: 0,
+            bits: None,
+            ty,
+        }
+    }
+
+    /// The same, so many bits further on.
+    pub fn shifted(&self, bits: usize) -> Self {
+        Self {
+            bit_offset: self.bit_offset + bits,
+            ..self.clone()
+        }
+    }
+
+    /// The bytes of a value that is no bitfield; `None` past the end.
+    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let start = self.bit_offset / 8;
+        bytes.get(start..start.checked_add(self.ty.size)?)
+    }
+
+    /// The bits of this place as an unsigned number of at most 128 bits:
+    /// little-endian, as BPF runs on every host that ktally is built for.
+    /// `None` past the end, or where the value is wider.
+    pub fn raw(&self, bytes: &[u8]) -> Option<u128> {
+        let width = self.width();
+        let first = self.bit_offset / 8;
+        let last = (self.bit_offset + width).div_ceil(8);
+        let bytes = bytes.get(first..last)?;
+        // A bitfield may straddle 17 bytes only if it is wider than 120 bits.
+        if width == 0 || width > 128 || bytes.len() > 16 {
+            return None;
+        }
+        let mut word = [0; 16];
+        word[..bytes.len()].copy_from_slice(bytes);
+        let value = u128::from_le_bytes(word) >> (self.bit_offset % 8);
+        Some(if width == 128 {
+            value
+        } else {
+            value & ((1 << width) - 1)
+        })
+    }
+
+    /// In bits.
+    pub fn width(&self) -> usize {
+        self.bits.map_or(self.ty.size * 8, usize::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bitfields_straddle_bytes() {
+        let place = Place {
+            bit_offset: 6,
+            bits: Some(5),
+            ty: Type::unsigned(4),
+        };
+        assert_eq!(place.raw(&[0b1100_0000, 0b0000_0101]), Some(0b10111));
+        assert_eq!(place.raw(&[0]), None);
+    }
+}

@@ -1,0 +1,218 @@
+//! Units: how numbers are scaled for people, and read from them.
+
+use anyhow::{Result, bail};
+
+/// What `UNIT(...)` says a number counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unit {
+    /// A time, as a number of so many nanoseconds each.
+    Time(u64),
+    /// Bytes.
+    Bytes,
+    /// Anything else, by its name: shown behind the number.
+    Other(String),
+}
+
+const NS: u64 = 1;
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+
+const BINARY: [(&str, u64); 5] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+impl Unit {
+    /// From the tag's text.
+    pub fn from_tag(text: &str) -> Self {
+        match text {
+            "ns" => Self::Time(NS),
+            "us" => Self::Time(US),
+            "ms" => Self::Time(MS),
+            "s" => Self::Time(S),
+            "bytes" => Self::Bytes,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+
+    /// As the tag wrote it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Time(NS) => "ns",
+            Self::Time(US) => "us",
+            Self::Time(MS) => "ms",
+            Self::Time(_) => "s",
+            Self::Bytes => "bytes",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// For people: three digits that count, `1.56 s`, `312 ms`, `4 KiB`.
+    pub fn scale(&self, number: f64) -> String {
+        match self {
+            Self::Time(each) => scale_time(number * *each as f64),
+            Self::Bytes => scale_bytes(number),
+            Self::Other(name) => format!("{} {name}", plain(number)),
+        }
+    }
+
+    /// From people: `10ms`, `4KiB`, or a bare number of the unit itself.
+    /// An error says what would have been right.
+    pub fn parse(&self, text: &str) -> Result<u64> {
+        if let Ok(number) = text.parse() {
+            return Ok(number);
+        }
+        match self {
+            Self::Time(each) => {
+                let Ok(duration) = humantime::parse_duration(text) else {
+                    bail!("`{text}` is no time; write one like `10ms` or `2s`");
+                };
+                let number = duration.as_nanos() / u128::from(*each);
+                Ok(number.try_into().unwrap_or(u64::MAX))
+            }
+            Self::Bytes => parse_bytes(text),
+            Self::Other(name) => bail!("`{text}` is no whole number of {name}"),
+        }
+    }
+}
+
+/// A number for people, without a unit: `12,304`, `4.6`, `0`.
+pub(crate) fn plain(number: f64) -> String {
+    if number == 0.0 {
+        "0".to_owned()
+    } else if number.abs() < 0.05 {
+        "<0.1".to_owned()
+    } else if number.abs() < 10.0 && number.fract() != 0.0 {
+        format!("{number:.1}")
+    } else {
+        thousands(number)
+    }
+}
+
+fn thousands(number: f64) -> String {
+    let digits = format!("{:.0}", number.abs());
+    let mut out = String::from(if number < 0.0 { "-" } else { "" });
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Three significant digits, no trailing zeroes.
+fn three_digits(number: f64) -> String {
+    let decimals = if number >= 99.95 {
+        0
+    } else if number >= 9.995 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{number:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+fn scale_time(ns: f64) -> String {
+    if ns < 0.5 {
+        return "0".to_owned();
+    }
+    // A minute is where seconds stop being readable.
+    if ns >= 120.0 * S as f64 {
+        let seconds = (ns / S as f64).round() as u64;
+        let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+        return match hours {
+            0 => format!("{minutes} min {} s", seconds % 60),
+            _ => format!("{} h {minutes} min", thousands(hours as f64)),
+        };
+    }
+    for (name, size) in [("s", S), ("ms", MS), ("µs", US)] {
+        // 999.5 µs rounds to 1 ms.
+        if ns >= 0.9995 * size as f64 {
+            return format!("{} {name}", three_digits(ns / size as f64));
+        }
+    }
+    format!("{ns:.0} ns")
+}
+
+fn scale_bytes(bytes: f64) -> String {
+    for (name, size) in BINARY.iter().rev() {
+        if bytes >= *size as f64 {
+            return format!("{} {name}", three_digits(bytes / *size as f64));
+        }
+    }
+    format!("{} B", plain(bytes))
+}
+
+fn parse_bytes(text: &str) -> Result<u64> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = unit.trim();
+    let size = BINARY.iter().find(|(name, _)| {
+        // `4K`, `4k`, `4KiB`; never 1000s.
+        name.eq_ignore_ascii_case(unit) || name[..1].eq_ignore_ascii_case(unit)
+    });
+    match (number.parse::<u64>(), size) {
+        (Ok(number), Some((_, size))) => number
+            .checked_mul(*size)
+            .ok_or_else(|| anyhow::anyhow!("`{text}` is more than 64 bits hold")),
+        _ => bail!("`{text}` is no size; write one like `512`, `4KiB` or `1MiB`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_scaled_for_people() {
+        let ns = Unit::from_tag("ns");
+        let scaled: Vec<String> = [0.0, 1.0, 999.0, 1000.0, 8192.0, 999_999.0, 312e6, 1.56e9, 119e9, 150e9, 7300e9]
+            .map(|n| ns.scale(n))
+            .into();
+        assert_eq!(
+            scaled,
+            [
+                "0", "1 ns", "999 ns", "1 µs", "8.19 µs", "1 ms", "312 ms", "1.56 s", "119 s",
+                "2 min 30 s", "2 h 1 min"
+            ]
+        );
+        assert_eq!(Unit::from_tag("ms").scale(1500.0), "1.5 s");
+    }
+
+    #[test]
+    fn sizes_are_scaled_for_people() {
+        let scaled = [0.0, 512.0, 1024.0, 1536.0, 5e9].map(|n| Unit::Bytes.scale(n));
+        assert_eq!(scaled, ["0 B", "512 B", "1 KiB", "1.5 KiB", "4.66 GiB"]);
+    }
+
+    #[test]
+    fn plain_numbers() {
+        let scaled = [0.0, 0.01, 0.25, 4.6, 7.0, 10.4, 12304.0, 1234567.0].map(plain);
+        assert_eq!(scaled, ["0", "<0.1", "0.2", "4.6", "7", "10", "12,304", "1,234,567"]);
+    }
+
+    #[test]
+    fn units_are_parsed() {
+        let ns = Unit::from_tag("ns");
+        assert_eq!(ns.parse("10ms").unwrap(), 10_000_000);
+        assert_eq!(ns.parse("42").unwrap(), 42);
+        assert_eq!(Unit::from_tag("ms").parse("2s").unwrap(), 2000);
+        assert_eq!(Unit::Bytes.parse("4KiB").unwrap(), 4096);
+        assert_eq!(Unit::Bytes.parse("4k").unwrap(), 4096);
+        assert_eq!(Unit::Bytes.parse("7B").unwrap(), 7);
+        for (unit, text) in [("ns", "soon"), ("ns", ""), ("ns", "-1ms"), ("bytes", "4 parsecs"), ("bytes", ""), ("bytes", "99999999999TiB"), ("hz", "x")] {
+            assert!(Unit::from_tag(unit).parse(text).is_err(), "{unit} {text}");
+        }
+    }
+}

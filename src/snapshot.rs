@@ -1,0 +1,428 @@
+//! Rows at one instant, and what is done with them before they are shown:
+//! filter, group, subtract, sort, cut. Pure.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use anyhow::Result;
+
+use crate::error::{unknown, usage};
+use crate::schema::{Histogram, Kind, Labels, Metric, MetricKind, Place, Table, Type};
+
+/// Rows of one table, packed: a key of fixed size and a fixed number of cells
+/// each, so that a million small rows take tens of megabytes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    key_size: usize,
+    width: usize,
+    keys: Vec<u8>,
+    cells: Vec<u64>,
+}
+
+impl Rows {
+    /// No rows yet, for a table's keys and cells.
+    pub fn of(table: &Table) -> Self {
+        Self {
+            key_size: table.key_size,
+            width: table.cells(),
+            ..Self::default()
+        }
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.keys.len().checked_div(self.key_size).unwrap_or(usize::from(!self.cells.is_empty()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a row of zeroes, to be filled in. A key of no bytes stands for one
+    /// row: the total.
+    pub fn push(&mut self, key: &[u8]) -> &mut [u64] {
+        debug_assert_eq!(key.len(), self.key_size);
+        self.keys.extend_from_slice(key);
+        let start = self.cells.len();
+        self.cells.resize(start + self.width, 0);
+        &mut self.cells[start..]
+    }
+
+    /// Takes the last row back.
+    pub fn pop(&mut self) {
+        self.keys.truncate(self.keys.len().saturating_sub(self.key_size));
+        self.cells.truncate(self.cells.len().saturating_sub(self.width));
+    }
+
+    /// The bytes of a row's key.
+    pub fn key(&self, row: usize) -> &[u8] {
+        &self.keys[row * self.key_size..][..self.key_size]
+    }
+
+    /// The numbers of a row.
+    pub fn cells(&self, row: usize) -> &[u64] {
+        &self.cells[row * self.width..][..self.width]
+    }
+
+    fn cells_mut(&mut self, row: usize) -> &mut [u64] {
+        &mut self.cells[row * self.width..][..self.width]
+    }
+
+    /// Every row: its key and its numbers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u64])> {
+        (0..self.len()).map(|row| (self.key(row), self.cells(row)))
+    }
+
+    /// These rows, in this order.
+    fn pick(&self, order: impl IntoIterator<Item = usize>) -> Self {
+        let mut picked = Self {
+            key_size: self.key_size,
+            width: self.width,
+            ..Self::default()
+        };
+        for row in order {
+            picked.push(self.key(row)).copy_from_slice(self.cells(row));
+        }
+        picked
+    }
+}
+
+/// What was read of one table.
+#[derive(Debug, Clone)]
+pub struct TableReading {
+    /// Every row that counted something.
+    pub rows: Rows,
+    /// Rows that the table had to turn away, since counting began.
+    pub dropped: u64,
+}
+
+/// What was read of a tally, at one instant.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// By the clock of the host.
+    pub time: SystemTime,
+    /// Since counting began.
+    pub seconds: f64,
+    /// In the order of the tally's tables.
+    pub tables: Vec<TableReading>,
+    /// Runs that the kernel skipped, since counting began; `None` where it does
+    /// not tell (before Linux 5.12).
+    pub missed: Option<u64>,
+    /// Why some rows may be missing from it.
+    pub incomplete: Option<String>,
+}
+
+/// What a face shows.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The tally's name.
+    pub tally: String,
+    /// The tally's summary.
+    pub summary: String,
+    /// By the clock of the host.
+    pub time: SystemTime,
+    /// That the numbers are about: the interval, or since counting began.
+    pub seconds: f64,
+    /// Runs that the kernel skipped in that time.
+    pub missed: Option<u64>,
+    /// Why some rows may be missing.
+    pub incomplete: Option<String>,
+    /// In the order of the tally's tables.
+    pub tables: Vec<TableSnapshot>,
+}
+
+/// One table of a [`Snapshot`].
+#[derive(Debug, Clone)]
+pub struct TableSnapshot {
+    /// Its columns; grouping leaves fewer labels.
+    pub table: Table,
+    /// Filtered, grouped, subtracted, sorted, cut.
+    pub rows: Rows,
+    /// How many rows were read.
+    pub rows_read: usize,
+    /// Rows that the table had to turn away in that time.
+    pub dropped: u64,
+}
+
+impl Snapshot {
+    /// Whether every event was counted, and every row read.
+    pub fn is_whole(&self) -> bool {
+        self.dropped() == 0 && self.missed.unwrap_or(0) == 0 && self.incomplete.is_none()
+    }
+
+    /// Over all tables.
+    pub fn dropped(&self) -> u64 {
+        self.tables.iter().map(|table| table.dropped).sum()
+    }
+}
+
+/// What the user wants to see of a reading.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// The labels to group by; `None` keeps every label.
+    pub by: Option<Vec<String>>,
+    /// Labels and the text that they must have.
+    pub filters: Vec<(String, String)>,
+    /// The column to sort by; `None` sorts by the first column of numbers.
+    pub sort: Option<String>,
+    /// How many rows to show at most.
+    pub top: Option<usize>,
+}
+
+/// What a row is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum SortBy {
+    Label(usize),
+    Cell(usize, bool),
+    Count(usize),
+    Quantile(usize, f64),
+}
+
+impl Query {
+    /// Refuses names that no table has, before anything is loaded.
+    pub fn check(&self, tables: &[Table]) -> Result<()> {
+        let labels = || tables.iter().flat_map(|table| &table.labels).map(|label| label.name.as_str());
+        for name in self.by.iter().flatten().chain(self.filters.iter().map(|(name, _)| name)) {
+            if !labels().any(|label| label == name) {
+                return Err(unknown("field", name, labels()));
+            }
+        }
+        if let Some(sort) = &self.sort
+            && !tables.iter().any(|table| sort_by(table, sort).is_some())
+        {
+            let metrics = tables.iter().flat_map(|table| &table.metrics).map(|metric| metric.name.as_str());
+            return Err(unknown("column", sort, labels().chain(metrics)));
+        }
+        if let (Some(by), Some(sort)) = (&self.by, &self.sort)
+            && labels().any(|label| label == sort)
+            && !by.contains(sort)
+        {
+            return Err(usage(format!("rows grouped without `{sort}` cannot be sorted by it")));
+        }
+        Ok(())
+    }
+
+    /// The rows to show of a table: `now`, less what was there `before`.
+    pub fn apply(
+        &self,
+        table: &Table,
+        now: &Rows,
+        before: Option<&Rows>,
+        labels: &Labels,
+    ) -> (Table, Rows) {
+        let (grouped, mut rows) = self.group(table, now, labels);
+        if let Some(before) = before {
+            let (_, before) = self.group(table, before, labels);
+            subtract(&grouped.metrics, &mut rows, &before);
+        }
+        let order = self.order(&grouped, &rows, labels);
+        (grouped, rows.pick(order))
+    }
+
+    /// Filters, then groups: counters and histograms of one group add up.
+    fn group(&self, table: &Table, rows: &Rows, labels: &Labels) -> (Table, Rows) {
+        let filters: Vec<(usize, &str)> = self
+            .filters
+            .iter()
+            .filter_map(|(name, text)| Some((table.label(name)?, text.as_str())))
+            .collect();
+        let kept = (0..rows.len()).filter(|row| {
+            filters.iter().all(|(label, text)| {
+                let label = &table.labels[*label];
+                labels.of(label, rows.key(*row)).to_string() == *text
+                    || label.place.decode(rows.key(*row)).to_string() == *text
+            })
+        });
+        let Some(by) = &self.by else {
+            return (table.clone(), rows.pick(kept));
+        };
+        let projection = Projection::new(table, by);
+        let mut groups = Rows::of(&projection.table);
+        let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
+        for row in kept {
+            let key = projection.key(rows.key(row));
+            let group = match known.get(&key) {
+                Some(group) => *group,
+                None => {
+                    groups.push(&key);
+                    known.insert(key, groups.len() - 1);
+                    groups.len() - 1
+                }
+            };
+            for (cell, more) in groups.cells_mut(group).iter_mut().zip(rows.cells(row)) {
+                *cell = cell.wrapping_add(*more);
+            }
+        }
+        (projection.table, groups)
+    }
+
+    /// Rows that counted something, the greatest first, at most `top`.
+    fn order(&self, table: &Table, rows: &Rows, labels: &Labels) -> Vec<usize> {
+        let by = match &self.sort {
+            Some(name) => sort_by(table, name),
+            None => table.metrics.first().map(default_order),
+        };
+        let mut order: Vec<usize> =
+            (0..rows.len()).filter(|row| rows.cells(*row).iter().any(|cell| *cell != 0)).collect();
+        let text = |row: usize, label: usize| labels.of(&table.labels[label], rows.key(row));
+        let compare = |a: usize, b: usize| -> Ordering {
+            let (cells_a, cells_b) = (rows.cells(a), rows.cells(b));
+            let first = match by {
+                None => Ordering::Equal,
+                // Numbers as numbers, names by the alphabet.
+                Some(SortBy::Label(label)) => compare_values(&text(a, label), &text(b, label)),
+                Some(SortBy::Cell(cell, true)) => (cells_b[cell] as i64).cmp(&(cells_a[cell] as i64)),
+                Some(SortBy::Cell(cell, false)) => cells_b[cell].cmp(&cells_a[cell]),
+                Some(SortBy::Count(cell)) => count(&cells_b[cell..]).cmp(&count(&cells_a[cell..])),
+                Some(SortBy::Quantile(cell, q)) => {
+                    quantile(&cells_b[cell..], q).cmp(&quantile(&cells_a[cell..], q))
+                }
+            };
+            // The same rows in the same order every time.
+            first.then_with(|| rows.key(a).cmp(rows.key(b)))
+        };
+        order.sort_unstable_by(|a, b| compare(*a, *b));
+        order.truncate(self.top.unwrap_or(usize::MAX));
+        order
+    }
+}
+
+fn compare_values(a: &crate::schema::Value, b: &crate::schema::Value) -> Ordering {
+    use crate::schema::Value::{Int, Uint};
+    match (a, b) {
+        (Uint(a), Uint(b)) => a.cmp(b),
+        (Int(a), Int(b)) => a.cmp(b),
+        _ => a.to_string().cmp(&b.to_string()),
+    }
+}
+
+fn default_order(metric: &Metric) -> SortBy {
+    match metric.kind {
+        MetricKind::Histogram => SortBy::Count(metric.cell),
+        _ => SortBy::Cell(metric.cell, metric.is_signed()),
+    }
+}
+
+/// A label, a metric, or of a histogram `NAME.count`, `NAME.sum`, `NAME.p50`
+/// and so on; the bare name of a histogram sorts by its count.
+fn sort_by(table: &Table, name: &str) -> Option<SortBy> {
+    if let Some(label) = table.label(name) {
+        return Some(SortBy::Label(label));
+    }
+    if let Some(metric) = table.metrics.iter().find(|metric| metric.name == name) {
+        return Some(default_order(metric));
+    }
+    let mut histograms = table.metrics.iter().filter(|metric| metric.kind == MetricKind::Histogram);
+    // `p99` is enough where there is one histogram.
+    let (metric, part) = match name.rsplit_once('.') {
+        Some((name, part)) => (histograms.find(|metric| metric.name == name)?, part),
+        None => (histograms.next().filter(|_| histograms.next().is_none())?, name),
+    };
+    match part {
+        "count" => Some(SortBy::Count(metric.cell)),
+        "sum" => Some(SortBy::Cell(metric.cell, false)),
+        _ => {
+            let percent: f64 = part.strip_prefix('p')?.parse().ok()?;
+            (0.0..=100.0)
+                .contains(&percent)
+                .then_some(SortBy::Quantile(metric.cell, percent / 100.0))
+        }
+    }
+}
+
+/// A table with fewer labels, and how its keys come from those of the whole.
+struct Projection {
+    table: Table,
+    sources: Vec<Place>,
+}
+
+impl Projection {
+    fn new(table: &Table, by: &[String]) -> Self {
+        let mut projected = table.clone();
+        projected.labels.clear();
+        projected.key_size = 0;
+        let mut sources = Vec::new();
+        for label in by.iter().filter_map(|name| table.label(name)) {
+            let mut label = table.labels[label].clone();
+            sources.push(label.place.clone());
+            // A bitfield gets bytes of its own.
+            let ty = match label.place.bits {
+                Some(_) if matches!(label.place.ty.kind, Kind::Int { signed: false }) => Type::unsigned(label.place.ty.size),
+                _ => label.place.ty.clone(),
+            };
+            label.place = Place {
+                bit_offset: projected.key_size * 8,
+                bits: label.place.bits,
+                ty,
+            };
+            projected.key_size += label.place.ty.size;
+            projected.labels.push(label);
+        }
+        Self {
+            table: projected,
+            sources,
+        }
+    }
+
+    fn key(&self, key: &[u8]) -> Vec<u8> {
+        let mut projected = Vec::with_capacity(self.table.key_size);
+        for source in &self.sources {
+            match (source.bits, source.raw(key)) {
+                (Some(_), Some(raw)) => {
+                    let mut bytes = raw.to_le_bytes().to_vec();
+                    bytes.resize(source.ty.size, 0);
+                    projected.extend(bytes);
+                }
+                _ => projected.extend(source.bytes(key).unwrap_or_default()),
+            }
+        }
+        projected.resize(self.table.key_size, 0);
+        projected
+    }
+}
+
+/// Counters and histograms lose what was there before; gauges stay.
+fn subtract(metrics: &[Metric], now: &mut Rows, before: &Rows) {
+    let index: HashMap<&[u8], usize> = (0..before.len()).map(|row| (before.key(row), row)).collect();
+    for row in 0..now.len() {
+        let Some(before) = index.get(now.key(row)).map(|row| before.cells(*row)) else {
+            continue;
+        };
+        let cells = now.cells_mut(row);
+        for metric in metrics.iter().filter(|metric| metric.kind != MetricKind::Gauge) {
+            let range = metric.cell..metric.cell + metric.cells();
+            for (cell, before) in cells[range.clone()].iter_mut().zip(&before[range]) {
+                *cell = match metric.kind {
+                    MetricKind::Histogram => cell.wrapping_sub(*before),
+                    _ => metric.since(*cell, *before),
+                };
+            }
+        }
+    }
+}
+
+/// The number of observations in a histogram's cells.
+pub fn count(cells: &[u64]) -> u64 {
+    cells[1..Histogram::CELLS].iter().fold(0, |sum, bucket| sum.wrapping_add(*bucket))
+}
+
+/// The upper edge of the bucket that holds the q-quantile: at least that share
+/// of the observations is not greater. `None` where there are none.
+pub fn quantile(cells: &[u64], q: f64) -> Option<u64> {
+    let total = count(cells);
+    if total == 0 {
+        return None;
+    }
+    let rank = ((total as f64 * q).ceil() as u64).clamp(1, total);
+    let mut below = 0;
+    (0..Histogram::BUCKETS).find_map(|bucket| {
+        below += cells[1 + bucket];
+        (below >= rank).then(|| Histogram::edge(bucket))
+    })
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
