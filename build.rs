@@ -36,7 +36,10 @@ fn build() -> Result<()> {
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
     check_clang(&clang)?;
 
-    for (folder, list) in [("src/bpf", "catalogue.rs"), ("src/bpf/internal", "internal.rs")] {
+    for (folder, list) in [
+        ("src/bpf", "catalogue.rs"),
+        ("src/bpf/internal", "internal.rs"),
+    ] {
         println!("cargo:rerun-if-changed={folder}");
         let mut names = Vec::new();
         for source in files(folder, ".bpf.c")? {
@@ -152,7 +155,9 @@ fn entries(folder: &str, names: &[String]) -> Result<String> {
     if folder.ends_with("internal") {
         return Ok(String::new());
     }
-    let mut code = String::from("\n/// Every tally of `src/bpf/`, by name.\npub static CATALOGUE: &[Builtin] = &[\n");
+    let mut code = String::from(
+        "\n/// Every tally of `src/bpf/`, by name.\npub static CATALOGUE: &[Builtin] = &[\n",
+    );
     for name in names {
         let skeleton = camel_case(name);
         writeln!(

@@ -21,7 +21,11 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
 }
 
 /// "no WHAT named `NAME`", with the nearest names, or all when few are known.
-pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> anyhow::Error {
+pub fn unknown<'a>(
+    what: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> anyhow::Error {
     const FEW: usize = 12;
     let known: Vec<&str> = known.into_iter().collect();
     let near: Vec<&str> = known
@@ -56,9 +60,15 @@ mod tests {
     #[test]
     fn nearest_names_first_and_all_when_few() {
         let near = unknown("tally", "syscall", ["syscalls", "runqlat"]);
-        assert_eq!(near.to_string(), "no tally named `syscall`; did you mean `syscalls`?");
+        assert_eq!(
+            near.to_string(),
+            "no tally named `syscall`; did you mean `syscalls`?"
+        );
         let few = unknown("field", "zzz", ["comm", "call"]);
-        assert_eq!(few.to_string(), "no field named `zzz`; known: `comm`, `call`");
+        assert_eq!(
+            few.to_string(),
+            "no field named `zzz`; known: `comm`, `call`"
+        );
         let none = unknown("option", "a\n", []);
         assert_eq!(none.to_string(), "no option named `a\\n`; there are none");
     }

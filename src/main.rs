@@ -1,12 +1,45 @@
-use std::mem::MaybeUninit;
-fn main() {
-    for b in ktally::CATALOGUE {
-        let mut s = MaybeUninit::uninit();
-        let o = (b.open)(&mut s).unwrap();
-        let mut l = o.load().unwrap();
-        println!("{}", b.name);
-        for m in l.object().maps() { println!("  {:?}", libbpf_rs::MapCore::name(&m)); }
-        let links: Vec<_> = l.object_mut().progs_mut().map(|p| p.attach().unwrap()).collect();
-        let _ = links;
+//! Parses, runs, and ends with the right exit code.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use ktally::cli::{self, Exit};
+use ktally::commands;
+use ktally::error::Usage;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let result = cli::parse(&args).and_then(commands::execute);
+    let exit = result.unwrap_or_else(|error| report(&error, cli::is_verbose(&args)));
+    ExitCode::from(exit as u8)
+}
+
+/// Errors go to stderr on one line, with `-v` as a chain. Whoever closed our
+/// output has seen enough.
+fn report(error: &anyhow::Error, verbose: bool) -> Exit {
+    if let Some(error) = error.downcast_ref::<clap::Error>() {
+        let _ = error.print();
+        return if cli::is_help(error) {
+            Exit::Done
+        } else {
+            Exit::Usage
+        };
+    }
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    if causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe) {
+        return Exit::Done;
+    }
+    if verbose {
+        eprintln!("ktally: {error:?}");
+    } else {
+        eprintln!("ktally: {error:#}");
+    }
+    if error.is::<Usage>() {
+        Exit::Usage
+    } else {
+        Exit::Failed
     }
 }

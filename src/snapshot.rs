@@ -32,7 +32,10 @@ impl Rows {
 
     /// How many rows.
     pub fn len(&self) -> usize {
-        self.keys.len().checked_div(self.key_size).unwrap_or(usize::from(!self.cells.is_empty()))
+        self.keys
+            .len()
+            .checked_div(self.key_size)
+            .unwrap_or(usize::from(!self.cells.is_empty()))
     }
 
     /// Whether there are none.
@@ -52,8 +55,10 @@ impl Rows {
 
     /// Takes the last row back.
     pub fn pop(&mut self) {
-        self.keys.truncate(self.keys.len().saturating_sub(self.key_size));
-        self.cells.truncate(self.cells.len().saturating_sub(self.width));
+        self.keys
+            .truncate(self.keys.len().saturating_sub(self.key_size));
+        self.cells
+            .truncate(self.cells.len().saturating_sub(self.width));
     }
 
     /// The bytes of a row's key.
@@ -183,8 +188,18 @@ enum SortBy {
 impl Query {
     /// Refuses names that no table has, before anything is loaded.
     pub fn check(&self, tables: &[Table]) -> Result<()> {
-        let labels = || tables.iter().flat_map(|table| &table.labels).map(|label| label.name.as_str());
-        for name in self.by.iter().flatten().chain(self.filters.iter().map(|(name, _)| name)) {
+        let labels = || {
+            tables
+                .iter()
+                .flat_map(|table| &table.labels)
+                .map(|label| label.name.as_str())
+        };
+        for name in self
+            .by
+            .iter()
+            .flatten()
+            .chain(self.filters.iter().map(|(name, _)| name))
+        {
             if !labels().any(|label| label == name) {
                 return Err(unknown("field", name, labels()));
             }
@@ -192,14 +207,19 @@ impl Query {
         if let Some(sort) = &self.sort
             && !tables.iter().any(|table| sort_by(table, sort).is_some())
         {
-            let metrics = tables.iter().flat_map(|table| &table.metrics).map(|metric| metric.name.as_str());
+            let metrics = tables
+                .iter()
+                .flat_map(|table| &table.metrics)
+                .map(|metric| metric.name.as_str());
             return Err(unknown("column", sort, labels().chain(metrics)));
         }
         if let (Some(by), Some(sort)) = (&self.by, &self.sort)
             && labels().any(|label| label == sort)
             && !by.contains(sort)
         {
-            return Err(usage(format!("rows grouped without `{sort}` cannot be sorted by it")));
+            return Err(usage(format!(
+                "rows grouped without `{sort}` cannot be sorted by it"
+            )));
         }
         Ok(())
     }
@@ -264,8 +284,9 @@ impl Query {
             Some(name) => sort_by(table, name),
             None => table.metrics.first().map(default_order),
         };
-        let mut order: Vec<usize> =
-            (0..rows.len()).filter(|row| rows.cells(*row).iter().any(|cell| *cell != 0)).collect();
+        let mut order: Vec<usize> = (0..rows.len())
+            .filter(|row| rows.cells(*row).iter().any(|cell| *cell != 0))
+            .collect();
         let text = |row: usize, label: usize| labels.of(&table.labels[label], rows.key(row));
         let compare = |a: usize, b: usize| -> Ordering {
             let (cells_a, cells_b) = (rows.cells(a), rows.cells(b));
@@ -273,7 +294,9 @@ impl Query {
                 None => Ordering::Equal,
                 // Numbers as numbers, names by the alphabet.
                 Some(SortBy::Label(label)) => compare_values(&text(a, label), &text(b, label)),
-                Some(SortBy::Cell(cell, true)) => (cells_b[cell] as i64).cmp(&(cells_a[cell] as i64)),
+                Some(SortBy::Cell(cell, true)) => {
+                    (cells_b[cell] as i64).cmp(&(cells_a[cell] as i64))
+                }
                 Some(SortBy::Cell(cell, false)) => cells_b[cell].cmp(&cells_a[cell]),
                 Some(SortBy::Count(cell)) => count(&cells_b[cell..]).cmp(&count(&cells_a[cell..])),
                 Some(SortBy::Quantile(cell, q)) => {
@@ -314,11 +337,17 @@ fn sort_by(table: &Table, name: &str) -> Option<SortBy> {
     if let Some(metric) = table.metrics.iter().find(|metric| metric.name == name) {
         return Some(default_order(metric));
     }
-    let mut histograms = table.metrics.iter().filter(|metric| metric.kind == MetricKind::Histogram);
+    let mut histograms = table
+        .metrics
+        .iter()
+        .filter(|metric| metric.kind == MetricKind::Histogram);
     // `p99` is enough where there is one histogram.
     let (metric, part) = match name.rsplit_once('.') {
         Some((name, part)) => (histograms.find(|metric| metric.name == name)?, part),
-        None => (histograms.next().filter(|_| histograms.next().is_none())?, name),
+        None => (
+            histograms.next().filter(|_| histograms.next().is_none())?,
+            name,
+        ),
     };
     match part {
         "count" => Some(SortBy::Count(metric.cell)),
@@ -349,7 +378,9 @@ impl Projection {
             sources.push(label.place.clone());
             // A bitfield gets bytes of its own.
             let ty = match label.place.bits {
-                Some(_) if matches!(label.place.ty.kind, Kind::Int { signed: false }) => Type::unsigned(label.place.ty.size),
+                Some(_) if matches!(label.place.ty.kind, Kind::Int { signed: false }) => {
+                    Type::unsigned(label.place.ty.size)
+                }
                 _ => label.place.ty.clone(),
             };
             label.place = Place {
@@ -385,13 +416,18 @@ impl Projection {
 
 /// Counters and histograms lose what was there before; gauges stay.
 fn subtract(metrics: &[Metric], now: &mut Rows, before: &Rows) {
-    let index: HashMap<&[u8], usize> = (0..before.len()).map(|row| (before.key(row), row)).collect();
+    let index: HashMap<&[u8], usize> = (0..before.len())
+        .map(|row| (before.key(row), row))
+        .collect();
     for row in 0..now.len() {
         let Some(before) = index.get(now.key(row)).map(|row| before.cells(*row)) else {
             continue;
         };
         let cells = now.cells_mut(row);
-        for metric in metrics.iter().filter(|metric| metric.kind != MetricKind::Gauge) {
+        for metric in metrics
+            .iter()
+            .filter(|metric| metric.kind != MetricKind::Gauge)
+        {
             let range = metric.cell..metric.cell + metric.cells();
             for (cell, before) in cells[range.clone()].iter_mut().zip(&before[range]) {
                 *cell = match metric.kind {
@@ -405,7 +441,9 @@ fn subtract(metrics: &[Metric], now: &mut Rows, before: &Rows) {
 
 /// The number of observations in a histogram's cells.
 pub fn count(cells: &[u64]) -> u64 {
-    cells[1..Histogram::CELLS].iter().fold(0, |sum, bucket| sum.wrapping_add(*bucket))
+    cells[1..Histogram::CELLS]
+        .iter()
+        .fold(0, |sum, bucket| sum.wrapping_add(*bucket))
 }
 
 /// The upper edge of the bucket that holds the q-quantile: at least that share

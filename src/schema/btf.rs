@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use libbpf_rs::btf::types::{self, HasSize, IntEncoding, MemberAttr, ReferencesType};
-use libbpf_rs::btf::{BtfKind, BtfType, TypeId};
+use libbpf_rs::btf::types::{self, IntEncoding, MemberAttr};
+use libbpf_rs::btf::{BtfKind, BtfType, HasSize, ReferencesType, TypeId};
 use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 
 use super::table::{OptionSpec, Table};
@@ -86,7 +86,10 @@ impl Schema {
                 Some((table.to_owned(), reader.place(var)))
             })
             .collect();
-        let summary = reader.section("license").into_iter().find_map(|var| var.tags.tally);
+        let summary = reader
+            .section("license")
+            .into_iter()
+            .find_map(|var| var.tags.tally);
         Self {
             summary,
             options,
@@ -130,7 +133,10 @@ impl<'a> Reader<'a> {
     /// The variables of a section of the object.
     fn section(&self, name: &str) -> Vec<Tagged> {
         let sections = all::<types::DataSec<'_>>(self.btf);
-        let Some(section) = sections.into_iter().find(|s| s.name() == Some(OsStr::new(name))) else {
+        let Some(section) = sections
+            .into_iter()
+            .find(|s| s.name() == Some(OsStr::new(name)))
+        else {
             return Vec::new();
         };
         section
@@ -171,13 +177,20 @@ impl<'a> Reader<'a> {
                 Some("key") => key = Some(self.ty(pointer.referenced_type_id())),
                 Some("value") => value = Some(self.ty(pointer.referenced_type_id())),
                 Some("max_entries") => {
-                    let array: types::Array<'_> = self.btf.type_by_id(pointer.referenced_type_id())?;
+                    let array: types::Array<'_> =
+                        self.btf.type_by_id(pointer.referenced_type_id())?;
                     max_entries = u32::try_from(array.capacity()).ok()?;
                 }
                 _ => {}
             }
         }
-        Some(Table::new(&var.name, &var.tags, max_entries, &key?, &value?))
+        Some(Table::new(
+            &var.name,
+            &var.tags,
+            max_entries,
+            &key?,
+            &value?,
+        ))
     }
 
     /// The type of this id; a type that does not exist, or that contains
@@ -201,7 +214,9 @@ impl<'a> Reader<'a> {
         match ty.kind() {
             BtfKind::Int => int(ty, name),
             BtfKind::Typedef => {
-                let inner = ty.next_type().map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id()));
+                let inner = ty
+                    .next_type()
+                    .map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id()));
                 // An anonymous struct is known by its typedef; a named one keeps its name.
                 match inner.struct_members().is_empty() || inner.name.is_empty() {
                     true => Arc::new(Type {
@@ -211,9 +226,9 @@ impl<'a> Reader<'a> {
                     false => inner,
                 }
             }
-            BtfKind::Const | BtfKind::Volatile | BtfKind::Restrict | BtfKind::TypeTag => {
-                ty.next_type().map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id()))
-            }
+            BtfKind::Const | BtfKind::Volatile | BtfKind::Restrict | BtfKind::TypeTag => ty
+                .next_type()
+                .map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id())),
             BtfKind::Ptr => Arc::new(Type {
                 name: "void *".to_owned(),
                 size: 8,
@@ -256,7 +271,11 @@ impl<'a> Reader<'a> {
                 tags: self.tags(ty.type_id(), Some(component)),
             })
             .collect();
-        let keyword = if composite.is_struct { "struct" } else { "union" };
+        let keyword = if composite.is_struct {
+            "struct"
+        } else {
+            "union"
+        };
         Arc::new(Type {
             name: c_name(keyword, name),
             size: composite.size(),
@@ -304,7 +323,10 @@ fn int(ty: BtfType<'_>, name: String) -> Arc<Type> {
 
 fn enumeration(ty: BtfType<'_>, name: &str) -> Arc<Type> {
     let (size, signed, variants) = if let Ok(narrow) = types::Enum::try_from(ty) {
-        let variants = narrow.iter().map(|v| (string(v.name), i128::from(v.value))).collect();
+        let variants = narrow
+            .iter()
+            .map(|v| (string(v.name), i128::from(v.value)))
+            .collect();
         (narrow.size(), narrow.is_signed(), variants)
     } else if let Ok(wide) = types::Enum64::try_from(ty) {
         let variants = wide.iter().map(|v| (string(v.name), v.value)).collect();
@@ -329,7 +351,9 @@ pub struct KernelBtf(Btf<'static>);
 impl KernelBtf {
     /// From /sys/kernel/btf/vmlinux; fails where the kernel has none.
     pub fn load() -> Result<Self> {
-        Ok(Self(Btf::from_vmlinux().context("failed to read the kernel's BTF")?))
+        Ok(Self(
+            Btf::from_vmlinux().context("failed to read the kernel's BTF")?,
+        ))
     }
 
     /// The names of one of the kernel's enums; none where it has no such enum.
@@ -373,5 +397,6 @@ fn c_name(keyword: &str, name: &str) -> String {
 }
 
 fn string(name: Option<&OsStr>) -> String {
-    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    name.map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }

@@ -168,7 +168,9 @@ impl Serialize for Value {
             Self::Bytes(_) => serializer.collect_str(self),
             Self::List(values) => {
                 let mut seq = serializer.serialize_seq(Some(values.len()))?;
-                values.iter().try_for_each(|value| seq.serialize_element(value))?;
+                values
+                    .iter()
+                    .try_for_each(|value| seq.serialize_element(value))?;
                 seq.end()
             }
             Self::Fields(fields) => {
@@ -232,7 +234,11 @@ mod tests {
     fn member(name: &str, bit_offset: usize, bits: Option<u8>, ty: Arc<Type>) -> Member {
         Member {
             name: name.into(),
-            place: Place { bit_offset, bits, ty },
+            place: Place {
+                bit_offset,
+                bits,
+                ty,
+            },
             tags: Tags::default(),
         }
     }
@@ -261,8 +267,17 @@ mod tests {
         assert_eq!(json(&ty(8, Kind::Float), &1.5f64.to_ne_bytes()), "1.5");
         assert_eq!(json(&ty(4, Kind::Float), &0.25f32.to_ne_bytes()), "0.25");
         assert_eq!(json(&ty(8, Kind::Float), &f64::NAN.to_ne_bytes()), "null");
-        assert_eq!(json(&ty(16, Kind::Float), &[0xab; 16]), format!("\"hex:{}\"", "ab".repeat(16)));
-        let comm = ty(4, Kind::Array { element: ty(1, Kind::Char), len: 4 });
+        assert_eq!(
+            json(&ty(16, Kind::Float), &[0xab; 16]),
+            format!("\"hex:{}\"", "ab".repeat(16))
+        );
+        let comm = ty(
+            4,
+            Kind::Array {
+                element: ty(1, Kind::Char),
+                len: 4,
+            },
+        );
         assert_eq!(json(&comm, b"sh\0x"), "\"sh\"");
         assert_eq!(json(&comm, b"full"), "\"full\"");
         assert_eq!(json(&comm, b"\xff\n\0\0"), "\"\u{fffd}\\n\"");
@@ -271,10 +286,22 @@ mod tests {
     #[test]
     fn enums_show_names_and_unknown_numbers() {
         let variants = vec![
-            Variant { name: "LOW".into(), value: -1 },
-            Variant { name: "HIGH".into(), value: i64::MAX.into() },
+            Variant {
+                name: "LOW".into(),
+                value: -1,
+            },
+            Variant {
+                name: "HIGH".into(),
+                value: i64::MAX.into(),
+            },
         ];
-        let state = ty(8, Kind::Enum { signed: true, variants });
+        let state = ty(
+            8,
+            Kind::Enum {
+                signed: true,
+                variants,
+            },
+        );
         assert_eq!(json(&state, &(-1i64).to_ne_bytes()), "\"LOW\"");
         assert_eq!(json(&state, &i64::MAX.to_ne_bytes()), "\"HIGH\"");
         assert_eq!(json(&state, &7i64.to_ne_bytes()), "7");
@@ -284,42 +311,89 @@ mod tests {
     fn structs_unions_bitfields_and_arrays() {
         let u8s = ty(1, Kind::Int { signed: false });
         let s32 = ty(4, Kind::Int { signed: true });
-        let union = ty(4, Kind::Union(vec![
-            member("word", 0, None, s32.clone()),
-            member("low", 0, None, u8s.clone()),
-        ]));
-        let flags = ty(8, Kind::Struct(vec![
-            member("a", 0, Some(3), s32.clone()),
-            member("", 3, Some(5), s32.clone()),
-            member("b", 8, Some(9), ty(4, Kind::Int { signed: false })),
-            member("", 32, None, union),
-        ]));
+        let union = ty(
+            4,
+            Kind::Union(vec![
+                member("word", 0, None, s32.clone()),
+                member("low", 0, None, u8s.clone()),
+            ]),
+        );
+        let flags = ty(
+            8,
+            Kind::Struct(vec![
+                member("a", 0, Some(3), s32.clone()),
+                member("", 3, Some(5), s32.clone()),
+                member("b", 8, Some(9), ty(4, Kind::Int { signed: false })),
+                member("", 32, None, union),
+            ]),
+        );
         assert_eq!(
             json(&flags, &[0b111, 0xff, 1, 0, 0xfe, 0xff, 0xff, 0xff]),
             r#"{"a":-1,"b":511,"word":-2,"low":254}"#
         );
-        let pair = ty(2, Kind::Array { element: u8s, len: 2 });
-        let table = ty(4, Kind::Array { element: pair, len: 2 });
+        let pair = ty(
+            2,
+            Kind::Array {
+                element: u8s,
+                len: 2,
+            },
+        );
+        let table = ty(
+            4,
+            Kind::Array {
+                element: pair,
+                len: 2,
+            },
+        );
         assert_eq!(json(&table, &[1, 2, 3, 4]), "[[1,2],[3,4]]");
-        assert_eq!(decode(&table, &[1, 2, 3, 4]).unwrap().to_string(), "[[1,2],[3,4]]");
+        assert_eq!(
+            decode(&table, &[1, 2, 3, 4]).unwrap().to_string(),
+            "[[1,2],[3,4]]"
+        );
     }
 
     #[test]
     fn a_wrong_length_is_an_error_and_nonsense_types_do_not_panic() {
         let int = ty(4, Kind::Int { signed: false });
-        assert_eq!(decode(&int, &[0; 3]), Err(LengthMismatch { expected: 4, found: 3 }));
+        assert_eq!(
+            decode(&int, &[0; 3]),
+            Err(LengthMismatch {
+                expected: 4,
+                found: 3
+            })
+        );
         // What hostile BTF may claim: members past the end, arrays of nothing.
         let nothing = ty(0, Kind::Struct(vec![]));
-        let liar = ty(2, Kind::Struct(vec![
-            member("past", 8, None, int.clone()),
-            member("far", usize::MAX / 2, None, int.clone()),
-            member("wide", 0, Some(255), int),
-            member("none", 0, Some(0), nothing.clone()),
-            member("zeros", 0, None, ty(0, Kind::Array { element: nothing, len: usize::MAX })),
-        ]));
-        assert_eq!(json(&liar, &[0; 2]), r#"{"past":"hex:","far":"hex:","wide":"hex:","none":"hex:","zeros":[]}"#);
+        let liar = ty(
+            2,
+            Kind::Struct(vec![
+                member("past", 8, None, int.clone()),
+                member("far", usize::MAX / 2, None, int.clone()),
+                member("wide", 0, Some(255), int),
+                member("none", 0, Some(0), nothing.clone()),
+                member(
+                    "zeros",
+                    0,
+                    None,
+                    ty(
+                        0,
+                        Kind::Array {
+                            element: nothing,
+                            len: usize::MAX,
+                        },
+                    ),
+                ),
+            ]),
+        );
+        assert_eq!(
+            json(&liar, &[0; 2]),
+            r#"{"past":"hex:","far":"hex:","wide":"hex:","none":"hex:","zeros":[]}"#
+        );
         assert_eq!(json(&ty(3, Kind::Int { signed: true }), &[0xff; 3]), "-1");
-        assert_eq!(json(&ty(33, Kind::Int { signed: true }), &[1; 33]), format!("\"hex:{}\"", "01".repeat(33)));
+        assert_eq!(
+            json(&ty(33, Kind::Int { signed: true }), &[1; 33]),
+            format!("\"hex:{}\"", "01".repeat(33))
+        );
         assert_eq!(json(&ty(0, Kind::Int { signed: true }), &[]), "\"hex:\"");
     }
 }

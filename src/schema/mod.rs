@@ -6,7 +6,7 @@
 
 mod btf;
 mod decode;
-pub mod labels;
+mod labels;
 mod parse;
 mod table;
 mod tags;
@@ -15,8 +15,9 @@ mod unit;
 
 pub use btf::{KernelBtf, Schema, Tagged};
 pub use decode::{LengthMismatch, Value, decode};
+pub use labels::Labels;
 pub use parse::parse_scalar;
 pub use table::{Histogram, Label, Metric, MetricKind, OptionSpec, Table};
 pub use tags::{Decoder, Tags};
 pub use types::{Kind, Member, Place, Type, Variant};
-pub use unit::Unit;
+pub use unit::{Unit, plain as plain_number};

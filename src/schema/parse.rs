@@ -124,12 +124,32 @@ mod tests {
         let u64s = ty(8, Kind::Int { signed: false });
         assert_eq!(parse(&u8s, "255"), Ok(vec![255]));
         assert_eq!(parse(&u8s, "0x2a"), Ok(vec![42]));
-        assert_eq!(parse(&u8s, "256"), Err("256 is out of range: 0 to 255".into()));
-        assert_eq!(parse(&u8s, "-1"), Err("-1 is out of range: 0 to 255".into()));
+        assert_eq!(
+            parse(&u8s, "256"),
+            Err("256 is out of range: 0 to 255".into())
+        );
+        assert_eq!(
+            parse(&u8s, "-1"),
+            Err("-1 is out of range: 0 to 255".into())
+        );
         assert_eq!(parse(&s16, "-32768"), Ok(vec![0, 0x80]));
-        assert_eq!(parse(&s16, "32768"), Err("32768 is out of range: -32768 to 32767".into()));
+        assert_eq!(
+            parse(&s16, "32768"),
+            Err("32768 is out of range: -32768 to 32767".into())
+        );
         assert_eq!(parse(&u64s, "18446744073709551615"), Ok(vec![0xff; 8]));
-        for bad in ["", "x", "1.5", "--1", "+1", "0x", "0x+1", "-", "1 ", "99999999999999999999999999999999999999999"] {
+        for bad in [
+            "",
+            "x",
+            "1.5",
+            "--1",
+            "+1",
+            "0x",
+            "0x+1",
+            "-",
+            "1 ",
+            "99999999999999999999999999999999999999999",
+        ] {
             assert!(parse(&u64s, bad).is_err(), "{bad:?}");
         }
     }
@@ -138,15 +158,30 @@ mod tests {
     fn bools_enums_and_text() {
         assert_eq!(parse(&ty(1, Kind::Bool), "true"), Ok(vec![1]));
         assert!(parse(&ty(1, Kind::Bool), "yes").is_err());
-        let variants = vec![Variant { name: "ON".into(), value: 3 }];
-        let state = ty(4, Kind::Enum { signed: false, variants });
+        let variants = vec![Variant {
+            name: "ON".into(),
+            value: 3,
+        }];
+        let state = ty(
+            4,
+            Kind::Enum {
+                signed: false,
+                variants,
+            },
+        );
         assert_eq!(parse(&state, "ON"), Ok(vec![3, 0, 0, 0]));
         assert_eq!(parse(&state, "7"), Ok(vec![7, 0, 0, 0]));
-        assert_eq!(parse(&state, "OFF"), Err("write a number or one of ON".into()));
+        assert_eq!(
+            parse(&state, "OFF"),
+            Err("write a number or one of ON".into())
+        );
         let element = Arc::new(ty(1, Kind::Char));
         let comm = ty(4, Kind::Array { element, len: 4 });
         assert_eq!(parse(&comm, "sh"), Ok(b"sh\0\0".to_vec()));
-        assert_eq!(parse(&comm, "bash"), Err("4 bytes are too long: at most 3".into()));
+        assert_eq!(
+            parse(&comm, "bash"),
+            Err("4 bytes are too long: at most 3".into())
+        );
         assert!(parse(&comm, "a\0b").is_err());
     }
 }

@@ -106,13 +106,23 @@ impl Histogram {
 
     /// The greatest value that bucket `i` holds.
     pub const fn edge(i: usize) -> u64 {
-        if i + 1 < Self::BUCKETS { 1 << i } else { u64::MAX }
+        if i + 1 < Self::BUCKETS {
+            1 << i
+        } else {
+            u64::MAX
+        }
     }
 }
 
 impl Table {
     /// From a map's key and value types, and the tags on the map itself.
-    pub fn new(name: &str, tags: &Tags, max_entries: u32, key: &Arc<Type>, value: &Arc<Type>) -> Self {
+    pub fn new(
+        name: &str,
+        tags: &Tags,
+        max_entries: u32,
+        key: &Arc<Type>,
+        value: &Arc<Type>,
+    ) -> Self {
         let mut table = Self {
             name: name.to_owned(),
             help: tags.table.clone().unwrap_or_default(),
@@ -209,7 +219,9 @@ impl Table {
 
     /// How many numbers a row has.
     pub fn cells(&self) -> usize {
-        self.metrics.last().map_or(0, |last| last.cell + last.cells())
+        self.metrics
+            .last()
+            .map_or(0, |last| last.cell + last.cells())
     }
 
     /// Adds the numbers of one value (one CPU's, of a per-CPU map) to a row's

@@ -131,7 +131,14 @@ mod tests {
     #[test]
     fn tags_are_understood_and_strangers_passed_over() {
         let mut tags = Tags::default();
-        for tag in ["ktally:counter:calls: all", "ktally:as:enum:state", "user", "ktally:", "ktally:new:x", ""] {
+        for tag in [
+            "ktally:counter:calls: all",
+            "ktally:as:enum:state",
+            "user",
+            "ktally:",
+            "ktally:new:x",
+            "",
+        ] {
             tags.add(tag);
         }
         assert_eq!(tags.counter.as_deref(), Some("calls: all"));

@@ -81,7 +81,7 @@ impl Unit {
 }
 
 /// A number for people, without a unit: `12,304`, `4.6`, `0`.
-pub(crate) fn plain(number: f64) -> String {
+pub fn plain(number: f64) -> String {
     if number == 0.0 {
         "0".to_owned()
     } else if number.abs() < 0.05 {
@@ -177,14 +177,25 @@ mod tests {
     #[test]
     fn times_are_scaled_for_people() {
         let ns = Unit::from_tag("ns");
-        let scaled: Vec<String> = [0.0, 1.0, 999.0, 1000.0, 8192.0, 999_999.0, 312e6, 1.56e9, 119e9, 150e9, 7300e9]
-            .map(|n| ns.scale(n))
-            .into();
+        let scaled: Vec<String> = [
+            0.0, 1.0, 999.0, 1000.0, 8192.0, 999_999.0, 312e6, 1.56e9, 119e9, 150e9, 7300e9,
+        ]
+        .map(|n| ns.scale(n))
+        .into();
         assert_eq!(
             scaled,
             [
-                "0", "1 ns", "999 ns", "1 µs", "8.19 µs", "1 ms", "312 ms", "1.56 s", "119 s",
-                "2 min 30 s", "2 h 1 min"
+                "0",
+                "1 ns",
+                "999 ns",
+                "1 µs",
+                "8.19 µs",
+                "1 ms",
+                "312 ms",
+                "1.56 s",
+                "119 s",
+                "2 min 30 s",
+                "2 h 1 min"
             ]
         );
         assert_eq!(Unit::from_tag("ms").scale(1500.0), "1.5 s");
@@ -199,7 +210,10 @@ mod tests {
     #[test]
     fn plain_numbers() {
         let scaled = [0.0, 0.01, 0.25, 4.6, 7.0, 10.4, 12304.0, 1234567.0].map(plain);
-        assert_eq!(scaled, ["0", "<0.1", "0.2", "4.6", "7", "10", "12,304", "1,234,567"]);
+        assert_eq!(
+            scaled,
+            ["0", "<0.1", "0.2", "4.6", "7", "10", "12,304", "1,234,567"]
+        );
     }
 
     #[test]
@@ -211,7 +225,15 @@ mod tests {
         assert_eq!(Unit::Bytes.parse("4KiB").unwrap(), 4096);
         assert_eq!(Unit::Bytes.parse("4k").unwrap(), 4096);
         assert_eq!(Unit::Bytes.parse("7B").unwrap(), 7);
-        for (unit, text) in [("ns", "soon"), ("ns", ""), ("ns", "-1ms"), ("bytes", "4 parsecs"), ("bytes", ""), ("bytes", "99999999999TiB"), ("hz", "x")] {
+        for (unit, text) in [
+            ("ns", "soon"),
+            ("ns", ""),
+            ("ns", "-1ms"),
+            ("bytes", "4 parsecs"),
+            ("bytes", ""),
+            ("bytes", "99999999999TiB"),
+            ("hz", "x"),
+        ] {
             assert!(Unit::from_tag(unit).parse(text).is_err(), "{unit} {text}");
         }
     }

@@ -68,7 +68,10 @@ impl Labels {
     fn user(&self, number: u128) -> Option<String> {
         let uid = u32::try_from(number).ok()?;
         let mut users = self.users.borrow_mut();
-        users.entry(uid).or_insert_with(|| host::user_name(uid)).clone()
+        users
+            .entry(uid)
+            .or_insert_with(|| host::user_name(uid))
+            .clone()
     }
 
     /// The name of a number in one of the running kernel's enums.
@@ -82,7 +85,9 @@ impl Labels {
         let variants = enums.entry(name.to_owned()).or_insert_with(|| {
             let variants = KernelBtf::load().map(|btf| btf.enum_variants(name));
             let variants = variants.unwrap_or_default().into_iter();
-            variants.map(|variant| (variant.value, variant.name)).collect()
+            variants
+                .map(|variant| (variant.value, variant.name))
+                .collect()
         });
         variants.get(&number).cloned()
     }
@@ -107,7 +112,9 @@ mod tests {
     fn decoders_show_names_and_fall_back_to_numbers() {
         let labels = Labels::new();
         let text = |decoder: &str, number: u32| {
-            labels.of(&label(4, decoder), &number.to_ne_bytes()).to_string()
+            labels
+                .of(&label(4, decoder), &number.to_ne_bytes())
+                .to_string()
         };
         assert_eq!(text("errno", 2), "ENOENT");
         assert_eq!(text("errno", 4000), "4000");

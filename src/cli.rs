@@ -1,0 +1,378 @@
+//! The command line: what can be typed, and nothing of what it does.
+
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser,
+    Subcommand, ValueEnum,
+};
+
+use crate::render::Format;
+use crate::schema::{Kind, Labels, OptionSpec};
+use crate::tally::{Given, Tally};
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All was done.
+    Done = 0,
+    /// Something failed.
+    Failed = 1,
+    /// The command line makes no sense; nothing was loaded.
+    Usage = 2,
+    /// No such key or map.
+    NotFound = 3,
+    /// A partial reading; or events that were not counted, under `--strict`.
+    Incomplete = 4,
+}
+
+/// Count what the Linux kernel does, in BPF maps, and read those maps.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ktally",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What is asked for everywhere.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// Flags that every subcommand takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// How to write what was read
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
+    pub output: Output,
+    /// When to use color [also off where NO_COLOR is set]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
+    pub color: ColorChoice,
+    /// Leave out headings
+    #[arg(long, global = true)]
+    pub no_header: bool,
+    /// Say more on stderr: libbpf's log, and the whole chain of an error
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// The formats that `-o` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns for people: rates, scaled numbers
+    Table,
+    /// One JSON object, exact numbers in base units
+    Json,
+    /// One such object a line and reading
+    Jsonl,
+    /// A row a line, exact numbers in base units
+    Csv,
+}
+
+impl From<Output> for Format {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Table => Self::Table,
+            Output::Json => Self::Json,
+            Output::Jsonl => Self::Jsonl,
+            Output::Csv => Self::Csv,
+        }
+    }
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Show what can be counted, and with which options
+    List(ListArgs),
+    /// Count, print, and leave nothing behind
+    Run(RunArgs),
+    /// Show what this host allows, and the fix for what it does not
+    Check,
+}
+
+/// `ktally list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only this tally, in full: a name, a .bpf.c or a .bpf.o file
+    pub tally: Option<OsString>,
+}
+
+/// `ktally run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it
+    pub tally: OsString,
+    /// Count for so long, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub run_for: Option<Duration>,
+    /// Print a reading every so often, as differences; one longer than the run gives one reading
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    pub every: Option<Duration>,
+    /// Show at most so many rows; 0 shows none, only the footer
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Sort by this column [the first column of numbers; of a histogram also NAME.p99, NAME.sum]
+    #[arg(long, value_name = "COLUMN")]
+    pub sort: Option<String>,
+    /// Group rows by these fields only
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
+    pub by: Option<Vec<String>>,
+    /// Only rows whose field has this value; may be given more than once
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
+    pub filters: Vec<(String, String)>,
+    /// Running totals, rather than rates and differences
+    #[arg(long)]
+    pub total: bool,
+    /// Make room for so many rows in each table (arrays keep their size)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_rows: Option<u32>,
+    /// Show histograms as bars, a block a row
+    #[arg(long)]
+    pub histogram: bool,
+    /// Exit with 4 if any event was dropped or missed
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// What was asked for: the command line, and the tally that it names with the
+/// options given to it.
+#[derive(Debug)]
+pub struct Request {
+    /// The command line.
+    pub cli: Cli,
+    /// Of `run`.
+    pub tally: Option<(Tally, Vec<Given>)>,
+}
+
+/// A tally's options have their heading of their own.
+const OWN: &str = "option:";
+
+/// Parses a command line, `ktally` first. A tally's own options are known only
+/// once its object has been read, so `run` is parsed with them added.
+pub fn parse(args: &[OsString]) -> Result<Request> {
+    let command = Cli::command();
+    let Some(name) = tally_of_run(&command, args) else {
+        let matches = command.try_get_matches_from(args)?;
+        let cli = Cli::from_arg_matches(&matches)?;
+        return Ok(Request { cli, tally: None });
+    };
+    let tally = Tally::find(&name)?;
+    let command = with_options(command, &tally)?;
+    let matches = command.try_get_matches_from(args)?;
+    let given = matches
+        .subcommand_matches("run")
+        .map(|run| given(run, &tally))
+        .unwrap_or_default();
+    let cli = Cli::from_arg_matches(&matches)?;
+    Ok(Request {
+        cli,
+        tally: Some((tally, given)),
+    })
+}
+
+/// The first operand after `run`, if there is one.
+fn tally_of_run(command: &Command, args: &[OsString]) -> Option<OsString> {
+    let run = command.find_subcommand("run")?;
+    let takes_value = |word: &str| {
+        let mut known = run.get_arguments().chain(command.get_arguments());
+        known.any(|arg| {
+            let long = arg
+                .get_long()
+                .is_some_and(|long| word.strip_prefix("--") == Some(long));
+            let short = arg
+                .get_short()
+                .is_some_and(|short| word == format!("-{short}"));
+            (long || short) && arg.get_action().takes_values()
+        })
+    };
+    let mut operands = Vec::new();
+    let mut words = args.iter().skip(1);
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        if text == "--" {
+            operands.extend(words.cloned());
+            break;
+        }
+        if !text.starts_with('-') || text == "-" {
+            operands.push(word.clone());
+        } else if takes_value(&text) {
+            words.next();
+        }
+    }
+    match operands.first() {
+        Some(first) if first == "run" => operands.into_iter().nth(1),
+        _ => None,
+    }
+}
+
+fn with_options(command: Command, tally: &Tally) -> Result<Command> {
+    let names: Vec<String> = command
+        .get_arguments()
+        .chain(
+            command
+                .find_subcommand("run")
+                .into_iter()
+                .flat_map(Command::get_arguments),
+        )
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .chain(["help".to_owned(), "version".to_owned()])
+        .collect();
+    let mut own = Vec::new();
+    for option in &tally.schema.options {
+        let flag = flag(option);
+        if names.contains(&flag) {
+            return Err(crate::error::usage(format!(
+                "tally `{}` has an option `{}`, which ktally has itself; rename it in its C file",
+                tally.name, option.name
+            )));
+        }
+        own.push(own_option(option, tally, flag));
+    }
+    let heading = format!("Options of {}", tally.name);
+    let about = format!("Count {}", tally.summary());
+    Ok(command.mut_subcommand("run", |run| {
+        let run = if tally.summary().is_empty() {
+            run
+        } else {
+            run.about(about)
+        };
+        run.next_help_heading(heading).args(own)
+    }))
+}
+
+/// `max_depth` is `--max-depth`.
+pub fn flag(option: &OptionSpec) -> String {
+    option.name.replace('_', "-")
+}
+
+fn own_option(option: &OptionSpec, tally: &Tally, flag: String) -> Arg {
+    let default = Labels::new().option(option, &tally.rodata).to_string();
+    let arg = Arg::new(format!("{OWN}{}", option.name))
+        .long(flag)
+        .help(describe(option, &default))
+        .action(ArgAction::Set)
+        .allow_negative_numbers(true)
+        .value_parser(ValueParser::string())
+        .value_name(value_name(option));
+    match option.place.ty.kind {
+        Kind::Bool => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+        _ => arg,
+    }
+}
+
+/// The help of an option, and its default where it has one.
+pub fn describe(option: &OptionSpec, default: &str) -> String {
+    match default {
+        "" => option.help.clone(),
+        _ => format!("{} [default: {default}]", option.help),
+    }
+}
+
+/// What an option takes: its unit, or its C type.
+pub fn value_name(option: &OptionSpec) -> String {
+    match &option.unit {
+        Some(unit) => unit.name().to_uppercase(),
+        None => option.place.ty.name.clone(),
+    }
+}
+
+fn given(matches: &ArgMatches, tally: &Tally) -> Vec<Given> {
+    let value = |option: &OptionSpec| {
+        matches
+            .get_one::<String>(&format!("{OWN}{}", option.name))
+            .cloned()
+    };
+    tally
+        .schema
+        .options
+        .iter()
+        .filter_map(|option| Some((option.name.clone(), value(option)?)))
+        .collect()
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| "write a time like `500ms`, `5s` or `2m`".to_owned())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("an interval is longer than 0".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
+fn filter(text: &str) -> Result<(String, String), String> {
+    let (field, value) = text.split_once('=').ok_or("write it as FIELD=VALUE")?;
+    Ok((field.to_owned(), value.to_owned()))
+}
+
+/// Whether clap "failed" only to print help or the version.
+pub fn is_help(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    )
+}
+
+/// Whether a command line asks for more words on stderr, when it does not parse.
+pub fn is_verbose(args: &[OsString]) -> bool {
+    args.iter()
+        .any(|arg| arg == OsStr::new("-v") || arg == OsStr::new("--verbose"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(line: &str) -> Option<String> {
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        tally_of_run(&Cli::command(), &args).map(|name| name.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn the_tally_is_the_first_operand_after_run() {
+        assert_eq!(tally("ktally run a --pid 3").as_deref(), Some("a"));
+        assert_eq!(tally("ktally run --for 5s -o json a").as_deref(), Some("a"));
+        assert_eq!(
+            tally("ktally -o json run --for=5s a b").as_deref(),
+            Some("a")
+        );
+        assert_eq!(tally("ktally run --total -- -x").as_deref(), Some("-x"));
+        assert_eq!(tally("ktally run --help"), None);
+        assert_eq!(tally("ktally list run"), None);
+        assert_eq!(tally("ktally"), None);
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,232 @@
+//! `ktally list`: what can be counted, and with which options.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::style;
+use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
+use crate::error::usage;
+use crate::render::{columns, heading};
+use crate::schema::{Labels, MetricKind, Table};
+use crate::tally::{Support, Tally};
+
+pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
+    let tallies = match &args.tally {
+        Some(name) => vec![Tally::find(name)?],
+        None => Tally::builtins()?,
+    };
+    let support = Support::probe();
+    let out = &mut io::stdout().lock();
+    match global.output {
+        Output::Json => {
+            let all: Vec<Value> = tallies
+                .iter()
+                .map(|tally| as_json(tally, &support))
+                .collect();
+            writeln!(out, "{}", Value::from(all))?;
+        }
+        Output::Jsonl => {
+            for tally in &tallies {
+                writeln!(out, "{}", as_json(tally, &support))?;
+            }
+        }
+        Output::Csv => return Err(usage("`list` writes table, json or jsonl")),
+        Output::Table if args.tally.is_some() => {
+            for tally in &tallies {
+                in_full(out, global, tally, &support)?;
+            }
+        }
+        Output::Table => overview(out, global, &tallies, &support)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// A line a tally.
+fn overview(
+    out: &mut dyn Write,
+    global: &Global,
+    tallies: &[Tally],
+    support: &Support,
+) -> Result<()> {
+    let head = ["NAME", "SUMMARY", "TABLES", "OPTIONS"].map(str::to_owned);
+    let rows: Vec<Vec<String>> = tallies
+        .iter()
+        .map(|tally| {
+            let tables: Vec<&str> = tally
+                .schema
+                .tables
+                .iter()
+                .map(|table| table.name.as_str())
+                .collect();
+            let options: Vec<String> = tally
+                .schema
+                .options
+                .iter()
+                .map(|option| format!("--{}", flag(option)))
+                .collect();
+            vec![
+                tally.name.clone(),
+                tally.summary().to_owned(),
+                tables.join(" "),
+                options.join(" "),
+            ]
+        })
+        .collect();
+    columns(out, &head, &[false; 4], &rows, &style(global))?;
+    for tally in tallies {
+        for obstacle in support.obstacles(tally) {
+            writeln!(out, "{} cannot run here: {obstacle}", tally.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Everything that a tally says about itself.
+fn in_full(out: &mut dyn Write, global: &Global, tally: &Tally, support: &Support) -> Result<()> {
+    let style = style(global);
+    heading(out, &format!("{}: {}", tally.name, tally.summary()), &style)?;
+    for obstacle in support.obstacles(tally) {
+        writeln!(out, "cannot run here: {obstacle}")?;
+    }
+    for table in &tally.schema.tables {
+        writeln!(
+            out,
+            "\ntable {}: {} (at most {} rows)",
+            table.name, table.help, table.max_entries
+        )?;
+        let rows = table_columns(table);
+        columns(
+            out,
+            &["COLUMN", "KIND", "UNIT", "HELP"].map(str::to_owned),
+            &[false; 4],
+            &rows,
+            &style,
+        )?;
+    }
+    if tally.schema.options.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\noptions")?;
+    let labels = Labels::new();
+    let rows: Vec<Vec<String>> = tally
+        .schema
+        .options
+        .iter()
+        .map(|option| {
+            let default = labels.option(option, &tally.rodata).to_string();
+            vec![
+                format!("--{}", flag(option)),
+                value_name(option),
+                describe(option, &default),
+            ]
+        })
+        .collect();
+    columns(
+        out,
+        &["OPTION", "TYPE", "HELP"].map(str::to_owned),
+        &[false; 3],
+        &rows,
+        &style,
+    )?;
+    Ok(())
+}
+
+fn table_columns(table: &Table) -> Vec<Vec<String>> {
+    let labels = table.labels.iter().map(|label| {
+        let decoder = label
+            .decoder
+            .as_ref()
+            .map_or(label.place.ty.name.as_str(), |decoder| decoder.name());
+        vec![
+            label.name.clone(),
+            "label".into(),
+            String::new(),
+            format!("shown as {decoder}"),
+        ]
+    });
+    let metrics = table.metrics.iter().map(|metric| {
+        let unit = metric
+            .unit
+            .as_ref()
+            .map_or_else(String::new, |unit| unit.name().to_owned());
+        vec![
+            metric.name.clone(),
+            kind_name(metric.kind).into(),
+            unit,
+            metric.help.clone(),
+        ]
+    });
+    labels.chain(metrics).collect()
+}
+
+fn kind_name(kind: MetricKind) -> &'static str {
+    match kind {
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Histogram => "histogram",
+    }
+}
+
+fn as_json(tally: &Tally, support: &Support) -> Value {
+    let labels = Labels::new();
+    let options: Vec<Value> = tally
+        .schema
+        .options
+        .iter()
+        .map(|option| {
+            json!({
+                "name": flag(option),
+                "type": option.place.ty.name,
+                "unit": option.unit.as_ref().map(|unit| unit.name()),
+                "default": option.place.decode(&tally.rodata),
+                "help": option.help,
+            })
+        })
+        .collect();
+    drop(labels);
+    let tables: Vec<Value> = tally.schema.tables.iter().map(table_json).collect();
+    let obstacles = support.obstacles(tally);
+    json!({
+        "name": tally.name,
+        "summary": tally.summary(),
+        "runs_here": obstacles.is_empty(),
+        "obstacles": obstacles,
+        "tables": tables,
+        "options": options,
+    })
+}
+
+fn table_json(table: &Table) -> Value {
+    let labels: Vec<Value> = table
+        .labels
+        .iter()
+        .map(|label| {
+            json!({
+                "name": label.name,
+                "type": label.place.ty.name,
+                "as": label.decoder.as_ref().map(|decoder| decoder.name()),
+            })
+        })
+        .collect();
+    let metrics: Vec<Value> = table
+        .metrics
+        .iter()
+        .map(|metric| {
+            json!({
+                "name": metric.name,
+                "kind": kind_name(metric.kind),
+                "unit": metric.unit.as_ref().map(|unit| unit.name()),
+                "help": metric.help,
+            })
+        })
+        .collect();
+    json!({
+        "name": table.name,
+        "help": table.help,
+        "max_rows": table.max_entries,
+        "labels": labels,
+        "metrics": metrics,
+    })
+}

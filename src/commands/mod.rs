@@ -1,0 +1,52 @@
+//! One file a subcommand: what happens in which order, and nothing of bytes.
+
+mod check;
+mod list;
+mod run;
+
+use std::io::{self, IsTerminal};
+
+use anstream::AutoStream;
+use anyhow::Result;
+
+use crate::cli::{Action, Exit, Global, Request};
+use crate::host;
+use crate::render::Style;
+use crate::tally;
+
+/// Does what was asked for.
+pub fn execute(request: Request) -> Result<Exit> {
+    let Request { cli, tally } = request;
+    tally::set_verbose(cli.global.verbose);
+    match (cli.action, tally) {
+        (Action::Run(args), Some((tally, given))) => run::run(&cli.global, &args, &tally, &given),
+        (Action::Run(_), None) => {
+            unreachable!("clap wants the tally of `run`, and parse() finds it")
+        }
+        (Action::List(args), _) => list::list(&cli.global, &args),
+        (Action::Check, _) => check::check(&cli.global),
+    }
+}
+
+/// A style for stdout.
+fn style(global: &Global) -> Style {
+    let color = match global.color {
+        clap::ColorChoice::Always => true,
+        clap::ColorChoice::Never => false,
+        clap::ColorChoice::Auto => {
+            AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+        }
+    };
+    Style {
+        color,
+        no_header: global.no_header,
+        terminal: io::stdout().is_terminal(),
+        cpus: host::cpus(),
+        ..Style::default()
+    }
+}
+
+/// A line on stderr that does not stop anything.
+fn warn(message: &str) {
+    eprintln!("ktally: warning: {message}");
+}

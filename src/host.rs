@@ -1,0 +1,259 @@
+//! What this kernel and these privileges allow, and errno turned into advice.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::statfs::{BPF_FS_MAGIC, TRACEFS_MAGIC, statfs};
+
+/// Where bpffs is mounted.
+pub const BPFFS: &str = "/sys/fs/bpf";
+/// Where tracefs is mounted; debugfs carries an old copy.
+pub const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+/// The running kernel's BTF.
+pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// include/uapi/linux/capability.h
+const CAPABILITIES: [(u32, &str); 3] =
+    [(21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+
+/// One line of `ktally check`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// What was looked at.
+    pub name: &'static str,
+    /// What was found.
+    pub found: String,
+    /// What to do about it, where something is missing.
+    pub fix: Option<String>,
+}
+
+impl Fact {
+    /// All is well.
+    pub fn good(name: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            name,
+            found: found.into(),
+            fix: None,
+        }
+    }
+
+    /// Something is missing.
+    pub fn bad(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            name,
+            found: found.into(),
+            fix: Some(fix.into()),
+        }
+    }
+}
+
+/// Everything about the host that needs no BPF program to find out.
+pub fn facts() -> Vec<Fact> {
+    vec![
+        kernel(),
+        btf(),
+        capabilities(),
+        bpffs(),
+        tracefs(),
+        jit(),
+        kprobes(),
+    ]
+}
+
+/// As `uname -r` tells it.
+pub fn kernel_release() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// The release's first two numbers.
+fn kernel_version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+fn kernel() -> Fact {
+    let release = kernel_release();
+    match kernel_version(&release) {
+        version if version >= (5, 11) => Fact::good("kernel", release),
+        _ => Fact::bad(
+            "kernel",
+            release,
+            "tallies that time calls need Linux 5.11, for task storage",
+        ),
+    }
+}
+
+/// Whether the running kernel describes its types.
+pub fn has_btf() -> bool {
+    Path::new(VMLINUX_BTF).exists()
+}
+
+fn btf() -> Fact {
+    if has_btf() {
+        Fact::good("BTF", VMLINUX_BTF)
+    } else {
+        Fact::bad(
+            "BTF",
+            "none",
+            "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions do since 2021",
+        )
+    }
+}
+
+/// The capabilities that loading wants and this process lacks.
+pub fn missing_capabilities() -> Vec<&'static str> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    lacking(effective(&status).unwrap_or(0))
+}
+
+fn effective(status: &str) -> Option<u64> {
+    let hex = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(hex.trim(), 16).ok()
+}
+
+/// CAP_SYS_ADMIN includes the other two, which are younger (Linux 5.8).
+fn lacking(effective: u64) -> Vec<&'static str> {
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    CAPABILITIES[1..]
+        .iter()
+        .filter(|(bit, _)| !has(*bit) && !has(CAPABILITIES[0].0))
+        .map(|(_, name)| *name)
+        .collect()
+}
+
+fn capabilities() -> Fact {
+    let missing = missing_capabilities();
+    if missing.is_empty() {
+        return Fact::good("capabilities", "CAP_BPF, CAP_PERFMON");
+    }
+    Fact::bad(
+        "capabilities",
+        format!("without {}", missing.join(", ")),
+        "run ktally as root, or give it CAP_BPF and CAP_PERFMON",
+    )
+}
+
+fn bpffs() -> Fact {
+    match statfs(BPFFS) {
+        Ok(fs) if fs.filesystem_type() == BPF_FS_MAGIC => Fact::good("bpffs", BPFFS),
+        _ => Fact::bad(
+            "bpffs",
+            "not mounted",
+            format!("only for pins: mount -t bpf bpf {BPFFS}"),
+        ),
+    }
+}
+
+/// The mounted tracefs.
+pub fn tracefs_path() -> Option<&'static str> {
+    TRACEFS
+        .into_iter()
+        .find(|path| statfs(*path).is_ok_and(|fs| fs.filesystem_type() == TRACEFS_MAGIC))
+}
+
+fn tracefs() -> Fact {
+    match tracefs_path() {
+        Some(path) => Fact::good("tracefs", path),
+        None => Fact::bad(
+            "tracefs",
+            "not mounted",
+            format!(
+                "only for tracepoint/ programs: mount -t tracefs tracefs {}",
+                TRACEFS[0]
+            ),
+        ),
+    }
+}
+
+fn jit() -> Fact {
+    const SYSCTL: &str = "/proc/sys/net/core/bpf_jit_enable";
+    match fs::read_to_string(SYSCTL).as_deref().map(str::trim) {
+        Ok("0") => Fact::bad(
+            "JIT",
+            "off",
+            "counting is slow: sysctl net.core.bpf_jit_enable=1",
+        ),
+        Ok(_) => Fact::good("JIT", "on"),
+        // Only root of the first network namespace may read it.
+        Err(error) => Fact::good("JIT", format!("unknown ({error})")),
+    }
+}
+
+/// Whether programs can attach to kernel functions by kprobe.
+pub fn has_kprobes() -> bool {
+    Path::new("/sys/bus/event_source/devices/kprobe/type").exists()
+}
+
+fn kprobes() -> Fact {
+    if has_kprobes() {
+        Fact::good("kprobes", "available")
+    } else {
+        Fact::bad(
+            "kprobes",
+            "none",
+            "only for kprobe/ programs: a kernel built with CONFIG_KPROBES=y",
+        )
+    }
+}
+
+/// Why a system call of bpf(2) was refused, and what helps.
+pub fn advice(errno: i32) -> String {
+    match errno {
+        libc::EPERM | libc::EACCES => {
+            let missing = missing_capabilities();
+            if missing.is_empty() {
+                "the kernel refused it (lockdown, seccomp or a security module)".to_owned()
+            } else {
+                format!("needs {}; run it as root", missing.join(" and "))
+            }
+        }
+        libc::ENOMEM => {
+            "out of memory; lower --max-rows, or raise the memory cgroup's limit".to_owned()
+        }
+        libc::E2BIG => "too large for the kernel; lower --max-rows".to_owned(),
+        libc::EMFILE | libc::ENFILE => "too many open files; raise `ulimit -n`".to_owned(),
+        _ => std::io::Error::from_raw_os_error(errno).to_string(),
+    }
+}
+
+/// How many CPUs are online.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The compiler for C files: `CLANG`, or `clang`.
+pub fn clang() -> Command {
+    Command::new(std::env::var_os("CLANG").unwrap_or_else(|| "clang".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_read_from_status() {
+        assert_eq!(
+            effective("Name:\tx\nCapEff:\t000001ffffffffff\n"),
+            Some(0x1ff_ffff_ffff)
+        );
+        assert_eq!(effective(""), None);
+        assert!(lacking(1 << 21).is_empty());
+        assert!(lacking(1 << 38 | 1 << 39).is_empty());
+        assert_eq!(lacking(1 << 39), ["CAP_PERFMON"]);
+        assert_eq!(lacking(0), ["CAP_PERFMON", "CAP_BPF"]);
+    }
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        assert_eq!(kernel_version("6.18.44-fc-v445"), (6, 18));
+        assert_eq!(kernel_version("5.10.0-33-cloud-amd64"), (5, 10));
+        assert_eq!(kernel_version("x"), (0, 0));
+    }
+}

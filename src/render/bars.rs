@@ -1,0 +1,55 @@
+//! A histogram in full: a bar a bucket.
+
+use std::io::{self, Write};
+
+use super::text::edge_text;
+use super::{Style, heading};
+use crate::schema::{Histogram, Metric};
+use crate::snapshot::count;
+
+/// How long the longest bar is.
+const WIDTH: usize = 40;
+
+/// From the first bucket that holds something to the last.
+pub(super) fn render(
+    out: &mut dyn Write,
+    row: &str,
+    metric: &Metric,
+    cells: &[u64],
+    style: &Style,
+) -> io::Result<()> {
+    let buckets = &cells[1..Histogram::CELLS];
+    let (Some(first), Some(last)) = (
+        buckets.iter().position(|bucket| *bucket > 0),
+        buckets.iter().rposition(|bucket| *bucket > 0),
+    ) else {
+        return Ok(());
+    };
+    if !style.no_header {
+        let between = if row.is_empty() { "" } else { ", " };
+        let mean = cells[0] as f64 / count(cells) as f64;
+        let mean = edge_text(metric, mean.round() as u64);
+        heading(
+            out,
+            &format!(
+                "{row}{between}{}: {}; mean {mean}",
+                metric.name, metric.help
+            ),
+            style,
+        )?;
+    }
+    let most = buckets.iter().copied().max().unwrap_or(1).max(1);
+    for bucket in first..=last {
+        let over = match bucket {
+            0 => "0".to_owned(),
+            _ => edge_text(metric, Histogram::edge(bucket - 1)),
+        };
+        let edge = edge_text(metric, Histogram::edge(bucket));
+        let number = buckets[bucket];
+        // What is there shows, however little.
+        let length = (number as f64 / most as f64 * WIDTH as f64).round() as usize;
+        let bar = "#".repeat(length.max(usize::from(number > 0)));
+        writeln!(out, "{over:>9} .. {edge:<9} {number:>12} |{bar:<WIDTH$}|")?;
+    }
+    Ok(())
+}

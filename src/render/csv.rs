@@ -1,0 +1,104 @@
+//! CSV: a row a line under a header that names the table's columns, exact
+//! integers in base units. A histogram is three fields: count, sum, buckets.
+//! Behind each reading of a table a line that begins with `#` carries what the
+//! rows cannot; text is always quoted, so no row looks like one.
+
+use std::io::{self, Write};
+
+use csv::{QuoteStyle, WriterBuilder};
+
+use super::json::{Number, buckets_text, round_to_microseconds};
+use super::{Style, escape, footer};
+use crate::schema::{Labels, MetricKind, Table, Value};
+use crate::snapshot::{Snapshot, TableSnapshot, count};
+
+/// Which header the last row stood under.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    header: Option<String>,
+}
+
+impl State {
+    pub(super) fn render(
+        &mut self,
+        out: &mut dyn Write,
+        snapshot: &Snapshot,
+        labels: &Labels,
+        style: &Style,
+    ) -> io::Result<()> {
+        for table in &snapshot.tables {
+            let mut writer = WriterBuilder::new()
+                .quote_style(QuoteStyle::NonNumeric)
+                .from_writer(&mut *out);
+            if !style.no_header && self.header.as_ref() != Some(&table.table.name) {
+                writer.write_record(header(&table.table))?;
+                self.header = Some(table.table.name.clone());
+            }
+            for (key, cells) in table.rows.iter() {
+                writer.write_record(record(snapshot, table, key, cells, labels, style))?;
+            }
+            writer.flush()?;
+            drop(writer);
+            let incomplete = snapshot.incomplete.is_some();
+            let footer = footer(
+                table.rows.len(),
+                table.rows_read,
+                table.dropped,
+                snapshot.missed,
+                incomplete,
+            );
+            writeln!(out, "# {footer}")?;
+        }
+        Ok(())
+    }
+}
+
+fn header(table: &Table) -> Vec<String> {
+    let mut fields = vec!["time".to_owned(), "seconds".to_owned()];
+    fields.extend(table.labels.iter().map(|label| label.name.clone()));
+    for metric in &table.metrics {
+        match metric.kind {
+            MetricKind::Histogram => {
+                fields.extend(
+                    ["count", "sum", "buckets"].map(|part| format!("{}_{part}", metric.name)),
+                );
+            }
+            _ => fields.push(metric.name.clone()),
+        }
+    }
+    fields
+}
+
+fn record(
+    snapshot: &Snapshot,
+    table: &TableSnapshot,
+    key: &[u8],
+    cells: &[u64],
+    labels: &Labels,
+    style: &Style,
+) -> Vec<String> {
+    let mut fields = vec![
+        humantime::format_rfc3339_millis(snapshot.time).to_string(),
+        round_to_microseconds(snapshot.seconds).to_string(),
+    ];
+    for label in &table.table.labels {
+        fields.push(match labels.of(label, key) {
+            Value::Text(text) if style.terminal => escape(&text),
+            value => value.to_string(),
+        });
+    }
+    for metric in &table.table.metrics {
+        match Number::of(metric, cells) {
+            Number::Unsigned(number) => fields.push(number.to_string()),
+            Number::Signed(number) => fields.push(number.to_string()),
+            Number::Histogram(cells) => {
+                fields.extend([
+                    count(cells).to_string(),
+                    cells[0].to_string(),
+                    buckets_text(cells),
+                ]);
+            }
+        }
+    }
+    fields
+}

@@ -1,0 +1,160 @@
+//! JSON: exact integers in base units, names as strings.
+
+use std::io::{self, Write};
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+use crate::schema::{Histogram, Labels, Metric, MetricKind};
+use crate::snapshot::{Snapshot, TableSnapshot, count};
+
+/// One object, and the end of its line.
+pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
+    let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
+    serde_json::to_writer(&mut buffered, &SnapshotJson { snapshot, labels })?;
+    writeln!(buffered)?;
+    buffered.flush()
+}
+
+struct SnapshotJson<'a> {
+    snapshot: &'a Snapshot,
+    labels: &'a Labels,
+}
+
+struct TableJson<'a> {
+    snapshot: &'a TableSnapshot,
+    labels: &'a Labels,
+}
+
+struct RowsJson<'a>(&'a TableJson<'a>);
+
+struct RowJson<'a> {
+    table: &'a TableJson<'a>,
+    key: &'a [u8],
+    cells: &'a [u64],
+}
+
+struct HistogramJson<'a>(&'a [u64]);
+
+struct BucketsJson<'a>(&'a [u64]);
+
+impl Serialize for SnapshotJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { snapshot, labels } = self;
+        let tables: Vec<TableJson<'_>> = snapshot
+            .tables
+            .iter()
+            .map(|snapshot| TableJson { snapshot, labels })
+            .collect();
+        let mut map = serializer.serialize_map(Some(6))?;
+        map.serialize_entry("tally", &snapshot.tally)?;
+        map.serialize_entry(
+            "time",
+            &humantime::format_rfc3339_millis(snapshot.time).to_string(),
+        )?;
+        map.serialize_entry("seconds", &round_to_microseconds(snapshot.seconds))?;
+        map.serialize_entry("missed", &snapshot.missed)?;
+        map.serialize_entry("incomplete", &snapshot.incomplete.is_some())?;
+        map.serialize_entry("tables", &tables)?;
+        map.end()
+    }
+}
+
+pub(super) fn round_to_microseconds(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
+}
+
+impl Serialize for TableJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(4))?;
+        map.serialize_entry("name", &self.snapshot.table.name)?;
+        map.serialize_entry("rows_read", &self.snapshot.rows_read)?;
+        map.serialize_entry("dropped", &self.snapshot.dropped)?;
+        map.serialize_entry("rows", &RowsJson(self))?;
+        map.end()
+    }
+}
+
+impl Serialize for RowsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let rows = &self.0.snapshot.rows;
+        let mut seq = serializer.serialize_seq(Some(rows.len()))?;
+        for (key, cells) in rows.iter() {
+            seq.serialize_element(&RowJson {
+                table: self.0,
+                key,
+                cells,
+            })?;
+        }
+        seq.end()
+    }
+}
+
+impl Serialize for RowJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let table = &self.table.snapshot.table;
+        let mut map = serializer.serialize_map(Some(table.labels.len() + table.metrics.len()))?;
+        for label in &table.labels {
+            map.serialize_entry(&label.name, &self.table.labels.of(label, self.key))?;
+        }
+        for metric in &table.metrics {
+            match Number::of(metric, self.cells) {
+                Number::Unsigned(number) => map.serialize_entry(&metric.name, &number)?,
+                Number::Signed(number) => map.serialize_entry(&metric.name, &number)?,
+                Number::Histogram(cells) => {
+                    map.serialize_entry(&metric.name, &HistogramJson(cells))?
+                }
+            }
+        }
+        map.end()
+    }
+}
+
+/// A metric's value out of a row's cells.
+pub(super) enum Number<'a> {
+    Unsigned(u64),
+    Signed(i64),
+    Histogram(&'a [u64]),
+}
+
+impl<'a> Number<'a> {
+    pub(super) fn of(metric: &Metric, cells: &'a [u64]) -> Self {
+        let cells = &cells[metric.cell..][..metric.cells()];
+        match metric.kind {
+            MetricKind::Histogram => Self::Histogram(cells),
+            _ if metric.is_signed() => Self::Signed(cells[0] as i64),
+            _ => Self::Unsigned(cells[0]),
+        }
+    }
+}
+
+impl Serialize for HistogramJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("count", &count(self.0))?;
+        map.serialize_entry("sum", &self.0[0])?;
+        map.serialize_entry("buckets", &BucketsJson(self.0))?;
+        map.end()
+    }
+}
+
+/// `[edge, count]` of each bucket that holds something.
+impl Serialize for BucketsJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(buckets(self.0))
+    }
+}
+
+fn buckets(cells: &[u64]) -> impl Iterator<Item = (u64, u64)> {
+    let counts = cells[1..].iter().copied().enumerate();
+    counts
+        .filter(|(_, count)| *count > 0)
+        .map(|(i, count)| (Histogram::edge(i), count))
+}
+
+/// The same as text, for formats without nesting.
+pub(super) fn buckets_text(cells: &[u64]) -> String {
+    let pairs: Vec<String> = buckets(cells)
+        .map(|(edge, count)| format!("[{edge},{count}]"))
+        .collect();
+    format!("[{}]", pairs.join(","))
+}

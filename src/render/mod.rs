@@ -1,0 +1,171 @@
+//! Faces: snapshots as text. Pure functions of what they are given; no map, no
+//! file descriptor, no clock.
+
+mod bars;
+mod csv;
+mod json;
+mod text;
+
+use std::io::{self, Write};
+
+use crate::schema::Labels;
+use crate::snapshot::Snapshot;
+
+/// How a snapshot is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// One object.
+    Json,
+    /// One object a line and reading.
+    Jsonl,
+    /// A row a line, under a header.
+    Csv,
+}
+
+/// What a person at a terminal can choose.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Style {
+    /// Escape sequences for headings.
+    pub color: bool,
+    /// Histograms as bars, also where a table has many rows.
+    pub histogram: bool,
+    /// Running totals, rather than rates.
+    pub totals: bool,
+    /// Leave out headings.
+    pub no_header: bool,
+    /// The output is a terminal: control characters are escaped there, also in
+    /// formats that would carry them as they are.
+    pub terminal: bool,
+    /// Online, for the title.
+    pub cpus: usize,
+}
+
+/// Writes one snapshot after the other.
+#[derive(Debug)]
+pub struct Renderer {
+    format: Format,
+    style: Style,
+    csv: csv::State,
+    written: bool,
+}
+
+impl Renderer {
+    /// Nothing written yet.
+    pub fn new(format: Format, style: Style) -> Self {
+        Self {
+            format,
+            style,
+            csv: csv::State::default(),
+            written: false,
+        }
+    }
+
+    /// One snapshot, whole: with its rows shown of rows read, what was dropped
+    /// and what was missed.
+    pub fn render(
+        &mut self,
+        out: &mut dyn Write,
+        snapshot: &Snapshot,
+        labels: &Labels,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Table => {
+                if self.written {
+                    writeln!(out)?;
+                }
+                text::render(out, snapshot, labels, &self.style)?;
+            }
+            Format::Json | Format::Jsonl => json::render(out, snapshot, labels)?,
+            Format::Csv => self.csv.render(out, snapshot, labels, &self.style)?,
+        }
+        self.written = true;
+        out.flush()
+    }
+}
+
+/// Text from the kernel on a terminal: control characters as `\u{1b}`.
+pub fn escape(text: &str) -> String {
+    if !text.chars().any(is_control) {
+        return text.to_owned();
+    }
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match is_control(c) {
+            true => escaped.extend(c.escape_default()),
+            false => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Also those that turn the direction of text around.
+fn is_control(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `10 of 312 rows; 0 dropped, 0 missed`.
+fn footer(
+    shown: usize,
+    read: usize,
+    dropped: u64,
+    missed: Option<u64>,
+    incomplete: bool,
+) -> String {
+    let rows = if read == 1 { "row" } else { "rows" };
+    let missed = missed.map_or_else(|| "unknown".to_owned(), |missed| missed.to_string());
+    let incomplete = if incomplete { "; incomplete" } else { "" };
+    format!("{shown} of {read} {rows}; {dropped} dropped, {missed} missed{incomplete}")
+}
+
+/// Columns of text, each as wide as its widest cell; numbers to the right.
+pub fn columns(
+    out: &mut dyn Write,
+    head: &[String],
+    right: &[bool],
+    rows: &[Vec<String>],
+    style: &Style,
+) -> io::Result<()> {
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .map(|row| &row[column])
+            .chain((!style.no_header).then_some(&head[column]));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let mut line = String::new();
+        for ((cell, width), right) in cells.iter().zip(&widths).zip(right) {
+            let space = " ".repeat(width - cell.chars().count());
+            if !line.is_empty() {
+                line.push_str("  ");
+            }
+            match right {
+                true => line.extend([space.as_str(), cell]),
+                false => line.extend([cell, space.as_str()]),
+            }
+        }
+        line.truncate(line.trim_end().len());
+        line
+    };
+    if !style.no_header {
+        heading(out, &line(head), style)?;
+    }
+    rows.iter()
+        .try_for_each(|row| writeln!(out, "{}", line(row)))
+}
+
+/// A line that stands out.
+pub fn heading(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
+    let bold = anstyle::Style::new().bold();
+    match style.color {
+        true => writeln!(out, "{bold}{text}{bold:#}"),
+        false => writeln!(out, "{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! Tables for people: scaled numbers, rates, quantiles.
+
+use std::io::{self, Write};
+
+use super::{Style, bars, columns, escape, footer, heading};
+use crate::schema::{Labels, Metric, MetricKind, Unit};
+use crate::snapshot::{Snapshot, TableSnapshot, quantile};
+
+/// The quantiles that stand for a histogram in a column.
+const QUANTILES: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
+
+pub(super) fn render(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    labels: &Labels,
+    style: &Style,
+) -> io::Result<()> {
+    if !style.no_header {
+        let title = format!("{}: {}", snapshot.tally, escape(&snapshot.summary));
+        let span = format!("{:.1} s, {}", snapshot.seconds, count(style.cpus, "CPU"));
+        heading(out, &format!("{title:<54} {span}"), style)?;
+    }
+    for (i, table) in snapshot.tables.iter().enumerate() {
+        if i > 0 {
+            writeln!(out)?;
+        }
+        if snapshot.tables.len() > 1 && !style.no_header {
+            writeln!(out, "{}: {}", table.table.name, escape(&table.table.help))?;
+        }
+        render_table(out, snapshot, table, labels, style)?;
+        let incomplete = snapshot.incomplete.is_some();
+        let footer = footer(
+            table.rows.len(),
+            table.rows_read,
+            table.dropped,
+            snapshot.missed,
+            incomplete,
+        );
+        writeln!(out, "{footer}")?;
+    }
+    Ok(())
+}
+
+fn count(number: usize, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{s}")
+}
+
+fn render_table(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    table: &TableSnapshot,
+    labels: &Labels,
+    style: &Style,
+) -> io::Result<()> {
+    let metrics = &table.table.metrics;
+    let has_histogram = metrics
+        .iter()
+        .any(|metric| metric.kind == MetricKind::Histogram);
+    // A single row has the room to show all of its histogram.
+    let as_bars = has_histogram
+        && (style.histogram
+            || table.rows_read == 1
+            || (table.table.labels.is_empty() && !table.rows.is_empty()));
+    let only_bars = as_bars
+        && metrics
+            .iter()
+            .all(|metric| metric.kind == MetricKind::Histogram);
+    if !only_bars && !table.rows.is_empty() {
+        render_columns(out, snapshot, table, labels, style)?;
+    }
+    if as_bars {
+        for (row, (key, cells)) in table.rows.iter().enumerate() {
+            if row > 0 || !only_bars {
+                writeln!(out)?;
+            }
+            let names: Vec<String> = table
+                .table
+                .labels
+                .iter()
+                .map(|label| escape(&labels.of(label, key).to_string()))
+                .filter(|name| !name.is_empty())
+                .collect();
+            for metric in metrics
+                .iter()
+                .filter(|metric| metric.kind == MetricKind::Histogram)
+            {
+                bars::render(out, &names.join(" "), metric, &cells[metric.cell..], style)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn render_columns(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    table: &TableSnapshot,
+    labels: &Labels,
+    style: &Style,
+) -> io::Result<()> {
+    let metrics = &table.table.metrics;
+    let mut head: Vec<String> = table
+        .table
+        .labels
+        .iter()
+        .map(|label| label.name.to_uppercase())
+        .collect();
+    let mut right = vec![false; head.len()];
+    for metric in metrics {
+        head.extend(metric_heads(metric, metrics, style));
+    }
+    right.resize(head.len(), true);
+    let rows: Vec<Vec<String>> = table
+        .rows
+        .iter()
+        .map(|(key, cells)| {
+            let names = table
+                .table
+                .labels
+                .iter()
+                .map(|label| escape(&labels.of(label, key).to_string()));
+            let numbers = metrics
+                .iter()
+                .flat_map(|metric| metric_cells(metric, cells, snapshot.seconds, style));
+            names.chain(numbers).collect()
+        })
+        .collect();
+    columns(out, &head, &right, &rows, style)
+}
+
+fn metric_heads(metric: &Metric, metrics: &[Metric], style: &Style) -> Vec<String> {
+    let name = metric.name.to_uppercase();
+    match metric.kind {
+        MetricKind::Counter if !style.totals => vec![format!("{name}/s")],
+        MetricKind::Counter | MetricKind::Gauge => vec![name],
+        MetricKind::Histogram => {
+            let histograms = metrics
+                .iter()
+                .filter(|metric| metric.kind == MetricKind::Histogram);
+            let alone = histograms.count() == 1;
+            let head = |(quantile, _): (&str, f64)| match alone {
+                true => quantile.to_owned(),
+                false => format!("{name} {quantile}"),
+            };
+            QUANTILES.map(head).into()
+        }
+    }
+}
+
+fn metric_cells(metric: &Metric, cells: &[u64], seconds: f64, style: &Style) -> Vec<String> {
+    let cells = &cells[metric.cell..];
+    let number = match metric.is_signed() {
+        true => cells[0] as i64 as f64,
+        false => cells[0] as f64,
+    };
+    match metric.kind {
+        MetricKind::Counter if !style.totals => vec![scale(metric, number / seconds.max(1e-9))],
+        MetricKind::Counter | MetricKind::Gauge => vec![scale(metric, number)],
+        MetricKind::Histogram => QUANTILES
+            .map(|(_, q)| {
+                quantile(cells, q).map_or_else(|| "-".to_owned(), |edge| edge_text(metric, edge))
+            })
+            .into(),
+    }
+}
+
+/// The edge of a histogram's bucket; the last has none.
+pub(super) fn edge_text(metric: &Metric, edge: u64) -> String {
+    match edge {
+        u64::MAX => "∞".to_owned(),
+        _ => scale(metric, edge as f64),
+    }
+}
+
+fn scale(metric: &Metric, number: f64) -> String {
+    match &metric.unit {
+        Some(unit @ (Unit::Time(_) | Unit::Bytes)) => unit.scale(number),
+        _ => crate::schema::plain_number(number),
+    }
+}

@@ -1,0 +1,252 @@
+//! Which tallies there are: those of `src/bpf/`, found by the build, and any C
+//! file or object that a user names by its path.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Object, ObjectBuilder, OpenObject};
+
+use super::{compile, log};
+use crate::error::{unknown, usage};
+use crate::schema::Schema;
+
+/// Where a skeleton keeps its object; it must outlive the session.
+pub type Storage = MaybeUninit<OpenObject>;
+
+/// A tally of `src/bpf/`, with its generated skeleton.
+pub struct Builtin {
+    name: &'static str,
+    open: for<'o> fn(&'o mut Storage) -> libbpf_rs::Result<Box<dyn Opened<'o> + 'o>>,
+}
+
+include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
+
+/// An object that is open but not yet loaded: any skeleton, or a file.
+pub(super) trait Opened<'obj> {
+    fn object(&self) -> &OpenObject;
+    fn object_mut(&mut self) -> &mut OpenObject;
+    fn load(self: Box<Self>) -> libbpf_rs::Result<Box<dyn Loaded + 'obj>>;
+}
+
+/// An object that is loaded.
+pub(super) trait Loaded {
+    fn object(&self) -> &Object;
+    fn object_mut(&mut self) -> &mut Object;
+}
+
+impl<'obj, S> Opened<'obj> for S
+where
+    S: OpenSkel<'obj>,
+    S::Output: 'obj,
+{
+    fn object(&self) -> &OpenObject {
+        self.open_object()
+    }
+
+    fn object_mut(&mut self) -> &mut OpenObject {
+        self.open_object_mut()
+    }
+
+    fn load(self: Box<Self>) -> libbpf_rs::Result<Box<dyn Loaded + 'obj>> {
+        Ok(Box::new(LoadedSkeleton(
+            OpenSkel::load(*self)?,
+            Default::default(),
+        )))
+    }
+}
+
+struct LoadedSkeleton<'obj, S: Skel<'obj>>(S, std::marker::PhantomData<&'obj ()>);
+
+impl<'obj, S: Skel<'obj>> Loaded for LoadedSkeleton<'obj, S> {
+    fn object(&self) -> &Object {
+        self.0.object()
+    }
+
+    fn object_mut(&mut self) -> &mut Object {
+        self.0.object_mut()
+    }
+}
+
+struct OpenedFile(OpenObject);
+
+impl Opened<'_> for OpenedFile {
+    fn object(&self) -> &OpenObject {
+        &self.0
+    }
+
+    fn object_mut(&mut self) -> &mut OpenObject {
+        &mut self.0
+    }
+
+    fn load(self: Box<Self>) -> libbpf_rs::Result<Box<dyn Loaded>> {
+        Ok(Box::new(self.0.load()?))
+    }
+}
+
+impl Loaded for Object {
+    fn object(&self) -> &Object {
+        self
+    }
+
+    fn object_mut(&mut self) -> &mut Object {
+        self
+    }
+}
+
+fn open_skeleton<'o, B>(
+    builder: B,
+    storage: &'o mut Storage,
+) -> libbpf_rs::Result<Box<dyn Opened<'o> + 'o>>
+where
+    B: SkelBuilder<'o>,
+    B::Output: 'o,
+{
+    Ok(Box::new(builder.open(storage)?))
+}
+
+/// The names of the built-in tallies, sorted.
+pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+    CATALOGUE.iter().map(|builtin| builtin.name)
+}
+
+/// A tally that can be run: its object, and what it says about itself.
+pub struct Tally {
+    /// The built-in's, or the file's without its endings.
+    pub name: String,
+    /// From the object's BTF.
+    pub schema: Schema,
+    /// A name and a section each.
+    pub programs: Vec<(String, String)>,
+    /// The initial contents of `.rodata`, where the options' defaults are.
+    pub rodata: Vec<u8>,
+    object: Source,
+}
+
+enum Source {
+    Builtin(&'static Builtin),
+    File(Vec<u8>),
+}
+
+impl Tally {
+    /// A built-in tally by its name, or a file by its path (anything with a
+    /// `/` or one of the endings `.bpf.c`, `.bpf.o`, `.c`, `.o`). A C file is
+    /// compiled first.
+    pub fn find(name: &OsStr) -> Result<Self> {
+        let path = Path::new(name);
+        let extension = path.extension().and_then(OsStr::to_str);
+        let is_path = path.components().count() > 1 || name.as_encoded_bytes().contains(&b'/');
+        if is_path || matches!(extension, Some("c" | "o")) {
+            return Self::from_file(path);
+        }
+        let text = name.to_string_lossy();
+        let builtin = CATALOGUE.iter().find(|builtin| builtin.name == text);
+        match builtin {
+            Some(builtin) => Self::open(builtin.name.to_owned(), Source::Builtin(builtin)),
+            None => Err(unknown("tally", &text, builtin_names())),
+        }
+    }
+
+    /// Every built-in tally, by name.
+    pub fn builtins() -> Result<Vec<Self>> {
+        CATALOGUE
+            .iter()
+            .map(|builtin| Self::open(builtin.name.to_owned(), Source::Builtin(builtin)))
+            .collect()
+    }
+
+    fn from_file(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = file_name.split('.').next().unwrap_or_default();
+        let object = match path.extension().and_then(OsStr::to_str) {
+            Some("c") => compile::compile(path)?,
+            Some("o") => fs::read(path)
+                .map_err(|error| usage(format!("failed to read `{shown}`: {error}")))?,
+            _ => {
+                return Err(usage(format!(
+                    "`{shown}` is no tally; name one of `ktally list`, a .bpf.c or a .bpf.o file"
+                )));
+            }
+        };
+        Self::open(name.to_owned(), Source::File(object))
+            .with_context(|| format!("failed to open `{shown}`"))
+    }
+
+    fn open(name: String, object: Source) -> Result<Self> {
+        let mut storage = Storage::uninit();
+        let opened = object.open(&name, &mut storage)?;
+        let schema = Schema::of_object(opened.object())?;
+        let programs = opened
+            .object()
+            .progs()
+            .map(|program| (lossy(program.name()), lossy(program.section())))
+            .collect();
+        let rodata = opened
+            .object()
+            .maps()
+            .find(|map| is_section(map.name(), ".rodata"))
+            .and_then(|map| map.initial_value().map(<[u8]>::to_vec))
+            .unwrap_or_default();
+        drop(opened);
+        Ok(Self {
+            name,
+            schema,
+            programs,
+            rodata,
+            object,
+        })
+    }
+
+    /// One line; empty for an object that says nothing.
+    pub fn summary(&self) -> &str {
+        self.schema.summary.as_deref().unwrap_or_default()
+    }
+
+    /// Opens the object once more, to be loaded.
+    pub(super) fn reopen<'o>(&self, storage: &'o mut Storage) -> Result<Box<dyn Opened<'o> + 'o>> {
+        self.object.open(&self.name, storage)
+    }
+}
+
+impl Source {
+    fn open<'o>(&self, name: &str, storage: &'o mut Storage) -> Result<Box<dyn Opened<'o> + 'o>> {
+        log::listen();
+        let opened = match self {
+            Self::Builtin(builtin) => (builtin.open)(storage),
+            Self::File(object) => open_file(name, object),
+        };
+        opened.map_err(|error| {
+            anyhow!(
+                "tally `{name}` is no BPF object that libbpf can open: {error}{}",
+                log::tail()
+            )
+        })
+    }
+}
+
+fn open_file<'o>(name: &str, object: &[u8]) -> libbpf_rs::Result<Box<dyn Opened<'o> + 'o>> {
+    // The kernel allows no other characters in the names of maps.
+    let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let opened = ObjectBuilder::default().name(name)?.open_memory(object)?;
+    Ok(Box::new(OpenedFile(opened)))
+}
+
+/// Whether a map is this section of the object: libbpf puts the object's name
+/// before those of the usual sections.
+pub(super) fn is_section(map: &OsStr, section: &str) -> bool {
+    map.to_str().is_some_and(|map| map.ends_with(section))
+}
+
+pub(super) fn lossy(name: &OsStr) -> String {
+    name.to_string_lossy().into_owned()
+}
+
+impl std::fmt::Debug for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tally({})", self.name)
+    }
+}

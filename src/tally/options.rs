@@ -1,0 +1,136 @@
+//! A tally's own options: text from the command line into `.rodata`.
+
+use anyhow::{Result, anyhow};
+
+use crate::error::{unknown, usage};
+use crate::schema::{OptionSpec, parse_scalar};
+
+/// An option that the user gave: its name in C and its text.
+pub type Given = (String, String);
+
+/// Bytes for `.rodata`, and where they go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResolvedOption {
+    /// From the start of the section.
+    pub offset: usize,
+    /// As long as the variable.
+    pub bytes: Vec<u8>,
+}
+
+/// Checks the given options against their types, before anything is loaded.
+pub fn resolve(options: &[OptionSpec], given: &[Given]) -> Result<Vec<ResolvedOption>> {
+    let mut resolved = Vec::new();
+    for (name, text) in given {
+        let Some(option) = options.iter().find(|option| option.name == *name) else {
+            return Err(unknown(
+                "option",
+                name,
+                options.iter().map(|option| option.name.as_str()),
+            ));
+        };
+        let bytes = parse_scalar(
+            &option.place.ty,
+            option.unit.as_ref(),
+            option.decoder.as_ref(),
+            text,
+        )
+        .map_err(|error| refused(name, text, &error))?;
+        resolved.push(ResolvedOption {
+            offset: option.place.bit_offset / 8,
+            bytes,
+        });
+        if let Some(flag) = &option.given {
+            resolved.push(ResolvedOption {
+                offset: flag.bit_offset / 8,
+                bytes: vec![1],
+            });
+        }
+    }
+    Ok(resolved)
+}
+
+fn refused(name: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
+    let flag = name.replace('_', "-");
+    usage(format!(
+        "invalid value `{}` for `--{flag}`: {error:#}",
+        text.escape_debug()
+    ))
+}
+
+impl ResolvedOption {
+    /// Writes it into the bytes of the section.
+    pub(super) fn write(&self, rodata: &mut [u8]) -> Result<()> {
+        let end = self.offset + self.bytes.len();
+        let target = rodata
+            .get_mut(self.offset..end)
+            .ok_or_else(|| anyhow!("the object's .rodata is shorter than its BTF says"))?;
+        target.copy_from_slice(&self.bytes);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Place, Type, Unit};
+
+    fn option(name: &str, size: usize, offset: usize) -> OptionSpec {
+        OptionSpec {
+            name: name.into(),
+            help: String::new(),
+            place: Place::whole(Type::unsigned(size)).shifted(offset * 8),
+            unit: None,
+            decoder: None,
+            given: None,
+        }
+    }
+
+    fn given(name: &str, text: &str) -> Vec<Given> {
+        vec![(name.into(), text.into())]
+    }
+
+    #[test]
+    fn options_become_bytes_at_their_place() {
+        let mut uid = option("uid", 4, 8);
+        uid.given = Some(Place::whole(Type::unsigned(1)).shifted(12 * 8));
+        let mut longer = option("longer_than", 8, 16);
+        longer.unit = Some(Unit::Time(1));
+        let options = [uid, longer];
+        let mut rodata = [0xaa; 24];
+        let mut all = given("uid", "258");
+        all.extend(given("longer_than", "1us"));
+        for option in resolve(&options, &all).unwrap() {
+            option.write(&mut rodata).unwrap();
+        }
+        assert_eq!(rodata[8..13], [2, 1, 0, 0, 1]);
+        assert_eq!(rodata[13], 0xaa);
+        assert_eq!(rodata[16..], [0xe8, 3, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let options = [option("max_depth", 1, 0)];
+        let error = |name, text| {
+            resolve(&options, &given(name, text))
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            error("max_depth", "256"),
+            "invalid value `256` for `--max-depth`: 256 is out of range: 0 to 255"
+        );
+        assert_eq!(
+            error("max_depth", ""),
+            "invalid value `` for `--max-depth`: write a whole number"
+        );
+        assert_eq!(
+            error("depth", "1"),
+            "no option named `depth`; known: `max_depth`"
+        );
+        let outside = ResolvedOption {
+            offset: 4,
+            bytes: vec![0],
+        };
+        assert!(outside.write(&mut [0; 4]).is_err());
+    }
+}

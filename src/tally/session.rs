@@ -1,0 +1,346 @@
+//! A tally that is counting: load, attach, read, detach. Dropping the session
+//! removes all of it from the kernel, as does the end of the process.
+
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, anyhow, bail};
+use libbpf_rs::{Link, MapCore, MapType, ProgramMut};
+use plain::Plain;
+
+use super::catalogue::{Loaded, Opened, Storage, Tally, is_section, lossy};
+use super::options::ResolvedOption;
+use super::support::Support;
+use super::{attach, log};
+use crate::error::usage;
+use crate::host;
+use crate::map::{Map, Outcome, Reader};
+use crate::schema::{Schema, Table};
+use crate::snapshot::{Reading, Rows, TableReading};
+use crate::sys;
+
+/// Counts until it is dropped or detached.
+pub struct Session<'o> {
+    // Links go first: no program may outlive what it writes to.
+    links: Vec<Link>,
+    object: Box<dyn Loaded + 'o>,
+    schema: Schema,
+    tables: Vec<Table>,
+    started: Instant,
+    stopped: Option<Instant>,
+    warnings: Vec<String>,
+}
+
+/// `struct tally_health` of `ktally.bpf.h`.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+struct Health {
+    dropped: u64,
+}
+
+// SAFETY: a C struct of one integer.
+unsafe impl Plain for Health {}
+
+impl<'o> Session<'o> {
+    /// Loads a tally with these options, its tables resized to `max_rows`, and
+    /// attaches every program of it.
+    pub fn start(
+        tally: &Tally,
+        storage: &'o mut Storage,
+        options: &[ResolvedOption],
+        max_rows: Option<u32>,
+    ) -> Result<Self> {
+        if tally.schema.tables.is_empty() {
+            return Err(usage(format!(
+                "tally `{}` has no tables: declare one with TABLE(...) of ktally.bpf.h",
+                tally.name
+            )));
+        }
+        let mut opened = tally.reopen(storage)?;
+        set_options(&mut *opened, options)?;
+        if let Some(max_rows) = max_rows {
+            resize(&mut *opened, &tally.schema.tables, max_rows)?;
+        }
+        let mut warnings = Vec::new();
+        leave_out(&mut *opened, tally, &mut warnings);
+        let rodata = rodata_with(tally, options)?;
+        let object = opened.load().map_err(|error| load_error(tally, &error))?;
+        let mut session = Self {
+            links: Vec::new(),
+            object,
+            schema: tally.schema.clone(),
+            tables: tally.schema.tables.clone(),
+            started: Instant::now(),
+            stopped: None,
+            warnings,
+        };
+        session.attach(tally, &rodata)?;
+        session.started = Instant::now();
+        Ok(session)
+    }
+
+    /// Program by program, so that a failure names the one.
+    fn attach(&mut self, tally: &Tally, rodata: &[u8]) -> Result<()> {
+        for program in self.object.object_mut().progs_mut() {
+            if !program.autoload() {
+                continue;
+            }
+            let name = lossy(program.name());
+            let tags = tally
+                .schema
+                .functions
+                .get(&name)
+                .cloned()
+                .unwrap_or_default();
+            let target = tags
+                .attach
+                .as_deref()
+                .map(|target| expand(target, &tally.schema, rodata));
+            match attach_one(&program, target.as_deref()) {
+                Ok(links) => self.links.extend(links),
+                Err(error) if tags.optional => {
+                    self.warnings
+                        .push(format!("goes on without program `{name}`: {error:#}"));
+                }
+                Err(error) => {
+                    let section = lossy(program.section());
+                    return Err(error.context(format!(
+                        "failed to attach program `{name}` ({section}) of tally `{}`",
+                        tally.name
+                    )));
+                }
+            }
+        }
+        if self.links.is_empty() {
+            bail!("no program of tally `{}` could be attached", tally.name);
+        }
+        Ok(())
+    }
+
+    /// What the user should know, though counting goes on.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Since every program was attached, until they were detached.
+    pub fn elapsed(&self) -> Duration {
+        self.stopped.unwrap_or_else(Instant::now) - self.started
+    }
+
+    /// Cuts every link, then waits for programs that were already running: the
+    /// reading that follows is final.
+    pub fn detach(&mut self) {
+        self.links.clear();
+        self.stopped = Some(Instant::now());
+        if sys::rcu_grace_period().is_err() {
+            // Kernels with nohz_full CPUs refuse it. No program runs this long.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// All tables, and what is known about the events that are not in them.
+    pub fn read(&self) -> Result<Reading> {
+        let (seconds, time) = (self.elapsed().as_secs_f64(), SystemTime::now());
+        let health = self.health()?;
+        let mut incomplete = None;
+        let mut tables = Vec::new();
+        for table in &self.tables {
+            let (rows, outcome) = self.rows(table)?;
+            if let Outcome::Incomplete(why) = outcome {
+                incomplete = Some(format!("table `{}`: {why}", table.name));
+            }
+            let dropped = self.dropped(&health, &table.name);
+            tables.push(TableReading { rows, dropped });
+        }
+        Ok(Reading {
+            time,
+            seconds,
+            tables,
+            missed: self.missed()?,
+            incomplete,
+        })
+    }
+
+    /// Rows of all zeroes count nothing: a row that is just being made, or an
+    /// index of an array that no event had.
+    fn rows(&self, table: &Table) -> Result<(Rows, Outcome)> {
+        let map = self
+            .object
+            .object()
+            .maps()
+            .find(|map| map.name() == table.name.as_str());
+        let map = map.ok_or_else(|| anyhow!("table `{}` has no map", table.name))?;
+        let map = Map::new(map.as_fd())?;
+        let mut rows = Rows::of(table);
+        let outcome = Reader::new(map)
+            .read(|key, copied| {
+                let cells = rows.push(key);
+                for value in map.values(copied) {
+                    table.add_cells(value, cells);
+                }
+                if cells.iter().all(|cell| *cell == 0) {
+                    rows.pop();
+                }
+                ControlFlow::Continue(())
+            })
+            .with_context(|| format!("failed to read table `{}`", table.name))?;
+        Ok((rows, outcome))
+    }
+
+    /// The contents of `.bss.ktally`: every table's health.
+    fn health(&self) -> Result<Vec<u8>> {
+        let map = self
+            .object
+            .object()
+            .maps()
+            .find(|map| is_section(map.name(), ".bss.ktally"));
+        let Some(map) = map else {
+            return Ok(Vec::new());
+        };
+        let fd: BorrowedFd<'_> = map.as_fd();
+        let mut value = vec![0; map.value_size() as usize];
+        sys::lookup(fd, &0u32.to_ne_bytes(), &mut value)
+            .context("failed to read dropped counters")?;
+        Ok(value)
+    }
+
+    fn dropped(&self, section: &[u8], table: &str) -> u64 {
+        let mut health = Health::default();
+        let bytes = self
+            .schema
+            .health
+            .get(table)
+            .and_then(|place| place.bytes(section));
+        match bytes.map(|bytes| health.copy_from_bytes(bytes)) {
+            Some(Ok(())) => health.dropped,
+            _ => 0,
+        }
+    }
+
+    fn missed(&self) -> Result<Option<u64>> {
+        let mut sum = Some(0);
+        for program in self
+            .object
+            .object()
+            .progs()
+            .filter(|program| program.autoload())
+        {
+            let missed =
+                sys::recursion_misses(program.as_fd()).context("failed to ask for missed runs")?;
+            sum = sum.zip(missed).map(|(sum, missed)| sum + missed);
+        }
+        Ok(sum)
+    }
+}
+
+fn attach_one(program: &ProgramMut<'_>, target: Option<&str>) -> Result<Vec<Link>> {
+    log::listen();
+    attach::attach(program, target).map_err(|error| {
+        let tail = log::tail();
+        anyhow!("{error:#}{tail}")
+    })
+}
+
+/// `.rodata` as it will be loaded.
+fn rodata_with(tally: &Tally, options: &[ResolvedOption]) -> Result<Vec<u8>> {
+    let mut rodata = tally.rodata.clone();
+    options
+        .iter()
+        .try_for_each(|option| option.write(&mut rodata))?;
+    Ok(rodata)
+}
+
+fn set_options(opened: &mut dyn Opened<'_>, options: &[ResolvedOption]) -> Result<()> {
+    if options.is_empty() {
+        return Ok(());
+    }
+    let mut maps = opened.object_mut().maps_mut();
+    let mut map = maps
+        .find(|map| is_section(map.name(), ".rodata"))
+        .ok_or_else(|| anyhow!("the object has options but no .rodata"))?;
+    let rodata = map.initial_value_mut().unwrap_or_default();
+    options.iter().try_for_each(|option| option.write(rodata))
+}
+
+/// Arrays keep their size: their rows are the numbers of something.
+fn resize(opened: &mut dyn Opened<'_>, tables: &[Table], max_rows: u32) -> Result<()> {
+    for mut map in opened.object_mut().maps_mut() {
+        let name = lossy(map.name());
+        let is_table = tables.iter().any(|table| table.name == name);
+        if is_table && !matches!(map.map_type(), MapType::Array | MapType::PercpuArray) {
+            map.set_max_entries(max_rows)
+                .with_context(|| format!("failed to resize table `{name}` to {max_rows} rows"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Optional programs whose event this kernel lacks are not even loaded.
+fn leave_out(opened: &mut dyn Opened<'_>, tally: &Tally, warnings: &mut Vec<String>) {
+    if !tally
+        .programs
+        .iter()
+        .any(|(name, _)| tally.is_optional(name))
+    {
+        return;
+    }
+    let support = Support::probe();
+    for mut program in opened.object_mut().progs_mut() {
+        let name = lossy(program.name());
+        if tally.is_optional(&name)
+            && let Some(lack) = support.lacks(&lossy(program.section()))
+        {
+            program.set_autoload(false);
+            warnings.push(format!("goes on without program `{name}`: {lack}"));
+        }
+    }
+}
+
+/// Why loading failed: the tally, the reason, and what helps.
+fn load_error(tally: &Tally, error: &libbpf_rs::Error) -> anyhow::Error {
+    let name = &tally.name;
+    let missing = host::missing_capabilities();
+    if !missing.is_empty() {
+        let missing = missing.join(" and ");
+        return anyhow!("failed to load tally `{name}`: needs {missing}; run it as root");
+    }
+    if let Some(obstacle) = Support::probe().obstacles(tally).first() {
+        return anyhow!("failed to load tally `{name}`: {obstacle}");
+    }
+    let reason = errno(error).map_or_else(|| error.to_string(), host::advice);
+    anyhow!("failed to load tally `{name}`: {reason}{}", log::tail())
+}
+
+/// The kernel's own number, from under libbpf's words.
+fn errno(error: &libbpf_rs::Error) -> Option<i32> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            return error.raw_os_error();
+        }
+        source = error.source();
+    }
+    None
+}
+
+/// Puts options' values in the place of `$NAME`.
+fn expand(target: &str, schema: &Schema, rodata: &[u8]) -> String {
+    let mut expanded = target.to_owned();
+    // The longest first: `$path_of` is not `$path`.
+    let mut options: Vec<_> = schema.options.iter().collect();
+    options.sort_by_key(|option| std::cmp::Reverse(option.name.len()));
+    for option in options {
+        let value = option.place.decode(rodata).to_string();
+        expanded = expanded.replace(&format!("${}", option.name), &value);
+    }
+    expanded
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("links", &self.links.len())
+            .finish_non_exhaustive()
+    }
+}

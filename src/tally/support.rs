@@ -1,0 +1,107 @@
+//! Whether this kernel can run a tally, and if not, why.
+
+use std::path::Path;
+
+use anyhow::Result;
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+
+use super::catalogue::{Storage, Tally};
+use crate::host::{self, Fact};
+use crate::schema::KernelBtf;
+
+mod internal {
+    include!(concat!(env!("OUT_DIR"), "/internal.rs"));
+}
+
+/// What the running kernel offers to attach to.
+pub struct Support {
+    btf: Option<KernelBtf>,
+}
+
+impl Support {
+    /// Reads the kernel's BTF.
+    pub fn probe() -> Self {
+        Self {
+            btf: KernelBtf::load().ok(),
+        }
+    }
+
+    /// Why a program of this section cannot attach here; `None` if it can, as
+    /// far as can be told without loading it.
+    pub fn lacks(&self, section: &str) -> Option<String> {
+        let (kind, target) = section.split_once('/').unwrap_or((section, ""));
+        let kind = kind.trim_start_matches('?').trim_end_matches(".s");
+        match kind {
+            "tp_btf" | "raw_tp" | "raw_tracepoint" => match &self.btf {
+                None if kind == "tp_btf" => Some("this kernel has no BTF".to_owned()),
+                Some(btf) if !btf.has_tracepoint(target) => {
+                    Some(format!("this kernel has no tracepoint `{target}`"))
+                }
+                _ => None,
+            },
+            "tracepoint" | "tp" => self.lacks_event(target),
+            "kprobe" | "kretprobe" | "ksyscall" if !host::has_kprobes() => {
+                Some("this kernel has no kprobes".to_owned())
+            }
+            "fentry" | "fexit" => match &self.btf {
+                Some(btf) if btf.has_function(target) => None,
+                _ => Some(format!("this kernel has no function `{target}` to trace")),
+            },
+            _ => None,
+        }
+    }
+
+    fn lacks_event(&self, target: &str) -> Option<String> {
+        let Some(tracefs) = host::tracefs_path() else {
+            return Some(format!(
+                "tracefs is not mounted: mount -t tracefs tracefs {}",
+                host::TRACEFS[0]
+            ));
+        };
+        let found = Path::new(tracefs).join("events").join(target).exists();
+        (!found).then(|| format!("this kernel has no tracepoint `{target}`"))
+    }
+
+    /// Why a tally cannot run here, a reason for each program that it needs.
+    pub fn obstacles(&self, tally: &Tally) -> Vec<String> {
+        tally
+            .programs
+            .iter()
+            .filter(|(name, _)| !tally.is_optional(name))
+            .filter_map(|(_, section)| self.lacks(section))
+            .collect()
+    }
+}
+
+impl Tally {
+    /// Whether the tally goes on without this program.
+    pub fn is_optional(&self, program: &str) -> bool {
+        self.schema
+            .functions
+            .get(program)
+            .is_some_and(|tags| tags.optional)
+    }
+}
+
+/// Whether fentry programs attach, found out by trying one.
+pub fn fentry_fact() -> Fact {
+    match try_fentry() {
+        Ok(()) => Fact::good("fentry", "available"),
+        Err(error) => Fact::bad(
+            "fentry",
+            format!("refused ({error:#})"),
+            "only for fentry/ programs: run as root, on a kernel with CONFIG_FUNCTION_TRACER=y",
+        ),
+    }
+}
+
+fn try_fentry() -> Result<()> {
+    super::log::listen();
+    let mut storage = Storage::uninit();
+    let opened = internal::probe::ProbeSkelBuilder::default().open(&mut storage)?;
+    let mut loaded = opened.load()?;
+    for program in loaded.object_mut().progs_mut() {
+        drop(program.attach()?);
+    }
+    Ok(())
+}
