@@ -289,17 +289,20 @@ fn own_option(option: &OptionSpec, tally: &Tally, flag: String) -> Arg {
 
 /// The help of an option, and its default where it has one.
 pub fn describe(option: &OptionSpec, default: &str) -> String {
-    match default {
-        "" => option.help.clone(),
-        _ => format!("{} [default: {default}]", option.help),
+    // An option that may be left out has no value until it is given.
+    if default.is_empty() || option.given.is_some() {
+        return option.help.clone();
     }
+    format!("{} [default: {default}]", option.help)
 }
 
-/// What an option takes: its unit, or its C type.
+/// What an option takes: its unit, its decoder, or its C type.
 pub fn value_name(option: &OptionSpec) -> String {
-    match &option.unit {
-        Some(unit) => unit.name().to_uppercase(),
-        None => option.place.ty.name.clone(),
+    match (&option.unit, &option.decoder) {
+        (Some(unit), _) => unit.name().to_uppercase(),
+        (None, Some(decoder)) => decoder.name().to_uppercase(),
+        (None, None) if option.place.ty.is_text() => "TEXT".to_owned(),
+        (None, None) => option.place.ty.name.clone(),
     }
 }
 

@@ -15,7 +15,7 @@ pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// include/uapi/linux/capability.h
 const CAPABILITIES: [(u32, &str); 3] =
-    [(21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+    [(21, "CAP_SYS_ADMIN"), (39, "CAP_BPF"), (38, "CAP_PERFMON")];
 
 /// One line of `ktally check`.
 #[derive(Debug, Clone, PartialEq)]
@@ -247,7 +247,7 @@ mod tests {
         assert!(lacking(1 << 21).is_empty());
         assert!(lacking(1 << 38 | 1 << 39).is_empty());
         assert_eq!(lacking(1 << 39), ["CAP_PERFMON"]);
-        assert_eq!(lacking(0), ["CAP_PERFMON", "CAP_BPF"]);
+        assert_eq!(lacking(0), ["CAP_BPF", "CAP_PERFMON"]);
     }
 
     #[test]

@@ -35,7 +35,7 @@
  * Once a file: the line that `ktally list` shows. It is also the licence that
  * the kernel wants to see before it lends out its GPL-only helpers.
  */
-#define TALLY(summary)                                              \
+#define TALLY(summary)                                                 \
 	char LICENSE[] SEC("license") __ktally_tag("tally", summary) = \
 		"Dual BSD/GPL"
 
@@ -47,7 +47,7 @@
  * A unit goes with the type: OPTION(__u64 UNIT(ns), longer_than, 0, "...")
  * takes 10ms on the command line.
  */
-#define OPTION(type, name, default_value, help)                      \
+#define OPTION(type, name, default_value, help) \
 	const volatile type name __ktally_tag("option", help) = default_value
 
 /* ---- tables -------------------------------------------------------------- */
@@ -72,9 +72,8 @@ struct tally_health {
 	} name SEC(".maps") __ktally_tag("table", help)
 
 /* A row a key. Zero the key before you fill it: its padding is compared too. */
-#define TABLE(name, key_type, value_type, max, help)                \
-	__ktally_table(BPF_MAP_TYPE_HASH, name, key_type, value_type, \
-		       max, help)
+#define TABLE(name, key_type, value_type, max, help) \
+	__ktally_table(BPF_MAP_TYPE_HASH, name, key_type, value_type, max, help)
 
 /* Rows 0 to max - 1: the cheapest table, for small dense keys. */
 #define ARRAY_TABLE(name, value_type, max, help) \
@@ -85,7 +84,7 @@ struct tally_health {
  * hit at once. Readers add the copies up. Adding still has to be atomic, as an
  * interrupt on the same CPU may count into the same row.
  */
-#define PERCPU_TABLE(name, key_type, value_type, max, help)                \
+#define PERCPU_TABLE(name, key_type, value_type, max, help)                  \
 	__ktally_table(BPF_MAP_TYPE_PERCPU_HASH, name, key_type, value_type, \
 		       max, help)
 
@@ -98,7 +97,7 @@ struct tally_health {
 /* On a struct tally_histogram; see tally_observe(). */
 #define HISTOGRAM(help) __ktally_tag("histogram", help)
 
-/* ---- how to show things: on members, scalar tables and options ------------ */
+/* ---- how to show things: on members, scalar tables, options ------------- */
 
 /*
  * AS(comm), AS(pid), AS(uid), AS(syscall), AS(errno), AS(softirq), AS(cpu),
@@ -111,7 +110,7 @@ struct tally_health {
 /* Padding or private state: not shown. */
 #define HIDDEN __ktally_tag("hidden", "")
 
-/* ---- programs: between SEC() and the function ------------------------------ */
+/* ---- programs: between SEC() and the function ---------------------------- */
 
 /* This program may fail to attach; the tally goes on without it. */
 #define OPTIONAL __ktally_tag("optional", "")
@@ -151,11 +150,11 @@ static __always_inline void *__tally_entry(void *map, const void *key,
  * memory, bucket busy): then the table's dropped counter has been increased,
  * once, and there is nothing left to do for this event. Call it once an event.
  */
-#define tally_entry(table, key_ptr)                                        \
-	({                                                                 \
-		const typeof(*(table).key) *__key = (key_ptr);             \
-		(typeof((table).value))__tally_entry(                      \
-			&(table), __key, &table##_zero, &table##_health);  \
+#define tally_entry(table, key_ptr)                                       \
+	({                                                                \
+		const typeof(*(table).key) *__key = (key_ptr);            \
+		(typeof((table).value))__tally_entry(                     \
+			&(table), __key, &table##_zero, &table##_health); \
 	})
 
 /*
@@ -224,11 +223,11 @@ const volatile uid_t uid;
 const volatile bool uid_given;
 const volatile __u64 cgroup;
 
-#define TASK_FILTERS                                                        \
-	OPTION(pid_t, pid, 0, "count only this process");                   \
-	OPTION(tally_comm, comm, "", "count only processes of this name");  \
-	OPTION(uid_t AS(uid), uid, 0, "count only this user's processes");  \
-	OPTION(__u64 AS(cgroup), cgroup, 0,                                 \
+#define TASK_FILTERS                                                       \
+	OPTION(pid_t, pid, 0, "count only this process");                  \
+	OPTION(tally_comm, comm, "", "count only processes of this name"); \
+	OPTION(uid_t AS(uid), uid, 0, "count only this user's processes"); \
+	OPTION(__u64 AS(cgroup), cgroup, 0,                                \
 	       "count only in this cgroup and below it (a path)")
 
 /* cgroups nest; a deeper one than this counts as outside. */

@@ -11,7 +11,8 @@ struct waiter {
 };
 
 struct waits {
-	struct tally_histogram latency HISTOGRAM("time on the run queue") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time on the run queue")
+		UNIT(ns);
 };
 
 TABLE(runqlat, struct waiter, struct waits, 8192, "waits for a CPU");
@@ -57,7 +58,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	struct waits *waits;
 	__u64 *since, wait;
 
-	/* Whoever leaves the CPU without going to sleep waits for the next turn. */
+	/* Whoever leaves the CPU but does not sleep waits for another turn. */
 	if (preempt || task_state(prev) == TASK_RUNNING)
 		enqueued(prev);
 
@@ -68,7 +69,8 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	*since = 0;
 
 	if (by_comm)
-		bpf_probe_read_kernel_str(key.comm, sizeof(key.comm), next->comm);
+		bpf_probe_read_kernel_str(key.comm, sizeof(key.comm),
+					  next->comm);
 	waits = tally_entry(runqlat, &key);
 	if (waits)
 		tally_observe(&waits->latency, wait);

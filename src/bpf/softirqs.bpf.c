@@ -44,7 +44,7 @@ int BPF_PROG(softirq_exit, unsigned int vector)
 		return 0;
 	__sync_fetch_and_add(&runs->count, 1);
 
-	/* A handler that was already running when counting began has no start. */
+	/* A handler that ran when counting began has no start. */
 	if (!start || !*start)
 		return 0;
 	time = bpf_ktime_get_ns() - *start;

@@ -60,7 +60,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if (ret < 0 && ret >= -MAX_ERRNO)
 		__sync_fetch_and_add(&calls->errors, 1);
 
-	/* Calls that were already under way when counting began have no start. */
+	/* Calls that were under way when counting began have no start. */
 	start = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				     0);
 	if (!start || !*start)

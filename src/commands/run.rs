@@ -56,15 +56,13 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
         whole: true,
         complete: true,
     };
-    let mut deadlines = Deadlines::new(args.run_for, args.every);
-    while let Some(interval) = deadlines.next() {
-        if signals.wait_until(interval)? {
+    let mut schedule = Schedule::new(args.run_for, args.every);
+    loop {
+        let (instant, is_last) = schedule.next();
+        if signals.wait_until(instant)? || is_last {
             break;
         }
         face.show(session.read()?)?;
-    }
-    if let Some(end) = deadlines.end {
-        signals.wait_until(Some(end))?;
     }
     session.detach();
     face.show(session.read()?)?;
@@ -75,14 +73,15 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
     })
 }
 
-/// When to read next, until the last reading, which follows detaching.
-struct Deadlines {
+/// When to read next.
+struct Schedule {
     end: Option<Instant>,
     every: Option<Duration>,
     next: Option<Instant>,
 }
 
-impl Deadlines {
+impl Schedule {
+    /// What lies beyond the clock's range never comes.
     fn new(run_for: Option<Duration>, every: Option<Duration>) -> Self {
         let now = Instant::now();
         Self {
@@ -91,32 +90,22 @@ impl Deadlines {
             next: every.and_then(|every| now.checked_add(every)),
         }
     }
-}
 
-/// The instants of readings before the last; `Some(None)` waits for a signal.
-impl Iterator for Deadlines {
-    type Item = Option<Instant>;
-
-    fn next(&mut self) -> Option<Option<Instant>> {
-        let next = self.next;
-        if let (Some(end), None) = (self.end, next) {
-            self.end = Some(end);
-            return None;
-        }
-        if self
-            .end
-            .is_some_and(|end| next.is_some_and(|next| next >= end))
-        {
-            return None;
+    /// The instant of the next reading, if only a signal does not come first,
+    /// and whether it is the last.
+    fn next(&mut self) -> (Option<Instant>, bool) {
+        let (Some(next), Some(every)) = (self.next, self.every) else {
+            return (self.end, true);
+        };
+        if self.end.is_some_and(|end| next >= end) {
+            return (self.end, true);
         }
         // A reader that fell behind leaves out intervals, rather than rushing.
-        let now = Instant::now();
-        self.next = next.zip(self.every).and_then(|(next, every)| {
-            let behind = now.saturating_duration_since(next).as_nanos() / every.as_nanos().max(1);
-            let steps = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
-            next.checked_add(every.saturating_mul(steps))
-        });
-        Some(next)
+        let behind = Instant::now().saturating_duration_since(next);
+        let late = behind.as_nanos() / every.as_nanos().max(1);
+        let steps = u32::try_from(late).unwrap_or(u32::MAX).saturating_add(1);
+        self.next = next.checked_add(every.saturating_mul(steps));
+        (Some(next), false)
     }
 }
 
@@ -245,5 +234,44 @@ impl Face<'_> {
             warn(&format!("the last reading is incomplete: {why}"));
         }
         let _ = io::stderr().flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readings(run_for: u64, every: Option<u64>) -> Vec<u64> {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(
+            Some(Duration::from_secs(run_for)),
+            every.map(Duration::from_secs),
+        );
+        let mut seconds = Vec::new();
+        loop {
+            let (instant, is_last) = schedule.next();
+            let after = instant.map(|instant| instant - start);
+            seconds.extend(after.map(|after| after.as_secs()));
+            if is_last {
+                return seconds;
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_reading_is_at_the_end() {
+        assert_eq!(readings(5, None), [5]);
+        assert_eq!(readings(3, Some(1)), [1, 2, 3]);
+        assert_eq!(readings(5, Some(2)), [2, 4, 5]);
+        assert_eq!(readings(5, Some(60)), [5]);
+        assert_eq!(readings(0, Some(1)), [0]);
+    }
+
+    #[test]
+    fn without_an_end_only_a_signal_ends_it() {
+        let mut for_ever = Schedule::new(None, None);
+        assert_eq!(for_ever.next(), (None, true));
+        let mut too_long = Schedule::new(Some(Duration::MAX), Some(Duration::MAX));
+        assert_eq!(too_long.next(), (None, true));
     }
 }

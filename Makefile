@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# `make run` builds ktally and counts system calls; `make test` runs every test.
+# Both first install what the machine lacks (see dist/setup).
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+
+# Counting needs root; building does not.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+ifneq ($(AS_ROOT),)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
+endif
+
+.PHONY: help setup build run test lint format bench install uninstall clean
+
+help:
+	@echo "make run | test | build | lint | format | bench | install PREFIX=$(PREFIX) | clean"
+
+setup:
+	@dist/setup
+
+build: setup
+	$(CARGO) build --release
+
+run: build
+	$(AS_ROOT) target/release/ktally run syscalls --for 5s --top 10
+
+test: setup
+	$(CARGO) test --quiet
+
+lint: setup
+	@dist/setup clang-format
+	$(CARGO) fmt --check
+	$(CARGO) clippy --quiet --all-targets -- -D warnings
+	clang-format --dry-run --Werror src/bpf/*.c src/bpf/*.h src/bpf/internal/*.c
+
+format:
+	$(CARGO) fmt
+	clang-format -i src/bpf/*.c src/bpf/*.h src/bpf/internal/*.c
+
+# Ratios against the peers that are installed, in one run.
+bench: setup
+	$(CARGO) bench --quiet --bench peers
+
+install: build
+	install -D -m 0755 target/release/ktally $(DESTDIR)$(PREFIX)/bin/ktally
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/ktally
+
+clean:
+	$(CARGO) clean
