@@ -1,12 +1,13 @@
 //! System calls that no library wraps well: the unsafe code of the program, as
 //! safe functions. Errors are `io::Error`, with the kernel's own errno.
 
+use std::ffi::{c_char, c_void};
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use libbpf_rs::libbpf_sys;
+use libbpf_rs::{AsRawLibbpf, Btf, libbpf_sys};
 
 /// What one batch came back with.
 #[derive(Debug)]
@@ -132,6 +133,37 @@ pub fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Every type of some BTF, as C declares it.
+pub fn btf_as_c(btf: &Btf<'_>) -> io::Result<String> {
+    unsafe extern "C" fn append(out: *mut c_void, format: *const c_char, args: *mut c_void) {
+        // SAFETY: libbpf hands back the context that it was given below, which
+        // nothing else uses meanwhile.
+        let out = unsafe { &mut *out.cast::<Vec<u8>>() };
+        // SAFETY: libbpf hands over a format and the arguments that fit it.
+        let text = unsafe { vsprintf::vsprintf_raw(format, args) };
+        out.extend(text.unwrap_or_default());
+    }
+    let append: unsafe extern "C" fn(*mut c_void, *const c_char, *mut c_void) = append;
+    // SAFETY: bindgen names the type of a va_list differently on each
+    // architecture, but all of those that ktally is built for pass a pointer.
+    let append: libbpf_sys::btf_dump_printf_fn_t = unsafe { std::mem::transmute(append) };
+    let mut out: Vec<u8> = Vec::new();
+    let context = ptr::from_mut(&mut out).cast();
+    // SAFETY: both pointers are valid until the dump is freed, below.
+    let dump = unsafe {
+        libbpf_sys::btf_dump__new(btf.as_libbpf_object().as_ptr(), append, context, ptr::null())
+    };
+    if dump.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let result = (1..btf.len() as u32)
+        // SAFETY: the dump is valid, and unknown ids are refused.
+        .try_for_each(|id| check(unsafe { libbpf_sys::btf_dump__dump_type(dump, id) }));
+    // SAFETY: nobody uses it any more.
+    unsafe { libbpf_sys::btf_dump__free(dump) };
+    result.map(|()| String::from_utf8_lossy(&out).into_owned())
 }
 
 /// libbpf returns `-errno`, or -1 with errno set; both end up in errno.

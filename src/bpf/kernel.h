@@ -89,16 +89,11 @@ struct pt_regs {
 #endif
 };
 
-/* Since 5.14 the state of a task is __state; before, it was state. */
 struct task_struct {
 	unsigned int __state;
 	pid_t pid;
 	pid_t tgid;
 	char comm[16];
-};
-
-struct task_struct___before_5_14 {
-	long state;
 };
 
 #pragma clang attribute pop
@@ -108,6 +103,11 @@ struct task_struct___before_5_14 {
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
+
+/* Since 5.14 the state of a task is __state; before, it was state. */
+struct task_struct___before_5_14 {
+	long state;
+} __attribute__((preserve_access_index));
 
 /* Macros of the kernel, which no BTF carries. */
 #ifndef TASK_COMM_LEN

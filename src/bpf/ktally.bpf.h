@@ -62,7 +62,7 @@ struct tally_health {
  * row may be larger than the BPF stack) and its health.
  */
 #define __ktally_table(map_type, name, key_type, value_type, max, help) \
-	const value_type name##_zero = {};                              \
+	const value_type name##_zero = {0};                             \
 	struct tally_health name##_health SEC(".bss.ktally") = {};      \
 	struct {                                                        \
 		__uint(type, map_type);                                 \

@@ -18,7 +18,7 @@ pub(super) fn render(
     if !style.no_header {
         let title = format!("{}: {}", snapshot.tally, escape(&snapshot.summary));
         let span = format!("{:.1} s, {}", snapshot.seconds, count(style.cpus, "CPU"));
-        heading(out, &format!("{title:<54} {span}"), style)?;
+        heading(out, &format!("{title:<54}  {span}"), style)?;
     }
     for (i, table) in snapshot.tables.iter().enumerate() {
         if i > 0 {

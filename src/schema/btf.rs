@@ -13,6 +13,7 @@ use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 use super::table::{OptionSpec, Table};
 use super::tags::Tags;
 use super::types::{Kind, Member, Place, Type, Variant};
+use crate::sys;
 
 /// What an object declares: all that ktally knows about a tally.
 #[derive(Debug, Clone, Default)]
@@ -353,6 +354,17 @@ impl KernelBtf {
     pub fn load() -> Result<Self> {
         Ok(Self(
             Btf::from_vmlinux().context("failed to read the kernel's BTF")?,
+        ))
+    }
+
+    /// Every type of the kernel, as the "vmlinux.h" that C files include.
+    pub fn as_c_header(&self) -> Result<String> {
+        let types = sys::btf_as_c(&self.0).context("failed to write the kernel's types as C")?;
+        Ok(format!(
+            "#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\n\
+             #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)\n\
+             {types}\
+             #pragma clang attribute pop\n#endif\n"
         ))
     }
 

@@ -9,6 +9,7 @@ use libbpf_rs::libbpf_sys;
 
 use crate::error::usage;
 use crate::host;
+use crate::schema::KernelBtf;
 
 const HEADERS: [(&str, &str); 2] = [
     ("kernel.h", include_str!("../bpf/kernel.h")),
@@ -24,9 +25,8 @@ const ARCH: &str = "-D__TARGET_ARCH_arm64";
 /// The object of a C file; clang's own words where it has an error.
 pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
     let shown = source.display();
-    if let Err(error) = fs::metadata(source) {
-        return Err(usage(format!("failed to read `{shown}`: {error}")));
-    }
+    let text =
+        fs::read(source).map_err(|error| usage(format!("failed to read `{shown}`: {error}")))?;
     let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
     let include = folder.path();
     let bpf = include.join("bpf");
@@ -36,6 +36,11 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
     }
     for (name, text) in libbpf_sys::API_HEADERS {
         fs::write(bpf.join(name), text)?;
+    }
+    // Large and slow to write, and few need it.
+    if String::from_utf8_lossy(&text).contains("\"vmlinux.h\"") {
+        let header = KernelBtf::load()?.as_c_header()?;
+        fs::write(include.join("vmlinux.h"), header)?;
     }
     let unlinked = include.join("unlinked.o");
     let output = host::clang()

@@ -1,0 +1,326 @@
+//! `make bench`: what counting, reading and starting cost, beside the peers
+//! that are installed and beside the limit, as ratios measured in this run.
+//! Rounds alternate, and each number is the median of its rounds.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use ktally::map::{Map, Reader};
+use ktally::render::{Format, Renderer, Style};
+use ktally::schema::Labels;
+use ktally::snapshot::{Query, Snapshot, TableSnapshot};
+use ktally::tally::{Session, Storage, Tally};
+use libbpf_rs::query::MapInfoIter;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+const ROUNDS: usize = 5;
+const CALLS: u32 = 500_000;
+const ROWS: u32 = 1_000_000;
+const KTALLY: &str = env!("CARGO_BIN_EXE_ktally");
+const BPFTRACE_COUNT: &str = "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }";
+
+fn main() -> Result<()> {
+    // The peers want tracefs; this process alone gets to see it.
+    unshare(CloneFlags::CLONE_NEWNS).context("the benchmarks need root")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    for (fs, path) in [("debugfs", "/sys/kernel/debug"), ("tracefs", "/sys/kernel/tracing")] {
+        // Where it is there already, it is there.
+        let _ = mount(Some(fs), path, Some(fs), MsFlags::empty(), None::<&str>);
+    }
+    event_cost()?;
+    reading()?;
+    start()?;
+    memory()
+}
+
+/// A C file for one question: what does this much counting add?
+fn tally(name: &str, declarations: &str, body: &str) -> Result<Tally> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join(format!("{name}.bpf.c"));
+    let source = format!(
+        "#include \"ktally.bpf.h\"\nTALLY(\"bench\");\nstruct n {{ __u64 n COUNTER(\"n\"); }};\n\
+         {declarations}\n\
+         SEC(\"tp_btf/sys_enter\")\nint BPF_PROG(enter, struct pt_regs *regs, long id)\n\
+         {{\n{body}\nreturn 0;\n}}\n"
+    );
+    fs::write(&path, source)?;
+    Tally::find(path.as_os_str())
+}
+
+/// ns a call of getppid(2), the cheapest system call that is really made.
+fn call_cost() -> f64 {
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        // SAFETY: getppid takes nothing and touches no memory.
+        unsafe { libc::syscall(libc::SYS_getppid) };
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// What makes the events of one row of the table.
+enum Subject {
+    Nothing,
+    Tally(Box<Tally>),
+    Peer(&'static str, Vec<&'static str>),
+}
+
+impl Subject {
+    /// `None` where the peer is not installed.
+    fn measure(&self) -> Result<Option<f64>> {
+        match self {
+            Self::Nothing => Ok(Some(call_cost())),
+            Self::Tally(tally) => {
+                let mut storage = Storage::uninit();
+                let session = Session::start(tally, &mut storage, &[], None)?;
+                let cost = call_cost();
+                drop(session);
+                Ok(Some(cost))
+            }
+            Self::Peer(program, args) => {
+                let Some(peer) = Peer::start(program, args)? else {
+                    return Ok(None);
+                };
+                let cost = call_cost();
+                drop(peer);
+                Ok(Some(cost))
+            }
+        }
+    }
+}
+
+/// A peer that is counting, until it is dropped.
+struct Peer(Child);
+
+impl Peer {
+    fn start(program: &str, args: &[&str]) -> Result<Option<Self>> {
+        let spawned = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let Ok(child) = spawned else {
+            return Ok(None);
+        };
+        // None of them says when it has attached.
+        sleep(Duration::from_secs(3));
+        let mut peer = Self(child);
+        if let Some(status) = peer.0.try_wait()? {
+            bail!("{program} ended by itself: {status}");
+        }
+        Ok(Some(peer))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        // Its programs go after a grace period.
+        sleep(Duration::from_millis(300));
+    }
+}
+
+fn event_cost() -> Result<()> {
+    let counted = "struct n *n = tally_entry(rows, &key); if (n) __sync_fetch_and_add(&n->n, 1);";
+    let subjects = [
+        ("no tracing", Subject::Nothing),
+        (
+            "an empty program",
+            Subject::Tally(Box::new(tally("empty", "TABLE(rows, __u32, struct n, 8, \"\");", "")?)),
+        ),
+        (
+            "array",
+            Subject::Tally(Box::new(tally(
+                "array",
+                "ARRAY_TABLE(rows, struct n, 8, \"\");",
+                &format!("__u32 key = 1; {counted}"),
+            )?)),
+        ),
+        (
+            "4-byte key",
+            Subject::Tally(Box::new(tally(
+                "key4",
+                "TABLE(rows, __u32, struct n, 8192, \"\");",
+                &format!("__u32 key = id; {counted}"),
+            )?)),
+        ),
+        (
+            "comm key",
+            Subject::Tally(Box::new(tally(
+                "comm_key",
+                "struct key { char comm[TASK_COMM_LEN]; }; TABLE(rows, struct key, struct n, 8192, \"\");",
+                &format!("struct key key = {{}}; bpf_get_current_comm(key.comm, 16); {counted}"),
+            )?)),
+        ),
+        ("tally syscalls, whole", Subject::Tally(Box::new(Tally::find("syscalls".as_ref())?))),
+        ("bpftrace @[comm] = count()", Subject::Peer("bpftrace", vec!["-e", BPFTRACE_COUNT])),
+        ("libbpf-tools syscount", Subject::Peer("syscount", vec!["-d", "60"])),
+    ];
+    let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+    let mut missing = vec![false; subjects.len()];
+    for _ in 0..ROUNDS {
+        for (i, (_, subject)) in subjects.iter().enumerate() {
+            match subject.measure()? {
+                Some(cost) => rounds[i].push(cost),
+                None => missing[i] = true,
+            }
+        }
+    }
+    println!("counting an event (getppid, one CPU)        ns   over empty   of bpftrace");
+    let medians: Vec<Option<f64>> =
+        rounds.into_iter().map(|round| (!round.is_empty()).then(|| median(round))).collect();
+    let (none, empty) = (medians[0].unwrap_or(0.0), medians[1].unwrap_or(0.0));
+    for (i, (name, _)) in subjects.iter().enumerate() {
+        let Some(cost) = medians[i] else {
+            println!("{name:<40} not installed");
+            continue;
+        };
+        let share = medians[6].map_or_else(|| "-".into(), |peer| format!("{:.2}", (cost - none) / (peer - none)));
+        println!("{name:<40} {cost:>6.0} {:>12.0} {share:>13}", cost - empty);
+    }
+    Ok(())
+}
+
+fn reading() -> Result<()> {
+    let tally = tally(
+        "million",
+        "struct key { char comm[TASK_COMM_LEN] AS(comm); __u32 call; };\n\
+         TABLE(rows, struct key, struct n, 1000000, \"\");",
+        "struct key key = {}; if (id < 0) tally_entry(rows, &key);",
+    )?;
+    let mut storage = Storage::uninit();
+    let session = Session::start(&tally, &mut storage, &[], None)?;
+    let id = MapInfoIter::default()
+        .find(|map| map.name == "rows" && map.max_entries == ROWS)
+        .context("the table has no map")?
+        .id;
+    let map = MapHandle::from_map_id(id)?;
+    let mut keys = Vec::new();
+    for i in 0..ROWS {
+        keys.extend(format!("{:<15}\0", i % 1000).into_bytes());
+        keys.extend(i.to_ne_bytes());
+    }
+    let values: Vec<u8> = (0..u64::from(ROWS)).flat_map(|i| (i + 1).to_ne_bytes()).collect();
+    map.update_batch(&keys, &values, ROWS, MapFlags::ANY, MapFlags::ANY)?;
+    drop((keys, values));
+
+    let (mut bare, mut json, mut peer) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(seconds(|| {
+            Reader::new(Map::new(map.as_fd())?).read(|_, _| ControlFlow::Continue(()))?;
+            Ok(())
+        })?);
+        json.push(seconds(|| read_as_json(&session, &tally))?);
+        if let Ok(mut bpftool) =
+            Command::new("bpftool").args(["-j", "map", "dump", "id", &id.to_string()]).stdout(Stdio::null()).spawn()
+        {
+            let start = Instant::now();
+            bpftool.wait()?;
+            peer.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let (bare, json) = (median(bare), median(json));
+    println!("\nreading {ROWS} rows (20-byte key, u64)       s   over batches   bpftool's share");
+    println!("{:<40} {bare:>6.2}", "bare batches, the limit");
+    let share = |mine: f64, peer: &[f64]| match peer {
+        [] => "-".to_owned(),
+        _ => format!("{:.1} times faster", median(peer.to_vec()) / mine),
+    };
+    println!("{:<40} {json:>6.2} {:>12.1} {:>20}", "read, sort, write as JSON", json / bare, share(json, &peer));
+    match peer.is_empty() {
+        true => println!("{:<40} not installed", "bpftool -j map dump"),
+        false => println!("{:<40} {:>6.2}", "bpftool -j map dump", median(peer)),
+    }
+    Ok(())
+}
+
+fn read_as_json(session: &Session<'_>, tally: &Tally) -> Result<()> {
+    let labels = Labels::new();
+    let reading = session.read()?;
+    let table = &tally.schema.tables[0];
+    let (table, rows) = Query::default().apply(table, &reading.tables[0].rows, None, &labels);
+    let snapshot = Snapshot {
+        tally: tally.name.clone(),
+        summary: String::new(),
+        time: reading.time,
+        seconds: reading.seconds,
+        missed: reading.missed,
+        incomplete: reading.incomplete,
+        tables: vec![TableSnapshot { table, rows_read: rows.len(), rows, dropped: 0 }],
+    };
+    let mut sink = File::create("/dev/null")?;
+    Renderer::new(Format::Json, Style::default()).render(&mut sink, &snapshot, &labels)?;
+    Ok(())
+}
+
+fn seconds(work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+fn start() -> Result<()> {
+    let script = format!("{BPFTRACE_COUNT} BEGIN {{ exit(); }}");
+    let (mut own, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        own.extend(run_once(KTALLY, &["run", "failures", "--for", "0", "-o", "json"])?);
+        peer.extend(run_once("bpftrace", &["-e", &script])?);
+    }
+    let own = median(own);
+    println!("\nstart, count, read, end                     ms");
+    println!("{:<40} {:>6.0}", "ktally run failures --for 0", own * 1e3);
+    match peer.is_empty() {
+        true => println!("{:<40} not installed", "bpftrace, one probe"),
+        false => {
+            let peer = median(peer);
+            println!("{:<40} {:>6.0} {:>19.1} times slower", "bpftrace, one probe", peer * 1e3, peer / own);
+        }
+    }
+    Ok(())
+}
+
+/// `None` where the program is not installed.
+fn run_once(program: &str, args: &[&str]) -> Result<Option<f64>> {
+    let start = Instant::now();
+    let Ok(mut child) = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
+        return Ok(None);
+    };
+    child.wait()?;
+    Ok(Some(start.elapsed().as_secs_f64()))
+}
+
+fn memory() -> Result<()> {
+    println!("\nresident while counting                    MiB");
+    let subjects: [(&str, &str, &[&str]); 3] = [
+        ("ktally run syscalls", KTALLY, &["run", "syscalls", "--every", "1s", "-o", "jsonl"]),
+        ("bpftrace", "bpftrace", &["-e", BPFTRACE_COUNT]),
+        ("libbpf-tools syscount", "syscount", &["-d", "60"]),
+    ];
+    for (name, program, args) in subjects {
+        match Peer::start(program, args)? {
+            Some(peer) => println!("{name:<40} {:>6.1}", resident(peer.0.id())?),
+            None => println!("{name:<40} not installed"),
+        }
+    }
+    Ok(())
+}
+
+/// The most that was ever resident, in MiB.
+fn resident(pid: u32) -> Result<f64> {
+    let status = BufReader::new(File::open(format!("/proc/{pid}/status"))?);
+    for line in status.lines() {
+        if let Some(kib) = line?.strip_prefix("VmHWM:") {
+            return Ok(kib.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0);
+        }
+    }
+    bail!("/proc/{pid}/status tells no VmHWM")
+}
