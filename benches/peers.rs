@@ -30,8 +30,17 @@ const BPFTRACE_COUNT: &str = "tracepoint:raw_syscalls:sys_enter { @[comm] = coun
 fn main() -> Result<()> {
     // The peers want tracefs; this process alone gets to see it.
     unshare(CloneFlags::CLONE_NEWNS).context("the benchmarks need root")?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    for (fs, path) in [("debugfs", "/sys/kernel/debug"), ("tracefs", "/sys/kernel/tracing")] {
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )?;
+    for (fs, path) in [
+        ("debugfs", "/sys/kernel/debug"),
+        ("tracefs", "/sys/kernel/tracing"),
+    ] {
         // Where it is there already, it is there.
         let _ = mount(Some(fs), path, Some(fs), MsFlags::empty(), None::<&str>);
     }
@@ -106,7 +115,11 @@ struct Peer(Child);
 
 impl Peer {
     fn start(program: &str, args: &[&str]) -> Result<Option<Self>> {
-        let spawned = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let spawned = Command::new(program)
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
         let Ok(child) = spawned else {
             return Ok(None);
         };
@@ -135,7 +148,11 @@ fn event_cost() -> Result<()> {
         ("no tracing", Subject::Nothing),
         (
             "an empty program",
-            Subject::Tally(Box::new(tally("empty", "TABLE(rows, __u32, struct n, 8, \"\");", "")?)),
+            Subject::Tally(Box::new(tally(
+                "empty",
+                "TABLE(rows, __u32, struct n, 8, \"\");",
+                "",
+            )?)),
         ),
         (
             "array",
@@ -161,9 +178,18 @@ fn event_cost() -> Result<()> {
                 &format!("struct key key = {{}}; bpf_get_current_comm(key.comm, 16); {counted}"),
             )?)),
         ),
-        ("tally syscalls, whole", Subject::Tally(Box::new(Tally::find("syscalls".as_ref())?))),
-        ("bpftrace @[comm] = count()", Subject::Peer("bpftrace", vec!["-e", BPFTRACE_COUNT])),
-        ("libbpf-tools syscount", Subject::Peer("syscount", vec!["-d", "60"])),
+        (
+            "tally syscalls, whole",
+            Subject::Tally(Box::new(Tally::find("syscalls".as_ref())?)),
+        ),
+        (
+            "bpftrace @[comm] = count()",
+            Subject::Peer("bpftrace", vec!["-e", BPFTRACE_COUNT]),
+        ),
+        (
+            "libbpf-tools syscount",
+            Subject::Peer("syscount", vec!["-d", "60"]),
+        ),
     ];
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
     let mut missing = vec![false; subjects.len()];
@@ -176,15 +202,20 @@ fn event_cost() -> Result<()> {
         }
     }
     println!("counting an event (getppid, one CPU)        ns   over empty   of bpftrace");
-    let medians: Vec<Option<f64>> =
-        rounds.into_iter().map(|round| (!round.is_empty()).then(|| median(round))).collect();
+    let medians: Vec<Option<f64>> = rounds
+        .into_iter()
+        .map(|round| (!round.is_empty()).then(|| median(round)))
+        .collect();
     let (none, empty) = (medians[0].unwrap_or(0.0), medians[1].unwrap_or(0.0));
     for (i, (name, _)) in subjects.iter().enumerate() {
         let Some(cost) = medians[i] else {
             println!("{name:<40} not installed");
             continue;
         };
-        let share = medians[6].map_or_else(|| "-".into(), |peer| format!("{:.2}", (cost - none) / (peer - none)));
+        let share = medians[6].map_or_else(
+            || "-".into(),
+            |peer| format!("{:.2}", (cost - none) / (peer - none)),
+        );
         println!("{name:<40} {cost:>6.0} {:>12.0} {share:>13}", cost - empty);
     }
     Ok(())
@@ -209,7 +240,9 @@ fn reading() -> Result<()> {
         keys.extend(format!("{:<15}\0", i % 1000).into_bytes());
         keys.extend(i.to_ne_bytes());
     }
-    let values: Vec<u8> = (0..u64::from(ROWS)).flat_map(|i| (i + 1).to_ne_bytes()).collect();
+    let values: Vec<u8> = (0..u64::from(ROWS))
+        .flat_map(|i| (i + 1).to_ne_bytes())
+        .collect();
     map.update_batch(&keys, &values, ROWS, MapFlags::ANY, MapFlags::ANY)?;
     drop((keys, values));
 
@@ -220,8 +253,10 @@ fn reading() -> Result<()> {
             Ok(())
         })?);
         json.push(seconds(|| read_as_json(&session, &tally))?);
-        if let Ok(mut bpftool) =
-            Command::new("bpftool").args(["-j", "map", "dump", "id", &id.to_string()]).stdout(Stdio::null()).spawn()
+        if let Ok(mut bpftool) = Command::new("bpftool")
+            .args(["-j", "map", "dump", "id", &id.to_string()])
+            .stdout(Stdio::null())
+            .spawn()
         {
             let start = Instant::now();
             bpftool.wait()?;
@@ -235,7 +270,12 @@ fn reading() -> Result<()> {
         [] => "-".to_owned(),
         _ => format!("{:.1} times faster", median(peer.to_vec()) / mine),
     };
-    println!("{:<40} {json:>6.2} {:>12.1} {:>20}", "read, sort, write as JSON", json / bare, share(json, &peer));
+    println!(
+        "{:<40} {json:>6.2} {:>12.1} {:>20}",
+        "read, sort, write as JSON",
+        json / bare,
+        share(json, &peer)
+    );
     match peer.is_empty() {
         true => println!("{:<40} not installed", "bpftool -j map dump"),
         false => println!("{:<40} {:>6.2}", "bpftool -j map dump", median(peer)),
@@ -255,7 +295,12 @@ fn read_as_json(session: &Session<'_>, tally: &Tally) -> Result<()> {
         seconds: reading.seconds,
         missed: reading.missed,
         incomplete: reading.incomplete,
-        tables: vec![TableSnapshot { table, rows_read: rows.len(), rows, dropped: 0 }],
+        tables: vec![TableSnapshot {
+            table,
+            rows_read: rows.len(),
+            rows,
+            dropped: 0,
+        }],
     };
     let mut sink = File::create("/dev/null")?;
     Renderer::new(Format::Json, Style::default()).render(&mut sink, &snapshot, &labels)?;
@@ -272,7 +317,10 @@ fn start() -> Result<()> {
     let script = format!("{BPFTRACE_COUNT} BEGIN {{ exit(); }}");
     let (mut own, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        own.extend(run_once(KTALLY, &["run", "failures", "--for", "0", "-o", "json"])?);
+        own.extend(run_once(
+            KTALLY,
+            &["run", "failures", "--for", "0", "-o", "json"],
+        )?);
         peer.extend(run_once("bpftrace", &["-e", &script])?);
     }
     let own = median(own);
@@ -282,7 +330,12 @@ fn start() -> Result<()> {
         true => println!("{:<40} not installed", "bpftrace, one probe"),
         false => {
             let peer = median(peer);
-            println!("{:<40} {:>6.0} {:>19.1} times slower", "bpftrace, one probe", peer * 1e3, peer / own);
+            println!(
+                "{:<40} {:>6.0} {:>19.1} times slower",
+                "bpftrace, one probe",
+                peer * 1e3,
+                peer / own
+            );
         }
     }
     Ok(())
@@ -291,7 +344,12 @@ fn start() -> Result<()> {
 /// `None` where the program is not installed.
 fn run_once(program: &str, args: &[&str]) -> Result<Option<f64>> {
     let start = Instant::now();
-    let Ok(mut child) = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
+    let Ok(mut child) = Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+    else {
         return Ok(None);
     };
     child.wait()?;
@@ -301,7 +359,11 @@ fn run_once(program: &str, args: &[&str]) -> Result<Option<f64>> {
 fn memory() -> Result<()> {
     println!("\nresident while counting                    MiB");
     let subjects: [(&str, &str, &[&str]); 3] = [
-        ("ktally run syscalls", KTALLY, &["run", "syscalls", "--every", "1s", "-o", "jsonl"]),
+        (
+            "ktally run syscalls",
+            KTALLY,
+            &["run", "syscalls", "--every", "1s", "-o", "jsonl"],
+        ),
         ("bpftrace", "bpftrace", &["-e", BPFTRACE_COUNT]),
         ("libbpf-tools syscount", "syscount", &["-d", "60"]),
     ];

@@ -153,7 +153,12 @@ pub fn btf_as_c(btf: &Btf<'_>) -> io::Result<String> {
     let context = ptr::from_mut(&mut out).cast();
     // SAFETY: both pointers are valid until the dump is freed, below.
     let dump = unsafe {
-        libbpf_sys::btf_dump__new(btf.as_libbpf_object().as_ptr(), append, context, ptr::null())
+        libbpf_sys::btf_dump__new(
+            btf.as_libbpf_object().as_ptr(),
+            append,
+            context,
+            ptr::null(),
+        )
     };
     if dump.is_null() {
         return Err(io::Error::last_os_error());

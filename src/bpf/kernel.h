@@ -89,7 +89,12 @@ struct pt_regs {
 #endif
 };
 
+struct thread_info {
+	__u32 status;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	unsigned int __state;
 	pid_t pid;
 	pid_t tgid;
@@ -118,10 +123,18 @@ struct task_struct___before_5_14 {
 #endif
 #define TASK_RUNNING 0
 
-/* The number of the system call that a task is in, from its registers. */
-static __always_inline int syscall_number(struct pt_regs *regs)
+/* A call by the numbers of the 32-bit architecture, which differ. */
+#define COMPAT_SYSCALL 0x80000000
+#define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
+
+/* The number of the current task's system call, for AS(syscall). */
+static __always_inline __u32 syscall_number(struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (task->thread_info.status & TS_COMPAT)
+		return regs->orig_ax | COMPAT_SYSCALL;
 	return regs->orig_ax;
 #elif defined(__TARGET_ARCH_arm64)
 	return regs->syscallno;
