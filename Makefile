@@ -42,7 +42,7 @@ format:
 
 # Ratios against the peers that are installed, in one run.
 bench: setup
-	$(CARGO) bench --quiet --bench peers
+	$(CARGO) bench --quiet --bench peers -- $(ARGS)
 
 install: build
 	install -D -m 0755 target/release/ktally $(DESTDIR)$(PREFIX)/bin/ktally

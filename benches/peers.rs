@@ -2,6 +2,7 @@
 //! that are installed and beside the limit, as ratios measured in this run.
 //! Rounds alternate, and each number is the median of its rounds.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
@@ -44,10 +45,25 @@ fn main() -> Result<()> {
         // Where it is there already, it is there.
         let _ = mount(Some(fs), path, Some(fs), MsFlags::empty(), None::<&str>);
     }
-    event_cost()?;
-    reading()?;
-    start()?;
-    memory()
+    type Section = (&'static str, fn() -> Result<()>);
+    let sections: [Section; 4] = [
+        ("events", event_cost),
+        ("reading", reading),
+        ("start", start),
+        ("memory", memory),
+    ];
+    // `make bench ARGS=reading` runs one of them.
+    let wanted: Vec<String> = env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    for (name, section) in sections {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            section()?;
+            println!();
+        }
+    }
+    Ok(())
 }
 
 /// A C file for one question: what does this much counting add?
@@ -264,7 +280,7 @@ fn reading() -> Result<()> {
         }
     }
     let (bare, json) = (median(bare), median(json));
-    println!("\nreading {ROWS} rows (20-byte key, u64)       s   over batches   bpftool's share");
+    println!("reading {ROWS} rows (20-byte key, u64)       s   over batches   bpftool's share");
     println!("{:<40} {bare:>6.2}", "bare batches, the limit");
     let share = |mine: f64, peer: &[f64]| match peer {
         [] => "-".to_owned(),
@@ -324,7 +340,7 @@ fn start() -> Result<()> {
         peer.extend(run_once("bpftrace", &["-e", &script])?);
     }
     let own = median(own);
-    println!("\nstart, count, read, end                     ms");
+    println!("start, count, read, end                     ms");
     println!("{:<40} {:>6.0}", "ktally run failures --for 0", own * 1e3);
     match peer.is_empty() {
         true => println!("{:<40} not installed", "bpftrace, one probe"),
@@ -357,7 +373,7 @@ fn run_once(program: &str, args: &[&str]) -> Result<Option<f64>> {
 }
 
 fn memory() -> Result<()> {
-    println!("\nresident while counting                    MiB");
+    println!("resident while counting                    MiB");
     let subjects: [(&str, &str, &[&str]); 3] = [
         (
             "ktally run syscalls",

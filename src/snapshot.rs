@@ -1,14 +1,14 @@
 //! Rows at one instant, and what is done with them before they are shown:
 //! filter, group, subtract, sort, cut. Pure.
 
-use std::cmp::Ordering;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
 use anyhow::Result;
 
 use crate::error::{unknown, usage};
-use crate::schema::{Histogram, Kind, Labels, Metric, MetricKind, Place, Table, Type};
+use crate::schema::{Histogram, Kind, Labels, Metric, MetricKind, Place, Table, Type, Value};
 
 /// Rows of one table, packed: a key of fixed size and a fixed number of cells
 /// each, so that a million small rows take tens of megabytes.
@@ -235,14 +235,17 @@ impl Query {
         let (grouped, mut rows) = self.group(table, now, labels);
         if let Some(before) = before {
             let (_, before) = self.group(table, before, labels);
-            subtract(&grouped.metrics, &mut rows, &before);
+            subtract(&grouped.metrics, rows.to_mut(), &before);
         }
         let order = self.order(&grouped, &rows, labels);
         (grouped, rows.pick(order))
     }
 
     /// Filters, then groups: counters and histograms of one group add up.
-    fn group(&self, table: &Table, rows: &Rows, labels: &Labels) -> (Table, Rows) {
+    fn group<'a>(&self, table: &Table, rows: &'a Rows, labels: &Labels) -> (Table, Cow<'a, Rows>) {
+        if self.filters.is_empty() && self.by.is_none() {
+            return (table.clone(), Cow::Borrowed(rows));
+        }
         let filters: Vec<(usize, &str)> = self
             .filters
             .iter()
@@ -256,7 +259,7 @@ impl Query {
             })
         });
         let Some(by) = &self.by else {
-            return (table.clone(), rows.pick(kept));
+            return (table.clone(), Cow::Owned(rows.pick(kept)));
         };
         let projection = Projection::new(table, by);
         let mut groups = Rows::of(&projection.table);
@@ -275,7 +278,7 @@ impl Query {
                 *cell = cell.wrapping_add(*more);
             }
         }
-        (projection.table, groups)
+        (projection.table, Cow::Owned(groups))
     }
 
     /// Rows that counted something, the greatest first, at most `top`.
@@ -284,41 +287,45 @@ impl Query {
             Some(name) => sort_by(table, name),
             None => table.metrics.first().map(default_order),
         };
-        let mut order: Vec<usize> = (0..rows.len())
+        let mut order: Vec<(Rank, usize)> = (0..rows.len())
             .filter(|row| rows.cells(*row).iter().any(|cell| *cell != 0))
+            .map(|row| (rank(by, table, rows, row, labels), row))
             .collect();
-        let text = |row: usize, label: usize| labels.of(&table.labels[label], rows.key(row));
-        let compare = |a: usize, b: usize| -> Ordering {
-            let (cells_a, cells_b) = (rows.cells(a), rows.cells(b));
-            let first = match by {
-                None => Ordering::Equal,
-                // Numbers as numbers, names by the alphabet.
-                Some(SortBy::Label(label)) => compare_values(&text(a, label), &text(b, label)),
-                Some(SortBy::Cell(cell, true)) => {
-                    (cells_b[cell] as i64).cmp(&(cells_a[cell] as i64))
-                }
-                Some(SortBy::Cell(cell, false)) => cells_b[cell].cmp(&cells_a[cell]),
-                Some(SortBy::Count(cell)) => count(&cells_b[cell..]).cmp(&count(&cells_a[cell..])),
-                Some(SortBy::Quantile(cell, q)) => {
-                    quantile(&cells_b[cell..], q).cmp(&quantile(&cells_a[cell..], q))
-                }
-            };
-            // The same rows in the same order every time.
-            first.then_with(|| rows.key(a).cmp(rows.key(b)))
-        };
-        order.sort_unstable_by(|a, b| compare(*a, *b));
+        order.sort_unstable_by(|(rank_a, a), (rank_b, b)| {
+            // By the key where ranks are equal: the same order every time.
+            rank_a
+                .cmp(rank_b)
+                .then_with(|| rows.key(*a).cmp(rows.key(*b)))
+        });
         order.truncate(self.top.unwrap_or(usize::MAX));
-        order
+        order.into_iter().map(|(_, row)| row).collect()
     }
 }
 
-fn compare_values(a: &crate::schema::Value, b: &crate::schema::Value) -> Ordering {
-    use crate::schema::Value::{Int, Uint};
-    match (a, b) {
-        (Uint(a), Uint(b)) => a.cmp(b),
-        (Int(a), Int(b)) => a.cmp(b),
-        _ => a.to_string().cmp(&b.to_string()),
-    }
+/// What rows are ordered by, computed once a row; the least comes first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Number(i128),
+    Name(String),
+}
+
+fn rank(by: Option<SortBy>, table: &Table, rows: &Rows, row: usize, labels: &Labels) -> Rank {
+    let cells = rows.cells(row);
+    // Greater numbers come first, names by the alphabet.
+    Rank::Number(match by {
+        None => 0,
+        Some(SortBy::Label(label)) => match labels.of(&table.labels[label], rows.key(row)) {
+            Value::Uint(number) => number.try_into().unwrap_or(i128::MAX),
+            Value::Int(number) => number,
+            value => return Rank::Name(value.to_string()),
+        },
+        Some(SortBy::Cell(cell, true)) => -i128::from(cells[cell] as i64),
+        Some(SortBy::Cell(cell, false)) => -i128::from(cells[cell]),
+        Some(SortBy::Count(cell)) => -i128::from(count(&cells[cell..])),
+        Some(SortBy::Quantile(cell, q)) => {
+            quantile(&cells[cell..], q).map_or(1, |edge| -i128::from(edge))
+        }
+    })
 }
 
 fn default_order(metric: &Metric) -> SortBy {
