@@ -142,7 +142,7 @@ fn modules(names: &[String]) -> Result<String> {
     for name in names {
         writeln!(
             code,
-            "#[allow(clippy::all, missing_docs, unused, rust_2018_idioms, elided_lifetimes_in_paths)]\n\
+            "#[allow(clippy::all, clippy::pedantic, clippy::restriction, missing_docs, unused, rust_2018_idioms)]\n\
              #[rustfmt::skip]\n\
              pub(crate) mod {name} {{ include!(concat!(env!(\"OUT_DIR\"), \"/{name}.skel.rs\")); }}"
         )?;

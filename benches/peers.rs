@@ -2,6 +2,8 @@
 //! that are installed and beside the limit, as ratios measured in this run.
 //! Rounds alternate, and each number is the median of its rounds.
 
+#![allow(clippy::print_stdout)] // a benchmark's output is its table
+
 use std::env;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};

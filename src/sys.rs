@@ -30,7 +30,7 @@ pub fn lookup_batch(
     count: u32,
 ) -> Batch {
     let mut copied = count;
-    let token = token.map_or(ptr::null_mut(), |token| token.as_mut_ptr());
+    let token = token.map_or(ptr::null_mut(), <[u8]>::as_mut_ptr);
     // SAFETY: the kernel reads and writes at most what the documentation above
     // promises the buffers to hold; they live across the call.
     let ret = unsafe {

@@ -9,7 +9,7 @@ use super::style;
 use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
 use crate::error::usage;
 use crate::render::{columns, heading};
-use crate::schema::{Labels, MetricKind, Table};
+use crate::schema::{Decoder, Labels, MetricKind, Table, Unit};
 use crate::tally::{Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
@@ -170,7 +170,6 @@ fn kind_name(kind: MetricKind) -> &'static str {
 }
 
 fn as_json(tally: &Tally, support: &Support) -> Value {
-    let labels = Labels::new();
     let options: Vec<Value> = tally
         .schema
         .options
@@ -179,13 +178,12 @@ fn as_json(tally: &Tally, support: &Support) -> Value {
             json!({
                 "name": flag(option),
                 "type": option.place.ty.name,
-                "unit": option.unit.as_ref().map(|unit| unit.name()),
+                "unit": option.unit.as_ref().map(Unit::name),
                 "default": option.place.decode(&tally.rodata),
                 "help": option.help,
             })
         })
         .collect();
-    drop(labels);
     let tables: Vec<Value> = tally.schema.tables.iter().map(table_json).collect();
     let obstacles = support.obstacles(tally);
     json!({
@@ -206,7 +204,7 @@ fn table_json(table: &Table) -> Value {
             json!({
                 "name": label.name,
                 "type": label.place.ty.name,
-                "as": label.decoder.as_ref().map(|decoder| decoder.name()),
+                "as": label.decoder.as_ref().map(Decoder::name),
             })
         })
         .collect();
@@ -217,7 +215,7 @@ fn table_json(table: &Table) -> Value {
             json!({
                 "name": metric.name,
                 "kind": kind_name(metric.kind),
-                "unit": metric.unit.as_ref().map(|unit| unit.name()),
+                "unit": metric.unit.as_ref().map(Unit::name),
                 "help": metric.help,
             })
         })

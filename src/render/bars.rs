@@ -39,13 +39,18 @@ pub(super) fn render(
         )?;
     }
     let most = buckets.iter().copied().max().unwrap_or(1).max(1);
-    for bucket in first..=last {
+    for (bucket, number) in buckets
+        .iter()
+        .copied()
+        .enumerate()
+        .take(last + 1)
+        .skip(first)
+    {
         let over = match bucket {
             0 => "0".to_owned(),
             _ => edge_text(metric, Histogram::edge(bucket - 1)),
         };
         let edge = edge_text(metric, Histogram::edge(bucket));
-        let number = buckets[bucket];
         // What is there shows, however little.
         let length = (number as f64 / most as f64 * WIDTH as f64).round() as usize;
         let bar = "#".repeat(length.max(usize::from(number > 0)));

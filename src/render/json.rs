@@ -101,7 +101,7 @@ impl Serialize for RowJson<'_> {
                 Number::Unsigned(number) => map.serialize_entry(&metric.name, &number)?,
                 Number::Signed(number) => map.serialize_entry(&metric.name, &number)?,
                 Number::Histogram(cells) => {
-                    map.serialize_entry(&metric.name, &HistogramJson(cells))?
+                    map.serialize_entry(&metric.name, &HistogramJson(cells))?;
                 }
             }
         }

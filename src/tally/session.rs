@@ -224,7 +224,7 @@ impl<'o> Session<'o> {
             .object
             .object()
             .progs()
-            .filter(|program| program.autoload())
+            .filter(libbpf_rs::ProgramImpl::autoload)
         {
             let missed =
                 sys::recursion_misses(program.as_fd()).context("failed to ask for missed runs")?;
