@@ -34,7 +34,12 @@ fn build() -> Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
-    check_clang(&clang)?;
+    let stamp = out.join("clang");
+    let version = check_clang(&clang)?;
+    // Another compiler makes every object anew.
+    if fs::read_to_string(&stamp).ok().as_ref() != Some(&version) {
+        fs::write(&stamp, version)?;
+    }
 
     for (folder, list) in [
         ("src/bpf", "catalogue.rs"),
@@ -46,7 +51,7 @@ fn build() -> Result<()> {
             let name = name_of(&source)?;
             let object = out.join(format!("{name}.bpf.o"));
             let skeleton = out.join(format!("{name}.skel.rs"));
-            if !is_fresh(&skeleton, &source)? {
+            if !is_fresh(&skeleton, &[&source, &stamp])? {
                 compile(&clang, &source, &object, &skeleton)?;
             }
             names.push(name);
@@ -56,8 +61,9 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// Fails with the package to install when there is no clang, or too old a one.
-fn check_clang(clang: &str) -> Result<()> {
+/// What clang calls itself. Fails with the package to install when there is no
+/// clang, or too old a one.
+fn check_clang(clang: &str) -> Result<String> {
     const FIX: &str = "install clang (Debian, Ubuntu, Fedora, Arch: package `clang`), \
                        or run `make setup`, or point CLANG at one";
     let version = Command::new(clang)
@@ -75,7 +81,7 @@ fn check_clang(clang: &str) -> Result<()> {
         )
         .into());
     }
-    Ok(())
+    Ok(version.into_owned())
 }
 
 /// The files of a folder with this ending, sorted.
@@ -108,14 +114,15 @@ fn name_of(source: &Path) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Is what was made from `source` newer than all that it was made from?
-fn is_fresh(product: &Path, source: &Path) -> Result<bool> {
+/// Is a product newer than its sources, and than what goes into every product?
+fn is_fresh(product: &Path, sources: &[&Path]) -> Result<bool> {
     let Ok(product) = fs::metadata(product) else {
         return Ok(false);
     };
     let made: SystemTime = product.modified()?;
     let mut inputs = files("src/bpf", ".h")?;
-    inputs.extend([source.into(), "src/bpf/flags".into(), env::current_exe()?]);
+    inputs.extend(["src/bpf/flags".into(), env::current_exe()?]);
+    inputs.extend(sources.iter().map(|source| source.to_path_buf()));
     for input in inputs {
         if fs::metadata(input)?.modified()? >= made {
             return Ok(false);

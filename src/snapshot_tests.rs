@@ -1,1 +1,483 @@
+#![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
+use insta::assert_snapshot;
+
+use super::*;
+use crate::schema::{Member, Tags};
+
+fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
+    let name = name.to_owned();
+    Arc::new(Type { name, size, kind })
+}
+
+fn member(name: &str, bit_offset: usize, bits: Option<u8>, ty: &Arc<Type>, tags: &str) -> Member {
+    let mut all = Tags::default();
+    tags.split(' ').for_each(|tag| all.add(tag));
+    let (name, ty) = (name.to_owned(), Arc::clone(ty));
+    Member {
+        name,
+        place: Place {
+            bit_offset,
+            bits,
+            ty,
+        },
+        tags: all,
+    }
+}
+
+/// A label in the middle of the key, two bitfields behind it; a counter that
+/// wraps early, a gauge that goes below zero, a histogram.
+fn table() -> Table {
+    let int = |size, signed| ty("int", size, Kind::Int { signed });
+    let (element, len) = (ty("char", 1, Kind::Char), 4);
+    let comm = ty("char[4]", 4, Kind::Array { element, len });
+    let histogram = ty(
+        "struct tally_histogram",
+        size_of::<Histogram>(),
+        Kind::Struct(vec![]),
+    );
+    let key = vec![
+        member("comm", 0, None, &comm, "ktally:as:comm"),
+        member("error", 32, None, &int(4, false), "ktally:as:errno"),
+        member("depth", 64, Some(3), &int(4, false), ""),
+        member("nice", 67, Some(7), &int(4, true), ""),
+    ];
+    let value = vec![
+        member("calls", 0, None, &int(8, false), "ktally:counter:"),
+        member("small", 64, None, &int(4, false), "ktally:counter:"),
+        member("level", 128, None, &int(8, true), "ktally:gauge:"),
+        member("latency", 192, None, &histogram, "ktally:unit:ns"),
+    ];
+    let size = 24 + size_of::<Histogram>();
+    Table::new(
+        "t",
+        &Tags::default(),
+        8,
+        &ty("struct key", 12, Kind::Struct(key)),
+        &ty("struct value", size, Kind::Struct(value)),
+    )
+}
+
+#[derive(Clone, Copy, Default)]
+struct Row {
+    comm: &'static str,
+    error: u32,
+    depth: u32,
+    nice: i32,
+    calls: u64,
+    small: u32,
+    level: i64,
+    sum: u64,
+    buckets: &'static [(usize, u64)],
+}
+
+fn rows(all: &[Row]) -> Rows {
+    let mut rows = Rows::of(&table());
+    for row in all {
+        let mut key = [0; 12];
+        key[..row.comm.len()].copy_from_slice(row.comm.as_bytes());
+        key[4..8].copy_from_slice(&row.error.to_le_bytes());
+        let bits = row.depth | (row.nice as u32 & 0x7f) << 3;
+        key[8..].copy_from_slice(&bits.to_le_bytes());
+        let cells = rows.push(&key);
+        cells[..4].copy_from_slice(&[row.calls, row.small.into(), row.level as u64, row.sum]);
+        for (bucket, count) in row.buckets {
+            cells[4 + bucket] = *count;
+        }
+    }
+    rows
+}
+
+/// A line a row: labels, then `calls small level sum [bucket:count ...]`.
+fn show(query: &Query, now: &[Row], before: Option<&[Row]>) -> String {
+    let labels = Labels::new();
+    let before = before.map(rows);
+    let (table, rows) = query.apply(&table(), &rows(now), before.as_ref(), &labels);
+    let line = |(key, cells): (&[u8], &[u64])| {
+        let names = table.labels.iter().map(|label| labels.of(label, key));
+        let names: Vec<String> = names.map(|name| name.to_string()).collect();
+        let counts = cells[4..]
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0);
+        let counts: Vec<String> = counts.map(|(i, count)| format!("{i}:{count}")).collect();
+        let (level, counts) = (cells[2] as i64, counts.join(" "));
+        let names = names.join(" ");
+        format!(
+            "{names} | {} {} {level} {} [{counts}]",
+            cells[0], cells[1], cells[3]
+        )
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn by(names: &[&str]) -> Query {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    Query {
+        by: Some(names),
+        ..Query::default()
+    }
+}
+
+fn only(field: &str, value: &str) -> Query {
+    Query {
+        filters: vec![(field.into(), value.into())],
+        ..Query::default()
+    }
+}
+
+fn sort(column: &str) -> Query {
+    Query {
+        sort: Some(column.into()),
+        ..Query::default()
+    }
+}
+
+const ROWS: [Row; 4] = [
+    Row {
+        comm: "b",
+        error: 2,
+        depth: 5,
+        nice: -20,
+        calls: 10,
+        small: 1,
+        level: -3,
+        sum: 900,
+        buckets: &[(0, 1), (9, 1)],
+    },
+    Row {
+        comm: "a",
+        error: 2,
+        depth: 5,
+        nice: 19,
+        calls: 20,
+        small: 2,
+        level: 1,
+        sum: 100,
+        buckets: &[(0, 4), (5, 1)],
+    },
+    Row {
+        comm: "a",
+        error: 11,
+        depth: 7,
+        nice: 19,
+        calls: 30,
+        small: 4,
+        level: 7,
+        sum: 50,
+        buckets: &[(4, 1)],
+    },
+    Row {
+        comm: "c",
+        error: 4000,
+        depth: 0,
+        nice: 0,
+        calls: 5,
+        small: 9,
+        level: 0,
+        sum: 0,
+        buckets: &[],
+    },
+];
+
+#[test]
+fn every_row_with_the_greatest_first_column_of_numbers_first() {
+    assert_snapshot!(show(&Query::default(), &ROWS, None), @"");
+}
+
+#[test]
+fn groups_add_up_counters_gauges_and_buckets() {
+    assert_snapshot!(show(&by(&["comm"]), &ROWS, None), @"");
+    // From the middle of the key, with the names of what is there.
+    assert_snapshot!(show(&by(&["error"]), &ROWS, None), @"");
+    // In the order that was asked for.
+    assert_snapshot!(show(&by(&["error", "comm"]), &ROWS, None), @"");
+    // No field at all: the total.
+    assert_snapshot!(show(&by(&[]), &ROWS, None), @"");
+}
+
+#[test]
+fn groups_by_bitfields_keep_their_sign() {
+    assert_snapshot!(show(&by(&["depth"]), &ROWS, None), @"");
+    assert_snapshot!(show(&by(&["nice", "depth"]), &ROWS, None), @"");
+}
+
+#[test]
+fn counters_of_a_group_wrap_and_do_not_panic() {
+    let most = Row {
+        calls: u64::MAX,
+        sum: u64::MAX,
+        ..ROWS[0]
+    };
+    assert_snapshot!(show(&by(&[]), &[most, ROWS[1]], None), @"");
+}
+
+#[test]
+fn filters_take_the_name_or_the_number() {
+    let name = show(&only("error", "ENOENT"), &ROWS, None);
+    assert_snapshot!(name, @"");
+    assert_eq!(show(&only("error", "2"), &ROWS, None), name);
+    // An error without a name has only its number.
+    assert_snapshot!(show(&only("error", "4000"), &ROWS, None), @"");
+    assert_snapshot!(show(&only("nice", "-20"), &ROWS, None), @"");
+    for none in ["enoent", "0x2", " 2", "", "02"] {
+        assert_eq!(show(&only("error", none), &ROWS, None), "", "{none:?}");
+    }
+}
+
+#[test]
+fn filters_are_joined_and_come_before_grouping() {
+    let mut query = by(&["depth"]);
+    query.filters = vec![
+        ("comm".into(), "a".into()),
+        ("error".into(), "EAGAIN".into()),
+    ];
+    assert_snapshot!(show(&query, &ROWS, None), @"");
+    query.filters.push(("comm".into(), "b".into()));
+    assert_eq!(show(&query, &ROWS, None), "");
+}
+
+#[test]
+fn differences_subtract_all_but_gauges() {
+    let now = Row {
+        calls: 25,
+        small: 3,
+        level: -2,
+        sum: 1000,
+        buckets: &[(0, 4), (5, 3), (6, 1)],
+        ..ROWS[1]
+    };
+    // `small` has wrapped around 32 bits.
+    let before = Row {
+        small: u32::MAX,
+        ..ROWS[1]
+    };
+    assert_snapshot!(show(&Query::default(), &[now], Some(&[before])), @"");
+}
+
+#[test]
+fn rows_that_are_new_count_in_full_and_unchanged_ones_are_hidden() {
+    let unchanged = Row {
+        level: 0,
+        ..ROWS[0]
+    };
+    let now = [unchanged, ROWS[2]];
+    assert_snapshot!(show(&Query::default(), &now, Some(&[unchanged])), @"");
+    // A gauge that is not zero is worth a row, though nothing was counted.
+    assert_snapshot!(show(&Query::default(), &ROWS[..1], Some(&ROWS[..1])), @"");
+    // A row that is gone has nothing to show.
+    assert_eq!(show(&Query::default(), &[], Some(&ROWS)), "");
+}
+
+#[test]
+fn differences_are_of_groups() {
+    let grown = Row {
+        calls: 21,
+        ..ROWS[1]
+    };
+    let query = by(&["comm"]);
+    assert_snapshot!(show(&query, &[grown, ROWS[2]], Some(&ROWS[1..3])), @"");
+}
+
+/// The first columns of the rows, in their order.
+fn order(column: &str) -> String {
+    let names = show(&sort(column), &ROWS, None);
+    let names = names.lines().map(|line| line.split(" | ").next().unwrap());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn sorted_by_labels_as_text_or_as_numbers() {
+    assert_snapshot!(order("comm"), @"");
+    assert_snapshot!(order("depth"), @"");
+    assert_snapshot!(order("nice"), @"");
+    // Names first by the alphabet; digits stand before letters.
+    assert_snapshot!(order("error"), @"");
+}
+
+#[test]
+fn sorted_by_numbers_the_greatest_first() {
+    assert_snapshot!(order("calls"), @"");
+    assert_snapshot!(order("small"), @"");
+    // Below zero comes last.
+    assert_snapshot!(order("level"), @"");
+}
+
+#[test]
+fn sorted_by_parts_of_a_histogram() {
+    assert_snapshot!(order("latency"), @"");
+    assert_eq!(order("latency.count"), order("latency"));
+    assert_eq!(order("count"), order("latency"));
+    assert_snapshot!(order("latency.sum"), @"");
+    assert_eq!(order("sum"), order("latency.sum"));
+    assert_snapshot!(order("latency.p99"), @"");
+    assert_eq!(order("p99"), order("latency.p99"));
+    assert_eq!(order("p99.9"), order("p99"));
+    assert_snapshot!(order("p50"), @"");
+}
+
+#[test]
+fn a_short_name_of_a_quantile_needs_a_single_histogram() {
+    let mut two = table();
+    let mut second = two.metrics[3].clone();
+    second.name = "size".into();
+    second.cell = two.cells();
+    two.metrics.push(second);
+    assert_eq!(sort_by(&two, "p99"), None);
+    assert_eq!(sort_by(&two, "size.p99"), Some(SortBy::Quantile(68, 0.99)));
+}
+
+#[test]
+fn ties_are_in_the_order_of_their_keys() {
+    let row = |comm| Row {
+        comm,
+        calls: 1,
+        ..Row::default()
+    };
+    let (a, b, c) = (row("a"), row("b"), row("c"));
+    let first = show(&sort("calls"), &[b, c, a], None);
+    assert_snapshot!(first, @"");
+    assert_eq!(show(&sort("calls"), &[c, a, b], None), first);
+    assert_eq!(show(&sort("level"), &[a, c, b], None), first);
+}
+
+#[test]
+fn top_cuts_after_sorting() {
+    let top = |top| Query {
+        top: Some(top),
+        ..sort("small")
+    };
+    assert_snapshot!(show(&top(1), &ROWS, None), @"");
+    assert_eq!(show(&top(0), &ROWS, None), "");
+    assert_eq!(show(&top(4), &ROWS, None).lines().count(), 4);
+    assert_eq!(
+        show(&top(usize::MAX), &ROWS, None),
+        show(&top(5), &ROWS, None)
+    );
+}
+
+#[test]
+fn check_refuses_what_no_table_has() {
+    let refused = |query: Query| query.check(&[table()]).unwrap_err().to_string();
+    assert_snapshot!(refused(by(&["comm", "zzz"])), @"");
+    assert_snapshot!(refused(only("eror", "2")), @"");
+    // Rows have no column of numbers before they are grouped.
+    assert_snapshot!(refused(by(&["calls"])), @"");
+    assert_snapshot!(refused(sort("zzz")), @"");
+    for column in [
+        "",
+        "p101",
+        "p-1",
+        "pNaN",
+        "latency.",
+        "calls.p50",
+        "level.sum",
+    ] {
+        assert!(
+            refused(sort(column)).contains("no column named"),
+            "{column}"
+        );
+    }
+    let mut sorted = by(&["comm"]);
+    sorted.sort = Some("error".into());
+    assert_snapshot!(refused(sorted.clone()), @"");
+    sorted.sort = Some("comm".into());
+    sorted.check(&[table()]).unwrap();
+    for column in [
+        "latency",
+        "latency.p99",
+        "p0",
+        "p100",
+        "sum",
+        "calls",
+        "nice",
+    ] {
+        sort(column).check(&[table()]).unwrap();
+    }
+    // No table at all has nothing to be wrong about, but nothing to name either.
+    Query::default().check(&[]).unwrap();
+    assert!(by(&["comm"]).check(&[]).is_err());
+}
+
+/// A histogram with these buckets.
+fn cells(buckets: &[(usize, u64)]) -> Vec<u64> {
+    let mut cells = vec![0; Histogram::CELLS];
+    for (bucket, count) in buckets {
+        cells[1 + bucket] = *count;
+    }
+    cells
+}
+
+#[test]
+fn quantiles_are_edges_of_buckets() {
+    // Nothing: the sum alone is no observation.
+    let mut empty = cells(&[]);
+    empty[0] = 7;
+    assert_eq!((count(&empty), quantile(&empty, 0.5)), (0, None));
+
+    let one = cells(&[(3, 1)]);
+    assert_eq!(count(&one), 1);
+    for q in [0.0, 0.5, 1.0] {
+        assert_eq!(quantile(&one, q), Some(8), "{q}");
+    }
+
+    // 99 and 1 of 100: the 99th is still low, whatever is above it is not.
+    let hundred = cells(&[(0, 99), (10, 1)]);
+    assert_eq!(count(&hundred), 100);
+    assert_eq!(quantile(&hundred, 0.99), Some(1));
+    assert_eq!(quantile(&hundred, 0.991), Some(1024));
+    assert_eq!(quantile(&hundred, 1.0), Some(1024));
+
+    // Of two, the median is the lower.
+    let two = cells(&[(1, 1), (2, 1)]);
+    assert_eq!(quantile(&two, 0.5), Some(2));
+    assert_eq!(quantile(&two, 0.51), Some(4));
+
+    let last = cells(&[(62, 1), (63, 1)]);
+    assert_eq!(quantile(&last, 0.5), Some(1 << 62));
+    assert_eq!(quantile(&last, 1.0), Some(u64::MAX));
+}
+
+#[test]
+fn rows_are_packed_and_can_be_taken_back() {
+    let mut all = rows(&ROWS);
+    assert_eq!(all.len(), 4);
+    all.pop();
+    assert_eq!(all, rows(&ROWS[..3]));
+    (0..4).for_each(|_| all.pop());
+    assert!(all.is_empty());
+
+    // A key of no bytes: the total, one row.
+    let mut total = Rows::of(&Projection::new(&table(), &[]).table);
+    assert!(total.is_empty());
+    total.push(&[])[0] = 1;
+    assert_eq!((total.len(), total.key(0)), (1, &[][..]));
+    total.pop();
+    assert!(total.is_empty());
+}
+
+#[test]
+fn a_snapshot_is_whole_only_if_nothing_is_missing() {
+    let snapshot = |dropped, missed, incomplete: Option<&str>| Snapshot {
+        tally: String::new(),
+        summary: String::new(),
+        time: SystemTime::UNIX_EPOCH,
+        seconds: 1.0,
+        missed,
+        incomplete: incomplete.map(str::to_owned),
+        tables: vec![TableSnapshot {
+            table: table(),
+            rows: Rows::of(&table()),
+            rows_read: 0,
+            dropped,
+        }],
+    };
+    assert!(snapshot(0, Some(0), None).is_whole());
+    // Unknown is no proof of a miss.
+    assert!(snapshot(0, None, None).is_whole());
+    assert!(!snapshot(1, Some(0), None).is_whole());
+    assert!(!snapshot(0, Some(1), None).is_whole());
+    assert!(!snapshot(0, Some(0), Some("a row vanished")).is_whole());
+}
