@@ -11,6 +11,7 @@ use clap::{
     Subcommand, ValueEnum,
 };
 
+use crate::error::usage;
 use crate::render::Format;
 use crate::schema::{Kind, Labels, OptionSpec};
 use crate::tally::{Given, Tally};
@@ -127,13 +128,13 @@ pub struct RunArgs {
     /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it
     pub tally: OsString,
     /// Count for so long, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub run_for: Option<Duration>,
     /// Print a reading every so often, as differences; one longer than the run gives one reading
-    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    #[arg(long, value_name = "DURATION", value_parser = interval, allow_hyphen_values = true)]
     pub every: Option<Duration>,
     /// Show at most so many rows; 0 shows none, only the footer
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub top: Option<usize>,
     /// Sort by this column [the first column of numbers; of a histogram also NAME.p99, NAME.sum]
     #[arg(long, value_name = "COLUMN")]
@@ -148,7 +149,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub total: bool,
     /// Make room for so many rows in each table (arrays keep their size)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub max_rows: Option<u32>,
     /// Show histograms as bars, a block a row
     #[arg(long)]
@@ -176,13 +177,13 @@ const OWN: &str = "option:";
 pub fn parse(args: &[OsString]) -> Result<Request> {
     let command = Cli::command();
     let Some(name) = tally_of_run(&command, args) else {
-        let matches = command.try_get_matches_from(args)?;
+        let matches = matches(command, args)?;
         let cli = Cli::from_arg_matches(&matches)?;
         return Ok(Request { cli, tally: None });
     };
     let tally = Tally::find(&name)?;
     let command = with_options(command, &tally)?;
-    let matches = command.try_get_matches_from(args)?;
+    let matches = matches(command, args)?;
     let given = matches
         .subcommand_matches("run")
         .map(|run| given(run, &tally))
@@ -191,6 +192,20 @@ pub fn parse(args: &[OsString]) -> Result<Request> {
     Ok(Request {
         cli,
         tally: Some((tally, given)),
+    })
+}
+
+/// clap says that an argument is not UTF-8, but not which.
+fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches> {
+    command.try_get_matches_from(args).map_err(|error| {
+        let culprit = args.iter().find(|arg| arg.to_str().is_none());
+        match (error.kind(), culprit) {
+            (ErrorKind::InvalidUtf8, Some(arg)) => usage(format!(
+                "`{}` is not valid UTF-8",
+                arg.to_string_lossy().escape_debug()
+            )),
+            _ => error.into(),
+        }
     })
 }
 
@@ -245,7 +260,7 @@ fn with_options(command: Command, tally: &Tally) -> Result<Command> {
     for option in &tally.schema.options {
         let flag = flag(option);
         if names.contains(&flag) {
-            return Err(crate::error::usage(format!(
+            return Err(usage(format!(
                 "tally `{}` has an option `{}`, which ktally has itself; rename it in its C file",
                 tally.name, option.name
             )));

@@ -204,6 +204,17 @@ impl Query {
                 return Err(unknown("field", name, labels()));
             }
         }
+        for (i, name) in self.by.iter().flatten().enumerate() {
+            if self
+                .by
+                .iter()
+                .flatten()
+                .take(i)
+                .any(|before| before == name)
+            {
+                return Err(usage(format!("`--by` names `{name}` twice")));
+            }
+        }
         if let Some(sort) = &self.sort
             && !tables.iter().any(|table| sort_by(table, sort).is_some())
         {
@@ -344,17 +355,20 @@ fn sort_by(table: &Table, name: &str) -> Option<SortBy> {
     if let Some(metric) = table.metrics.iter().find(|metric| metric.name == name) {
         return Some(default_order(metric));
     }
-    let mut histograms = table
-        .metrics
-        .iter()
-        .filter(|metric| metric.kind == MetricKind::Histogram);
+    let histograms = || {
+        table
+            .metrics
+            .iter()
+            .filter(|metric| metric.kind == MetricKind::Histogram)
+    };
     // `p99` is enough where there is one histogram.
-    let (metric, part) = match name.rsplit_once('.') {
-        Some((name, part)) => (histograms.find(|metric| metric.name == name)?, part),
-        None => (
-            histograms.next().filter(|_| histograms.next().is_none())?,
-            name,
-        ),
+    let (metric, part) = match histograms().find_map(|metric| {
+        let part = name.strip_prefix(&metric.name)?.strip_prefix('.')?;
+        Some((metric, part))
+    }) {
+        Some(found) => found,
+        None if histograms().count() == 1 => (histograms().next()?, name),
+        None => return None,
     };
     match part {
         "count" => Some(SortBy::Count(metric.cell)),
@@ -460,10 +474,12 @@ pub fn quantile(cells: &[u64], q: f64) -> Option<u64> {
     if total == 0 {
         return None;
     }
-    let rank = ((total as f64 * q).ceil() as u64).clamp(1, total);
-    let mut below = 0;
+    // 0.07 * 100 is a little more than 7 in binary.
+    const ROUNDING: f64 = 1e-9;
+    let rank = ((total as f64 * (q - ROUNDING)).ceil() as u64).clamp(1, total);
+    let mut below = 0u64;
     (0..Histogram::BUCKETS).find_map(|bucket| {
-        below += cells[1 + bucket];
+        below = below.wrapping_add(cells[1 + bucket]);
         (below >= rank).then(|| Histogram::edge(bucket))
     })
 }

@@ -184,24 +184,51 @@ const ROWS: [Row; 4] = [
 
 #[test]
 fn every_row_with_the_greatest_first_column_of_numbers_first() {
-    assert_snapshot!(show(&Query::default(), &ROWS, None), @"");
+    assert_snapshot!(show(&Query::default(), &ROWS, None), @r#"
+    a EAGAIN 7 19 | 30 4 7 50 [4:1]
+    a ENOENT 5 19 | 20 2 1 100 [0:4 5:1]
+    b ENOENT 5 -20 | 10 1 -3 900 [0:1 9:1]
+    c 4000 0 0 | 5 9 0 0 []
+    "#);
 }
 
 #[test]
 fn groups_add_up_counters_gauges_and_buckets() {
-    assert_snapshot!(show(&by(&["comm"]), &ROWS, None), @"");
+    assert_snapshot!(show(&by(&["comm"]), &ROWS, None), @r#"
+    a | 50 6 8 150 [0:4 4:1 5:1]
+    b | 10 1 -3 900 [0:1 9:1]
+    c | 5 9 0 0 []
+    "#);
     // From the middle of the key, with the names of what is there.
-    assert_snapshot!(show(&by(&["error"]), &ROWS, None), @"");
+    assert_snapshot!(show(&by(&["error"]), &ROWS, None), @r#"
+    ENOENT | 30 3 -2 1000 [0:5 5:1 9:1]
+    EAGAIN | 30 4 7 50 [4:1]
+    4000 | 5 9 0 0 []
+    "#);
     // In the order that was asked for.
-    assert_snapshot!(show(&by(&["error", "comm"]), &ROWS, None), @"");
+    assert_snapshot!(show(&by(&["error", "comm"]), &ROWS, None), @r#"
+    EAGAIN a | 30 4 7 50 [4:1]
+    ENOENT a | 20 2 1 100 [0:4 5:1]
+    ENOENT b | 10 1 -3 900 [0:1 9:1]
+    4000 c | 5 9 0 0 []
+    "#);
     // No field at all: the total.
-    assert_snapshot!(show(&by(&[]), &ROWS, None), @"");
+    assert_snapshot!(show(&by(&[]), &ROWS, None), @" | 65 16 5 1050 [0:5 4:1 5:1 9:1]");
 }
 
 #[test]
 fn groups_by_bitfields_keep_their_sign() {
-    assert_snapshot!(show(&by(&["depth"]), &ROWS, None), @"");
-    assert_snapshot!(show(&by(&["nice", "depth"]), &ROWS, None), @"");
+    assert_snapshot!(show(&by(&["depth"]), &ROWS, None), @r#"
+    5 | 30 3 -2 1000 [0:5 5:1 9:1]
+    7 | 30 4 7 50 [4:1]
+    0 | 5 9 0 0 []
+    "#);
+    assert_snapshot!(show(&by(&["nice", "depth"]), &ROWS, None), @r#"
+    19 7 | 30 4 7 50 [4:1]
+    19 5 | 20 2 1 100 [0:4 5:1]
+    -20 5 | 10 1 -3 900 [0:1 9:1]
+    0 0 | 5 9 0 0 []
+    "#);
 }
 
 #[test]
@@ -211,17 +238,20 @@ fn counters_of_a_group_wrap_and_do_not_panic() {
         sum: u64::MAX,
         ..ROWS[0]
     };
-    assert_snapshot!(show(&by(&[]), &[most, ROWS[1]], None), @"");
+    assert_snapshot!(show(&by(&[]), &[most, ROWS[1]], None), @" | 19 3 -2 99 [0:5 5:1 9:1]");
 }
 
 #[test]
 fn filters_take_the_name_or_the_number() {
     let name = show(&only("error", "ENOENT"), &ROWS, None);
-    assert_snapshot!(name, @"");
+    assert_snapshot!(name, @r#"
+    a ENOENT 5 19 | 20 2 1 100 [0:4 5:1]
+    b ENOENT 5 -20 | 10 1 -3 900 [0:1 9:1]
+    "#);
     assert_eq!(show(&only("error", "2"), &ROWS, None), name);
     // An error without a name has only its number.
-    assert_snapshot!(show(&only("error", "4000"), &ROWS, None), @"");
-    assert_snapshot!(show(&only("nice", "-20"), &ROWS, None), @"");
+    assert_snapshot!(show(&only("error", "4000"), &ROWS, None), @"c 4000 0 0 | 5 9 0 0 []");
+    assert_snapshot!(show(&only("nice", "-20"), &ROWS, None), @"b ENOENT 5 -20 | 10 1 -3 900 [0:1 9:1]");
     for none in ["enoent", "0x2", " 2", "", "02"] {
         assert_eq!(show(&only("error", none), &ROWS, None), "", "{none:?}");
     }
@@ -234,7 +264,7 @@ fn filters_are_joined_and_come_before_grouping() {
         ("comm".into(), "a".into()),
         ("error".into(), "EAGAIN".into()),
     ];
-    assert_snapshot!(show(&query, &ROWS, None), @"");
+    assert_snapshot!(show(&query, &ROWS, None), @"7 | 30 4 7 50 [4:1]");
     query.filters.push(("comm".into(), "b".into()));
     assert_eq!(show(&query, &ROWS, None), "");
 }
@@ -254,7 +284,7 @@ fn differences_subtract_all_but_gauges() {
         small: u32::MAX,
         ..ROWS[1]
     };
-    assert_snapshot!(show(&Query::default(), &[now], Some(&[before])), @"");
+    assert_snapshot!(show(&Query::default(), &[now], Some(&[before])), @"a ENOENT 5 19 | 5 4 -2 900 [5:2 6:1]");
 }
 
 #[test]
@@ -264,9 +294,9 @@ fn rows_that_are_new_count_in_full_and_unchanged_ones_are_hidden() {
         ..ROWS[0]
     };
     let now = [unchanged, ROWS[2]];
-    assert_snapshot!(show(&Query::default(), &now, Some(&[unchanged])), @"");
+    assert_snapshot!(show(&Query::default(), &now, Some(&[unchanged])), @"a EAGAIN 7 19 | 30 4 7 50 [4:1]");
     // A gauge that is not zero is worth a row, though nothing was counted.
-    assert_snapshot!(show(&Query::default(), &ROWS[..1], Some(&ROWS[..1])), @"");
+    assert_snapshot!(show(&Query::default(), &ROWS[..1], Some(&ROWS[..1])), @"b ENOENT 5 -20 | 0 0 -3 0 []");
     // A row that is gone has nothing to show.
     assert_eq!(show(&Query::default(), &[], Some(&ROWS)), "");
 }
@@ -278,7 +308,7 @@ fn differences_are_of_groups() {
         ..ROWS[1]
     };
     let query = by(&["comm"]);
-    assert_snapshot!(show(&query, &[grown, ROWS[2]], Some(&ROWS[1..3])), @"");
+    assert_snapshot!(show(&query, &[grown, ROWS[2]], Some(&ROWS[1..3])), @"a | 1 0 8 0 []");
 }
 
 /// The first columns of the rows, in their order.
@@ -290,32 +320,32 @@ fn order(column: &str) -> String {
 
 #[test]
 fn sorted_by_labels_as_text_or_as_numbers() {
-    assert_snapshot!(order("comm"), @"");
-    assert_snapshot!(order("depth"), @"");
-    assert_snapshot!(order("nice"), @"");
+    assert_snapshot!(order("comm"), @"a ENOENT 5 19, a EAGAIN 7 19, b ENOENT 5 -20, c 4000 0 0");
+    assert_snapshot!(order("depth"), @"c 4000 0 0, a ENOENT 5 19, b ENOENT 5 -20, a EAGAIN 7 19");
+    assert_snapshot!(order("nice"), @"b ENOENT 5 -20, c 4000 0 0, a ENOENT 5 19, a EAGAIN 7 19");
     // Names first by the alphabet; digits stand before letters.
-    assert_snapshot!(order("error"), @"");
+    assert_snapshot!(order("error"), @"c 4000 0 0, a EAGAIN 7 19, a ENOENT 5 19, b ENOENT 5 -20");
 }
 
 #[test]
 fn sorted_by_numbers_the_greatest_first() {
-    assert_snapshot!(order("calls"), @"");
-    assert_snapshot!(order("small"), @"");
+    assert_snapshot!(order("calls"), @"a EAGAIN 7 19, a ENOENT 5 19, b ENOENT 5 -20, c 4000 0 0");
+    assert_snapshot!(order("small"), @"c 4000 0 0, a EAGAIN 7 19, a ENOENT 5 19, b ENOENT 5 -20");
     // Below zero comes last.
-    assert_snapshot!(order("level"), @"");
+    assert_snapshot!(order("level"), @"a EAGAIN 7 19, a ENOENT 5 19, c 4000 0 0, b ENOENT 5 -20");
 }
 
 #[test]
 fn sorted_by_parts_of_a_histogram() {
-    assert_snapshot!(order("latency"), @"");
+    assert_snapshot!(order("latency"), @"a ENOENT 5 19, b ENOENT 5 -20, a EAGAIN 7 19, c 4000 0 0");
     assert_eq!(order("latency.count"), order("latency"));
     assert_eq!(order("count"), order("latency"));
-    assert_snapshot!(order("latency.sum"), @"");
+    assert_snapshot!(order("latency.sum"), @"b ENOENT 5 -20, a ENOENT 5 19, a EAGAIN 7 19, c 4000 0 0");
     assert_eq!(order("sum"), order("latency.sum"));
-    assert_snapshot!(order("latency.p99"), @"");
+    assert_snapshot!(order("latency.p99"), @"b ENOENT 5 -20, a ENOENT 5 19, a EAGAIN 7 19, c 4000 0 0");
     assert_eq!(order("p99"), order("latency.p99"));
-    assert_eq!(order("p99.9"), order("p99"));
-    assert_snapshot!(order("p50"), @"");
+    assert_eq!(order("p99.9"), order("latency.p99.9"));
+    assert_snapshot!(order("p50"), @"a EAGAIN 7 19, a ENOENT 5 19, b ENOENT 5 -20, c 4000 0 0");
 }
 
 #[test]
@@ -338,7 +368,11 @@ fn ties_are_in_the_order_of_their_keys() {
     };
     let (a, b, c) = (row("a"), row("b"), row("c"));
     let first = show(&sort("calls"), &[b, c, a], None);
-    assert_snapshot!(first, @"");
+    assert_snapshot!(first, @r#"
+    a 0 0 0 | 1 0 0 0 []
+    b 0 0 0 | 1 0 0 0 []
+    c 0 0 0 | 1 0 0 0 []
+    "#);
     assert_eq!(show(&sort("calls"), &[c, a, b], None), first);
     assert_eq!(show(&sort("level"), &[a, c, b], None), first);
 }
@@ -349,7 +383,7 @@ fn top_cuts_after_sorting() {
         top: Some(top),
         ..sort("small")
     };
-    assert_snapshot!(show(&top(1), &ROWS, None), @"");
+    assert_snapshot!(show(&top(1), &ROWS, None), @"c 4000 0 0 | 5 9 0 0 []");
     assert_eq!(show(&top(0), &ROWS, None), "");
     assert_eq!(show(&top(4), &ROWS, None).lines().count(), 4);
     assert_eq!(
@@ -361,11 +395,12 @@ fn top_cuts_after_sorting() {
 #[test]
 fn check_refuses_what_no_table_has() {
     let refused = |query: Query| query.check(&[table()]).unwrap_err().to_string();
-    assert_snapshot!(refused(by(&["comm", "zzz"])), @"");
-    assert_snapshot!(refused(only("eror", "2")), @"");
+    assert_snapshot!(refused(by(&["comm", "zzz"])), @"no field named `zzz`; known: `comm`, `error`, `depth`, `nice`");
+    assert_snapshot!(refused(only("eror", "2")), @"no field named `eror`; did you mean `error`?");
     // Rows have no column of numbers before they are grouped.
-    assert_snapshot!(refused(by(&["calls"])), @"");
-    assert_snapshot!(refused(sort("zzz")), @"");
+    assert_snapshot!(refused(by(&["calls"])), @"no field named `calls`; known: `comm`, `error`, `depth`, `nice`");
+    assert_snapshot!(refused(by(&["comm", "comm"])), @"`--by` names `comm` twice");
+    assert_snapshot!(refused(sort("zzz")), @"no column named `zzz`; known: `comm`, `error`, `depth`, `nice`, `calls`, `small`, `level`, `latency`");
     for column in [
         "",
         "p101",
@@ -382,7 +417,7 @@ fn check_refuses_what_no_table_has() {
     }
     let mut sorted = by(&["comm"]);
     sorted.sort = Some("error".into());
-    assert_snapshot!(refused(sorted.clone()), @"");
+    assert_snapshot!(refused(sorted.clone()), @"rows grouped without `error` cannot be sorted by it");
     sorted.sort = Some("comm".into());
     sorted.check(&[table()]).unwrap();
     for column in [
@@ -480,4 +515,17 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
     assert!(!snapshot(1, Some(0), None).is_whole());
     assert!(!snapshot(0, Some(1), None).is_whole());
     assert!(!snapshot(0, Some(0), Some("a row vanished")).is_whole());
+}
+
+#[test]
+fn quantiles_are_not_off_by_a_rounding_error() {
+    // 0.07 * 100 and 0.55 * 100 are a little more than 7 and 55 in binary.
+    for percent in [7, 55] {
+        let cells = cells(&[(1, percent), (2, 100 - percent)]);
+        assert_eq!(
+            quantile(&cells, percent as f64 / 100.0),
+            Some(2),
+            "p{percent}"
+        );
+    }
 }

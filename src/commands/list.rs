@@ -179,7 +179,7 @@ fn as_json(tally: &Tally, support: &Support) -> Value {
                 "name": flag(option),
                 "type": option.place.ty.name,
                 "unit": option.unit.as_ref().map(Unit::name),
-                "default": option.place.decode(&tally.rodata),
+                "default": option.given.is_none().then(|| option.place.decode(&tally.rodata)),
                 "help": option.help,
             })
         })

@@ -39,6 +39,16 @@ pub(super) fn render(
         )?;
     }
     let most = buckets.iter().copied().max().unwrap_or(1).max(1);
+    let edges = |bucket: usize| {
+        let over = match bucket {
+            0 => "0".to_owned(),
+            _ => edge_text(metric, Histogram::edge(bucket - 1)),
+        };
+        (over, edge_text(metric, Histogram::edge(bucket)))
+    };
+    // Wide enough for most, so that one histogram lines up with the next.
+    let width = (first..=last).map(|bucket| edges(bucket).1.chars().count());
+    let width = width.max().unwrap_or(0).max(9);
     for (bucket, number) in buckets
         .iter()
         .copied()
@@ -46,15 +56,14 @@ pub(super) fn render(
         .take(last + 1)
         .skip(first)
     {
-        let over = match bucket {
-            0 => "0".to_owned(),
-            _ => edge_text(metric, Histogram::edge(bucket - 1)),
-        };
-        let edge = edge_text(metric, Histogram::edge(bucket));
+        let (over, edge) = edges(bucket);
         // What is there shows, however little.
         let length = (number as f64 / most as f64 * WIDTH as f64).round() as usize;
         let bar = "#".repeat(length.max(usize::from(number > 0)));
-        writeln!(out, "{over:>9} .. {edge:<9} {number:>12} |{bar:<WIDTH$}|")?;
+        writeln!(
+            out,
+            "{over:>width$} .. {edge:<width$} {number:>12} |{bar:<WIDTH$}|"
+        )?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! CSV: a row a line under a header that names the table's columns, exact
 //! integers in base units. A histogram is three fields: count, sum, buckets.
 //! Behind each reading of a table a line that begins with `#` carries what the
-//! rows cannot; text is always quoted, so no row looks like one.
+//! rows cannot; text is always quoted, so no record begins like one.
 
 use std::io::{self, Write};
 

@@ -4,15 +4,42 @@ use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
+use serde_json::ser::Formatter;
+
+use super::is_control;
 use crate::schema::{Histogram, Labels, Metric, MetricKind};
 use crate::snapshot::{Snapshot, TableSnapshot, count};
 
 /// One object, and the end of its line.
 pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
     let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
-    serde_json::to_writer(&mut buffered, &SnapshotJson { snapshot, labels })?;
+    let mut serializer = serde_json::Serializer::with_formatter(&mut buffered, Harmless);
+    SnapshotJson { snapshot, labels }.serialize(&mut serializer)?;
     writeln!(buffered)?;
     buffered.flush()
+}
+
+/// JSON lets some control characters through as they are; a terminal would obey
+/// them. `\u009b` is the same text.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        if !fragment.chars().any(is_control) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for c in fragment.chars() {
+            match is_control(c) {
+                true => write!(writer, "\\u{:04x}", u32::from(c))?,
+                false => write!(writer, "{c}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 struct SnapshotJson<'a> {

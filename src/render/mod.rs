@@ -103,7 +103,7 @@ pub fn escape(text: &str) -> String {
 /// Also those that turn the direction of text around.
 fn is_control(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `10 of 312 rows; 0 dropped, 0 missed`.
@@ -121,6 +121,7 @@ fn footer(
 }
 
 /// Columns of text, each as wide as its widest cell; numbers to the right.
+/// Control characters are escaped.
 pub fn columns(
     out: &mut dyn Write,
     head: &[String],
@@ -128,6 +129,10 @@ pub fn columns(
     rows: &[Vec<String>],
     style: &Style,
 ) -> io::Result<()> {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| escape(cell)).collect())
+        .collect();
     let width = |column: usize| {
         let cells = rows
             .iter()
@@ -161,6 +166,7 @@ pub fn columns(
 /// A line that stands out.
 pub fn heading(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
     let bold = anstyle::Style::new().bold();
+    let text = escape(text);
     match style.color {
         true => writeln!(out, "{bold}{text}{bold:#}"),
         false => writeln!(out, "{text}"),

@@ -1,1 +1,550 @@
+#![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use insta::assert_snapshot;
+
+use super::*;
+use crate::schema::{Histogram, Kind, Member, Place, Table, Tags, Type};
+use crate::snapshot::{Rows, TableSnapshot};
+
+fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
+    let name = name.to_owned();
+    Arc::new(Type { name, size, kind })
+}
+
+/// A member of a struct that begins with this byte.
+fn member(name: &str, byte: usize, ty: &Arc<Type>, tags: &[&str]) -> Member {
+    let mut all = Tags::default();
+    tags.iter()
+        .for_each(|tag| all.add(&format!("ktally:{tag}")));
+    Member {
+        name: name.to_owned(),
+        place: Place::whole(Arc::clone(ty)).shifted(byte * 8),
+        tags: all,
+    }
+}
+
+/// A table of these columns; the labels are a process name and a system call.
+fn table(name: &str, value: Vec<Member>) -> Table {
+    let (element, len) = (ty("char", 1, Kind::Char), 16);
+    let comm = ty("char[16]", 16, Kind::Array { element, len });
+    let key = vec![
+        member("comm", 0, &comm, &["as:comm"]),
+        member("call", 16, &Type::unsigned(4), &["as:syscall"]),
+    ];
+    let size = value.iter().map(|member| member.place.ty.size).sum();
+    let mut tags = Tags::default();
+    tags.add("ktally:table:what happened");
+    Table::new(
+        name,
+        &tags,
+        8,
+        &ty("struct key", 20, Kind::Struct(key)),
+        &ty("struct value", size, Kind::Struct(value)),
+    )
+}
+
+fn counter(name: &str, byte: usize) -> Member {
+    member(name, byte, &Type::unsigned(8), &["counter:all of them"])
+}
+
+fn latency(byte: usize) -> Member {
+    let size = size_of::<Histogram>();
+    let histogram = ty("struct tally_histogram", size, Kind::Struct(vec![]));
+    let tags = ["histogram:time of one call", "unit:ns"];
+    member("latency", byte, &histogram, &tags)
+}
+
+fn syscalls() -> Table {
+    let time = member("time", 16, &Type::unsigned(8), &["counter:", "unit:ns"]);
+    let all = vec![counter("calls", 0), counter("errors", 8), time, latency(24)];
+    table("syscalls", all)
+}
+
+/// A counter alone.
+fn plain() -> Table {
+    table("plain", vec![counter("calls", 0)])
+}
+
+/// Rows of a table: process, system call, cells.
+type Row<'a> = (&'a str, i64, &'a [u64]);
+
+fn table_snapshot(table: Table, all: &[Row<'_>]) -> TableSnapshot {
+    let mut rows = Rows::of(&table);
+    for (comm, call, cells) in all {
+        let mut key = [0; 20];
+        key[..comm.len()].copy_from_slice(comm.as_bytes());
+        key[16..].copy_from_slice(&(*call as u32).to_le_bytes());
+        rows.push(&key)[..cells.len()].copy_from_slice(cells);
+    }
+    TableSnapshot {
+        table,
+        rows,
+        rows_read: 312,
+        dropped: 0,
+    }
+}
+
+fn snapshot(tables: Vec<TableSnapshot>) -> Snapshot {
+    Snapshot {
+        tally: "syscalls".into(),
+        summary: "system calls, by process and call".into(),
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_332_142_123),
+        seconds: 5.0,
+        missed: Some(0),
+        incomplete: None,
+        tables,
+    }
+}
+
+/// Calls, errors, time; the histogram's sum; 60110 of up to 8192 ns, 1410 of
+/// up to 16384 ns.
+fn postgres() -> Vec<u64> {
+    let mut cells = vec![0; 3 + Histogram::CELLS];
+    cells[..4].copy_from_slice(&[61_520, 0, 1_560_000_000, 1_560_000_000]);
+    cells[4 + 13] = 60_110;
+    cells[4 + 14] = 1_410;
+    cells
+}
+
+fn two_rows() -> Snapshot {
+    let bash = [7, 3, 1_200];
+    let (read, openat) = (libc::SYS_read, libc::SYS_openat);
+    let rows: [Row<'_>; 2] = [("postgres", read, &postgres()), ("bash", openat, &bash)];
+    snapshot(vec![table_snapshot(syscalls(), &rows)])
+}
+
+fn one_row() -> Snapshot {
+    let cells = postgres();
+    let rows: [Row<'_>; 1] = [("postgres", libc::SYS_read, &cells)];
+    let mut table = table_snapshot(syscalls(), &rows);
+    table.rows_read = 1;
+    snapshot(vec![table])
+}
+
+/// A table of counters with these rows.
+fn calls(rows: &[Row<'_>]) -> Snapshot {
+    snapshot(vec![table_snapshot(plain(), rows)])
+}
+
+const STYLE: Style = Style {
+    color: false,
+    histogram: false,
+    totals: false,
+    no_header: false,
+    terminal: false,
+    cpus: 4,
+};
+
+fn all(format: Format, style: Style, snapshots: &[&Snapshot]) -> String {
+    let mut out = Vec::new();
+    let mut renderer = Renderer::new(format, style);
+    for snapshot in snapshots {
+        renderer.render(&mut out, snapshot, &Labels::new()).unwrap();
+    }
+    String::from_utf8(out).unwrap()
+}
+
+fn text(style: Style, snapshot: &Snapshot) -> String {
+    all(Format::Table, style, &[snapshot])
+}
+
+fn json(snapshot: &Snapshot) -> String {
+    all(Format::Json, STYLE, &[snapshot])
+}
+
+fn csv(style: Style, snapshot: &Snapshot) -> String {
+    all(Format::Csv, style, &[snapshot])
+}
+
+#[test]
+fn a_table_has_rates_and_quantiles() {
+    assert_snapshot!(text(STYLE, &two_rows()), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    COMM      CALL    CALLS/s  ERRORS/s  TIME/s      p50      p99
+    postgres  read     12,304         0  312 ms  8.19 µs  16.4 µs
+    bash      openat      1.4       0.6  240 ns        -        -
+    2 of 312 rows; 0 dropped, 0 missed
+    "#);
+}
+
+#[test]
+fn totals_are_no_rates() {
+    let totals = Style {
+        totals: true,
+        ..STYLE
+    };
+    assert_snapshot!(text(totals, &two_rows()), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    COMM      CALL     CALLS  ERRORS    TIME      p50      p99
+    postgres  read    61,520       0  1.56 s  8.19 µs  16.4 µs
+    bash      openat       7       3  1.2 µs        -        -
+    2 of 312 rows; 0 dropped, 0 missed
+    "#);
+}
+
+#[test]
+fn several_tables_have_their_names() {
+    let mut both = two_rows();
+    let plain = table_snapshot(plain(), &[("cat", libc::SYS_read, &[10])]);
+    both.tables.push(plain);
+    both.tables[1].dropped = 2;
+    assert_snapshot!(text(STYLE, &both), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    syscalls: what happened
+    COMM      CALL    CALLS/s  ERRORS/s  TIME/s      p50      p99
+    postgres  read     12,304         0  312 ms  8.19 µs  16.4 µs
+    bash      openat      1.4       0.6  240 ns        -        -
+    2 of 312 rows; 0 dropped, 0 missed
+
+    plain: what happened
+    COMM  CALL  CALLS/s
+    cat   read        2
+    1 of 312 rows; 2 dropped, 0 missed
+    "#);
+}
+
+#[test]
+fn no_rows_leave_the_footer() {
+    assert_snapshot!(text(STYLE, &calls(&[])), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    0 of 312 rows; 0 dropped, 0 missed
+    "#);
+    let mut empty = two_rows();
+    empty.tables[0] = table_snapshot(syscalls(), &[]);
+    empty.tables[0].rows_read = 0;
+    assert_snapshot!(text(STYLE, &empty), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    0 of 0 rows; 0 dropped, 0 missed
+    "#);
+}
+
+#[test]
+fn a_single_row_shows_its_histogram_as_bars() {
+    assert_snapshot!(text(STYLE, &one_row()), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    COMM      CALL  CALLS/s  ERRORS/s  TIME/s      p50      p99
+    postgres  read   12,304         0  312 ms  8.19 µs  16.4 µs
+
+    postgres read, latency: time of one call; mean 25.4 µs
+       4.1 µs .. 8.19 µs          60110 |########################################|
+      8.19 µs .. 16.4 µs           1410 |#                                       |
+    1 of 1 row; 0 dropped, 0 missed
+    "#);
+}
+
+#[test]
+fn bars_on_demand_are_a_block_a_row() {
+    let histogram = Style {
+        histogram: true,
+        ..STYLE
+    };
+    let mut few = [0; Histogram::CELLS];
+    // From 0 up to the last bucket, which has no edge.
+    (few[0], few[1], few[3], few[64]) = (9, 1, 1000, 500);
+    let rows: [Row<'_>; 2] = [
+        ("a", libc::SYS_read, &few),
+        ("b", libc::SYS_read, &postgres()[3..]),
+    ];
+    let mut bars = snapshot(vec![table_snapshot(table("t", vec![latency(0)]), &rows)]);
+    let shown = text(histogram, &bars);
+    // The empty buckets between 4 and the last.
+    let shown: Vec<&str> = shown
+        .lines()
+        .filter(|line| !line.contains("            0 |"))
+        .collect();
+    assert_snapshot!(shown.join("\n"), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    a read, latency: time of one call; mean 0
+                     0 .. 1 ns                          1 |#                                       |
+                  2 ns .. 4 ns                       1000 |########################################|
+    1,281,023 h 53 min .. ∞                           500 |####################                    |
+
+    b read, latency: time of one call; mean 25.4 µs
+       4.1 µs .. 8.19 µs          60110 |########################################|
+      8.19 µs .. 16.4 µs           1410 |#                                       |
+    2 of 312 rows; 0 dropped, 0 missed
+    "#);
+    // Nothing observed: no block.
+    bars.tables[0] = table_snapshot(table("t", vec![latency(0)]), &[("a", 0, &[])]);
+    assert_snapshot!(text(histogram, &bars), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    1 of 312 rows; 0 dropped, 0 missed
+    "#);
+}
+
+#[test]
+fn a_total_has_no_labels() {
+    let mut total = syscalls();
+    (total.labels, total.key_size) = (vec![], 0);
+    let mut rows = Rows::of(&total);
+    rows.push(&[]).copy_from_slice(&postgres());
+    let mut shown = two_rows();
+    shown.tables[0].table = total;
+    shown.tables[0].rows = rows;
+    assert_snapshot!(text(STYLE, &shown), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    CALLS/s  ERRORS/s  TIME/s      p50      p99
+     12,304         0  312 ms  8.19 µs  16.4 µs
+
+    latency: time of one call; mean 25.4 µs
+       4.1 µs .. 8.19 µs          60110 |########################################|
+      8.19 µs .. 16.4 µs           1410 |#                                       |
+    1 of 312 rows; 0 dropped, 0 missed
+    "#);
+}
+
+#[test]
+fn footers_say_what_is_not_there() {
+    assert_eq!(
+        footer(10, 312, 0, Some(0), false),
+        "10 of 312 rows; 0 dropped, 0 missed"
+    );
+    assert_eq!(
+        footer(1, 1, 5, Some(7), false),
+        "1 of 1 row; 5 dropped, 7 missed"
+    );
+    // Unknown is not 0.
+    assert_eq!(
+        footer(0, 0, 0, None, true),
+        "0 of 0 rows; 0 dropped, unknown missed; incomplete"
+    );
+}
+
+/// What a process may call itself must not reach the terminal as it is.
+#[test]
+fn text_from_the_kernel_cannot_steer_a_terminal() {
+    for (comm, shown) in [
+        ("\x1b[31mred", "\\u{1b}[31mred"),
+        ("\x1b]0;x\x07", "\\u{1b}]0;x\\u{7}"),
+        ("a\nb\r\tc", "a\\nb\\r\\tc"),
+        ("\x7f", "\\u{7f}"),
+        ("\u{9b}31m", "\\u{9b}31m"),
+        ("\u{202e}gpj.exe", "\\u{202e}gpj.exe"),
+        ("\u{2066}\u{200f}", "\\u{2066}\\u{200f}"),
+        ("back\\slash é", "back\\slash é"),
+    ] {
+        assert_eq!(escape(comm), shown);
+        let rows: [Row<'_>; 1] = [(comm, libc::SYS_read, &[5])];
+        let table = text(STYLE, &calls(&rows));
+        assert!(table.contains(shown), "{table}");
+        let unseen = |c: char| c != '\n' && is_control(c);
+        assert!(!table.contains(unseen), "{table:?}");
+        // JSON is for programs: they get the name itself.
+        let value: serde_json::Value = serde_json::from_str(&json(&calls(&rows))).unwrap();
+        assert_eq!(value["tables"][0]["rows"][0]["comm"], comm);
+    }
+}
+
+#[test]
+fn json_has_this_shape_and_order() {
+    let mut shown = one_row();
+    shown.tables[0].rows_read = 312;
+    let wanted = r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":5.0,"missed":0,"incomplete":false,"tables":[{"name":"syscalls","rows_read":312,"dropped":0,"rows":[{"comm":"postgres","call":"read","calls":61520,"errors":0,"time":1560000000,"latency":{"count":61520,"sum":1560000000,"buckets":[[8192,60110],[16384,1410]]}}]}]}"#;
+    assert_eq!(json(&shown), format!("{wanted}\n"));
+    assert_eq!(
+        all(Format::Jsonl, STYLE, &[&shown, &shown]),
+        format!("{wanted}\n{wanted}\n")
+    );
+}
+
+#[test]
+fn json_tells_unknown_from_none_and_keeps_every_digit() {
+    let signed = ty("__s64", 8, Kind::Int { signed: true });
+    let value = vec![
+        counter("calls", 0),
+        member("level", 8, &signed, &["gauge:"]),
+    ];
+    let rows: [Row<'_>; 1] = [("a", libc::SYS_read, &[u64::MAX, i64::MIN as u64])];
+    let mut shown = snapshot(vec![table_snapshot(table("t", value), &rows)]);
+    shown.missed = None;
+    shown.incomplete = Some("a row vanished".into());
+    shown.seconds = 0.100_000_049;
+    assert_snapshot!(json(&shown), @r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":0.1,"missed":null,"incomplete":true,"tables":[{"name":"t","rows_read":312,"dropped":0,"rows":[{"comm":"a","call":"read","calls":18446744073709551615,"level":-9223372036854775808}]}]}"#);
+    // The same in CSV; people get what they can read.
+    assert_snapshot!(csv(STYLE, &shown), @r#"
+    "time","seconds","comm","call","calls","level"
+    "2026-11-22T07:22:22.123Z",0.1,"a","read",18446744073709551615,-9223372036854775808
+    # 1 of 312 rows; 0 dropped, unknown missed; incomplete
+    "#);
+    assert_snapshot!(text(STYLE, &shown), @r#"
+    syscalls: system calls, by process and call             0.1 s, 4 CPUs
+    COMM  CALL                      CALLS/s                       LEVEL
+    a     read  184,467,350,348,093,849,600  -9,223,372,036,854,775,808
+    1 of 312 rows; 0 dropped, unknown missed; incomplete
+    "#);
+}
+
+#[test]
+fn csv_has_exact_numbers_and_a_footer() {
+    assert_snapshot!(csv(STYLE, &two_rows()), @r#"
+    "time","seconds","comm","call","calls","errors","time","latency_count","latency_sum","latency_buckets"
+    "2026-11-22T07:22:22.123Z",5,"postgres","read",61520,0,1560000000,61520,1560000000,"[[8192,60110],[16384,1410]]"
+    "2026-11-22T07:22:22.123Z",5,"bash","openat",7,3,1200,0,0,"[]"
+    # 2 of 312 rows; 0 dropped, 0 missed
+    "#);
+}
+
+#[test]
+fn csv_quotes_text() {
+    let names = ["a,b", "a\"b", "a\nb", "#a", " a ", ""];
+    let rows = names.map(|comm| (comm, libc::SYS_read, &[1][..]));
+    let shown = csv(STYLE, &calls(&rows));
+    assert_snapshot!(shown, @r##"
+    "time","seconds","comm","call","calls"
+    "2026-11-22T07:22:22.123Z",5,"a,b","read",1
+    "2026-11-22T07:22:22.123Z",5,"a""b","read",1
+    "2026-11-22T07:22:22.123Z",5,"a
+    b","read",1
+    "2026-11-22T07:22:22.123Z",5,"#a","read",1
+    "2026-11-22T07:22:22.123Z",5," a ","read",1
+    "2026-11-22T07:22:22.123Z",5,"","read",1
+    # 6 of 312 rows; 0 dropped, 0 missed
+    "##);
+    // A reader gets back what was written.
+    let mut reader = ::csv::ReaderBuilder::new()
+        .comment(Some(b'#'))
+        .from_reader(shown.as_bytes());
+    let read: Vec<String> = reader
+        .records()
+        .map(|record| record.unwrap()[2].to_owned())
+        .collect();
+    assert_eq!(read, names);
+}
+
+#[test]
+fn csv_on_a_terminal_is_escaped() {
+    let terminal = Style {
+        terminal: true,
+        ..STYLE
+    };
+    let shown = csv(terminal, &calls(&[("\x1b[2J", libc::SYS_read, &[1])]));
+    assert!(shown.contains("\\u{1b}[2J"), "{shown:?}");
+}
+
+#[test]
+fn csv_has_one_header_a_stream() {
+    let shown = calls(&[("a", libc::SYS_read, &[1])]);
+    let readings = all(Format::Csv, STYLE, &[&shown, &shown]);
+    assert_snapshot!(readings, @r#"
+    "time","seconds","comm","call","calls"
+    "2026-11-22T07:22:22.123Z",5,"a","read",1
+    # 1 of 312 rows; 0 dropped, 0 missed
+    "2026-11-22T07:22:22.123Z",5,"a","read",1
+    # 1 of 312 rows; 0 dropped, 0 missed
+    "#);
+    // Each table's rows stand under a header of their own.
+    let mut two = shown.clone();
+    two.tables.push(two_rows().tables.remove(0));
+    let headers = csv(STYLE, &two);
+    let headers = headers.lines().filter(|line| line.starts_with("\"time\""));
+    assert_eq!(headers.count(), 2);
+}
+
+#[test]
+fn without_headings_rows_and_footers_stay() {
+    let bare = Style {
+        no_header: true,
+        ..STYLE
+    };
+    let shown = calls(&[("a", libc::SYS_read, &[5])]);
+    assert_snapshot!(text(bare, &shown), @r#"
+    a  read  1
+    1 of 312 rows; 0 dropped, 0 missed
+    "#);
+    assert_snapshot!(csv(bare, &shown), @r#"
+    "2026-11-22T07:22:22.123Z",5,"a","read",5
+    # 1 of 312 rows; 0 dropped, 0 missed
+    "#);
+    let bars = text(bare, &one_row());
+    assert!(!bars.contains("mean") && bars.contains('#'), "{bars}");
+}
+
+#[test]
+fn color_is_for_headings_and_only_on_demand() {
+    let color = Style {
+        color: true,
+        ..STYLE
+    };
+    for snapshot in [one_row(), two_rows()] {
+        let colored = text(color, &snapshot);
+        assert!(colored.starts_with("\x1b[1msyscalls: "), "{colored:?}");
+        let without = colored.replace("\x1b[1m", "").replace("\x1b[0m", "");
+        assert_eq!(without, text(STYLE, &snapshot));
+        assert!(!without.contains('\x1b'), "{without:?}");
+        // Only people see color.
+        assert_eq!(csv(color, &snapshot), csv(STYLE, &snapshot));
+        assert_eq!(all(Format::Json, color, &[&snapshot]), json(&snapshot));
+    }
+}
+
+#[test]
+fn columns_count_characters_not_bytes() {
+    let mut head = ["NAME", "µs"].map(str::to_owned);
+    let rows = [["né", "8.19 µs"], ["name-ö", "∞"]].map(|row| row.map(str::to_owned).into());
+    let aligned = |head: &[String], style| {
+        let mut out = Vec::new();
+        columns(&mut out, head, &[false, true], &rows, &style).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_snapshot!(aligned(&head, STYLE), @r#"
+    NAME         µs
+    né      8.19 µs
+    name-ö        ∞
+    "#);
+    // A heading that is not written takes no room.
+    head[0] = "A VERY LONG NAME".into();
+    let bare = Style {
+        no_header: true,
+        ..STYLE
+    };
+    assert_snapshot!(aligned(&head, bare), @r#"
+    né      8.19 µs
+    name-ö        ∞
+    "#);
+}
+
+#[test]
+fn readings_of_a_table_stand_apart() {
+    let shown = calls(&[("a", libc::SYS_read, &[5])]);
+    let twice = all(Format::Table, STYLE, &[&shown, &shown]);
+    let once = text(STYLE, &shown);
+    assert_eq!(twice, format!("{once}\n{once}"));
+}
+
+#[test]
+fn who_closed_the_output_is_told_apart() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    for format in [Format::Table, Format::Json, Format::Jsonl, Format::Csv] {
+        let mut renderer = Renderer::new(format, STYLE);
+        let error = renderer.render(&mut Closed, &two_rows(), &Labels::new());
+        assert_eq!(
+            error.unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe,
+            "{format:?}"
+        );
+    }
+}
+
+#[test]
+fn json_gives_a_terminal_nothing_to_obey() {
+    let mut shown = one_row();
+    shown.tally = "a\u{9b}31m\u{7f}\u{202e}\u{61c}".to_owned();
+    let text = json(&shown);
+    assert!(
+        text.starts_with(r#"{"tally":"a\u009b31m\u007f\u202e\u061c","#),
+        "{text}"
+    );
+    let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(parsed["tally"], shown.tally);
+}

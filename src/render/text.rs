@@ -16,7 +16,7 @@ pub(super) fn render(
     style: &Style,
 ) -> io::Result<()> {
     if !style.no_header {
-        let title = format!("{}: {}", snapshot.tally, escape(&snapshot.summary));
+        let title = format!("{}: {}", snapshot.tally, snapshot.summary);
         let span = format!("{:.1} s, {}", snapshot.seconds, count(style.cpus, "CPU"));
         heading(out, &format!("{title:<54}  {span}"), style)?;
     }
@@ -78,7 +78,7 @@ fn render_table(
                 .table
                 .labels
                 .iter()
-                .map(|label| escape(&labels.of(label, key).to_string()))
+                .map(|label| labels.of(label, key).to_string())
                 .filter(|name| !name.is_empty())
                 .collect();
             for metric in metrics
@@ -119,7 +119,7 @@ fn render_columns(
                 .table
                 .labels
                 .iter()
-                .map(|label| escape(&labels.of(label, key).to_string()));
+                .map(|label| labels.of(label, key).to_string());
             let numbers = metrics
                 .iter()
                 .flat_map(|metric| metric_cells(metric, cells, snapshot.seconds, style));

@@ -29,6 +29,9 @@ pub fn parse_scalar(
                 (_, Some(unit)) if !text.starts_with('-') => unit.parse(text)?.into(),
                 _ => parse_number(text).ok_or_else(|| anyhow!("write a whole number"))?,
             };
+            if number < 0 && ty.name == "pid_t" {
+                bail!("a process id is not negative");
+            }
             integer(ty.size, *signed, number)
         }
         Kind::Char => {

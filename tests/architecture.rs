@@ -1,0 +1,307 @@
+//! Holds what `docs/architecture.md` says: who may import whom, who may be
+//! unsafe, and that the frontend names no tally. It reads text, not types, so
+//! it asks for plain paths: `use crate::room::...`, one room a line.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ktally::schema::{Decoder, Tags};
+
+/// The rooms from top to bottom, and the rooms below that each may use.
+const ROOMS: [(&str, &[&str]); 11] = [
+    ("main", &["cli", "commands", "error"]),
+    (
+        "commands",
+        &[
+            "cli", "render", "tally", "snapshot", "schema", "host", "error",
+        ],
+    ),
+    ("cli", &["render", "tally", "schema", "error"]),
+    ("render", &["snapshot", "schema", "error"]),
+    (
+        "tally",
+        &["map", "snapshot", "schema", "host", "sys", "error"],
+    ),
+    ("map", &["host", "sys", "error"]),
+    ("snapshot", &["schema", "error"]),
+    ("schema", &["host", "sys", "error"]),
+    ("host", &[]),
+    ("sys", &[]),
+    ("error", &[]),
+];
+
+/// Crates that only some files may mention.
+const CRATES: [(&str, &[&str]); 2] = [
+    ("clap", &["main.rs", "cli.rs", "commands/"]),
+    ("libbpf_rs", &["sys.rs", "map/", "tally/", "schema/btf.rs"]),
+];
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Files below a folder of `src/` with this ending: path within `src/`, text.
+fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![src().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                let name = path.strip_prefix(src()).unwrap().to_str().unwrap();
+                found.push((name.to_owned(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The Rust files of the program itself, without comments and tests.
+fn program() -> Vec<(String, String)> {
+    files("", ".rs")
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("tests.rs"))
+        .map(|(path, text)| (path, code(&text)))
+        .collect()
+}
+
+/// Without comments, and without the tests at the end of a file.
+fn code(text: &str) -> String {
+    text.split("\n#[cfg(test)]\n")
+        .next()
+        .unwrap_or_default()
+        .lines()
+        .map(|line| match line.trim_start().starts_with("//") {
+            true => "",
+            false => line.split(" // ").next().unwrap_or_default(),
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// `schema/btf.rs` is in `schema`, `sys.rs` in `sys`.
+fn room(path: &str) -> &str {
+    path.split('/')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(".rs")
+}
+
+/// The identifiers of a text, each with what stands right before it.
+fn words(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut end = 0;
+    std::iter::from_fn(move || {
+        let start = end + text[end..].find(is_word)?;
+        end = start
+            + text[start..]
+                .find(|c| !is_word(c))
+                .unwrap_or(text.len() - start);
+        Some((&text[..start], &text[start..end]))
+    })
+}
+
+fn mentions(text: &str, name: &str) -> bool {
+    words(text).any(|(_, word)| word == name)
+}
+
+/// Where one file imports what it must not.
+fn violations(path: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let room = room(path);
+    let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        return vec![format!("{path}: `{room}` is no room of the architecture")];
+    };
+    let mut found = Vec::new();
+    // `main.rs` sees the rooms as another crate does.
+    let roots: &[&str] = match room {
+        "main" => &["ktally::"],
+        _ => &["crate::"],
+    };
+    for (before, word) in words(&code) {
+        if roots.iter().any(|root| before.ends_with(root))
+            && word != room
+            && !allowed.contains(&word)
+        {
+            found.push(format!("{path}: `{room}` must not use `{word}`"));
+        }
+    }
+    // What would hide a path from the lines above.
+    for hidden in ["crate::{", "ktally::{", "super::super::", "use crate as"] {
+        if code.contains(hidden) {
+            found.push(format!("{path}: `{hidden}` hides what is used"));
+        }
+    }
+    if !path.contains('/') && code.contains("super::") {
+        found.push(format!("{path}: `super::` of a room is the whole program"));
+    }
+    for (name, places) in CRATES {
+        if mentions(&code, name) && !places.iter().any(|place| path.starts_with(place)) {
+            found.push(format!("{path}: must not mention `{name}`"));
+        }
+    }
+    found
+}
+
+/// The texts between double quotes.
+fn literals(text: &str) -> Vec<&str> {
+    text.lines()
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .collect()
+}
+
+fn tallies() -> Vec<String> {
+    files("bpf", ".bpf.c")
+        .into_iter()
+        .filter(|(path, _)| !path.contains("internal/"))
+        .map(|(path, _)| path["bpf/".len()..].trim_end_matches(".bpf.c").to_owned())
+        .collect()
+}
+
+/// The program's files that mention a name.
+fn who_mentions(name: &str) -> Vec<String> {
+    program()
+        .into_iter()
+        .filter(|(_, text)| mentions(text, name))
+        .map(|(path, _)| path)
+        .collect()
+}
+
+#[test]
+fn imports_point_downward() {
+    let found: Vec<String> = program()
+        .iter()
+        .filter(|(path, _)| path != "lib.rs")
+        .flat_map(|(path, text)| violations(path, text))
+        .collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// A room that is listed above another never stands in the other's list.
+#[test]
+fn the_rooms_are_in_order() {
+    for (rank, (room, allowed)) in ROOMS.iter().enumerate() {
+        for below in *allowed {
+            let other = ROOMS.iter().position(|(name, _)| name == below).unwrap();
+            assert!(other > rank, "`{room}` stands below `{below}`");
+        }
+    }
+    let modules: BTreeSet<String> = fs::read_to_string(src().join("lib.rs"))
+        .unwrap()
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("pub mod ")?.trim_end_matches(';').into()))
+        .collect();
+    let rooms: BTreeSet<String> = ROOMS.iter().map(|(name, _)| (*name).into()).collect();
+    assert!(modules.is_subset(&rooms), "{modules:?}");
+}
+
+#[test]
+fn a_violation_is_found() {
+    for (path, text, wanted) in [
+        ("render/xml.rs", "use crate::map::Map;", "`map`"),
+        (
+            "render/xml.rs",
+            "fn f() { crate::tally::resolve() }",
+            "`tally`",
+        ),
+        ("snapshot.rs", "use libbpf_rs::Map;", "`libbpf_rs`"),
+        ("schema/table.rs", "use libbpf_rs::Btf;", "`libbpf_rs`"),
+        (
+            "schema/table.rs",
+            "use crate::snapshot::Rows;",
+            "`snapshot`",
+        ),
+        ("tally/session.rs", "use crate::render::Style;", "`render`"),
+        ("tally/session.rs", "fn f(e: clap::Error) {}", "`clap`"),
+        ("cli.rs", "use crate::commands;", "`commands`"),
+        ("sys.rs", "use crate::{error, map};", "`crate::{`"),
+        ("host.rs", "use super::sys;", "`super::`"),
+        (
+            "map/read.rs",
+            "use super::super::render;",
+            "`super::super::`",
+        ),
+        ("main.rs", "use ktally::map;", "`map`"),
+        ("attic.rs", "", "`attic`"),
+    ] {
+        let found = violations(path, text).join("\n");
+        assert!(found.contains(wanted), "{path}: {text}: {found:?}");
+    }
+    // Comments, tests and longer names are no imports.
+    let harmless = "// crate::map\nfn f() {} // crate::map\nuse clapper::x;\n\n#[cfg(test)]\nmod tests { use crate::map; }";
+    assert_eq!(violations("render/xml.rs", harmless), Vec::<String>::new());
+    assert_eq!(literals(r#"f("a b", x, "c")"#), ["a b", "c"]);
+}
+
+#[test]
+fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
+    assert_eq!(
+        who_mentions("unsafe"),
+        [
+            "schema/btf.rs",
+            "schema/table.rs",
+            "sys.rs",
+            "tally/session.rs"
+        ]
+    );
+    assert_eq!(
+        who_mentions("libbpf_sys"),
+        ["sys.rs", "tally/attach.rs", "tally/compile.rs"]
+    );
+}
+
+#[test]
+fn the_frontend_names_no_tally() {
+    let tallies = tallies();
+    assert!(tallies.len() >= 4, "{tallies:?}");
+    for (path, text) in program() {
+        for literal in literals(&text) {
+            let named = tallies.iter().find(|tally| mentions(literal, tally));
+            assert_eq!(named, None, "{path}: {literal:?}");
+        }
+    }
+}
+
+#[test]
+fn every_c_file_names_both_licences() {
+    for (path, text) in [files("bpf", ".c"), files("bpf", ".h")].concat() {
+        let first = text.lines().next().unwrap_or_default();
+        let licence = "SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause";
+        assert!(first.contains(licence), "{path}: {first}");
+    }
+}
+
+#[test]
+fn every_decoder_that_a_tally_uses_is_known() {
+    let mut used = BTreeSet::new();
+    for (_, text) in [files("bpf", ".c"), files("bpf", ".h")].concat() {
+        // Not where the macro itself is defined.
+        for line in text.lines().filter(|line| !line.contains("define AS(")) {
+            used.extend(
+                words(line)
+                    .filter(|(before, _)| before.ends_with(" AS("))
+                    .map(|(before, _)| {
+                        let rest = &line[before.len()..];
+                        rest.split(')').next().unwrap_or_default().to_owned()
+                    }),
+            );
+        }
+    }
+    assert!(used.contains("comm") && used.contains("errno"), "{used:?}");
+    let decoder = |name: &str| {
+        let mut tags = Tags::default();
+        tags.add(&format!("ktally:as:{name}"));
+        tags.decoder
+    };
+    for name in &used {
+        let known = !matches!(decoder(name), None | Some(Decoder::Unknown(_)));
+        assert!(known, "AS({name}) in src/bpf");
+    }
+    assert!(matches!(decoder("tomorrow"), Some(Decoder::Unknown(_))));
+}

@@ -1,0 +1,158 @@
+//! Exit codes, and words on stderr that say what was wrong.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use crate::{Ended, TALLIES, ktally};
+
+/// Refused before anything was loaded; stderr has these words.
+fn refused(args: &[&str], words: &[&str]) {
+    usage(&ktally(args), &format!("{args:?}"), words);
+}
+
+fn usage(ended: &Ended, what: &str, words: &[&str]) {
+    assert_eq!(ended.code, 2, "{what}: {ended:?}");
+    assert_eq!(ended.stdout, "", "{what}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "{what}: {word}: {ended:?}");
+    }
+}
+
+#[test]
+fn what_does_not_exist_is_named() {
+    for (line, words) in [
+        ("frobnicate", ["frobnicate", "--help"]),
+        ("run", ["<TALLY>", "--help"]),
+        ("run syscall", ["`syscall`", "did you mean `syscalls`?"]),
+        ("list syscall", ["`syscall`", "did you mean `syscalls`?"]),
+        ("run zzz", ["known:", "`runqlat`"]),
+        ("run syscalls --nope", ["--nope", "Usage"]),
+        ("run softirqs --pid 3", ["--pid", "Usage"]),
+        ("run syscalls more", ["more", "Usage"]),
+        ("run nowhere.bpf.c", ["nowhere.bpf.c", "No such file"]),
+        ("run /nowhere/x.bpf.c", ["/nowhere/x.bpf.c", "No such file"]),
+        ("run nowhere.bpf.o", ["nowhere.bpf.o", "No such file"]),
+        ("run /etc/passwd", ["/etc/passwd", "no tally"]),
+        ("list -o csv", ["list", "json"]),
+        ("check -o csv", ["check", "json"]),
+        ("list -o xml", ["xml", "--output"]),
+        ("list --color maybe", ["maybe", "--color"]),
+    ] {
+        let args: Vec<&str> = line.split(' ').collect();
+        refused(&args, &words);
+    }
+    // No command at all is a mistake too; clap prints the help then.
+    let bare = ktally::<&str>([]);
+    usage(&bare, "no arguments", &["Usage", "list", "run", "check"]);
+}
+
+#[test]
+fn flags_of_run_refuse_what_they_cannot_mean() {
+    const HUGE: &str = "99999999999999999999999999";
+    for (flag, values) in [
+        ("--for", ["x", "", "-1s", HUGE, "5 parsecs"]),
+        ("--every", ["x", "", "-1s", HUGE, "0"]),
+        ("--top", ["x", "", "-1", HUGE, "1.5"]),
+        ("--max-rows", ["x", "", "-1", HUGE, "0"]),
+        ("--max-rows", ["4294967296", "1k", "1_000", "0x10", " 1"]),
+        ("--where", ["x", "", "comm", HUGE, "-1"]),
+    ] {
+        for value in values {
+            refused(
+                &["run", "syscalls", &format!("{flag}={value}")],
+                &[flag, value],
+            );
+            // Set apart, a value with a dash could look like a flag.
+            let named: &[&str] = if flag == "--where" { &[] } else { &[flag] };
+            refused(&["run", "syscalls", flag, value], named);
+        }
+    }
+}
+
+#[test]
+fn columns_that_no_table_has_are_refused_with_those_it_has() {
+    let huge = "x".repeat(10_000);
+    for flag in ["--by", "--sort", "--where"] {
+        for value in ["x", "", "-1", "comm,x", ",", "comm.p99", &huge] {
+            let value = match flag {
+                "--where" => format!("{flag}={value}=1"),
+                _ => format!("{flag}={value}"),
+            };
+            refused(&["run", "syscalls", &value], &["no ", "named `", "`comm`"]);
+        }
+    }
+    for sort in ["p101", "p", "pNaN", "latency.", "latency.p-1", "calls.p50"] {
+        refused(&["run", "syscalls", "--sort", sort], &["column", sort]);
+    }
+    let by = ["run", "syscalls", "--by", "comm", "--sort", "call"];
+    refused(&by, &["grouped without `call`"]);
+}
+
+#[test]
+fn a_tally_s_own_options_are_checked_against_their_types() {
+    for (tally, option, value, word) in [
+        ("syscalls", "--pid", "x", "whole number"),
+        ("syscalls", "--pid", "", "whole number"),
+        ("syscalls", "--pid", "1.5", "whole number"),
+        ("syscalls", "--pid", "2147483648", "out of range"),
+        ("syscalls", "--pid", "-5", "not negative"),
+        ("syscalls", "--comm", "0123456789abcdef", "at most 15"),
+        ("syscalls", "--uid", "-1", "no such user"),
+        ("syscalls", "--uid", "4294967296", "32-bit"),
+        ("syscalls", "--uid", "", "no such user"),
+        ("syscalls", "--cgroup", "-1", "cgroup's directory"),
+        ("syscalls", "--cgroup", "/nowhere", "cgroup's directory"),
+        ("syscalls", "--cgroup", "/etc/passwd", "no directory"),
+        ("runqlat", "--by-comm", "maybe", "`true` or `false`"),
+        ("runqlat", "--by-comm", "", "`true` or `false`"),
+    ] {
+        refused(
+            &["run", tally, &format!("{option}={value}")],
+            &[option, &format!("`{value}`"), word],
+        );
+    }
+    refused(&["run", "syscalls", "--pid"], &["--pid"]);
+    refused(&["run", "syscalls", "--pid=1", "--pid=2"], &["--pid"]);
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_refused() {
+    let bad = |start: &str| OsString::from_vec([start.as_bytes(), b"\xff"].concat());
+    for flag in [
+        "--for=",
+        "--every=",
+        "--top=",
+        "--max-rows=",
+        "--where=comm=",
+        "--by=",
+        "--sort=",
+        "--pid=",
+        "--comm=",
+        "--uid=",
+        "--cgroup=",
+    ] {
+        let ended = ktally(["run".into(), "syscalls".into(), bad(flag)]);
+        usage(&ended, flag, &[flag, "UTF-8"]);
+    }
+    // A file may have such a name; a tally has not.
+    usage(&ktally(["run".into(), bad("x")]), "tally", &["`x\u{fffd}`"]);
+    usage(&ktally([bad("x")]), "subcommand", &["x\u{fffd}"]);
+}
+
+#[test]
+fn one_json_object_cannot_hold_many_readings() {
+    let args = ["run", "syscalls", "--every", "1s", "-o", "json"];
+    refused(&args, &["--every", "-o jsonl"]);
+}
+
+#[test]
+fn without_privileges_it_says_which_are_missing() {
+    for tally in TALLIES {
+        let ended = ktally(["run", tally, "--for", "0"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        for word in [tally, "CAP_BPF", "CAP_PERFMON", "root"] {
+            assert!(ended.stderr.contains(word), "{word}: {ended:?}");
+        }
+    }
+}

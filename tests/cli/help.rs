@@ -1,0 +1,69 @@
+//! What the program says about itself.
+
+use crate::{TALLIES, printed};
+
+#[test]
+fn help_shows_every_subcommand_and_the_version_is_the_package_s() {
+    let help = printed("--help");
+    for word in ["list", "run", "check", "--output", "--color", "--verbose"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+    let version = format!("ktally {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(printed("--version"), version);
+    assert!(printed("-h").len() <= help.len());
+}
+
+#[test]
+fn help_of_run_has_the_tally_s_own_options() {
+    for (tally, own) in [
+        ("syscalls", "--pid --comm --uid --cgroup"),
+        ("runqlat", "--pid --by-comm"),
+        ("failures", "--pid"),
+    ] {
+        let help = printed(&format!("run {tally} --help"));
+        let (common, special) = help.split_once(&format!("Options of {tally}")).unwrap();
+        assert!(common.contains("--max-rows"), "{help}");
+        for option in own.split(' ') {
+            let shown = |text: &str| text.contains(&format!("{option} "));
+            assert!(
+                shown(special) || special.contains(option),
+                "{option}: {help}"
+            );
+            assert!(!shown(common), "{option}: {help}");
+        }
+    }
+    // A tally without options has no heading for them.
+    assert!(!printed("run softirqs --help").contains("Options of"));
+    assert!(!printed("run --help").contains("--pid"));
+}
+
+#[test]
+fn list_has_a_line_a_tally() {
+    let list = printed("list");
+    let lines: Vec<&str> = list.lines().collect();
+    assert!(lines[0].starts_with("NAME"), "{list}");
+    for (line, tally) in lines[1..].iter().zip(TALLIES) {
+        assert!(line.starts_with(tally), "{list}");
+    }
+    let bare = printed("list --no-header");
+    assert!(bare.starts_with(TALLIES[0]), "{bare}");
+}
+
+#[test]
+fn list_of_one_tally_has_its_columns_and_options() {
+    for tally in TALLIES {
+        let full = printed(&format!("list {tally}"));
+        assert!(full.starts_with(&format!("{tally}: ")), "{full}");
+        assert!(full.contains(&format!("table {tally}: ")), "{full}");
+    }
+    let full = printed("list syscalls");
+    for line in [
+        "comm     label            shown as comm",
+        "latency  histogram  ns    time of one call",
+        "--pid     pid_t   count only this process [default: 0]",
+        // It has no value until it is given.
+        "--uid     UID     count only this user's processes\n",
+    ] {
+        assert!(full.contains(line), "{line}: {full}");
+    }
+}
