@@ -1,0 +1,335 @@
+//! `ktally run` as a process: how it ends, and that nothing outlives it.
+
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use libbpf_rs::{MapHandle, Program};
+use serde_json::Value;
+
+use crate::support::{Child, ask_for_parent, event, fail_to_open, require_root, wait_until};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A `ktally run` in the background; killed when dropped.
+struct Run {
+    process: process::Child,
+    stdout: Option<Lines<BufReader<ChildStdout>>>,
+    // Drained all along: libbpf's log fills a pipe.
+    stderr: Option<JoinHandle<String>>,
+    counting: Receiver<()>,
+}
+
+impl Run {
+    fn start(args: &[&str]) -> Self {
+        require_root();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_ktally"))
+            .arg("run")
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = process.stdout.take().map(|out| BufReader::new(out).lines());
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        let (tell, counting) = channel();
+        let stderr = thread::spawn(move || {
+            let mut said = String::new();
+            for line in stderr.lines() {
+                let line = line.unwrap();
+                if line.contains("counting") {
+                    let _ = tell.send(());
+                }
+                said += &line;
+                said += "\n";
+            }
+            said
+        });
+        Self {
+            process,
+            stdout,
+            stderr: Some(stderr),
+            counting,
+        }
+    }
+
+    /// Goes on once it counts, as `-v` makes it say.
+    fn counting(args: &[&str]) -> Self {
+        let run = Self::start(&[args, &["-v"]].concat());
+        let told = run.counting.recv_timeout(PATIENCE);
+        told.expect("no word that it is counting");
+        run
+    }
+
+    fn signal(&self, signal: i32) {
+        // SAFETY: a process of ours that is not reaped yet.
+        let ret = unsafe { libc::kill(self.process.id() as i32, signal) };
+        assert_eq!(ret, 0);
+    }
+
+    /// Its next line on stdout.
+    fn line(&mut self) -> String {
+        self.stdout.as_mut().unwrap().next().unwrap().unwrap()
+    }
+
+    /// Waits for its end; then also what it wrote.
+    fn end(&mut self) -> (ExitStatus, Vec<String>, String) {
+        let mut status = None;
+        wait_until("ktally ends", || {
+            status = self.process.try_wait().unwrap();
+            status.is_some()
+        });
+        let lines = self.stdout.take().into_iter().flatten();
+        let lines = lines.map(Result::unwrap).collect();
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        (status.unwrap(), lines, stderr)
+    }
+
+    /// Waits for its end, which is a good one, with one reading.
+    fn reading(&mut self) -> Value {
+        let (status, lines, stderr) = self.end();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        serde_json::from_str(&lines[0]).unwrap()
+    }
+
+    /// What it holds in the kernel.
+    fn objects(&self) -> Objects {
+        let mut objects = Objects::default();
+        let folder = format!("/proc/{}/fdinfo", self.process.id());
+        for file in fs::read_dir(folder).unwrap() {
+            let info = fs::read_to_string(file.unwrap().path()).unwrap_or_default();
+            for line in info.lines() {
+                let Some((name, id)) = line.split_once(":\t") else {
+                    continue;
+                };
+                let ids = match name {
+                    "prog_id" => &mut objects.programs,
+                    "map_id" => &mut objects.maps,
+                    _ => continue,
+                };
+                ids.insert(id.trim().parse().unwrap());
+            }
+        }
+        objects
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Ids of programs and maps. The kernel counts them up: a new object does not
+/// get the id of an old one.
+#[derive(Debug, Default)]
+struct Objects {
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
+}
+
+impl Objects {
+    /// Those of `syscalls`: two programs; the table, the task storage, .rodata
+    /// and .bss.ktally.
+    fn assert_those_of_syscalls(&self) {
+        assert_eq!(self.programs.len(), 2, "{self:?}");
+        assert!(self.maps.len() >= 4, "{self:?}");
+        assert_eq!(self.alive(), self.programs.len() + self.maps.len());
+    }
+
+    fn alive(&self) -> usize {
+        let programs = self.programs.iter().filter(|id| is_program(**id)).count();
+        programs + self.maps.iter().filter(|id| is_map(**id)).count()
+    }
+
+    /// They are freed after the grace periods of RCU.
+    fn wait_until_gone(&self) {
+        wait_until("the kernel frees all of it", || self.alive() == 0);
+    }
+}
+
+fn is_program(id: u32) -> bool {
+    Program::fd_from_id(id).is_ok()
+}
+
+fn is_map(id: u32) -> bool {
+    MapHandle::from_map_id(id).is_ok()
+}
+
+/// The sum of a column over the rows of a reading whose label is this.
+fn sum(reading: &Value, (label, text): (&str, &str), column: &str) -> u64 {
+    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    rows.iter()
+        .filter(|row| row[label] == text)
+        .map(|row| row[column].as_u64().unwrap())
+        .sum()
+}
+
+const GETPPID: (&str, &str) = ("call", "getppid");
+const ENOENT: (&str, &str) = ("error", "ENOENT");
+
+#[test]
+fn nothing_is_left_when_it_is_killed() {
+    let child = Child::new("kt-kill", || ask_for_parent(23));
+    let mut run = Run::counting(&["syscalls", "--pid", &child.pid()]);
+    child.work();
+    let objects = run.objects();
+    objects.assert_those_of_syscalls();
+    run.signal(libc::SIGKILL);
+    let (status, lines, _) = run.end();
+    assert_eq!(status.code(), None);
+    assert_eq!(lines, [""; 0]);
+    objects.wait_until_gone();
+}
+
+#[test]
+fn signals_end_it_with_a_last_reading() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        let child = Child::new("kt-signal", || ask_for_parent(23));
+        let mut run = Run::counting(&["syscalls", "-o", "json", "--pid", &child.pid()]);
+        let objects = run.objects();
+        objects.assert_those_of_syscalls();
+        child.work();
+        run.signal(signal);
+        let reading = run.reading();
+        assert_eq!(reading["tally"], "syscalls");
+        assert_eq!(reading["missed"], 0);
+        assert_eq!(reading["incomplete"], false);
+        assert_eq!(reading["tables"][0]["dropped"], 0);
+        assert_eq!(sum(&reading, GETPPID, "calls"), 23);
+        assert_eq!(sum(&reading, ("comm", "kt-signal"), "calls"), 23 + 2);
+        objects.wait_until_gone();
+    }
+}
+
+#[test]
+fn two_runs_do_not_disturb_each_other() {
+    let child = Child::new("kt-two", || fail_to_open(23));
+    let pid = child.pid();
+    let args = ["failures", "-o", "json", "--pid", &pid];
+    let (mut first, mut second) = (Run::counting(&args), Run::counting(&args));
+    child.work();
+    first.signal(libc::SIGINT);
+    assert_eq!(sum(&first.reading(), ENOENT, "calls"), 23);
+    // The other goes on.
+    child.work();
+    second.signal(libc::SIGINT);
+    assert_eq!(sum(&second.reading(), ENOENT, "calls"), 46);
+}
+
+#[test]
+fn it_ends_in_silence_when_nobody_reads() {
+    let child = Child::new("kt-pipe", || ask_for_parent(23));
+    let args = ["syscalls", "--every", "50ms", "-o", "jsonl"];
+    let mut run = Run::start(&[&args[..], &["--pid", &child.pid()]].concat());
+    let _: Value = serde_json::from_str(&run.line()).unwrap();
+    let objects = run.objects();
+    run.stdout = None;
+    let (status, _, stderr) = run.end();
+    assert_eq!(stderr, "");
+    assert_eq!(status.code(), Some(0));
+    objects.wait_until_gone();
+}
+
+/// Readings while the child works, from before its first event to after its
+/// last.
+fn readings(more: &[&str], bursts: u64) -> Vec<Value> {
+    let child = Child::new("kt-every", || {
+        for _ in 0..23 {
+            ask_for_parent(1);
+            crate::support::nap(1);
+        }
+    });
+    let pid = child.pid();
+    let args = ["syscalls", "--every", "100ms", "-o", "jsonl", "--pid", &pid];
+    let mut run = Run::counting(&[&args, more].concat());
+    for _ in 0..bursts {
+        child.work();
+        thread::sleep(Duration::from_millis(60));
+    }
+    run.signal(libc::SIGTERM);
+    let (status, lines, stderr) = run.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(lines.len() >= 3, "{lines:?}");
+    lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn differences_add_up() {
+    let readings = readings(&[], 7);
+    let calls = |reading: &Value| sum(reading, GETPPID, "calls");
+    assert_eq!(readings.iter().map(calls).sum::<u64>(), 7 * 23);
+    // The histograms are differences, too.
+    let timed = |reading: &Value| {
+        let rows = reading["tables"][0]["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["call"] == "getppid")?;
+        row["latency"]["count"].as_u64()
+    };
+    assert_eq!(readings.iter().filter_map(timed).sum::<u64>(), 7 * 23);
+}
+
+#[test]
+fn totals_only_grow() {
+    let readings = readings(&["--total"], 7);
+    let calls = readings.iter().map(|it| sum(it, GETPPID, "calls"));
+    let calls: Vec<u64> = calls.collect();
+    assert!(calls.is_sorted(), "{calls:?}");
+    assert_eq!(calls.last(), Some(&(7 * 23)));
+}
+
+/// One row fits; the events of the other key are told, and `--strict` minds.
+#[test]
+fn dropped_rows_are_told() {
+    let child = Child::new("kt-strict", || {
+        fail_to_open(23);
+        (0..29).for_each(event);
+    });
+    let pid = child.pid();
+    let args = ["failures", "--max-rows", "1", "-o", "json", "--pid", &pid];
+    for (more, code) in [(&[][..], 0), (&["--strict"][..], 4)] {
+        let mut run = Run::counting(&[&args[..], more].concat());
+        child.work();
+        run.signal(libc::SIGINT);
+        let (status, lines, stderr) = run.end();
+        assert_eq!(status.code(), Some(code), "{stderr}");
+        let reading: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(reading["tables"][0]["rows_read"], 1);
+        assert_eq!(reading["tables"][0]["dropped"], 29);
+        assert_eq!(sum(&reading, ENOENT, "calls"), 23);
+        let warning = stderr.lines().find(|line| line.contains("no room"));
+        let warning = warning.expect(&stderr);
+        assert!(warning.contains("`failures`"), "{warning}");
+        assert!(warning.contains(" 29 "), "{warning}");
+    }
+    // With room for all, `--strict` is content.
+    let args = ["failures", "--strict", "-o", "json", "--pid", &pid];
+    let mut run = Run::counting(&args);
+    child.work();
+    run.signal(libc::SIGINT);
+    let reading = run.reading();
+    assert_eq!(sum(&reading, ENOENT, "calls"), 23);
+    assert_eq!(sum(&reading, ("error", "EINVAL"), "calls"), 29);
+}
+
+/// It attaches, reads and ends; nothing happened meanwhile.
+#[test]
+fn a_run_of_no_time_reads_and_ends() {
+    let child = Child::new("kt-none", || ask_for_parent(23));
+    let args = ["syscalls", "--for", "0s", "-o", "json", "--pid"];
+    let mut run = Run::start(&[&args[..], &[&child.pid()]].concat());
+    let reading = run.reading();
+    assert_eq!(reading["tables"][0]["rows"], Value::Array(vec![]));
+}

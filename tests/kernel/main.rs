@@ -1,0 +1,8 @@
+//! Tests on the running kernel, as root. Counts are exact: make 23 events, see
+//! 23. Each test counts only children of its own, and leaves nothing behind.
+
+mod exact;
+mod lifetime;
+mod reader;
+mod session;
+mod support;
