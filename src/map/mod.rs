@@ -21,6 +21,7 @@ pub struct Map<'fd> {
     pub value_size: usize,
     /// How many entries fit.
     pub max_entries: u32,
+    per_cpu: bool,
     copies: usize,
 }
 
@@ -31,7 +32,10 @@ impl<'fd> Map<'fd> {
         let ty = info.map_type();
         let per_cpu = matches!(
             ty,
-            MapType::PercpuHash | MapType::PercpuArray | MapType::LruPercpuHash
+            MapType::PercpuHash
+                | MapType::PercpuArray
+                | MapType::LruPercpuHash
+                | MapType::PercpuCgroupStorage
         );
         Ok(Self {
             fd,
@@ -39,6 +43,7 @@ impl<'fd> Map<'fd> {
             key_size: info.info.key_size as usize,
             value_size: info.info.value_size as usize,
             max_entries: info.info.max_entries,
+            per_cpu,
             copies: if per_cpu { num_possible_cpus()? } else { 1 },
         })
     }
@@ -46,9 +51,9 @@ impl<'fd> Map<'fd> {
     /// How many bytes the kernel copies for one value: of a per-CPU map, one
     /// value a possible CPU, each rounded up to 8 bytes.
     fn copied_size(&self) -> usize {
-        match self.copies {
-            1 => self.value_size,
-            copies => self.value_size.next_multiple_of(8) * copies,
+        match self.per_cpu {
+            false => self.value_size,
+            true => self.value_size.next_multiple_of(8) * self.copies,
         }
     }
 

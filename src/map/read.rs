@@ -56,10 +56,13 @@ impl<'fd> Reader<'fd> {
 
     /// Hands out every entry: its key, and what [`Map::values`] takes apart.
     pub fn read(&self, mut entry: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<Outcome> {
-        match self.read_batches(&mut entry)? {
-            Some(outcome) => Ok(outcome),
-            None => self.read_keys(&mut entry),
+        // Batches of a trie start over when the key where they stand is deleted.
+        if self.map.ty != MapType::LpmTrie
+            && let Some(outcome) = self.read_batches(&mut entry)?
+        {
+            return Ok(outcome);
         }
+        self.read_keys(&mut entry)
     }
 
     /// `None` where the kernel knows no batches of this type of map.

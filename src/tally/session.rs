@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
-use libbpf_rs::{Link, MapCore, MapType, ProgramMut};
+use libbpf_rs::{ErrorKind, Link, MapCore, MapType, ProgramMut};
 use plain::Plain;
 
 use super::catalogue::{Loaded, Opened, Storage, Tally, is_section, lossy};
@@ -312,16 +312,15 @@ fn load_error(tally: &Tally, error: &libbpf_rs::Error) -> anyhow::Error {
     anyhow!("failed to load tally `{name}`: {reason}{}", log::tail())
 }
 
-/// The kernel's own number, from under libbpf's words.
+/// The kernel's number, as far as libbpf-rs tells: its errors hide the
+/// `io::Error` inside of them.
 fn errno(error: &libbpf_rs::Error) -> Option<i32> {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            return error.raw_os_error();
-        }
-        source = error.source();
+    match error.kind() {
+        ErrorKind::PermissionDenied => Some(libc::EPERM),
+        ErrorKind::OutOfMemory => Some(libc::ENOMEM),
+        ErrorKind::TooBig => Some(libc::E2BIG),
+        _ => None,
     }
-    None
 }
 
 /// Puts options' values in the place of `$NAME`.
