@@ -7,10 +7,10 @@ use std::io::{self, Write};
 
 use csv::{QuoteStyle, WriterBuilder};
 
-use super::json::{Number, buckets_text, round_to_microseconds};
+use super::json::round_to_microseconds;
 use super::{Style, escape, footer};
 use crate::schema::{Labels, MetricKind, Table, Value};
-use crate::snapshot::{Snapshot, TableSnapshot, count};
+use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// Which header the last row stood under.
 #[derive(Debug, Default)]
@@ -88,16 +88,13 @@ fn record(
         });
     }
     for metric in &table.table.metrics {
-        match Number::of(metric, cells) {
-            Number::Unsigned(number) => fields.push(number.to_string()),
-            Number::Signed(number) => fields.push(number.to_string()),
-            Number::Histogram(cells) => {
-                fields.extend([
-                    count(cells).to_string(),
-                    cells[0].to_string(),
-                    buckets_text(cells),
-                ]);
-            }
+        match metric.value(cells) {
+            Value::Histogram(histogram) => fields.extend([
+                histogram.count().to_string(),
+                histogram.sum.to_string(),
+                histogram.pairs_text(),
+            ]),
+            number => fields.push(number.to_string()),
         }
     }
     fields

@@ -3,12 +3,11 @@
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
-
 use serde_json::ser::Formatter;
 
 use super::is_control;
-use crate::schema::{Histogram, Labels, Metric, MetricKind};
-use crate::snapshot::{Snapshot, TableSnapshot, count};
+use crate::schema::Labels;
+use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// One object, and the end of its line.
 pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
@@ -59,10 +58,6 @@ struct RowJson<'a> {
     key: &'a [u8],
     cells: &'a [u64],
 }
-
-struct HistogramJson<'a>(&'a [u64]);
-
-struct BucketsJson<'a>(&'a [u64]);
 
 impl Serialize for SnapshotJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -124,64 +119,8 @@ impl Serialize for RowJson<'_> {
             map.serialize_entry(&label.name, &self.table.labels.of(label, self.key))?;
         }
         for metric in &table.metrics {
-            match Number::of(metric, self.cells) {
-                Number::Unsigned(number) => map.serialize_entry(&metric.name, &number)?,
-                Number::Signed(number) => map.serialize_entry(&metric.name, &number)?,
-                Number::Histogram(cells) => {
-                    map.serialize_entry(&metric.name, &HistogramJson(cells))?;
-                }
-            }
+            map.serialize_entry(&metric.name, &metric.value(self.cells))?;
         }
         map.end()
     }
-}
-
-/// A metric's value out of a row's cells.
-pub(super) enum Number<'a> {
-    Unsigned(u64),
-    Signed(i64),
-    Histogram(&'a [u64]),
-}
-
-impl<'a> Number<'a> {
-    pub(super) fn of(metric: &Metric, cells: &'a [u64]) -> Self {
-        let cells = &cells[metric.cell..][..metric.cells()];
-        match metric.kind {
-            MetricKind::Histogram => Self::Histogram(cells),
-            _ if metric.is_signed() => Self::Signed(cells[0] as i64),
-            _ => Self::Unsigned(cells[0]),
-        }
-    }
-}
-
-impl Serialize for HistogramJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("count", &count(self.0))?;
-        map.serialize_entry("sum", &self.0[0])?;
-        map.serialize_entry("buckets", &BucketsJson(self.0))?;
-        map.end()
-    }
-}
-
-/// `[edge, count]` of each bucket that holds something.
-impl Serialize for BucketsJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(buckets(self.0))
-    }
-}
-
-fn buckets(cells: &[u64]) -> impl Iterator<Item = (u64, u64)> {
-    let counts = cells[1..].iter().copied().enumerate();
-    counts
-        .filter(|(_, count)| *count > 0)
-        .map(|(i, count)| (Histogram::edge(i), count))
-}
-
-/// The same as text, for formats without nesting.
-pub(super) fn buckets_text(cells: &[u64]) -> String {
-    let pairs: Vec<String> = buckets(cells)
-        .map(|(edge, count)| format!("[{edge},{count}]"))
-        .collect();
-    format!("[{}]", pairs.join(","))
 }

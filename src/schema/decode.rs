@@ -1,32 +1,40 @@
 //! Bytes to values, by type. Total: every run of bytes of the right length has
 //! a value; a wrong length is an error, never a panic.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-use super::types::{Kind, Member, Place, Type};
+use super::histogram::Histogram;
+use super::tags::{Decoder, Tags};
+use super::types::{Kind, Member, Place, Type, number};
 
 /// A decoded value. It serializes to JSON (exact integers, text as strings,
-/// structs as objects) and displays as one line of text.
+/// structs as objects) and displays as one line of text. Names are those of
+/// its type, and text that is UTF-8 is the bytes themselves: decoding a number
+/// or a text takes no memory.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub enum Value<'a> {
     /// True or false.
     Bool(bool),
     /// An unsigned integer.
     Uint(u128),
     /// A signed integer.
     Int(i128),
-    /// A float or double.
+    /// A float or double. JSON has no number for those that are not finite:
+    /// there they are text.
     Float(f64),
     /// Text, or a name that stands for a number.
-    Text(String),
+    Text(Cow<'a, str>),
     /// Bytes without a type: shown as hex.
-    Bytes(Vec<u8>),
+    Bytes(Cow<'a, [u8]>),
     /// The elements of an array.
-    List(Vec<Value>),
+    List(Vec<Value<'a>>),
     /// The named members of a struct or union, in the order of declaration.
-    Fields(Vec<(String, Value)>),
+    Fields(Vec<(&'a str, Value<'a>)>),
+    /// A `struct tally_histogram`.
+    Histogram(Box<Histogram>),
 }
 
 /// The bytes are not as long as the type is.
@@ -47,10 +55,33 @@ impl fmt::Display for LengthMismatch {
 
 impl std::error::Error for LengthMismatch {}
 
+/// Who has names for numbers: what `AS(...)` says about a place.
+pub(super) trait Names {
+    /// What the decoder makes of the number or text at this place; `None`
+    /// leaves it to its type.
+    fn name<'a>(&self, decoder: &Decoder, place: &Place, bytes: &'a [u8]) -> Option<Value<'a>>;
+
+    /// Whether a member of these tags is left out.
+    fn hides(&self, tags: &Tags) -> bool;
+}
+
+/// Nobody: numbers are numbers, and nothing is hidden.
+pub(super) struct Plain;
+
+impl Names for Plain {
+    fn name<'a>(&self, _: &Decoder, _: &Place, _: &'a [u8]) -> Option<Value<'a>> {
+        None
+    }
+
+    fn hides(&self, _: &Tags) -> bool {
+        false
+    }
+}
+
 /// Decodes all of `bytes` as one value of type `ty`.
-pub fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, LengthMismatch> {
+pub fn decode<'a>(ty: &'a Type, bytes: &'a [u8]) -> Result<Value<'a>, LengthMismatch> {
     if bytes.len() == ty.size {
-        Ok(whole(ty, bytes))
+        Ok(whole(ty, bytes, &Plain))
     } else {
         Err(LengthMismatch {
             expected: ty.size,
@@ -61,69 +92,91 @@ pub fn decode(ty: &Type, bytes: &[u8]) -> Result<Value, LengthMismatch> {
 
 impl Place {
     /// The value at this place. What lies past the end decodes as no bytes.
-    pub fn decode(&self, bytes: &[u8]) -> Value {
+    pub fn decode<'a>(&'a self, bytes: &'a [u8]) -> Value<'a> {
+        self.decode_with(bytes, &Plain)
+    }
+
+    fn decode_with<'a>(&'a self, bytes: &'a [u8], names: &impl Names) -> Value<'a> {
         match self.bits {
             Some(bits) => match self.raw(bytes) {
                 Some(raw) => scalar(&self.ty, raw, usize::from(bits)),
-                None => Value::Bytes(Vec::new()),
+                None => Value::Bytes(Cow::Borrowed(&[])),
             },
             None => match self.bytes(bytes) {
-                Some(bytes) => whole(&self.ty, bytes),
-                None => Value::Bytes(Vec::new()),
+                Some(bytes) => whole(&self.ty, bytes, names),
+                None => Value::Bytes(Cow::Borrowed(&[])),
             },
         }
     }
 }
 
-fn whole(ty: &Type, bytes: &[u8]) -> Value {
+/// What is at a place, by names where its tags, or those of its members, have a
+/// decoder.
+pub(super) fn named<'a>(
+    place: &'a Place,
+    tags: &Tags,
+    bytes: &'a [u8],
+    names: &impl Names,
+) -> Value<'a> {
+    tags.decoder
+        .as_ref()
+        .and_then(|decoder| names.name(decoder, place, bytes))
+        .unwrap_or_else(|| place.decode_with(bytes, names))
+}
+
+fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &impl Names) -> Value<'a> {
     match &ty.kind {
         Kind::Array { element, .. } if element.kind == Kind::Char => text(bytes),
         Kind::Array { element, len } => Value::List(
             bytes
                 .chunks_exact(element.size.max(1))
                 .take(*len)
-                .map(|bytes| whole(element, bytes))
+                .map(|bytes| whole(element, bytes, names))
                 .collect(),
         ),
+        Kind::Struct(_) if Histogram::is(ty) => {
+            Value::Histogram(Box::new(Histogram::of_bytes(bytes)))
+        }
         Kind::Struct(members) | Kind::Union(members) => {
-            let mut fields = Vec::new();
-            flatten(members, bytes, &mut fields);
+            let mut fields = Vec::with_capacity(members.len());
+            flatten(members, bytes, names, &mut fields);
             Value::Fields(fields)
         }
         Kind::Float => match *bytes {
             [a, b, c, d] => Value::Float(f32::from_ne_bytes([a, b, c, d]).into()),
             [a, b, c, d, e, f, g, h] => Value::Float(f64::from_ne_bytes([a, b, c, d, e, f, g, h])),
-            _ => Value::Bytes(bytes.to_vec()),
+            _ => Value::Bytes(bytes.into()),
         },
-        Kind::Opaque => Value::Bytes(bytes.to_vec()),
-        _ => {
-            let place = Place {
-                bit_offset: 0,
-                bits: u8::try_from(bytes.len() * 8).ok(),
-                ty: Type::opaque(bytes.len()),
-            };
-            match place.raw(bytes) {
-                Some(raw) => scalar(ty, raw, bytes.len() * 8),
-                None => Value::Bytes(bytes.to_vec()),
-            }
-        }
+        Kind::Opaque => Value::Bytes(bytes.into()),
+        _ => match number(bytes) {
+            Some(raw) => scalar(ty, raw, bytes.len() * 8),
+            None => Value::Bytes(bytes.into()),
+        },
     }
 }
 
 /// Members of anonymous structs and unions stand among their parent's.
-fn flatten(members: &[Member], bytes: &[u8], fields: &mut Vec<(String, Value)>) {
+fn flatten<'a>(
+    members: &'a [Member],
+    bytes: &'a [u8],
+    names: &impl Names,
+    fields: &mut Vec<(&'a str, Value<'a>)>,
+) {
     for member in members {
-        match member.place.decode(bytes) {
+        if names.hides(&member.tags) {
+            continue;
+        }
+        match named(&member.place, &member.tags, bytes, names) {
             Value::Fields(inner) if member.name.is_empty() => fields.extend(inner),
             // An anonymous bitfield is padding.
             _ if member.name.is_empty() => {}
-            value => fields.push((member.name.clone(), value)),
+            value => fields.push((&member.name, value)),
         }
     }
 }
 
 /// A number of `bits` bits as its type would have it.
-fn scalar(ty: &Type, raw: u128, bits: usize) -> Value {
+fn scalar(ty: &Type, raw: u128, bits: usize) -> Value<'_> {
     let signed = || {
         let unused = 128 - bits.clamp(1, 128);
         ((raw << unused) as i128) >> unused
@@ -137,7 +190,7 @@ fn scalar(ty: &Type, raw: u128, bits: usize) -> Value {
         } => {
             let number = if *is_signed { signed() } else { raw as i128 };
             match variants.iter().find(|variant| variant.value == number) {
-                Some(variant) => Value::Text(variant.name.clone()),
+                Some(variant) => Value::Text(Cow::Borrowed(&variant.name)),
                 None => Value::Int(number),
             }
         }
@@ -146,12 +199,53 @@ fn scalar(ty: &Type, raw: u128, bits: usize) -> Value {
 }
 
 /// Up to the first NUL; what is not UTF-8 becomes U+FFFD.
-pub(crate) fn text(bytes: &[u8]) -> Value {
+pub(crate) fn text(bytes: &[u8]) -> Value<'_> {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    Value::Text(String::from_utf8_lossy(&bytes[..end]).into_owned())
+    Value::Text(String::from_utf8_lossy(&bytes[..end]))
 }
 
-impl Serialize for Value {
+impl<'a> Value<'a> {
+    /// What several CPUs' copies of one value amount to: numbers and histograms
+    /// add up; what cannot be added is shown once if it is the same everywhere,
+    /// and otherwise a copy each.
+    pub fn sum(copies: Vec<Value<'a>>) -> Value<'a> {
+        let mut copies_left = copies.iter();
+        let Some(first) = copies_left.next().cloned() else {
+            return Value::List(Vec::new());
+        };
+        match copies_left.try_fold(first, |sum, more| sum.plus(more)) {
+            Some(sum) => sum,
+            None => Value::List(copies),
+        }
+    }
+
+    fn plus(self, more: &Value<'a>) -> Option<Value<'a>> {
+        Some(match (self, more) {
+            (Value::Uint(a), Value::Uint(b)) => Value::Uint(a.wrapping_add(*b)),
+            (Value::Int(a), Value::Int(b)) => Value::Int(a.wrapping_add(*b)),
+            (Value::Float(a), Value::Float(b)) => Value::Float(a + b),
+            (Value::List(a), Value::List(b)) if a.len() == b.len() => {
+                let sums = a.into_iter().zip(b).map(|(a, b)| a.plus(b));
+                Value::List(sums.collect::<Option<_>>()?)
+            }
+            (Value::Fields(a), Value::Fields(b)) if a.len() == b.len() => {
+                let sums = a
+                    .into_iter()
+                    .zip(b)
+                    .map(|((name, a), (_, b))| Some((name, a.plus(b)?)));
+                Value::Fields(sums.collect::<Option<_>>()?)
+            }
+            (Value::Histogram(mut a), Value::Histogram(b)) => {
+                a.add(b);
+                Value::Histogram(a)
+            }
+            (a, b) if a == *b => a,
+            _ => return None,
+        })
+    }
+}
+
+impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Bool(value) => serializer.serialize_bool(*value),
@@ -163,9 +257,9 @@ impl Serialize for Value {
                 Ok(small) => serializer.serialize_i64(small),
                 Err(_) => serializer.serialize_i128(*value),
             },
-            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Float(value) if value.is_finite() => serializer.serialize_f64(*value),
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Bytes(_) => serializer.collect_str(self),
+            Self::Float(_) | Self::Bytes(_) => serializer.collect_str(self),
             Self::List(values) => {
                 let mut seq = serializer.serialize_seq(Some(values.len()))?;
                 values
@@ -180,11 +274,12 @@ impl Serialize for Value {
                 }
                 map.end()
             }
+            Self::Histogram(histogram) => histogram.serialize(serializer),
         }
     }
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bool(value) => write!(f, "{value}"),
@@ -212,6 +307,7 @@ impl fmt::Display for Value {
                 }
                 f.write_str("}")
             }
+            Self::Histogram(histogram) => f.write_str(&histogram.pairs_text()),
         }
     }
 }
@@ -266,7 +362,10 @@ mod tests {
         assert_eq!(json(&ty(1, Kind::Bool), &[2]), "true");
         assert_eq!(json(&ty(8, Kind::Float), &1.5f64.to_ne_bytes()), "1.5");
         assert_eq!(json(&ty(4, Kind::Float), &0.25f32.to_ne_bytes()), "0.25");
-        assert_eq!(json(&ty(8, Kind::Float), &f64::NAN.to_ne_bytes()), "null");
+        assert_eq!(
+            json(&ty(8, Kind::Float), &f64::NAN.to_ne_bytes()),
+            "\"NaN\""
+        );
         assert_eq!(
             json(&ty(16, Kind::Float), &[0xab; 16]),
             format!("\"hex:{}\"", "ab".repeat(16))

@@ -6,6 +6,8 @@
 
 mod btf;
 mod decode;
+mod histogram;
+mod input;
 mod labels;
 mod parse;
 mod table;
@@ -15,9 +17,10 @@ mod unit;
 
 pub use btf::{KernelBtf, Schema, Tagged};
 pub use decode::{LengthMismatch, Value, decode};
+pub use histogram::Histogram;
 pub use labels::Labels;
-pub use parse::parse_scalar;
-pub use table::{Histogram, Label, Metric, MetricKind, OptionSpec, Table};
+pub use parse::{LeftOut, parse};
+pub use table::{Label, Metric, MetricKind, OptionSpec, Table};
 pub use tags::{Decoder, Tags};
 pub use types::{Kind, Member, Place, Type, Variant};
 pub use unit::{Unit, plain as plain_number};

@@ -1,56 +1,320 @@
 //! Text to bytes, by type: what `decode` does, the other way round.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 
-use super::tags::Decoder;
-use super::types::{Kind, Type};
+use super::histogram::Histogram;
+use super::input::Input;
+use super::labels::Labels;
+use super::tags::Tags;
+use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
+use crate::error::{unknown, usage};
 
-/// The bytes of a number, bool, enum or text. Numbers are decimal or `0x` hex
-/// and must fit; a unit allows `10ms`; enums take a name or a number. An error
-/// says what would have been right.
-pub fn parse_scalar(
-    ty: &Type,
-    unit: Option<&Unit>,
-    decoder: Option<&Decoder>,
+/// What to do about a field that the text does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOut {
+    /// Refuse the text.
+    Refused,
+    /// Leave its bytes as they are.
+    Kept,
+}
+
+/// Writes text into the bytes of a value: numbers (decimal, `0x` hex, with a
+/// unit where there is one), names (of enums, and those that `labels` shows),
+/// text, `field=value,outer.inner=value`, JSON, or `hex:` and all bytes.
+///
+/// Numbers must fit. An error names the field, and says what would have been
+/// right; it is the caller's mistake, and so one of usage.
+pub fn parse(
+    place: &Place,
+    tags: &Tags,
     text: &str,
-) -> Result<Vec<u8>> {
-    match &ty.kind {
-        Kind::Bool => match text {
-            "true" | "1" => Ok(vec![1]),
-            "false" | "0" => Ok(vec![0]),
-            _ => bail!("write `true` or `false`"),
-        },
-        Kind::Array { .. } if ty.is_text() => parse_text(ty.size, text),
-        Kind::Int { signed } => {
-            let number = match (decoder, unit) {
-                (Some(Decoder::Cgroup), _) => super::labels::cgroup_id(text)?.into(),
-                (Some(Decoder::Uid), _) => super::labels::user_id(text)?.into(),
-                (_, Some(unit)) if !text.starts_with('-') => unit.parse(text)?.into(),
-                _ => parse_number(text).ok_or_else(|| anyhow!("write a whole number"))?,
-            };
-            if number < 0 && ty.name == "pid_t" {
-                bail!("a process id is not negative");
-            }
-            integer(ty.size, *signed, number)
-        }
-        Kind::Char => {
-            let number = parse_number(text).ok_or_else(|| anyhow!("write a whole number"))?;
-            integer(ty.size, false, number)
-        }
-        Kind::Enum { signed, variants } => {
-            let variant = variants.iter().find(|variant| variant.name == text);
-            let number = match variant {
-                Some(variant) => variant.value,
-                None => parse_number(text).ok_or_else(|| {
-                    let names: Vec<&str> = variants.iter().map(|v| v.name.as_str()).collect();
-                    anyhow!("write a number or one of {}", names.join(", "))
-                })?,
-            };
-            integer(ty.size, *signed, number)
-        }
-        _ => bail!("values of type `{}` cannot be written as text", ty.name),
+    left_out: LeftOut,
+    labels: &Labels,
+    bytes: &mut [u8],
+) -> Result<()> {
+    let parser = Parser { labels, left_out };
+    ensure!(
+        place.bit_offset / 8 + place.ty.size <= bytes.len(),
+        "the type is larger than its {} bytes",
+        bytes.len()
+    );
+    match parser.write(place, tags, &Input::word(text), bytes, "") {
+        Ok(()) => Ok(()),
+        Err(error) => Err(usage(format!("{error:#}"))),
     }
+}
+
+struct Parser<'l> {
+    labels: &'l Labels,
+    left_out: LeftOut,
+}
+
+impl Parser<'_> {
+    fn write(
+        &self,
+        place: &Place,
+        tags: &Tags,
+        input: &Input,
+        bytes: &mut [u8],
+        path: &str,
+    ) -> Result<()> {
+        let ty = &*place.ty;
+        let input = &at(path, input.for_type(ty))?;
+        match (&ty.kind, input) {
+            (_, Input::Bytes(given)) if place.bits.is_none() => {
+                let size = ty.size;
+                ensure!(
+                    given.len() == size,
+                    "{}{} bytes, where the type has {size}",
+                    prefix(path),
+                    given.len()
+                );
+                place.put_bytes(bytes, given);
+                Ok(())
+            }
+            (Kind::Struct(_), Input::Fields(fields)) if is_observed(ty, fields) => {
+                let histogram = at(path, observed(fields))?;
+                place.put_bytes(bytes, &histogram.to_bytes());
+                Ok(())
+            }
+            (Kind::Struct(_) | Kind::Union(_), Input::Fields(fields)) => {
+                self.write_fields(place, fields, bytes, path)
+            }
+            (Kind::Array { .. }, Input::Word(text)) if ty.is_text() => {
+                let text = at(path, parse_text(ty.size, text))?;
+                place.put_bytes(bytes, &text);
+                Ok(())
+            }
+            (Kind::Array { element, len }, Input::List(items)) => {
+                ensure!(
+                    items.len() == *len,
+                    "{}{} elements, where the array has {len}",
+                    prefix(path),
+                    items.len()
+                );
+                for (i, item) in items.iter().enumerate() {
+                    let path = join(path, &i.to_string());
+                    self.write(&place.element(element, i), tags, item, bytes, &path)?;
+                }
+                Ok(())
+            }
+            (Kind::Array { element, len }, Input::Fields(fields)) => {
+                for (index, item) in fields {
+                    let path = join(path, index);
+                    let i = index.parse().ok().filter(|i| i < len);
+                    let i = i.ok_or_else(|| anyhow!("no element `{path}`: there are {len}"))?;
+                    self.write(&place.element(element, i), tags, item, bytes, &path)?;
+                }
+                ensure!(
+                    fields.len() == *len || self.left_out == LeftOut::Kept,
+                    "{}{} elements, where the array has {len}",
+                    prefix(path),
+                    fields.len()
+                );
+                Ok(())
+            }
+            (Kind::Float, Input::Word(text)) => {
+                let float = at(path, parse_float(ty.size, text))?;
+                place.put_bytes(bytes, &float);
+                Ok(())
+            }
+            (_, Input::Word(text)) => {
+                let number = at(path, self.number(place, tags, text))?;
+                place.put(bytes, number as u128);
+                Ok(())
+            }
+            _ => bail!("{}{}", prefix(path), wanted(ty)),
+        }
+    }
+
+    fn write_fields(
+        &self,
+        place: &Place,
+        fields: &[(String, Input)],
+        bytes: &mut [u8],
+        path: &str,
+    ) -> Result<()> {
+        let mut known = Vec::new();
+        field_names(place.ty.members(), &mut known);
+        for (i, (field, _)) in fields.iter().enumerate() {
+            if !known.contains(&field.as_str()) {
+                return Err(unknown("field", &join(path, field), known));
+            }
+            ensure!(
+                fields[..i].iter().all(|(before, _)| before != field),
+                "field `{}` is given twice",
+                join(path, field)
+            );
+        }
+        let mut missing = Vec::new();
+        self.write_members(place, fields, bytes, path, &mut missing)?;
+        if self.left_out == LeftOut::Refused && !missing.is_empty() {
+            bail!("left out: {}", missing.join(", "));
+        }
+        Ok(())
+    }
+
+    /// Whether any member was given; what was not is in `missing`.
+    fn write_members(
+        &self,
+        place: &Place,
+        fields: &[(String, Input)],
+        bytes: &mut [u8],
+        path: &str,
+        missing: &mut Vec<String>,
+    ) -> Result<bool> {
+        let is_union = matches!(place.ty.kind, Kind::Union(_));
+        let mut lacks = Vec::new();
+        let mut given = Vec::new();
+        for member in place.ty.members() {
+            let inner = member.place.shifted(place.bit_offset);
+            if member.name.is_empty() {
+                if self.write_members(&inner, fields, bytes, path, &mut lacks)? {
+                    given.push(member);
+                }
+                continue;
+            }
+            let path = join(path, &member.name);
+            match fields.iter().find(|(name, _)| *name == member.name) {
+                Some((_, input)) => {
+                    self.write(&inner, &member.tags, input, bytes, &path)?;
+                    given.push(member);
+                }
+                None if member.tags.hidden => {}
+                None => lacks.push(format!("`{path}`")),
+            }
+        }
+        if is_union && given.len() > 1 {
+            self.check_agreement(place, &given, fields, bytes, path)?;
+        }
+        match (is_union, given.is_empty()) {
+            (true, true) if !lacks.is_empty() => {
+                missing.push(format!("one of {}", lacks.join(", ")));
+            }
+            (true, _) => {}
+            (false, _) => missing.extend(lacks),
+        }
+        Ok(!given.is_empty())
+    }
+
+    /// The members of a union share their bytes: writing any of them again must
+    /// change nothing.
+    fn check_agreement(
+        &self,
+        place: &Place,
+        given: &[&Member],
+        fields: &[(String, Input)],
+        bytes: &[u8],
+        path: &str,
+    ) -> Result<()> {
+        for member in given {
+            let mut again = bytes.to_vec();
+            let inner = member.place.shifted(place.bit_offset);
+            match fields.iter().find(|(name, _)| *name == member.name) {
+                Some((_, input)) => self.write(&inner, &member.tags, input, &mut again, path)?,
+                None => {
+                    self.write_members(&inner, fields, &mut again, path, &mut Vec::new())?;
+                }
+            }
+            ensure!(
+                again == bytes,
+                "{}the members given of a union disagree: give one of them",
+                prefix(path)
+            );
+        }
+        Ok(())
+    }
+
+    /// A number that fits its place, in two's complement.
+    fn number(&self, place: &Place, tags: &Tags, text: &str) -> Result<i128> {
+        let ty = &*place.ty;
+        let named = match (&tags.decoder, &ty.kind) {
+            (Some(decoder), _) => self.labels.number(decoder, text)?,
+            (None, Kind::Enum { variants, .. }) => {
+                let variant = variants.iter().find(|variant| variant.name == text);
+                variant.map(|variant| variant.value)
+            }
+            (None, Kind::Bool) => match text {
+                "true" => Some(1),
+                "false" => Some(0),
+                _ => None,
+            },
+            _ => None,
+        };
+        let number = match (named, &tags.unit) {
+            (Some(number), _) => number,
+            (None, Some(unit)) if !text.starts_with('-') => with_unit(unit, text)?,
+            (None, _) => parse_number(text).ok_or_else(|| anyhow!("{}", wanted(ty)))?,
+        };
+        if number < 0 && ty.name == "pid_t" {
+            bail!("a process id is not negative");
+        }
+        in_range(ty, place.width(), number)?;
+        Ok(number)
+    }
+}
+
+/// An error, with the field that it is about.
+fn at<T>(path: &str, result: Result<T>) -> Result<T> {
+    result.map_err(|error| match path {
+        "" => error,
+        _ => error.context(format!("field `{path}`")),
+    })
+}
+
+fn prefix(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        _ => format!("field `{path}`: "),
+    }
+}
+
+fn join(path: &str, field: &str) -> String {
+    match path {
+        "" => field.to_owned(),
+        _ => format!("{path}.{field}"),
+    }
+}
+
+/// Those of anonymous members are their parent's.
+fn field_names<'a>(members: &'a [Member], names: &mut Vec<&'a str>) {
+    for member in members {
+        match member.name.as_str() {
+            "" => field_names(member.place.ty.members(), names),
+            name => names.push(name),
+        }
+    }
+}
+
+/// What text a type takes.
+fn wanted(ty: &Type) -> String {
+    match &ty.kind {
+        Kind::Bool => "write `true` or `false`".to_owned(),
+        Kind::Float => "write a number like `1.5`".to_owned(),
+        Kind::Enum { variants, .. } => {
+            let names: Vec<&str> = variants.iter().map(|v| v.name.as_str()).collect();
+            format!("write a number or one of {}", names.join(", "))
+        }
+        Kind::Struct(members) | Kind::Union(members) => {
+            let mut names = Vec::new();
+            field_names(members, &mut names);
+            let names: Vec<String> = names.iter().map(|name| format!("{name}=...")).collect();
+            format!(
+                "write `{}`, JSON, or `hex:` and {} bytes",
+                names.join(","),
+                ty.size
+            )
+        }
+        Kind::Array { .. } if ty.is_text() => "write a text".to_owned(),
+        Kind::Array { len, .. } => format!("write a list of {len} elements, like `[1,2]`"),
+        Kind::Opaque => format!("write `hex:` and {} bytes", ty.size),
+        Kind::Int { .. } | Kind::Char | Kind::Pointer => "write a whole number".to_owned(),
+    }
+}
+
+fn with_unit(unit: &Unit, text: &str) -> Result<i128> {
+    Ok(unit.parse(text)?.into())
 }
 
 /// Decimal or `0x` hex, with an optional `-`.
@@ -63,42 +327,115 @@ fn parse_number(text: &str) -> Option<i128> {
     if !digits.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
+    // Of 128 bits, the upper half is negative here, and in range of `__u128`.
     let number = match digits.strip_prefix("0x") {
-        Some(hex) if !hex.starts_with('+') => i128::from_str_radix(hex, 16).ok()?,
+        Some(hex) if !hex.starts_with('+') => u128::from_str_radix(hex, 16).ok()?,
         Some(_) => return None,
         None => digits.parse().ok()?,
     };
-    Some(if negative { -number } else { number })
+    match negative {
+        true if number > 1 << 127 => None,
+        true => Some((number as i128).wrapping_neg()),
+        false => Some(number as i128),
+    }
 }
 
-/// The bytes of a number of 1 to 8 bytes, if it fits.
-fn integer(size: usize, signed: bool, number: i128) -> Result<Vec<u8>> {
-    if !(1..=8).contains(&size) {
-        bail!("integers of {size} bytes cannot be written as text");
-    }
-    let bits = size as u32 * 8;
-    let (least, most) = match signed {
-        true => (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1),
-        false => (0, (1i128 << bits) - 1),
+fn in_range(ty: &Type, bits: usize, number: i128) -> Result<()> {
+    let signed = match &ty.kind {
+        Kind::Int { signed } | Kind::Enum { signed, .. } => *signed,
+        Kind::Bool => {
+            ensure!(matches!(number, 0 | 1), "{}", wanted(ty));
+            return Ok(());
+        }
+        Kind::Char | Kind::Pointer => false,
+        Kind::Opaque if matches!(ty.size, 1 | 2 | 4 | 8) => false,
+        _ => bail!("{}", wanted(ty)),
     };
-    if number < least || number > most {
-        bail!("{number} is out of range: {least} to {most}");
-    }
-    Ok(number.to_le_bytes()[..size].to_vec())
+    let (least, most) = match (signed, bits) {
+        (_, 0) => bail!("there are no bits to write"),
+        // Any number that was parsed; the sign is but a bit.
+        (_, 128..) => return Ok(()),
+        (true, _) => (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1),
+        (false, _) => (0, (1i128 << bits) - 1),
+    };
+    ensure!(
+        (least..=most).contains(&number),
+        "{number} is out of range: {least} to {most}"
+    );
+    Ok(())
 }
 
-/// Text of at most `size - 1` bytes, with NULs behind it.
+fn parse_float(size: usize, text: &str) -> Result<Vec<u8>> {
+    let number: f64 = text
+        .parse()
+        .map_err(|_| anyhow!("write a number like `1.5`"))?;
+    match size {
+        4 => Ok((number as f32).to_ne_bytes().to_vec()),
+        8 => Ok(number.to_ne_bytes().to_vec()),
+        _ => bail!("write `hex:` and {size} bytes"),
+    }
+}
+
+/// Text of at most `size` bytes, with NULs behind it.
 fn parse_text(size: usize, text: &str) -> Result<Vec<u8>> {
-    let most = size.saturating_sub(1);
-    if text.len() > most {
-        bail!("{} bytes are too long: at most {most}", text.len());
-    }
-    if text.contains('\0') {
-        bail!("a NUL byte would end the text early");
-    }
+    ensure!(
+        text.len() <= size,
+        "{} bytes are too long: at most {size}",
+        text.len()
+    );
+    ensure!(!text.contains('\0'), "a NUL byte would end the text early");
     let mut bytes = text.as_bytes().to_vec();
     bytes.resize(size, 0);
     Ok(bytes)
+}
+
+/// Whether these fields are a histogram as [`Histogram`] is shown, rather than
+/// as C declares it.
+fn is_observed(ty: &Type, fields: &[(String, Input)]) -> bool {
+    let is_pair = |input: &Input| matches!(input, Input::List(_));
+    Histogram::is(ty)
+        && fields.iter().any(|(name, input)| match input {
+            Input::List(items) => name == "buckets" && items.iter().all(is_pair),
+            _ => name == "count",
+        })
+}
+
+/// `sum`, `[edge, count]` pairs, and a `count` that must be theirs.
+fn observed(fields: &[(String, Input)]) -> Result<Histogram> {
+    let whole = |input: &Input| match input {
+        Input::Word(text) => text.parse::<u64>().ok(),
+        _ => None,
+    };
+    let mut histogram = Histogram::EMPTY;
+    let mut count = None;
+    for (name, input) in fields {
+        match (name.as_str(), input) {
+            ("sum", input) => {
+                histogram.sum = whole(input).ok_or_else(|| anyhow!("`sum` is a whole number"))?;
+            }
+            ("count", input) => count = whole(input),
+            ("buckets", Input::List(pairs)) => {
+                for pair in pairs {
+                    let pair = match pair {
+                        Input::List(pair) => pair.iter().map(whole).collect::<Option<Vec<_>>>(),
+                        _ => None,
+                    };
+                    let Some(&[edge, number]) = pair.as_deref() else {
+                        bail!("`buckets` is a list of [edge, count] pairs");
+                    };
+                    let bucket = (0..Histogram::BUCKETS).find(|i| Histogram::edge(*i) == edge);
+                    let bucket = bucket.ok_or_else(|| anyhow!("{edge} is no bucket's edge"))?;
+                    histogram.buckets[bucket] = number;
+                }
+            }
+            (other, _) => bail!("a histogram has `count`, `sum` and `buckets`, no `{other}`"),
+        }
+    }
+    ensure!(
+        count.is_none_or(|count| count == histogram.count()),
+        "`count` is not what the buckets add up to"
+    );
+    Ok(histogram)
 }
 
 #[cfg(test)]
@@ -117,7 +454,12 @@ mod tests {
     }
 
     fn parse(ty: &Type, text: &str) -> Result<Vec<u8>, String> {
-        parse_scalar(ty, None, None, text).map_err(|error| error.to_string())
+        let mut bytes = vec![0; ty.size];
+        let place = Place::whole(Arc::new(ty.clone()));
+        let (tags, labels) = (Tags::default(), Labels::new());
+        super::parse(&place, &tags, text, LeftOut::Refused, &labels, &mut bytes)
+            .map(|()| bytes)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -152,9 +494,18 @@ mod tests {
             "-",
             "1 ",
             "99999999999999999999999999999999999999999",
+            "hex:01",
+            "[1]",
         ] {
             assert!(parse(&u64s, bad).is_err(), "{bad:?}");
         }
+        assert_eq!(
+            parse(&u64s, "hex:01 00000000000002"),
+            Ok(vec![1, 0, 0, 0, 0, 0, 0, 2])
+        );
+        let u128s = ty(16, Kind::Int { signed: false });
+        assert_eq!(parse(&u128s, &u128::MAX.to_string()), Ok(vec![0xff; 16]));
+        assert_eq!(parse(&u128s, "0x1"), parse(&u128s, "1"));
     }
 
     #[test]
@@ -181,10 +532,152 @@ mod tests {
         let element = Arc::new(ty(1, Kind::Char));
         let comm = ty(4, Kind::Array { element, len: 4 });
         assert_eq!(parse(&comm, "sh"), Ok(b"sh\0\0".to_vec()));
+        assert_eq!(parse(&comm, "bash"), Ok(b"bash".to_vec()));
         assert_eq!(
-            parse(&comm, "bash"),
-            Err("4 bytes are too long: at most 3".into())
+            parse(&comm, "zshrc"),
+            Err("5 bytes are too long: at most 4".into())
         );
+        assert_eq!(parse(&comm, "\"a=\""), Ok(b"a=\0\0".to_vec()));
         assert!(parse(&comm, "a\0b").is_err());
+    }
+
+    fn member(name: &str, bit_offset: usize, bits: Option<u8>, ty: Type) -> Member {
+        Member {
+            name: name.into(),
+            place: Place {
+                bit_offset,
+                bits,
+                ty: Arc::new(ty),
+            },
+            tags: Tags::default(),
+        }
+    }
+
+    fn struct_of(size: usize, members: Vec<Member>) -> Type {
+        ty(size, Kind::Struct(members))
+    }
+
+    #[test]
+    fn structs_arrays_and_unions() {
+        let byte = || ty(1, Kind::Int { signed: false });
+        let pair = Kind::Array {
+            element: Arc::new(byte()),
+            len: 2,
+        };
+        let either = ty(
+            2,
+            Kind::Union(vec![
+                member("word", 0, None, ty(2, Kind::Int { signed: true })),
+                member("low", 0, None, byte()),
+            ]),
+        );
+        let inner = struct_of(1, vec![member("x", 0, None, byte())]);
+        let whole = struct_of(
+            6,
+            vec![
+                member("a", 0, None, inner),
+                member("b", 8, None, ty(2, pair)),
+                member("low", 24, Some(3), byte()),
+                member("", 27, Some(5), byte()),
+                member("u", 32, None, either),
+            ],
+        );
+        let good = Ok(vec![1, 2, 3, 5, 0xfe, 0xff]);
+        for text in [
+            "a.x=1,b=[2,3],low=5,u.word=-2",
+            "a=1,b[0]=2,b[1]=3,low=5,u={\"word\":-2}",
+            r#"{"a":{"x":1},"b":[2,3],"low":5,"u":{"word":-2,"low":254}}"#,
+            "hex:01 02 03 05 fe ff",
+            "u=hex:feff,low=0x5,b=hex:0203,a=hex:01",
+        ] {
+            assert_eq!(parse(&whole, text), good, "{text}");
+        }
+        for (text, words) in [
+            ("a.x=1", "left out: `b`, `low`, `u`"),
+            (
+                "a.x=256,b=[2,3],low=5,u.word=0",
+                "field `a.x`: 256 is out of range: 0 to 255",
+            ),
+            (
+                "a.x=1,b=[2,3],low=8,u.word=0",
+                "field `low`: 8 is out of range: 0 to 7",
+            ),
+            (
+                "a.x=1,b=[2],low=5,u.word=0",
+                "field `b`: 1 elements, where the array has 2",
+            ),
+            (
+                "a.x=1,b[2]=2,low=5,u.word=0",
+                "no element `b.2`: there are 2",
+            ),
+            (
+                "a.x=1,b[1]=2,low=5,u.word=0",
+                "field `b`: 1 elements, where the array has 2",
+            ),
+            ("a.y=1,b=[2,3],low=5,u.word=0", "no field named `a.y`"),
+            (
+                "a.x=1,a.x=2,b=[2,3],low=5,u.word=0",
+                "field `a.x` is given twice",
+            ),
+            (
+                "a.x=1,b=[2,3],low=5,u=",
+                "left out: one of `u.word`, `u.low`",
+            ),
+            ("a.x=1,b=[2,3],low=5,u={\"word\":1,\"low\":2}", "disagree"),
+            ("a.x", "`a.x` is no FIELD=VALUE"),
+            ("{", "is not JSON"),
+            ("hex:01", "1 bytes, where the type has 6"),
+        ] {
+            let said = parse(&whole, text).unwrap_err();
+            assert!(said.contains(words), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_can_be_kept() {
+        let byte = || ty(1, Kind::Int { signed: false });
+        let two = struct_of(
+            2,
+            vec![member("a", 0, None, byte()), member("b", 8, None, byte())],
+        );
+        let mut bytes = vec![7, 8];
+        let place = Place::whole(Arc::new(two));
+        let (tags, labels) = (Tags::default(), Labels::new());
+        super::parse(&place, &tags, "b=1", LeftOut::Kept, &labels, &mut bytes).unwrap();
+        assert_eq!(bytes, [7, 1]);
+    }
+
+    #[test]
+    fn histograms_as_they_are_shown_and_as_they_are() {
+        let u64s = || ty(8, Kind::Int { signed: false });
+        let buckets = Kind::Array {
+            element: Arc::new(u64s()),
+            len: Histogram::BUCKETS,
+        };
+        let histogram = Type {
+            name: format!("struct {}", Histogram::C_NAME),
+            ..struct_of(
+                Histogram::CELLS * 8,
+                vec![
+                    member("sum", 0, None, u64s()),
+                    member("buckets", 64, None, ty(Histogram::BUCKETS * 8, buckets)),
+                ],
+            )
+        };
+        let bytes = parse(&histogram, r#"{"count":3,"sum":9,"buckets":[[1,1],[8,2]]}"#).unwrap();
+        let read = Histogram::of_bytes(&bytes);
+        assert_eq!((read.sum, read.count(), read.buckets[3]), (9, 3, 2));
+        assert_eq!(
+            parse(&histogram, &format!("hex:{}", "00".repeat(520))),
+            Ok(vec![0; 520])
+        );
+        for bad in [
+            r#"{"count":4,"sum":9,"buckets":[[1,1]]}"#,
+            r#"{"sum":9,"buckets":[[3,1]]}"#,
+            r#"{"sum":9,"buckets":[[1]]}"#,
+            r#"{"sum":9}"#,
+        ] {
+            assert!(parse(&histogram, bad).is_err(), "{bad}");
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use plain::Plain;
-
+use super::decode::Value;
+use super::histogram::Histogram;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
@@ -83,37 +83,6 @@ pub struct OptionSpec {
     pub given: Option<Place>,
 }
 
-/// `struct tally_histogram`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub struct Histogram {
-    /// Of all observations.
-    pub sum: u64,
-    /// Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i]; the last the rest.
-    pub buckets: [u64; Self::BUCKETS],
-}
-
-// SAFETY: a C struct of integers, with no padding and no invalid bit patterns.
-unsafe impl Plain for Histogram {}
-
-impl Histogram {
-    /// `TALLY_BUCKETS`.
-    pub const BUCKETS: usize = 64;
-    /// Cells of a row: the sum, then the buckets.
-    pub const CELLS: usize = 1 + Self::BUCKETS;
-    /// Its name in C.
-    pub const C_NAME: &str = "tally_histogram";
-
-    /// The greatest value that bucket `i` holds.
-    pub const fn edge(i: usize) -> u64 {
-        if i + 1 < Self::BUCKETS {
-            1 << i
-        } else {
-            u64::MAX
-        }
-    }
-}
-
 impl Table {
     /// From a map's key and value types, and the tags on the map itself.
     pub fn new(
@@ -140,7 +109,7 @@ impl Table {
             }
         }
         match &value.kind {
-            Kind::Struct(members) if !is_histogram(value) => table.add_metrics("", 0, members),
+            Kind::Struct(members) if !Histogram::is(value) => table.add_metrics("", 0, members),
             _ => table.add_metric("value".to_owned(), Place::whole(Arc::clone(value)), tags),
         }
         table
@@ -174,7 +143,7 @@ impl Table {
         for member in members.iter().filter(|member| !member.tags.hidden) {
             let place = member.place.shifted(bits);
             let inner = place.ty.struct_members();
-            if !inner.is_empty() && !is_histogram(&place.ty) {
+            if !inner.is_empty() && !Histogram::is(&place.ty) {
                 let inner = inner.to_vec();
                 self.add_metrics(&nested(prefix, &member.name), place.bit_offset, &inner);
             } else if !member.name.is_empty() {
@@ -185,17 +154,12 @@ impl Table {
 
     /// Numbers and histograms become columns; of an array, each element does.
     fn add_metric(&mut self, name: String, place: Place, tags: &Tags) {
-        let (kind, help) = if is_histogram(&place.ty) {
+        let (kind, help) = if Histogram::is(&place.ty) {
             (MetricKind::Histogram, &tags.histogram)
         } else if let Kind::Array { element, len } = &place.ty.kind {
             for i in 0..*len {
-                let place = Place {
-                    bit_offset: place.bit_offset + i * element.size * 8,
-                    bits: None,
-                    ty: Arc::clone(element),
-                };
                 if element.is_scalar() {
-                    self.add_metric(format!("{name}.{i}"), place, tags);
+                    self.add_metric(format!("{name}.{i}"), place.element(element, i), tags);
                 }
             }
             return;
@@ -230,14 +194,8 @@ impl Table {
         for metric in &self.metrics {
             match metric.kind {
                 MetricKind::Histogram => {
-                    let mut histogram = Histogram {
-                        sum: 0,
-                        buckets: [0; Histogram::BUCKETS],
-                    };
                     let bytes = metric.place.bytes(value).unwrap_or_default();
-                    if histogram.copy_from_bytes(bytes).is_err() {
-                        continue;
-                    }
+                    let histogram = Histogram::of_bytes(bytes);
                     let cells = &mut cells[metric.cell..][..Histogram::CELLS];
                     cells[0] = cells[0].wrapping_add(histogram.sum);
                     for (cell, bucket) in cells[1..].iter_mut().zip(histogram.buckets) {
@@ -264,6 +222,16 @@ impl Metric {
         match self.kind {
             MetricKind::Counter | MetricKind::Gauge => 1,
             MetricKind::Histogram => Histogram::CELLS,
+        }
+    }
+
+    /// Its value out of a row's cells.
+    pub fn value(&self, cells: &[u64]) -> Value<'static> {
+        let cells = &cells[self.cell..][..self.cells()];
+        match self.kind {
+            MetricKind::Histogram => Value::Histogram(Box::new(Histogram::of_cells(cells))),
+            _ if self.is_signed() => Value::Int((cells[0] as i64).into()),
+            _ => Value::Uint(cells[0].into()),
         }
     }
 
@@ -299,8 +267,4 @@ fn nested(prefix: &str, name: &str) -> String {
     } else {
         format!("{prefix}{name}.")
     }
-}
-
-fn is_histogram(ty: &Type) -> bool {
-    ty.name == format!("struct {}", Histogram::C_NAME) && ty.size == size_of::<Histogram>()
 }

@@ -112,6 +112,14 @@ impl Type {
         }
     }
 
+    /// The members of a struct or a union; none for any other type.
+    pub fn members(&self) -> &[Member] {
+        match &self.kind {
+            Kind::Struct(members) | Kind::Union(members) => members,
+            _ => &[],
+        }
+    }
+
     /// Whether this is a single number (or bool, or enum).
     pub fn is_scalar(&self) -> bool {
         matches!(
@@ -157,25 +165,54 @@ impl Place {
         let width = self.width();
         let first = self.bit_offset / 8;
         let last = (self.bit_offset + width).div_ceil(8);
-        let bytes = bytes.get(first..last)?;
-        // A bitfield may straddle 17 bytes only if it is wider than 120 bits.
-        if width == 0 || width > 128 || bytes.len() > 16 {
-            return None;
+        let value = number(bytes.get(first..last)?)? >> (self.bit_offset % 8);
+        match width {
+            1..128 => Some(value & ((1 << width) - 1)),
+            128 => Some(value),
+            _ => None,
         }
-        let mut word = [0; 16];
-        word[..bytes.len()].copy_from_slice(bytes);
-        let value = u128::from_le_bytes(word) >> (self.bit_offset % 8);
-        Some(if width == 128 {
-            value
-        } else {
-            value & ((1 << width) - 1)
-        })
+    }
+
+    /// Writes the low bits of a number; the place must be within the bytes.
+    pub(super) fn put(&self, bytes: &mut [u8], number: u128) {
+        for i in 0..self.width().min(128) {
+            let (byte, bit) = ((self.bit_offset + i) / 8, (self.bit_offset + i) % 8);
+            let Some(byte) = bytes.get_mut(byte) else {
+                return;
+            };
+            *byte = *byte & !(1 << bit) | (((number >> i) & 1) as u8) << bit;
+        }
+    }
+
+    /// Writes all bytes of a value that is no bitfield.
+    pub(super) fn put_bytes(&self, bytes: &mut [u8], value: &[u8]) {
+        let start = self.bit_offset / 8;
+        if let Some(target) = bytes.get_mut(start..start.saturating_add(value.len())) {
+            target.copy_from_slice(value);
+        }
+    }
+
+    /// Of an array, the place of element `i`.
+    pub fn element(&self, element: &Arc<Type>, i: usize) -> Self {
+        Self {
+            bit_offset: self.bit_offset + i * element.size * 8,
+            bits: None,
+            ty: Arc::clone(element),
+        }
     }
 
     /// In bits.
     pub fn width(&self) -> usize {
         self.bits.map_or(self.ty.size * 8, usize::from)
     }
+}
+
+/// Bytes as a number, the least first. `None` for no bytes, and for more than
+/// 16 (a bitfield has them only if it is wider than 120 bits).
+pub(super) fn number(bytes: &[u8]) -> Option<u128> {
+    let mut word = [0; 16];
+    word.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    (!bytes.is_empty()).then(|| u128::from_le_bytes(word))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! A tally's own options: text from the command line into `.rodata`.
 
-use anyhow::{Result, anyhow};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow, bail};
 
 use crate::error::{unknown, usage};
-use crate::schema::{OptionSpec, parse_scalar};
+use crate::schema::{Labels, LeftOut, OptionSpec, Place, Tags, parse};
 
 /// An option that the user gave: its name in C and its text.
 pub type Given = (String, String);
@@ -28,13 +30,7 @@ pub fn resolve(options: &[OptionSpec], given: &[Given]) -> Result<Vec<ResolvedOp
                 options.iter().map(|option| option.name.as_str()),
             ));
         };
-        let bytes = parse_scalar(
-            &option.place.ty,
-            option.unit.as_ref(),
-            option.decoder.as_ref(),
-            text,
-        )
-        .map_err(|error| refused(name, text, &error))?;
+        let bytes = bytes_of(option, text).map_err(|error| refused(name, text, &error))?;
         resolved.push(ResolvedOption {
             offset: option.place.bit_offset / 8,
             bytes,
@@ -47,6 +43,30 @@ pub fn resolve(options: &[OptionSpec], given: &[Given]) -> Result<Vec<ResolvedOp
         }
     }
     Ok(resolved)
+}
+
+fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
+    let place = Place::whole(Arc::clone(&option.place.ty));
+    let tags = Tags {
+        unit: option.unit.clone(),
+        decoder: option.decoder.clone(),
+        ..Tags::default()
+    };
+    let mut bytes = vec![0; place.ty.size];
+    // C reads a text up to its NUL, so there has to be one.
+    let room = bytes.len().saturating_sub(1);
+    if place.ty.is_text() && text.len() > room {
+        bail!("{} bytes are too long: at most {room}", text.len());
+    }
+    parse(
+        &place,
+        &tags,
+        text,
+        LeftOut::Refused,
+        &Labels::new(),
+        &mut bytes,
+    )?;
+    Ok(bytes)
 }
 
 fn refused(name: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
@@ -72,7 +92,7 @@ impl ResolvedOption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Place, Type, Unit};
+    use crate::schema::{Type, Unit};
 
     fn option(name: &str, size: usize, offset: usize) -> OptionSpec {
         OptionSpec {

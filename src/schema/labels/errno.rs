@@ -2,6 +2,9 @@
 
 use nix::errno::Errno;
 
+/// `MAX_ERRNO`.
+const MOST: u128 = 4095;
+
 /// The kernel's name of an error number.
 pub(super) fn name(number: u128) -> Option<String> {
     /// Not for user space, and so in no libc: include/linux/errno.h.
@@ -31,14 +34,24 @@ pub(super) fn name(number: u128) -> Option<String> {
     }
 }
 
+/// The other way round.
+pub(super) fn number(name: &str) -> Option<i128> {
+    (1..=MOST)
+        .find(|number| self::name(*number).as_deref() == Some(name))
+        .map(|number| number as i128)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::name;
+    use super::{name, number};
 
     #[test]
     fn known_internal_and_unknown() {
         assert_eq!(name(11).as_deref(), Some("EAGAIN"));
         assert_eq!(name(512).as_deref(), Some("ERESTARTSYS"));
+        assert_eq!(number("ENOENT"), Some(2));
+        assert_eq!(number("ENOTSUPP"), Some(524));
+        assert_eq!(number("EPERHAPS"), None);
         assert_eq!(name(0), None);
         assert_eq!(name(1 << 40), None);
     }

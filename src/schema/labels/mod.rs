@@ -7,23 +7,31 @@ mod host;
 mod softirq;
 mod syscall;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use super::btf::KernelBtf;
-use super::decode::{Value, text};
-use super::table::{Label, OptionSpec};
-use super::tags::Decoder;
-use super::types::Place;
+use anyhow::{Result, anyhow};
 
-pub(crate) use host::{cgroup_id, user_id};
+use super::btf::KernelBtf;
+use super::decode::{self, Names, Value, text};
+use super::table::{Label, OptionSpec};
+use super::tags::{Decoder, Tags};
+use super::types::{Place, Variant};
 
 /// The names that were looked up, kept for the next row. Every cache is as
 /// small as what it caches: the kernel's enums, the host's users.
 #[derive(Default)]
 pub struct Labels {
-    enums: RefCell<HashMap<String, HashMap<i128, String>>>,
+    enums: RefCell<HashMap<String, Enum>>,
     users: RefCell<HashMap<u32, Option<String>>>,
+}
+
+/// One of the running kernel's enums.
+#[derive(Default)]
+struct Enum {
+    names: HashMap<i128, String>,
+    numbers: HashMap<String, i128>,
 }
 
 impl Labels {
@@ -33,36 +41,54 @@ impl Labels {
     }
 
     /// What a row of this key is called in the label's column.
-    pub fn of(&self, label: &Label, key: &[u8]) -> Value {
-        self.decode(&label.place, label.decoder.as_ref(), key)
+    pub fn of<'a>(&self, label: &'a Label, key: &'a [u8]) -> Value<'a> {
+        let name = label.decoder.as_ref();
+        name.and_then(|decoder| self.name(decoder, &label.place, key))
+            .unwrap_or_else(|| label.place.decode(key))
+    }
+
+    /// A whole key or value: by names where it, or a member, has a decoder.
+    /// Hidden members are left out.
+    pub fn whole<'a>(&self, place: &'a Place, tags: &Tags, bytes: &'a [u8]) -> Value<'a> {
+        decode::named(place, tags, bytes, self)
     }
 
     /// An option's value, out of the bytes of `.rodata`.
-    pub fn option(&self, option: &OptionSpec, rodata: &[u8]) -> Value {
-        let value = self.decode(&option.place, option.decoder.as_ref(), rodata);
+    pub fn option<'a>(&self, option: &'a OptionSpec, rodata: &'a [u8]) -> Value<'a> {
+        let decoder = option.decoder.as_ref();
+        let value = decoder
+            .and_then(|decoder| self.name(decoder, &option.place, rodata))
+            .unwrap_or_else(|| option.place.decode(rodata));
         match (&option.unit, &value) {
-            (Some(unit), Value::Uint(number)) => Value::Text(unit.scale(*number as f64)),
+            (Some(unit), Value::Uint(number)) => Value::Text(unit.scale(*number as f64).into()),
             _ => value,
         }
     }
 
-    fn decode(&self, place: &Place, decoder: Option<&Decoder>, bytes: &[u8]) -> Value {
-        let plain = || place.decode(bytes);
-        let (Some(decoder), Some(number)) = (decoder, place.raw(bytes)) else {
-            return plain();
+    /// The number that a decoder shows as this name; `None` for a decoder that
+    /// shows numbers, and for text that is itself a number.
+    pub(super) fn number(&self, decoder: &Decoder, name: &str) -> Result<Option<i128>> {
+        if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+            return Ok(None);
+        }
+        let number = match decoder {
+            Decoder::Syscall => syscall::number(name),
+            Decoder::Errno => errno::number(name),
+            Decoder::Softirq => softirq::number(name),
+            Decoder::Enum(of) => self.with_enum(of, |known| known.numbers.get(name).copied()),
+            Decoder::Uid => Some(host::user_id(name)?.into()),
+            Decoder::Cgroup => Some(host::cgroup_id(name)?.into()),
+            Decoder::Bool if name == "true" => Some(1),
+            Decoder::Bool if name == "false" => Some(0),
+            _ => return Ok(None),
         };
-        let name = match decoder {
-            Decoder::Comm => return place.bytes(bytes).map_or_else(plain, text),
-            Decoder::Bool => return Value::Bool(number != 0),
-            Decoder::Hex => Some(format!("{number:#x}")),
-            Decoder::Syscall => syscall::name(number),
-            Decoder::Errno => errno::name(number),
-            Decoder::Softirq => softirq::name(number),
-            Decoder::Uid => self.user(number),
-            Decoder::Enum(name) => self.variant(name, &plain()),
-            Decoder::Pid | Decoder::Cpu | Decoder::Cgroup | Decoder::Unknown(_) => None,
-        };
-        name.map_or_else(plain, Value::Text)
+        let what = decoder.name();
+        number.map(Some).ok_or_else(|| {
+            anyhow!(
+                "`{}` is no {what} that this host knows",
+                name.escape_debug()
+            )
+        })
     }
 
     fn user(&self, number: u128) -> Option<String> {
@@ -75,21 +101,56 @@ impl Labels {
     }
 
     /// The name of a number in one of the running kernel's enums.
-    fn variant(&self, name: &str, number: &Value) -> Option<String> {
+    fn variant(&self, name: &str, number: &Value<'_>) -> Option<String> {
         let number = match number {
             Value::Uint(number) => i128::try_from(*number).ok()?,
             Value::Int(number) => *number,
             _ => return None,
         };
+        self.with_enum(name, |known| known.names.get(&number).cloned())
+    }
+
+    fn with_enum<T>(&self, name: &str, ask: impl FnOnce(&Enum) -> T) -> T {
         let mut enums = self.enums.borrow_mut();
-        let variants = enums.entry(name.to_owned()).or_insert_with(|| {
-            let variants = KernelBtf::load().map(|btf| btf.enum_variants(name));
-            let variants = variants.unwrap_or_default().into_iter();
-            variants
-                .map(|variant| (variant.value, variant.name))
-                .collect()
-        });
-        variants.get(&number).cloned()
+        ask(enums
+            .entry(name.to_owned())
+            .or_insert_with(|| Enum::load(name)))
+    }
+}
+
+impl Names for Labels {
+    fn name<'a>(&self, decoder: &Decoder, place: &Place, bytes: &'a [u8]) -> Option<Value<'a>> {
+        if *decoder == Decoder::Comm {
+            return Some(text(place.bytes(bytes)?));
+        }
+        let number = place.raw(bytes)?;
+        let name = match decoder {
+            Decoder::Bool => return Some(Value::Bool(number != 0)),
+            Decoder::Hex => Some(format!("{number:#x}")),
+            Decoder::Syscall => syscall::name(number),
+            Decoder::Errno => errno::name(number),
+            Decoder::Softirq => softirq::name(number),
+            Decoder::Uid => self.user(number),
+            Decoder::Enum(name) => self.variant(name, &place.decode(bytes)),
+            _ => None,
+        };
+        name.map(|name| Value::Text(Cow::Owned(name)))
+    }
+
+    fn hides(&self, tags: &Tags) -> bool {
+        tags.hidden
+    }
+}
+
+impl Enum {
+    fn load(name: &str) -> Self {
+        let variants = KernelBtf::load().map(|btf| btf.enum_variants(name));
+        let mut known = Self::default();
+        for Variant { name, value } in variants.unwrap_or_default() {
+            known.names.insert(value, name.clone());
+            known.numbers.insert(name, value);
+        }
+        known
     }
 }
 
