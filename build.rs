@@ -157,12 +157,22 @@ fn modules(names: &[String]) -> Result<String> {
     Ok(code)
 }
 
-/// The catalogue: an entry a tally, sorted by name. Helpers have none.
+/// The catalogue: an entry a tally, sorted by name. Of a helper the object is
+/// there as well, for those that are loaded with the map of somebody else.
 fn entries(folder: &str, names: &[String]) -> Result<String> {
+    let mut code = String::new();
     if folder.ends_with("internal") {
-        return Ok(String::new());
+        for name in names {
+            let constant = name.to_ascii_uppercase();
+            writeln!(
+                code,
+                "#[allow(dead_code)]\n\
+                 pub(crate) static {constant}: &[u8] = include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.bpf.o\"));"
+            )?;
+        }
+        return Ok(code);
     }
-    let mut code = String::from(
+    code.push_str(
         "\n/// Every tally of `src/bpf/`, by name.\npub static CATALOGUE: &[Builtin] = &[\n",
     );
     for name in names {

@@ -267,7 +267,7 @@ fn reading() -> Result<()> {
     let (mut bare, mut json, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(seconds(|| {
-            Reader::new(Map::new(map.as_fd())?).read(|_, _| ControlFlow::Continue(()))?;
+            Reader::new(&Map::new(map.as_fd())?).read(|_, _| ControlFlow::Continue(()))?;
             Ok(())
         })?);
         json.push(seconds(|| read_as_json(&session, &tally))?);

@@ -1,4 +1,4 @@
-//! The two kinds of failure that callers tell apart; all else is `anyhow`.
+//! The kinds of failure that callers tell apart; all else is `anyhow`.
 
 use std::fmt;
 
@@ -20,12 +20,38 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
 }
 
+/// There is no such key or map: exit code 3.
+#[derive(Debug)]
+pub struct NotFound(String);
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFound {}
+
+/// An error that ends in exit code 3.
+pub fn not_found(message: impl Into<String>) -> anyhow::Error {
+    NotFound(message.into()).into()
+}
+
 /// "no WHAT named `NAME`", with the nearest names, or all when few are known.
 pub fn unknown<'a>(
     what: &str,
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> anyhow::Error {
+    usage(unknown_text(what, name, known))
+}
+
+/// The same as text.
+pub fn unknown_text<'a>(
+    what: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
     const FEW: usize = 12;
     let known: Vec<&str> = known.into_iter().collect();
     let near: Vec<&str> = known
@@ -42,7 +68,7 @@ pub fn unknown<'a>(
     } else {
         format!("{} are known", known.len())
     };
-    usage(format!("no {what} named `{}`; {hint}", name.escape_debug()))
+    format!("no {what} named `{}`; {hint}", name.escape_debug())
 }
 
 fn quoted(names: &[&str], between: &str) -> String {

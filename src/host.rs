@@ -69,7 +69,7 @@ pub fn kernel_release() -> String {
 }
 
 /// The release's first two numbers.
-fn kernel_version(release: &str) -> (u32, u32) {
+pub fn kernel_version(release: &str) -> (u32, u32) {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(|number| number.parse().unwrap_or(0));

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod commands;
 pub mod error;
 pub mod host;
+mod internal;
 pub mod map;
 pub mod render;
 pub mod schema;

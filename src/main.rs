@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use ktally::cli::{self, Exit};
 use ktally::commands;
-use ktally::error::Usage;
+use ktally::error::{NotFound, Usage};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -37,9 +37,9 @@ fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     } else {
         eprintln!("ktally: {error:#}");
     }
-    if error.is::<Usage>() {
-        Exit::Usage
-    } else {
-        Exit::Failed
+    match error {
+        _ if error.is::<Usage>() => Exit::Usage,
+        _ if error.is::<NotFound>() => Exit::NotFound,
+        _ => Exit::Failed,
     }
 }

@@ -252,23 +252,33 @@ impl Query {
         (grouped, rows.pick(order))
     }
 
+    /// Whether a row of this key passes the filters: by what its labels show, or
+    /// by the plain number.
+    pub fn keeps(&self, table: &Table, key: &[u8], labels: &Labels) -> bool {
+        self.filters.iter().all(|(name, text)| {
+            let label = table.label(name).map(|label| &table.labels[label]);
+            label.is_none_or(|label| {
+                labels.of(label, key).to_string() == *text
+                    || label.place.decode(key).to_string() == *text
+            })
+        })
+    }
+
+    /// What a row is ordered by, among those of its table.
+    pub fn rank(&self, table: &Table, key: &[u8], cells: &[u64], labels: &Labels) -> Rank {
+        let by = match &self.sort {
+            Some(name) => sort_by(table, name),
+            None => table.metrics.first().map(default_order),
+        };
+        rank(by, table, key, cells, labels)
+    }
+
     /// Filters, then groups: counters and histograms of one group add up.
     fn group<'a>(&self, table: &Table, rows: &'a Rows, labels: &Labels) -> (Table, Cow<'a, Rows>) {
         if self.filters.is_empty() && self.by.is_none() {
             return (table.clone(), Cow::Borrowed(rows));
         }
-        let filters: Vec<(usize, &str)> = self
-            .filters
-            .iter()
-            .filter_map(|(name, text)| Some((table.label(name)?, text.as_str())))
-            .collect();
-        let kept = (0..rows.len()).filter(|row| {
-            filters.iter().all(|(label, text)| {
-                let label = &table.labels[*label];
-                labels.of(label, rows.key(*row)).to_string() == *text
-                    || label.place.decode(rows.key(*row)).to_string() == *text
-            })
-        });
+        let kept = (0..rows.len()).filter(|row| self.keeps(table, rows.key(*row), labels));
         let Some(by) = &self.by else {
             return (table.clone(), Cow::Owned(rows.pick(kept)));
         };
@@ -294,13 +304,14 @@ impl Query {
 
     /// Rows that counted something, the greatest first, at most `top`.
     fn order(&self, table: &Table, rows: &Rows, labels: &Labels) -> Vec<usize> {
-        let by = match &self.sort {
-            Some(name) => sort_by(table, name),
-            None => table.metrics.first().map(default_order),
-        };
         let mut order: Vec<(Rank, usize)> = (0..rows.len())
             .filter(|row| rows.cells(*row).iter().any(|cell| *cell != 0))
-            .map(|row| (rank(by, table, rows, row, labels), row))
+            .map(|row| {
+                (
+                    self.rank(table, rows.key(row), rows.cells(row), labels),
+                    row,
+                )
+            })
             .collect();
         order.sort_unstable_by(|(rank_a, a), (rank_b, b)| {
             // By the key where ranks are equal: the same order every time.
@@ -315,17 +326,18 @@ impl Query {
 
 /// What rows are ordered by, computed once a row; the least comes first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+pub enum Rank {
+    /// The greater the number, the less its rank.
     Number(i128),
+    /// By the alphabet.
     Name(String),
 }
 
-fn rank(by: Option<SortBy>, table: &Table, rows: &Rows, row: usize, labels: &Labels) -> Rank {
-    let cells = rows.cells(row);
+fn rank(by: Option<SortBy>, table: &Table, key: &[u8], cells: &[u64], labels: &Labels) -> Rank {
     // Greater numbers come first, names by the alphabet.
     Rank::Number(match by {
         None => 0,
-        Some(SortBy::Label(label)) => match labels.of(&table.labels[label], rows.key(row)) {
+        Some(SortBy::Label(label)) => match labels.of(&table.labels[label], key) {
             Value::Uint(number) => number.try_into().unwrap_or(i128::MAX),
             Value::Int(number) => number,
             value => return Rank::Name(value.to_string()),

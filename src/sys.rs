@@ -1,6 +1,9 @@
 //! System calls that no library wraps well: the unsafe code of the program, as
 //! safe functions. Errors are `io::Error`, with the kernel's own errno.
 
+pub mod log;
+pub mod map;
+
 use std::ffi::{c_char, c_void};
 use std::io;
 use std::mem::{offset_of, size_of};
@@ -8,73 +11,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use libbpf_rs::{AsRawLibbpf, Btf, libbpf_sys};
-
-/// What one batch came back with.
-#[derive(Debug)]
-pub struct Batch {
-    /// Entries that were copied, also when `result` is an error.
-    pub count: u32,
-    /// `ENOENT` is the end of the map.
-    pub result: io::Result<()>,
-}
-
-/// `BPF_MAP_LOOKUP_BATCH`. `token` names where to go on (`None` at first) and
-/// `next` receives where to go on after this batch; both are at least 4 bytes
-/// and at least a key long, `keys` and `values` hold `count` entries.
-pub fn lookup_batch(
-    map: BorrowedFd<'_>,
-    token: Option<&mut [u8]>,
-    next: &mut [u8],
-    keys: &mut [u8],
-    values: &mut [u8],
-    count: u32,
-) -> Batch {
-    let mut copied = count;
-    let token = token.map_or(ptr::null_mut(), <[u8]>::as_mut_ptr);
-    // SAFETY: the kernel reads and writes at most what the documentation above
-    // promises the buffers to hold; they live across the call.
-    let ret = unsafe {
-        libbpf_sys::bpf_map_lookup_batch(
-            map.as_raw_fd(),
-            token.cast(),
-            next.as_mut_ptr().cast(),
-            keys.as_mut_ptr().cast(),
-            values.as_mut_ptr().cast(),
-            &mut copied,
-            ptr::null(),
-        )
-    };
-    let result = check(ret);
-    // EFAULT leaves the count as it was.
-    let faulted = matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EFAULT));
-    Batch {
-        count: if faulted { 0 } else { copied.min(count) },
-        result,
-    }
-}
-
-/// `BPF_MAP_GET_NEXT_KEY`: the key after `key`, or the first. `ENOENT` at the
-/// end. Both are as long as a key.
-pub fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<()> {
-    let key = key.map_or(ptr::null(), <[u8]>::as_ptr);
-    // SAFETY: the kernel reads one key and writes one key.
-    check(unsafe {
-        libbpf_sys::bpf_map_get_next_key(map.as_raw_fd(), key.cast(), next.as_mut_ptr().cast())
-    })
-}
-
-/// `BPF_MAP_LOOKUP_ELEM`: copies the value of a key; of a per-CPU map, one for
-/// each possible CPU, each rounded up to 8 bytes.
-pub fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
-    // SAFETY: the kernel reads one key and writes one value.
-    check(unsafe {
-        libbpf_sys::bpf_map_lookup_elem(
-            map.as_raw_fd(),
-            key.as_ptr().cast(),
-            value.as_mut_ptr().cast(),
-        )
-    })
-}
 
 /// How often the kernel skipped a program because one was already running;
 /// `None` where it does not tell (before Linux 5.12).
@@ -107,6 +43,34 @@ pub fn rcu_grace_period() -> io::Result<()> {
     }
 }
 
+/// The raw BTF that the kernel holds under this id, and whether it is split: of
+/// a kernel module, whose types go on where the kernel's own end.
+pub fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
+    // SAFETY: takes an integer.
+    let fd = descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })?;
+    let info = |bytes: &mut [u8], name: &mut [u8]| {
+        let mut info = libbpf_sys::bpf_btf_info {
+            btf: bytes.as_mut_ptr() as u64,
+            btf_size: bytes.len() as u32,
+            name: name.as_mut_ptr() as u64,
+            name_len: name.len() as u32,
+            ..Default::default()
+        };
+        let mut size = size_of::<libbpf_sys::bpf_btf_info>() as u32;
+        // SAFETY: the kernel writes at most `size` bytes of `info`, and at most
+        // as many into both buffers as they are long.
+        let ret = unsafe {
+            libbpf_sys::bpf_btf_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut size)
+        };
+        check(ret).map(|()| info)
+    };
+    let size = info(&mut [], &mut [])?.btf_size;
+    let (mut bytes, mut name) = (vec![0; size as usize], [0; 64]);
+    let known = info(&mut bytes, &mut name)?;
+    let is_module = known.kernel_btf != 0 && !name.starts_with(b"vmlinux\0");
+    Ok((bytes, is_module))
+}
+
 /// A software event of `PERF_TYPE_SOFTWARE` on one CPU, `hz` times a second.
 pub fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
     let mut attr = libbpf_sys::perf_event_attr {
@@ -128,11 +92,7 @@ pub fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
             libbpf_sys::PERF_FLAG_FD_CLOEXEC,
         )
     };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    descriptor(fd as i32)
 }
 
 /// Every type of some BTF, as C declares it.
@@ -169,6 +129,13 @@ pub fn btf_as_c(btf: &Btf<'_>) -> io::Result<String> {
     // SAFETY: nobody uses it any more.
     unsafe { libbpf_sys::btf_dump__free(dump) };
     result.map(|()| String::from_utf8_lossy(&out).into_owned())
+}
+
+/// A descriptor that the kernel just gave us, or why it did not.
+fn descriptor(fd: i32) -> io::Result<OwnedFd> {
+    check(fd)?;
+    // SAFETY: it is open, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// libbpf returns `-errno`, or -1 with errno set; both end up in errno.

@@ -53,6 +53,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_STACK_TRACE = 7,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 
@@ -98,7 +99,37 @@ struct task_struct {
 	unsigned int __state;
 	pid_t pid;
 	pid_t tgid;
+	struct task_struct *group_leader;
 	char comm[16];
+};
+
+struct file {
+	const void *f_op;
+	void *private_data;
+};
+
+struct bpf_map {
+	__u32 id;
+	__s64 *elem_count; /* since 6.6 */
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+/* What iterators are handed. */
+struct bpf_iter__bpf_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
 };
 
 #pragma clang attribute pop
@@ -122,6 +153,8 @@ struct task_struct___before_5_14 {
 #define MAX_ERRNO 4095
 #endif
 #define TASK_RUNNING 0
+#define ENOENT 2
+#define ENOSPC 28
 
 /* A call by the numbers of the 32-bit architecture, which differ. */
 #define COMPAT_SYSCALL 0x80000000

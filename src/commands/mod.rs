@@ -1,6 +1,7 @@
 //! One file a subcommand: what happens in which order, and nothing of bytes.
 
 mod check;
+mod clock;
 mod list;
 mod run;
 

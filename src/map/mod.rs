@@ -1,35 +1,66 @@
-//! A live map: what it is, and complete reads of it.
+//! Live maps, whoever made them: opening, complete reads, edits by copy, and
+//! what only the kernel can do in place.
 
+mod census;
+mod create;
+mod edit;
+mod explain;
+mod inplace;
+mod open;
 mod read;
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use libbpf_rs::{MapInfo, MapType, num_possible_cpus};
+use libbpf_rs::{MapFdInfo, MapInfo, MapType, num_possible_cpus};
 
+pub use census::{Census, Holder, Listed, Program, Used};
+pub use create::{NewMap, Types, create, types_with};
+pub use edit::{Insert, Update};
+pub use inplace::{Adder, Drained, drain};
+pub use open::{Access, MapRef, unpin};
 pub use read::{Outcome, Reader};
 
-/// A map of the running kernel, through a file descriptor.
-#[derive(Debug, Clone, Copy)]
-pub struct Map<'fd> {
-    fd: BorrowedFd<'fd>,
-    /// What kind of map.
+use crate::schema::MapFacts;
+use crate::sys;
+
+/// A map of the running kernel, through a file descriptor of our own.
+#[derive(Debug)]
+pub struct Map {
+    fd: OwnedFd,
+    /// As `bpftool` and the kernel number them.
+    pub id: u32,
+    /// What kind of map; `Unknown` where it is younger than libbpf.
     pub ty: MapType,
+    /// The kernel's number of that kind.
+    pub type_number: u32,
+    /// Sizes, types and the kernel's name.
+    pub facts: MapFacts,
     /// In bytes.
     pub key_size: usize,
     /// In bytes; of a per-CPU map, one CPU's.
     pub value_size: usize,
     /// How many entries fit.
     pub max_entries: u32,
+    /// `BPF_F_...`, as it was created with.
+    pub flags: u32,
     per_cpu: bool,
     copies: usize,
 }
 
-impl<'fd> Map<'fd> {
+impl Map {
+    /// Asks the kernel what map this is. The descriptor is duplicated.
+    pub fn new(fd: BorrowedFd<'_>) -> Result<Self> {
+        let fd = fd.try_clone_to_owned();
+        Self::from_fd(fd.context("failed to duplicate a map's descriptor")?)
+    }
+
     /// Asks the kernel what map this is.
-    pub fn new(fd: BorrowedFd<'fd>) -> Result<Self> {
-        let info = MapInfo::new(fd).context("failed to ask the kernel about a map")?;
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let info = MapInfo::new(fd.as_fd()).context("failed to ask the kernel about a map")?;
         let ty = info.map_type();
+        let name = info.name().unwrap_or_default().to_owned();
+        let info = info.info;
         let per_cpu = matches!(
             ty,
             MapType::PercpuHash
@@ -37,23 +68,87 @@ impl<'fd> Map<'fd> {
                 | MapType::LruPercpuHash
                 | MapType::PercpuCgroupStorage
         );
+        let facts = MapFacts {
+            name,
+            key_size: info.key_size as usize,
+            value_size: info.value_size as usize,
+            max_entries: info.max_entries,
+            btf_id: info.btf_id,
+            key_type_id: info.btf_key_type_id,
+            value_type_id: info.btf_value_type_id,
+        };
         Ok(Self {
             fd,
+            id: info.id,
             ty,
-            key_size: info.info.key_size as usize,
-            value_size: info.info.value_size as usize,
-            max_entries: info.info.max_entries,
+            type_number: info.type_,
+            key_size: facts.key_size,
+            value_size: facts.value_size,
+            max_entries: facts.max_entries,
+            facts,
+            flags: info.map_flags,
             per_cpu,
             copies: if per_cpu { num_possible_cpus()? } else { 1 },
         })
     }
 
+    /// `hash`, or the number of a type that nobody here knows.
+    pub fn type_name(&self) -> String {
+        match sys::map::type_name(self.type_number) {
+            Some(name) => name.to_owned(),
+            None => format!("type {}", self.type_number),
+        }
+    }
+
+    /// As messages call it: "`counts` (id 42)".
+    pub fn title(&self) -> String {
+        format!("`{}` (id {})", self.facts.name.escape_debug(), self.id)
+    }
+
+    /// Whether each possible CPU has a value of its own.
+    pub fn is_per_cpu(&self) -> bool {
+        self.per_cpu
+    }
+
+    /// How many values an entry has: one, or one a possible CPU.
+    pub fn copies(&self) -> usize {
+        self.copies
+    }
+
+    /// Whether its values are other maps, by their ids.
+    pub fn holds_maps(&self) -> bool {
+        matches!(self.ty, MapType::ArrayOfMaps | MapType::HashOfMaps)
+    }
+
+    /// Whether it hands out its values in turn, and has no keys.
+    pub fn is_queue(&self) -> bool {
+        matches!(self.ty, MapType::Queue | MapType::Stack)
+    }
+
+    /// How much memory it takes, in bytes, where the kernel tells.
+    pub fn memlock(&self) -> Option<u64> {
+        MapFdInfo::from_fd(self.fd()).ok()?.memlock
+    }
+
+    /// Whether user space can only read it.
+    pub fn is_frozen(&self) -> bool {
+        MapFdInfo::from_fd(self.fd()).is_ok_and(|info| info.frozen == Some(true))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// How many bytes the kernel copies for one value: of a per-CPU map, one
     /// value a possible CPU, each rounded up to 8 bytes.
     fn copied_size(&self) -> usize {
+        self.copy_size() * self.copies
+    }
+
+    fn copy_size(&self) -> usize {
         match self.per_cpu {
             false => self.value_size,
-            true => self.value_size.next_multiple_of(8) * self.copies,
+            true => self.value_size.next_multiple_of(8),
         }
     }
 
@@ -61,7 +156,7 @@ impl<'fd> Map<'fd> {
     pub fn values<'a>(&self, copied: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let size = self.value_size;
         copied
-            .chunks(self.copied_size() / self.copies)
+            .chunks(self.copy_size().max(1))
             .map(move |value| &value[..size])
     }
 }

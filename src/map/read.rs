@@ -9,10 +9,9 @@ use anyhow::{Context, Result, bail};
 use libbpf_rs::MapType;
 
 use super::Map;
+use super::explain::ENOTSUPP;
 use crate::sys;
 
-/// The kernel's `ENOTSUPP`, which is no errno of user space.
-const ENOTSUPP: i32 = 524;
 /// How often a busy map is asked again before the reading fails.
 const MOST_RETRIES: u32 = 1000;
 /// What a batch holds, if nothing else is asked for.
@@ -32,14 +31,14 @@ pub enum Outcome {
 
 /// Reads all entries of a map.
 #[derive(Debug)]
-pub struct Reader<'fd> {
-    map: Map<'fd>,
+pub struct Reader<'m> {
+    map: &'m Map,
     batch: usize,
 }
 
-impl<'fd> Reader<'fd> {
+impl<'m> Reader<'m> {
     /// With batches of a size that fits the map.
-    pub fn new(map: Map<'fd>) -> Self {
+    pub fn new(map: &'m Map) -> Self {
         let entry = map.key_size + map.copied_size();
         let batch = (BATCH_BYTES / entry.max(1)).clamp(1, BATCH_ENTRIES);
         Self { map, batch }
@@ -80,8 +79,8 @@ impl<'fd> Reader<'fd> {
         let mut values = vec![0; capacity * value_size];
         let mut retries = 0;
         loop {
-            let batch = sys::lookup_batch(
-                self.map.fd,
+            let batch = sys::map::lookup_batch(
+                self.map.fd(),
                 (!first).then_some(&mut token),
                 &mut next,
                 &mut keys,
@@ -146,7 +145,7 @@ impl<'fd> Reader<'fd> {
         let mut next = vec![0; self.map.key_size];
         let mut value = vec![0; self.map.copied_size()];
         for _ in 0..most_steps {
-            match sys::next_key(self.map.fd, key.as_deref(), &mut next) {
+            match sys::map::next_key(self.map.fd(), key.as_deref(), &mut next) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                     return Ok(Outcome::Complete);
@@ -154,7 +153,7 @@ impl<'fd> Reader<'fd> {
                 Err(error) => return Err(error).context("failed to walk the keys of a map"),
             }
             if !restarts || seen.insert(next.clone()) {
-                match sys::lookup(self.map.fd, &next, &mut value) {
+                match sys::map::lookup(self.map.fd(), Some(&next), &mut value, 0) {
                     Ok(()) if entry(&next, &value).is_break() => return Ok(Outcome::Stopped),
                     Ok(()) => {}
                     // Deleted since: it was not there all along.

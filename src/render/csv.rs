@@ -9,7 +9,7 @@ use csv::{QuoteStyle, WriterBuilder};
 
 use super::json::round_to_microseconds;
 use super::{Style, escape, footer};
-use crate::schema::{Labels, MetricKind, Table, Value};
+use crate::schema::{Labels, Metric, MetricKind, Table, Value};
 use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// Which header the last row stood under.
@@ -56,16 +56,7 @@ impl State {
 fn header(table: &Table) -> Vec<String> {
     let mut fields = vec!["time".to_owned(), "seconds".to_owned()];
     fields.extend(table.labels.iter().map(|label| label.name.clone()));
-    for metric in &table.metrics {
-        match metric.kind {
-            MetricKind::Histogram => {
-                fields.extend(
-                    ["count", "sum", "buckets"].map(|part| format!("{}_{part}", metric.name)),
-                );
-            }
-            _ => fields.push(metric.name.clone()),
-        }
-    }
+    fields.extend(table.metrics.iter().flat_map(heads));
     fields
 }
 
@@ -87,15 +78,29 @@ fn record(
             value => value.to_string(),
         });
     }
-    for metric in &table.table.metrics {
-        match metric.value(cells) {
-            Value::Histogram(histogram) => fields.extend([
-                histogram.count().to_string(),
-                histogram.sum.to_string(),
-                histogram.pairs_text(),
-            ]),
-            number => fields.push(number.to_string()),
-        }
-    }
+    let metrics = table.table.metrics.iter();
+    fields.extend(metrics.flat_map(|metric| self::fields(metric, cells)));
     fields
+}
+
+/// The columns of a metric: one, or three of a histogram.
+pub(super) fn heads(metric: &Metric) -> Vec<String> {
+    match metric.kind {
+        MetricKind::Histogram => ["count", "sum", "buckets"]
+            .map(|part| format!("{}_{part}", metric.name))
+            .into(),
+        _ => vec![metric.name.clone()],
+    }
+}
+
+/// What stands under [`heads`].
+pub(super) fn fields(metric: &Metric, cells: &[u64]) -> Vec<String> {
+    match metric.value(cells) {
+        Value::Histogram(histogram) => vec![
+            histogram.count().to_string(),
+            histogram.sum.to_string(),
+            histogram.pairs_text(),
+        ],
+        number => vec![number.to_string()],
+    }
 }

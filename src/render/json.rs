@@ -12,10 +12,15 @@ use crate::snapshot::{Snapshot, TableSnapshot};
 /// One object, and the end of its line.
 pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
     let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut buffered, Harmless);
-    SnapshotJson { snapshot, labels }.serialize(&mut serializer)?;
+    write(&mut buffered, &SnapshotJson { snapshot, labels })?;
     writeln!(buffered)?;
     buffered.flush()
+}
+
+/// A value, without the end of its line.
+pub(super) fn write(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(out, Harmless);
+    Ok(value.serialize(&mut serializer)?)
 }
 
 /// JSON lets some control characters through as they are; a terminal would obey

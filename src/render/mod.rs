@@ -3,10 +3,13 @@
 
 mod bars;
 mod csv;
+mod entries;
 mod json;
 mod text;
 
 use std::io::{self, Write};
+
+pub use entries::{Entries, Entry};
 
 use crate::schema::Labels;
 use crate::snapshot::Snapshot;
@@ -129,10 +132,20 @@ pub fn columns(
     rows: &[Vec<String>],
     style: &Style,
 ) -> io::Result<()> {
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| row.iter().map(|cell| escape(cell)).collect())
-        .collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| escape_all(row)).collect();
+    let widths = widths(head, &rows, style);
+    if !style.no_header {
+        heading(out, &line(head, &widths, right), style)?;
+    }
+    rows.iter()
+        .try_for_each(|row| writeln!(out, "{}", line(row, &widths, right)))
+}
+
+fn escape_all(row: &[String]) -> Vec<String> {
+    row.iter().map(|cell| escape(cell)).collect()
+}
+
+fn widths(head: &[String], rows: &[Vec<String>], style: &Style) -> Vec<usize> {
     let width = |column: usize| {
         let cells = rows
             .iter()
@@ -140,27 +153,24 @@ pub fn columns(
             .chain((!style.no_header).then_some(&head[column]));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let mut line = String::new();
-        for ((cell, width), right) in cells.iter().zip(&widths).zip(right) {
-            let space = " ".repeat(width - cell.chars().count());
-            if !line.is_empty() {
-                line.push_str("  ");
-            }
-            match right {
-                true => line.extend([space.as_str(), cell]),
-                false => line.extend([cell, space.as_str()]),
-            }
+    (0..head.len()).map(width).collect()
+}
+
+/// A cell that is wider than its column moves those behind it.
+fn line(cells: &[String], widths: &[usize], right: &[bool]) -> String {
+    let mut line = String::new();
+    for ((cell, width), right) in cells.iter().zip(widths).zip(right) {
+        let space = " ".repeat(width.saturating_sub(cell.chars().count()));
+        if !line.is_empty() {
+            line.push_str("  ");
         }
-        line.truncate(line.trim_end().len());
-        line
-    };
-    if !style.no_header {
-        heading(out, &line(head), style)?;
+        match right {
+            true => line.extend([space.as_str(), cell]),
+            false => line.extend([cell, space.as_str()]),
+        }
     }
-    rows.iter()
-        .try_for_each(|row| writeln!(out, "{}", line(row)))
+    line.truncate(line.trim_end().len());
+    line
 }
 
 /// A line that stands out.

@@ -129,7 +129,7 @@ fn render_columns(
     columns(out, &head, &right, &rows, style)
 }
 
-fn metric_heads(metric: &Metric, metrics: &[Metric], style: &Style) -> Vec<String> {
+pub(super) fn metric_heads(metric: &Metric, metrics: &[Metric], style: &Style) -> Vec<String> {
     let name = metric.name.to_uppercase();
     match metric.kind {
         MetricKind::Counter if !style.totals => vec![format!("{name}/s")],
@@ -148,7 +148,12 @@ fn metric_heads(metric: &Metric, metrics: &[Metric], style: &Style) -> Vec<Strin
     }
 }
 
-fn metric_cells(metric: &Metric, cells: &[u64], seconds: f64, style: &Style) -> Vec<String> {
+pub(super) fn metric_cells(
+    metric: &Metric,
+    cells: &[u64],
+    seconds: f64,
+    style: &Style,
+) -> Vec<String> {
     let cells = &cells[metric.cell..];
     let number = match metric.is_signed() {
         true => cells[0] as i64 as f64,

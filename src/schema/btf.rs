@@ -1,8 +1,13 @@
 //! Reads BTF through libbpf, into the owned types of this room: the only file
 //! here that knows libbpf.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -10,6 +15,7 @@ use libbpf_rs::btf::types::{self, IntEncoding, MemberAttr};
 use libbpf_rs::btf::{BtfKind, BtfType, HasSize, ReferencesType, TypeId};
 use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 
+use super::declaration::{Declaration, MapFacts};
 use super::table::{OptionSpec, Table};
 use super::tags::Tags;
 use super::types::{Kind, Member, Place, Type, Variant};
@@ -37,6 +43,22 @@ pub struct Tagged {
     ty: TypeId,
     byte_offset: usize,
     tags: Tags,
+}
+
+/// What a map's definition says, as far as it matters here.
+#[derive(Default)]
+struct Definition {
+    key: Option<TypeId>,
+    value: Option<TypeId>,
+    max_entries: u32,
+}
+
+impl Definition {
+    /// As the kernel tells them of the live map: 0 where there is none.
+    fn type_ids(&self) -> (u32, u32) {
+        let number = |id: Option<TypeId>| id.map_or(0, u32::from);
+        (number(self.key), number(self.value))
+    }
 }
 
 impl Schema {
@@ -154,6 +176,32 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
+    /// What a live map declares. The kernel cuts names short; the whole one
+    /// stands with the tags in `.maps`, or is that of a section.
+    fn declaration(&mut self, facts: &MapFacts) -> Declaration {
+        let mut ty = |id| (id != 0).then(|| self.ty(TypeId::from(id)));
+        let (key, value) = (ty(facts.key_type_id), ty(facts.value_type_id));
+        let ids = (facts.key_type_id, facts.value_type_id);
+        let declared = self.section(".maps").into_iter().find(|var| {
+            var.name.starts_with(&facts.name)
+                && self
+                    .definition(var.ty)
+                    .is_some_and(|definition| definition.type_ids() == ids)
+        });
+        let section: Option<types::DataSec<'_>> =
+            self.btf.type_by_id(TypeId::from(facts.value_type_id));
+        let section = section.and_then(|section| section.name()?.to_str());
+        let (name, tags) = match (declared, section) {
+            (Some(var), _) => (var.name, var.tags),
+            (None, Some(section)) => {
+                let object = facts.name.split('.').next().unwrap_or_default();
+                (format!("{object}{section}"), Tags::default())
+            }
+            _ => (facts.name.clone(), Tags::default()),
+        };
+        Declaration::new(facts, name, tags, key, value)
+    }
+
     fn functions(&self) -> HashMap<String, Tags> {
         all::<types::Func<'_>>(self.btf)
             .into_iter()
@@ -165,33 +213,34 @@ impl<'a> Reader<'a> {
         Place::whole(self.ty(var.ty)).shifted(var.byte_offset * 8)
     }
 
-    /// From a map's definition: `__type(key, ...)` is a member that points to
-    /// the type, `__uint(max_entries, n)` one that points to an array of n.
     fn table(&mut self, var: &Tagged) -> Option<Table> {
-        let definition: types::Struct<'_> = self.btf.type_by_id(var.ty)?;
-        let (mut key, mut value, mut max_entries) = (None, None, 0);
-        for member in definition.iter() {
+        let definition = self.definition(var.ty)?;
+        let (key, value) = (self.ty(definition.key?), self.ty(definition.value?));
+        let max_entries = definition.max_entries;
+        Some(Table::new(&var.name, &var.tags, max_entries, &key, &value))
+    }
+
+    /// A map's definition: `__type(key, ...)` is a member that points to the
+    /// type, `__uint(max_entries, n)` one that points to an array of n.
+    fn definition(&self, id: TypeId) -> Option<Definition> {
+        let members: types::Struct<'_> = self.btf.type_by_id(id)?;
+        let mut definition = Definition::default();
+        for member in members.iter() {
             let Some(pointer) = self.btf.type_by_id::<types::Ptr<'_>>(member.ty) else {
                 continue;
             };
             match member.name.and_then(OsStr::to_str) {
-                Some("key") => key = Some(self.ty(pointer.referenced_type_id())),
-                Some("value") => value = Some(self.ty(pointer.referenced_type_id())),
+                Some("key") => definition.key = Some(pointer.referenced_type_id()),
+                Some("value") => definition.value = Some(pointer.referenced_type_id()),
                 Some("max_entries") => {
                     let array: types::Array<'_> =
                         self.btf.type_by_id(pointer.referenced_type_id())?;
-                    max_entries = u32::try_from(array.capacity()).ok()?;
+                    definition.max_entries = u32::try_from(array.capacity()).ok()?;
                 }
                 _ => {}
             }
         }
-        Some(Table::new(
-            &var.name,
-            &var.tags,
-            max_entries,
-            &key?,
-            &value?,
-        ))
+        Some(definition)
     }
 
     /// The type of this id; a type that does not exist, or that contains
@@ -236,6 +285,7 @@ impl<'a> Reader<'a> {
                 kind: Kind::Pointer,
             }),
             BtfKind::Array => self.array(ty),
+            BtfKind::DataSec => self.data_section(ty, name),
             BtfKind::Struct | BtfKind::Union => self.composite(ty, &name),
             BtfKind::Enum | BtfKind::Enum64 => enumeration(ty, &name),
             BtfKind::Float => Arc::new(Type {
@@ -256,6 +306,22 @@ impl<'a> Reader<'a> {
             name: format!("{}[{len}]", element.name),
             size: element.size.saturating_mul(len),
             kind: Kind::Array { element, len },
+        })
+    }
+
+    /// The variables of a section are as good as the members of a struct.
+    fn data_section(&mut self, ty: BtfType<'a>, name: String) -> Arc<Type> {
+        let size = types::DataSec::try_from(ty).map_or(0, |section| section.size());
+        let variables = self.section(&name);
+        let members = variables.iter().map(|var| Member {
+            name: var.name.clone(),
+            place: self.place(var),
+            tags: var.tags.clone(),
+        });
+        Arc::new(Type {
+            kind: Kind::Struct(members.collect()),
+            name,
+            size,
         })
     }
 
@@ -344,6 +410,54 @@ fn enumeration(ty: BtfType<'_>, name: &str) -> Arc<Type> {
         size,
         kind: Kind::Enum { signed, variants },
     })
+}
+
+/// The BTF that maps were loaded with, read once for all maps that share it.
+#[derive(Default)]
+pub struct MapBtf {
+    known: RefCell<HashMap<u32, Option<Rc<Btf<'static>>>>>,
+}
+
+impl MapBtf {
+    /// What is known about a map; without BTF, or where it is not to be had, its
+    /// sizes alone.
+    pub fn declaration(&self, facts: &MapFacts) -> Declaration {
+        match self.btf(facts.btf_id) {
+            Some(btf) => Reader::new(&btf).declaration(facts),
+            None => Declaration::new(facts, facts.name.clone(), Tags::default(), None, None),
+        }
+    }
+
+    fn btf(&self, id: u32) -> Option<Rc<Btf<'static>>> {
+        let load = || match id {
+            0 => None,
+            id => load_btf(id).ok().flatten().map(Rc::new),
+        };
+        self.known
+            .borrow_mut()
+            .entry(id)
+            .or_insert_with(load)
+            .clone()
+    }
+}
+
+/// BTF that the kernel holds; `None` for that of a module. libbpf reads it only
+/// from files.
+fn load_btf(id: u32) -> Result<Option<Btf<'static>>> {
+    let (bytes, is_module) = sys::btf_by_id(id).context("failed to ask the kernel for BTF")?;
+    if is_module {
+        return Ok(None);
+    }
+    parse_btf(&bytes).map(Some)
+}
+
+/// BTF from its bytes, whoever's they are.
+fn parse_btf(bytes: &[u8]) -> Result<Btf<'static>> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let mut file = File::from(memfd_create(c"btf", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Btf::from_path(path).context("failed to parse BTF")
 }
 
 /// The running kernel's own BTF.

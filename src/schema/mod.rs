@@ -5,6 +5,7 @@
 //! `btf` reads BTF through libbpf; only `labels` asks the host for names.
 
 mod btf;
+mod declaration;
 mod decode;
 mod histogram;
 mod input;
@@ -15,12 +16,13 @@ mod tags;
 mod types;
 mod unit;
 
-pub use btf::{KernelBtf, Schema, Tagged};
+pub use btf::{KernelBtf, MapBtf, Schema, Tagged};
+pub use declaration::{Declaration, MapFacts};
 pub use decode::{LengthMismatch, Value, decode};
 pub use histogram::Histogram;
 pub use labels::Labels;
 pub use parse::{LeftOut, parse};
-pub use table::{Label, Metric, MetricKind, OptionSpec, Table};
+pub use table::{Label, Metric, MetricKind, Number, OptionSpec, Table};
 pub use tags::{Decoder, Tags};
 pub use types::{Kind, Member, Place, Type, Variant};
 pub use unit::{Unit, plain as plain_number};

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use anyhow::{Result, bail};
+
 use super::decode::Value;
 use super::histogram::Histogram;
 use super::tags::{Decoder, Tags};
-use super::types::{Kind, Member, Place, Type};
+use super::types::{Kind, Member, Place, Type, number};
 use super::unit::Unit;
+
+/// An array of more numbers than this is one detail rather than columns, unless
+/// it is tagged.
+const MOST_COLUMNS: usize = 16;
 
 /// A table: what `TABLE(...)` and its kin declared.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +31,8 @@ pub struct Table {
     pub labels: Vec<Label>,
     /// The counted columns.
     pub metrics: Vec<Metric>,
+    /// What else is in the value: text, names, and what has no number.
+    pub details: Vec<Label>,
 }
 
 /// A column that names what a row is about: part of the key.
@@ -100,6 +108,7 @@ impl Table {
             max_entries,
             labels: Vec::new(),
             metrics: Vec::new(),
+            details: Vec::new(),
         };
         match &key.kind {
             Kind::Struct(members) => table.add_labels("", 0, members),
@@ -152,16 +161,26 @@ impl Table {
         }
     }
 
-    /// Numbers and histograms become columns; of an array, each element does.
+    /// Numbers and histograms become columns; of a short array, each element
+    /// does. The rest are details.
     fn add_metric(&mut self, name: String, place: Place, tags: &Tags) {
         let (kind, help) = if Histogram::is(&place.ty) {
             (MetricKind::Histogram, &tags.histogram)
-        } else if let Kind::Array { element, len } = &place.ty.kind {
+        } else if let Kind::Array { element, len } = &place.ty.kind
+            && element.is_number()
+            && (*len <= MOST_COLUMNS || tags.is_metric())
+        {
             for i in 0..*len {
-                if element.is_scalar() {
-                    self.add_metric(format!("{name}.{i}"), place.element(element, i), tags);
-                }
+                self.add_metric(format!("{name}.{i}"), place.element(element, i), tags);
             }
+            return;
+        } else if !tags.is_metric() && (!place.ty.is_number() || tags.decoder.is_some()) {
+            let decoder = tags.decoder.clone();
+            self.details.push(Label {
+                name,
+                place,
+                decoder,
+            });
             return;
         } else if !place.ty.is_scalar() {
             return;
@@ -266,5 +285,43 @@ fn nested(prefix: &str, name: &str) -> String {
         prefix.to_owned()
     } else {
         format!("{prefix}{name}.")
+    }
+}
+
+/// A whole number inside of a value that BPF programs can add to and exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    /// From the start of the value, in bytes: a multiple of the width.
+    pub offset: usize,
+    /// In bytes: 4 or 8.
+    pub width: usize,
+}
+
+impl Number {
+    /// At a place of an integer. An error says why programs cannot: BPF has
+    /// atomic operations of 4 and 8 bytes alone.
+    pub fn at(name: &str, place: &Place) -> Result<Self> {
+        let (offset, width) = (place.bit_offset / 8, place.ty.size);
+        let is_integer = place.ty.is_scalar() && place.bits.is_none();
+        if !is_integer || !matches!(width, 4 | 8) || !offset.is_multiple_of(width) {
+            bail!(
+                "`{name}` is no aligned integer of 4 or 8 bytes, and BPF can change no other number atomically"
+            );
+        }
+        Ok(Self { offset, width })
+    }
+
+    /// The number itself.
+    pub fn of(self, value: &[u8]) -> u64 {
+        let bytes = value.get(self.offset..self.offset + self.width);
+        bytes.and_then(number).unwrap_or(0) as u64
+    }
+
+    /// Adds to it, modulo its width.
+    pub fn add_to(self, value: &mut [u8], delta: u64) {
+        let sum = self.of(value).wrapping_add(delta).to_le_bytes();
+        if let Some(bytes) = value.get_mut(self.offset..self.offset + self.width) {
+            bytes.copy_from_slice(&sum[..self.width]);
+        }
     }
 }

@@ -98,6 +98,11 @@ impl Decoder {
 }
 
 impl Tags {
+    /// Whether they say that something is counted here.
+    pub fn is_metric(&self) -> bool {
+        self.counter.is_some() || self.gauge.is_some() || self.histogram.is_some()
+    }
+
     /// Takes in one tag's text.
     pub fn add(&mut self, tag: &str) {
         let Some((what, text)) = tag

@@ -128,6 +128,11 @@ impl Type {
         )
     }
 
+    /// Whether this is a plain integer: something that can be counted with.
+    pub fn is_number(&self) -> bool {
+        matches!(self.kind, Kind::Int { .. })
+    }
+
     /// Whether this is an array of `char`.
     pub fn is_text(&self) -> bool {
         matches!(&self.kind, Kind::Array { element, .. } if element.kind == Kind::Char)

@@ -10,9 +10,10 @@ use anyhow::{Context, Result, anyhow};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Object, ObjectBuilder, OpenObject};
 
-use super::{compile, log};
+use super::compile;
 use crate::error::{unknown, usage};
 use crate::schema::Schema;
+use crate::sys::log;
 
 /// Where a skeleton keeps its object; it must outlive the session.
 pub type Storage = MaybeUninit<OpenObject>;

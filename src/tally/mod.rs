@@ -3,13 +3,13 @@
 mod attach;
 mod catalogue;
 mod compile;
-mod log;
 mod options;
 mod session;
 mod support;
 
 pub use catalogue::{Storage, Tally, builtin_names};
-pub use log::set_verbose;
 pub use options::{Given, ResolvedOption, resolve};
 pub use session::Session;
 pub use support::{Support, fentry_fact};
+
+pub use crate::sys::log::set_verbose;

@@ -9,16 +9,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::{ErrorKind, Link, MapCore, MapType, ProgramMut};
 use plain::Plain;
 
+use super::attach;
 use super::catalogue::{Loaded, Opened, Storage, Tally, is_section, lossy};
 use super::options::ResolvedOption;
 use super::support::Support;
-use super::{attach, log};
 use crate::error::usage;
 use crate::host;
 use crate::map::{Map, Outcome, Reader};
 use crate::schema::{Schema, Table};
 use crate::snapshot::{Reading, Rows, TableReading};
-use crate::sys;
+use crate::sys::{self, log};
 
 /// Counts until it is dropped or detached.
 pub struct Session<'o> {
@@ -173,7 +173,7 @@ impl<'o> Session<'o> {
         let map = map.ok_or_else(|| anyhow!("table `{}` has no map", table.name))?;
         let map = Map::new(map.as_fd())?;
         let mut rows = Rows::of(table);
-        let outcome = Reader::new(map)
+        let outcome = Reader::new(&map)
             .read(|key, copied| {
                 let cells = rows.push(key);
                 for value in map.values(copied) {
@@ -200,7 +200,7 @@ impl<'o> Session<'o> {
         };
         let fd: BorrowedFd<'_> = map.as_fd();
         let mut value = vec![0; map.value_size() as usize];
-        sys::lookup(fd, &0u32.to_ne_bytes(), &mut value)
+        sys::map::lookup(fd, Some(&0u32.to_ne_bytes()), &mut value, 0)
             .context("failed to read dropped counters")?;
         Ok(value)
     }

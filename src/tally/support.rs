@@ -7,11 +7,9 @@ use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
 use super::catalogue::{Storage, Tally};
 use crate::host::{self, Fact};
+use crate::internal;
 use crate::schema::KernelBtf;
-
-mod internal {
-    include!(concat!(env!("OUT_DIR"), "/internal.rs"));
-}
+use crate::sys::log;
 
 /// What the running kernel offers to attach to.
 pub struct Support {
@@ -96,7 +94,7 @@ pub fn fentry_fact() -> Fact {
 }
 
 fn try_fentry() -> Result<()> {
-    super::log::listen();
+    log::listen();
     let mut storage = Storage::uninit();
     let opened = internal::probe::ProbeSkelBuilder::default().open(&mut storage)?;
     let mut loaded = opened.load()?;

@@ -32,8 +32,8 @@ fn create(ty: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapH
     MapHandle::create(ty, name, key_size, value_size, max_entries, &opts).unwrap()
 }
 
-fn reader(map: &MapHandle) -> Reader<'_> {
-    Reader::new(Map::new(map.as_fd()).unwrap())
+fn open(map: &MapHandle) -> Map {
+    Map::new(map.as_fd()).unwrap()
 }
 
 /// Every key with what was copied for it; panics where a key comes twice.
@@ -49,11 +49,11 @@ fn add(entries: &mut Entries, key: &[u8], copied: &[u8]) -> ControlFlow<()> {
 fn read_all(map: &MapHandle) -> Entries {
     let [mut usual, mut single, mut by_keys] = [(); 3].map(|()| Entries::new());
     let outcomes = [
-        reader(map).read(|key, copied| add(&mut usual, key, copied)),
-        reader(map)
+        Reader::new(&open(map)).read(|key, copied| add(&mut usual, key, copied)),
+        Reader::new(&open(map))
             .with_batch(1)
             .read(|key, copied| add(&mut single, key, copied)),
-        reader(map).read_by_keys(|key, copied| add(&mut by_keys, key, copied)),
+        Reader::new(&open(map)).read_by_keys(|key, copied| add(&mut by_keys, key, copied)),
     ];
     for outcome in outcomes {
         assert_eq!(outcome.unwrap(), Outcome::Complete);
@@ -121,15 +121,17 @@ fn read_a_million() {
         let mut count = 0;
         reset_peak();
         let before = memory("VmRSS:");
-        let outcome = reader(&map).with_batch(batch).read(|key, copied| {
-            let (key, value) = (number(key), number(copied));
-            assert_eq!(value, value_of(key), "key {key}, batch {batch}");
-            let (word, bit) = (&mut seen[key as usize / 64], 1 << (key % 64));
-            assert_eq!(*word & bit, 0, "key {key} came twice, batch {batch}");
-            *word |= bit;
-            count += 1;
-            CONTINUE
-        });
+        let outcome = Reader::new(&open(&map))
+            .with_batch(batch)
+            .read(|key, copied| {
+                let (key, value) = (number(key), number(copied));
+                assert_eq!(value, value_of(key), "key {key}, batch {batch}");
+                let (word, bit) = (&mut seen[key as usize / 64], 1 << (key % 64));
+                assert_eq!(*word & bit, 0, "key {key} came twice, batch {batch}");
+                *word |= bit;
+                count += 1;
+                CONTINUE
+            });
         let grown = memory("VmHWM:").saturating_sub(before);
         assert_eq!(outcome.unwrap(), Outcome::Complete, "batch {batch}");
         assert_eq!(count, MILLION, "batch {batch}");
@@ -221,7 +223,7 @@ fn batches_see_each_stable_key_once_while_others_pass() {
     while_keys_pass(&map, || {
         for batch in [1, 16, 1024, 16_384].repeat(10) {
             let mut times = vec![0; STABLE as usize];
-            let outcome = reader(&map)
+            let outcome = Reader::new(&open(&map))
                 .with_batch(batch)
                 .read(|key, copied| count_stable(&mut times, key, copied));
             assert_eq!(outcome.unwrap(), Outcome::Complete);
@@ -238,8 +240,8 @@ fn the_walk_by_keys_repeats_nothing_while_others_pass() {
     while_keys_pass(&map, || {
         for _ in 0..20 {
             let mut times = vec![0; STABLE as usize];
-            let outcome =
-                reader(&map).read_by_keys(|key, copied| count_stable(&mut times, key, copied));
+            let outcome = Reader::new(&open(&map))
+                .read_by_keys(|key, copied| count_stable(&mut times, key, copied));
             assert!(times.iter().all(|times| *times <= 1));
             match outcome.unwrap() {
                 Outcome::Complete => assert!(times.iter().all(|times| *times == 1)),
@@ -257,7 +259,7 @@ fn the_walk_by_keys_survives_that_its_keys_are_deleted() {
     let map = create(MapType::Hash, 8, 8, 16_384);
     fill(&map, 1000);
     let mut entries = Entries::new();
-    let outcome = reader(&map).read_by_keys(|key, copied| {
+    let outcome = Reader::new(&open(&map)).read_by_keys(|key, copied| {
         map.delete(key).unwrap();
         add(&mut entries, key, copied)
     });
@@ -271,7 +273,7 @@ fn the_walk_by_keys_gives_up_on_an_endless_map() {
     let map = create(MapType::Hash, 8, 8, 16);
     fill(&map, 1);
     let mut steps = 0u64;
-    let outcome = reader(&map).read_by_keys(|key, _| {
+    let outcome = Reader::new(&open(&map)).read_by_keys(|key, _| {
         steps += 1;
         map.delete(key).unwrap();
         map.update(&steps.to_ne_bytes(), &[0; 8], MapFlags::ANY)
@@ -294,7 +296,7 @@ fn a_trie_whose_keys_are_deleted_repeats_nothing() {
         map.update(&prefix(number), &[1; 8], MapFlags::ANY).unwrap();
     }
     let mut entries = Entries::new();
-    let outcome = reader(&map).with_batch(1).read(|key, copied| {
+    let outcome = Reader::new(&open(&map)).with_batch(1).read(|key, copied| {
         // Every other key: those that stay would come again.
         if key[4] % 2 == 1 {
             map.delete(key).unwrap();
@@ -418,8 +420,14 @@ fn maps_without_batches() {
         }
         let (mut keys, mut values) = ([0; 400], [0; 400]);
         let mut token = [0; 8];
-        let batch =
-            ktally::sys::lookup_batch(map.as_fd(), None, &mut token, &mut keys, &mut values, 100);
+        let batch = ktally::sys::map::lookup_batch(
+            map.as_fd(),
+            None,
+            &mut token,
+            &mut keys,
+            &mut values,
+            100,
+        );
         assert!(batch.result.is_err(), "{ty:?} has batches: find another");
         let entries = read_all(&map);
         assert_eq!(entries.len(), 50, "{ty:?}");
@@ -439,8 +447,8 @@ fn maps_that_cannot_be_read_are_errors() {
         let map = create(ty, key_size, value_size, entries);
         let nothing = |_: &[u8], _: &[u8]| panic!("{ty:?} gave an entry");
         let errors = [
-            reader(&map).read(nothing),
-            reader(&map).read_by_keys(nothing),
+            Reader::new(&open(&map)).read(nothing),
+            Reader::new(&open(&map)).read_by_keys(nothing),
         ];
         for error in errors.map(Result::unwrap_err) {
             assert!(format!("{error:#}").contains("map"), "{ty:?}: {error:#}");
@@ -477,11 +485,12 @@ fn whoever_has_enough_stops_the_reading() {
     };
     for batch in [1, 5, 1000] {
         let mut seen = 0;
-        let reader = reader(&map).with_batch(batch);
+        let map = open(&map);
+        let reader = Reader::new(&map).with_batch(batch);
         let outcome = reader.read(|_, _| stop_at_17(&mut seen));
         assert_eq!((outcome.unwrap(), seen), (Outcome::Stopped, 17));
     }
     let mut seen = 0;
-    let outcome = reader(&map).read_by_keys(|_, _| stop_at_17(&mut seen));
+    let outcome = Reader::new(&open(&map)).read_by_keys(|_, _| stop_at_17(&mut seen));
     assert_eq!((outcome.unwrap(), seen), (Outcome::Stopped, 17));
 }

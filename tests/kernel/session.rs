@@ -13,11 +13,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Table, Unit, Value};
+use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Table, Unit};
 use ktally::snapshot::{Reading, count};
 use ktally::tally::{Given, Session, Storage, Tally, resolve};
 use libbpf_rs::libbpf_sys;
 use libbpf_rs::query::{MapInfoIter, ProgInfoIter};
+use serde_json::{Value as Json, json};
 
 use crate::support::{ask_for_parent, require_root, wait_until};
 
@@ -457,13 +458,13 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
 "#;
 
 /// What the program saw, by option.
-fn seen(tally: &Tally, options: &[(&str, &str)]) -> BTreeMap<String, Value> {
+fn seen(tally: &Tally, options: &[(&str, &str)]) -> BTreeMap<String, Json> {
     let reading = count_work(tally, options, || ask_for_parent(1));
     assert_eq!(only_row(&reading), [1]);
     let key = reading.tables[0].rows.key(0);
     let labels = tally.schema.tables[0].labels.iter();
     labels
-        .map(|label| (label.name.clone(), label.place.decode(key)))
+        .map(|label| (label.name.clone(), json!(label.place.decode(key))))
         .collect()
 }
 
@@ -472,8 +473,8 @@ fn options_of_every_kind_reach_the_program() {
     let define = format!("#define GETPPID {}\n", libc::SYS_getppid);
     let file = File::program("options", &(define + OPTIONS));
     let tally = file.find().unwrap();
-    let text = |text: &str| Value::Text(text.to_owned());
-    let expect = |values: [Value; 10]| -> BTreeMap<String, Value> {
+    let text = |text: &str| json!(text);
+    let expect = |values: [Json; 10]| -> BTreeMap<String, Json> {
         let names = [
             "small",
             "below",
@@ -489,16 +490,16 @@ fn options_of_every_kind_reach_the_program() {
         names.map(str::to_owned).into_iter().zip(values).collect()
     };
     let defaults = expect([
-        Value::Uint(7),
-        Value::Int(-300),
-        Value::Bool(true),
+        json!(7),
+        json!(-300),
+        json!(true),
         text("RED"),
         text("SOME"),
-        Value::Uint(1500),
-        Value::Int(-1),
+        json!(1500),
+        json!(-1),
         text("default"),
-        Value::Uint(0),
-        Value::Bool(false),
+        json!(0),
+        json!(false),
     ]);
     assert_eq!(seen(&tally, &[]), defaults);
 
@@ -514,23 +515,23 @@ fn options_of_every_kind_reach_the_program() {
         ("uid", "4294967294"),
     ];
     let given = expect([
-        Value::Uint(255),
-        Value::Int(-32768),
-        Value::Bool(false),
+        json!(255),
+        json!(-32768),
+        json!(false),
         text("GREEN"),
         text("NONE"),
-        Value::Uint(10_000_000),
-        Value::Int(i64::MIN.into()),
+        json!(10_000_000),
+        json!(i64::MIN),
         text("eleven byte"),
-        Value::Uint(4_294_967_294),
-        Value::Bool(true),
+        json!(4_294_967_294_u32),
+        json!(true),
     ]);
     assert_eq!(seen(&tally, &options), given);
 
     // Root's id is zero, as is no id at all: the flag tells.
     let root = seen(&tally, &[("uid", "0"), ("word", "")]);
-    assert_eq!(root["uid_given"], Value::Bool(true));
-    assert_eq!(root["uid"], Value::Uint(0));
+    assert_eq!(root["uid_given"], json!(true));
+    assert_eq!(root["uid"], json!(0));
     assert_eq!(root["word"], text(""));
 
     // Of one tally many sessions: none leaves its options behind.
@@ -555,7 +556,7 @@ fn what_options_say_is_in_the_schema() {
     assert!(option("word").given.is_none());
     assert!(option("word").place.ty.is_text());
     let word = option("word").place.decode(&tally.rodata);
-    assert_eq!(word, Value::Text("default".to_owned()));
+    assert_eq!(word.to_string(), "default");
 }
 
 // ---- types ------------------------------------------------------------------
@@ -722,24 +723,24 @@ fn check_labels(table: &Table) {
         // A bitfield's bits do not begin at a byte.
         let number = u128::from(number) << (place.bit_offset % 8);
         key[place.bit_offset / 8..][..8].copy_from_slice(&number.to_le_bytes()[..8]);
-        place.decode(&key)
+        json!(place.decode(&key))
     };
-    let text = |text: &str| Value::Text(text.to_owned());
+    let text = |text: &str| json!(text);
     assert_eq!(decode("state", 5), text("BUSY"));
-    assert_eq!(decode("state", 6), Value::Int(6));
+    assert_eq!(decode("state", 6), json!(6));
     assert_eq!(decode("sign", 0xffff_ffff), text("MINUS"));
     assert_eq!(decode("wide", 1), text("WIDE_ONE"));
-    assert_eq!(decode("low", 0xff), Value::Uint(7));
-    assert_eq!(decode("mid", 0x1f), Value::Int(-1));
-    assert_eq!(decode("high", (1 << 40) - 1), Value::Uint((1 << 40) - 1));
-    let list = |numbers: &[u128]| Value::List(numbers.iter().map(|n| Value::Uint(*n)).collect());
-    let both = vec![
-        ("word".to_owned(), Value::Uint(0x0403_0201)),
-        ("bytes".to_owned(), list(&[1, 2, 3, 4])),
-    ];
-    assert_eq!(decode("both", 0x0403_0201), Value::Fields(both));
-    let matrix = Value::List(vec![list(&[1, 2, 3]), list(&[4, 0, 0])]);
-    assert_eq!(decode("matrix", 0x0004_0003_0002_0001), matrix);
+    assert_eq!(decode("low", 0xff), json!(7));
+    assert_eq!(decode("mid", 0x1f), json!(-1));
+    assert_eq!(decode("high", (1 << 40) - 1), json!((1u64 << 40) - 1));
+    assert_eq!(
+        decode("both", 0x0403_0201),
+        json!({"word": 0x0403_0201, "bytes": [1, 2, 3, 4]})
+    );
+    assert_eq!(
+        decode("matrix", 0x0004_0003_0002_0001),
+        json!([[1, 2, 3], [4, 0, 0]])
+    );
 }
 
 fn check_metrics(table: &Table) {

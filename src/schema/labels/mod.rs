@@ -68,7 +68,12 @@ impl Labels {
     /// The number that a decoder shows as this name; `None` for a decoder that
     /// shows numbers, and for text that is itself a number.
     pub(super) fn number(&self, decoder: &Decoder, name: &str) -> Result<Option<i128>> {
-        if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+        let digits = match decoder {
+            // No user or path begins like this, and no id is below zero.
+            Decoder::Uid | Decoder::Cgroup => name,
+            _ => name.strip_prefix('-').unwrap_or(name),
+        };
+        if digits.starts_with(|c: char| c.is_ascii_digit()) {
             return Ok(None);
         }
         let number = match decoder {

@@ -19,7 +19,7 @@ pub fn set_verbose(verbose: bool) {
 }
 
 /// Starts to listen, with nothing kept.
-pub(super) fn listen() {
+pub fn listen() {
     set_print(Some((PrintLevel::Debug, receive)));
     if let Ok(mut lines) = LINES.lock() {
         lines.clear();
@@ -42,7 +42,7 @@ fn receive(level: PrintLevel, message: String) {
 
 /// The end of what libbpf warned about, an indented line each; empty if it was
 /// printed already.
-pub(super) fn tail() -> String {
+pub fn tail() -> String {
     if VERBOSE.load(Ordering::Relaxed) {
         return String::new();
     }

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * How many entries each map has, as far as the kernel counts them (hash maps,
+ * since Linux 6.6). One line of binary for each such map.
+ */
+#include "kernel.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+extern __s64 bpf_map_sum_elem_count(const struct bpf_map *map) __ksym;
+
+struct usage {
+	__u64 map;
+	__s64 entries;
+};
+
+SEC("iter/bpf_map")
+int usage(struct bpf_iter__bpf_map *ctx)
+{
+	struct bpf_map *map = ctx->map;
+	struct usage usage = {};
+
+	if (!map || !map->elem_count)
+		return 0;
+	usage.map = map->id;
+	usage.entries = bpf_map_sum_elem_count(map);
+	bpf_seq_write(ctx->meta->seq, &usage, sizeof(usage));
+	return 0;
+}

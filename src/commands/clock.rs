@@ -1,0 +1,124 @@
+//! When commands that go on read next, and what ends them.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// When to read next.
+pub(super) struct Schedule {
+    end: Option<Instant>,
+    every: Option<Duration>,
+    next: Option<Instant>,
+}
+
+impl Schedule {
+    /// What lies beyond the clock's range never comes.
+    pub(super) fn new(run_for: Option<Duration>, every: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self {
+            end: run_for.and_then(|run_for| now.checked_add(run_for)),
+            every,
+            next: every.and_then(|every| now.checked_add(every)),
+        }
+    }
+
+    /// The instant of the next reading, if only a signal does not come first,
+    /// and whether it is the last.
+    pub(super) fn next(&mut self) -> (Option<Instant>, bool) {
+        let (Some(next), Some(every)) = (self.next, self.every) else {
+            return (self.end, true);
+        };
+        if self.end.is_some_and(|end| next >= end) {
+            return (self.end, true);
+        }
+        // A reader that fell behind leaves out intervals, rather than rushing.
+        let behind = Instant::now().saturating_duration_since(next);
+        let late = behind.as_nanos() / every.as_nanos().max(1);
+        let steps = u32::try_from(late).unwrap_or(u32::MAX).saturating_add(1);
+        self.next = next.checked_add(every.saturating_mul(steps));
+        (Some(next), false)
+    }
+}
+
+/// SIGINT, SIGTERM and SIGHUP as a file descriptor.
+pub(super) struct Signals(SignalFd);
+
+impl Signals {
+    pub(super) fn block() -> Result<Self> {
+        let mut set = SigSet::empty();
+        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+            .into_iter()
+            .for_each(|signal| set.add(signal));
+        set.thread_block().context("failed to block signals")?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)
+            .context("failed to open a signal descriptor")?;
+        Ok(Self(fd))
+    }
+
+    /// Whether a signal came before the instant did. With none, waits for ever.
+    pub(super) fn wait_until(&self, instant: Option<Instant>) -> Result<bool> {
+        loop {
+            let timeout = match instant {
+                None => PollTimeout::NONE,
+                Some(instant) => {
+                    let left = instant.saturating_duration_since(Instant::now());
+                    // Up, so as not to spin through the last millisecond.
+                    let millis = left.as_nanos().div_ceil(1_000_000);
+                    PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
+                        .unwrap_or(PollTimeout::MAX)
+                }
+            };
+            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, timeout) {
+                Ok(0) if instant.is_some_and(|instant| Instant::now() < instant) => {}
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("failed to wait"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readings(run_for: u64, every: Option<u64>) -> Vec<u64> {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(
+            Some(Duration::from_secs(run_for)),
+            every.map(Duration::from_secs),
+        );
+        let mut seconds = Vec::new();
+        loop {
+            let (instant, is_last) = schedule.next();
+            let after = instant.map(|instant| instant - start);
+            seconds.extend(after.map(|after| after.as_secs()));
+            if is_last {
+                return seconds;
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_reading_is_at_the_end() {
+        assert_eq!(readings(5, None), [5]);
+        assert_eq!(readings(3, Some(1)), [1, 2, 3]);
+        assert_eq!(readings(5, Some(2)), [2, 4, 5]);
+        assert_eq!(readings(5, Some(60)), [5]);
+        assert_eq!(readings(0, Some(1)), [0]);
+    }
+
+    #[test]
+    fn without_an_end_only_a_signal_ends_it() {
+        let mut for_ever = Schedule::new(None, None);
+        assert_eq!(for_ever.next(), (None, true));
+        let mut too_long = Schedule::new(Some(Duration::MAX), Some(Duration::MAX));
+        assert_eq!(too_long.next(), (None, true));
+    }
+}

@@ -1,0 +1,311 @@
+//! Every map of the host, with what only others know about it: how full it is,
+//! who holds it, which programs use it, where it is pinned.
+//!
+//! Each of these may be refused without harm: it is a note then, never the end
+//! of the list.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Iter, MapFdInfo, MapType};
+use plain::Plain;
+
+use super::{Map, Reader, open};
+use crate::internal;
+use crate::schema::{Declaration, MapBtf};
+use crate::sys;
+
+/// How many entries a map has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Used {
+    /// So many.
+    Exactly(u64),
+    /// So many were counted before it took too long.
+    AtLeast(u64),
+    /// There is no way to know.
+    Unknown,
+}
+
+/// A process that has a descriptor of a map.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Of the process.
+    pub pid: u32,
+    /// Its name, as it chose it.
+    pub comm: String,
+}
+
+/// A loaded program that uses a map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Of the program.
+    pub id: u32,
+    /// At most 15 characters of it.
+    pub name: String,
+    /// `Tracing`, `Xdp` and so on, as libbpf calls them.
+    pub kind: String,
+}
+
+/// One map of a [`Census`].
+#[derive(Debug)]
+pub struct Listed {
+    /// Opened to be read.
+    pub map: Map,
+    /// Name and types.
+    pub declaration: Declaration,
+    /// How many entries it has.
+    pub used: Used,
+    /// Where it is pinned.
+    pub pins: Vec<PathBuf>,
+    /// The processes that hold it.
+    pub holders: Vec<Holder>,
+    /// The programs that use it.
+    pub programs: Vec<Program>,
+}
+
+/// What all maps have in common that is asked for once.
+#[derive(Debug, Default)]
+pub struct Census {
+    usage: HashMap<u32, u64>,
+    pins: BTreeMap<u32, Vec<PathBuf>>,
+    holders: BTreeMap<u32, BTreeSet<Holder>>,
+    programs: BTreeMap<u32, Vec<Program>>,
+    /// What could not be found out, and why.
+    pub notes: Vec<String>,
+}
+
+/// `struct usage` of `usage.bpf.c`.
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+struct Usage {
+    map: u64,
+    entries: i64,
+}
+
+/// `struct holder` of `holders.bpf.c`.
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+struct Held {
+    map: u32,
+    pid: u32,
+    comm: [u8; 16],
+}
+
+// SAFETY: a C struct of integers without padding.
+unsafe impl Plain for Usage {}
+// SAFETY: a C struct of integers without padding.
+unsafe impl Plain for Held {}
+
+/// Entries are counted by walking up to this many, where the kernel has no
+/// count of them.
+const MOST_COUNTED: u64 = 10_000;
+
+impl Census {
+    /// Asks about all maps at once.
+    pub fn take() -> Self {
+        let mut census = Self::default();
+        if let Err(error) = census.ask_usage() {
+            census.note("entries were counted by walking them", &error);
+        }
+        if let Err(error) = census.ask_holders() {
+            census.note("the processes that hold maps are not known", &error);
+        }
+        census.ask_programs();
+        for mount in bpffs_mounts() {
+            census.ask_pins(&mount, 0);
+        }
+        census
+    }
+
+    fn note(&mut self, what: &str, why: &anyhow::Error) {
+        self.notes.push(format!("{what}: {why:#}"));
+    }
+
+    /// Every map that can be opened, by id. Those that vanish meanwhile, or are
+    /// forbidden, become notes.
+    pub fn maps(&mut self, btf: &MapBtf) -> Result<Vec<Listed>> {
+        let mut maps = Vec::new();
+        for (id, map) in open::all()? {
+            match map {
+                Ok(map) => {
+                    let declaration = btf.declaration(&map.facts);
+                    maps.push(self.describe(map, declaration));
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    self.notes.push(format!("map {id} has vanished"));
+                }
+                Err(error) => self
+                    .notes
+                    .push(format!("map {id} cannot be opened: {error}")),
+            }
+        }
+        Ok(maps)
+    }
+
+    /// One map.
+    pub fn describe(&self, map: Map, declaration: Declaration) -> Listed {
+        Listed {
+            used: self.used(&map),
+            pins: self.pins.get(&map.id).cloned().unwrap_or_default(),
+            holders: self
+                .holders
+                .get(&map.id)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
+            programs: self.programs.get(&map.id).cloned().unwrap_or_default(),
+            declaration,
+            map,
+        }
+    }
+
+    fn used(&self, map: &Map) -> Used {
+        match (self.usage.get(&map.id), map.ty) {
+            (Some(used), _) => Used::Exactly(*used),
+            (None, MapType::Array | MapType::PercpuArray) => Used::Exactly(map.max_entries.into()),
+            (
+                None,
+                MapType::Hash
+                | MapType::LruHash
+                | MapType::PercpuHash
+                | MapType::LruPercpuHash
+                | MapType::LpmTrie
+                | MapType::HashOfMaps
+                | MapType::ArrayOfMaps
+                | MapType::ProgArray
+                | MapType::StackTrace
+                | MapType::DevmapHash
+                | MapType::Devmap
+                | MapType::Cpumap,
+            ) => count(map),
+            _ => Used::Unknown,
+        }
+    }
+
+    fn ask_usage(&mut self) -> Result<()> {
+        sys::log::listen();
+        let mut storage = MaybeUninit::uninit();
+        let opened = internal::usage::UsageSkelBuilder::default().open(&mut storage)?;
+        let mut loaded = opened.load().context("needs Linux 6.6")?;
+        for Usage { map, entries } in iterate(&mut loaded)? {
+            let id = u32::try_from(map)?;
+            self.usage.insert(id, entries.try_into().unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    fn ask_holders(&mut self) -> Result<()> {
+        sys::log::listen();
+        let mut storage = MaybeUninit::uninit();
+        let opened = internal::holders::HoldersSkelBuilder::default().open(&mut storage)?;
+        let mut loaded = opened
+            .load()
+            .context("needs Linux 5.8 and /proc/kallsyms")?;
+        for Held { map, pid, comm } in iterate(&mut loaded)? {
+            let end = comm.iter().position(|c| *c == 0).unwrap_or(comm.len());
+            let comm = String::from_utf8_lossy(&comm[..end]).into_owned();
+            self.holders
+                .entry(map)
+                .or_default()
+                .insert(Holder { pid, comm });
+        }
+        Ok(())
+    }
+
+    fn ask_programs(&mut self) {
+        let opts = ProgInfoQueryOptions::default().include_map_ids(true);
+        for program in ProgInfoIter::with_query_opts(opts) {
+            for map in &program.map_ids {
+                self.programs.entry(*map).or_default().push(Program {
+                    id: program.id,
+                    name: program.name.to_string_lossy().into_owned(),
+                    kind: format!("{:?}", program.ty),
+                });
+            }
+        }
+    }
+
+    /// bpffs has no links, so a walk ends; a depth that nobody reaches.
+    fn ask_pins(&mut self, folder: &Path, depth: usize) {
+        const DEEPEST: usize = 32;
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.notes.push(format!(
+                    "pins below `{}` are not known: {error}",
+                    folder.display()
+                ));
+                return;
+            }
+        };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.is_dir() && depth < DEEPEST {
+                self.ask_pins(&path, depth + 1);
+            } else if let Ok(fd) = sys::map::open_pin(&path, true)
+                && let Ok(info) = MapFdInfo::from_fd(fd.as_fd())
+                && let Some(id) = info.map_id
+            {
+                self.pins.entry(id).or_default().push(path);
+            }
+        }
+    }
+}
+
+/// What an iterator program writes: records, one after the other.
+fn iterate<'o, T: Plain + Default + Clone>(skeleton: &mut impl Skel<'o>) -> Result<Vec<T>> {
+    let mut bytes = Vec::new();
+    for program in skeleton.object_mut().progs_mut() {
+        let link = program.attach().context("failed to attach an iterator")?;
+        Iter::new(&link)?
+            .read_to_end(&mut bytes)
+            .context("failed to read an iterator")?;
+    }
+    Ok(bytes
+        .chunks_exact(size_of::<T>())
+        .filter_map(|bytes| {
+            let mut record = T::default();
+            record.copy_from_bytes(bytes).ok().map(|()| record)
+        })
+        .collect())
+}
+
+/// Where bpffs is mounted.
+fn bpffs_mounts() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut found: Vec<PathBuf> = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let (path, kind) = (words.nth(1)?, words.next()?);
+            (kind == "bpf").then(|| path.replace("\\040", " ").into())
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn count(map: &Map) -> Used {
+    let mut entries = 0;
+    let outcome = Reader::new(map).read(|_, _| {
+        entries += 1;
+        match entries > MOST_COUNTED {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    match outcome {
+        Ok(super::Outcome::Complete) => Used::Exactly(entries),
+        Ok(_) => Used::AtLeast(entries - 1),
+        Err(_) => Used::Unknown,
+    }
+}

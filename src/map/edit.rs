@@ -1,0 +1,200 @@
+//! The primitives of user space: by copy, through a file descriptor.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use libbpf_rs::libbpf_sys;
+
+use super::explain::Verb;
+use super::{Access, Map, MapRef};
+use crate::sys;
+
+/// Whether a key must be there, or must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Insert {
+    /// Overwrites a value, or makes an entry.
+    #[default]
+    Any,
+    /// Only makes an entry.
+    NoExist,
+    /// Only overwrites.
+    Exist,
+}
+
+/// How to update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Update {
+    /// Whether a key must be there.
+    pub insert: Insert,
+    /// Under the `bpf_spin_lock` inside of the value.
+    pub lock: bool,
+}
+
+impl Update {
+    fn flags(self) -> u64 {
+        let insert = match self.insert {
+            Insert::Any => libbpf_sys::BPF_ANY,
+            Insert::NoExist => libbpf_sys::BPF_NOEXIST,
+            Insert::Exist => libbpf_sys::BPF_EXIST,
+        };
+        let lock = if self.lock { libbpf_sys::BPF_F_LOCK } else { 0 };
+        u64::from(insert | lock)
+    }
+}
+
+impl Map {
+    /// What the kernel copied for this key, for [`Map::values`] to take apart;
+    /// `None` where there is no such key.
+    pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.check_key(key)?;
+        let mut copied = vec![0; self.copied_size()];
+        let result = sys::map::lookup(self.fd(), Some(key), &mut copied, 0);
+        match result {
+            Ok(()) => Ok(Some(copied)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(self.refused(Verb::Lookup, &error)),
+        }
+    }
+
+    /// Overwrites the value of a key: all of it, on every CPU.
+    pub fn update(&self, key: &[u8], copied: &[u8], update: Update) -> Result<()> {
+        self.check_key(key)?;
+        let refused = |error: io::Error| self.refused(Verb::Update, &error);
+        // Maps are told by their ids, and given by descriptors.
+        if self.holds_maps() {
+            let id = copied.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
+            let inner = MapRef::Id(id).open_alone(Access::Write)?;
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&inner.fd).to_ne_bytes();
+            return sys::map::update(self.fd(), Some(key), &fd, update.flags()).map_err(refused);
+        }
+        self.check_value(copied)?;
+        sys::map::update(self.fd(), Some(key), copied, update.flags()).map_err(refused)
+    }
+
+    /// Whether the key was there.
+    pub fn delete(&self, key: &[u8]) -> Result<bool> {
+        self.check_key(key)?;
+        match sys::map::delete(self.fd(), key) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(self.refused(Verb::Delete, &error)),
+        }
+    }
+
+    /// The key after this one, or the first; `None` at the end. After a key that
+    /// is not there comes the first.
+    pub fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+        key.map_or(Ok(()), |key| self.check_key(key))?;
+        let mut next = vec![0; self.key_size];
+        match sys::map::next_key(self.fd(), key, &mut next) {
+            Ok(()) => Ok(Some(next)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(self.refused(Verb::NextKey, &error)),
+        }
+    }
+
+    /// Adds a value to a queue or a stack; to one that is full, in place of the
+    /// oldest, if `replace` says so.
+    pub fn push(&self, value: &[u8], replace: bool) -> Result<()> {
+        self.check_value(value)?;
+        let flags = if replace { libbpf_sys::BPF_EXIST } else { 0 };
+        sys::map::update(self.fd(), None, value, flags.into())
+            .map_err(|error| self.refused(Verb::Push, &error))
+    }
+
+    /// The value whose turn it is, which stays.
+    pub fn peek(&self) -> Result<Vec<u8>> {
+        self.without_key(Verb::Peek, |value| {
+            sys::map::lookup(self.fd(), None, value, 0)
+        })
+    }
+
+    /// Takes the value whose turn it is.
+    pub fn pop(&self) -> Result<Vec<u8>> {
+        self.without_key(Verb::Pop, |value| sys::map::pop(self.fd(), value))
+    }
+
+    fn without_key(
+        &self,
+        verb: Verb,
+        call: impl FnOnce(&mut [u8]) -> io::Result<()>,
+    ) -> Result<Vec<u8>> {
+        ensure!(
+            self.is_queue(),
+            "map {} is of type {}, which has keys: `lookup` and `delete` are for it",
+            self.title(),
+            self.type_name()
+        );
+        let mut value = vec![0; self.value_size];
+        call(&mut value).map_err(|error| self.refused(verb, &error))?;
+        Ok(value)
+    }
+
+    /// From now on user space can only read it; programs go on.
+    pub fn freeze(&self) -> Result<()> {
+        sys::map::freeze(self.fd()).map_err(|error| self.refused(Verb::Freeze, &error))
+    }
+
+    /// Keeps it in bpffs, where it outlives its holders.
+    pub fn pin(&self, path: &Path) -> Result<()> {
+        sys::map::pin(self.fd(), path).map_err(|error| {
+            let shown = path.display();
+            match error.raw_os_error() {
+                Some(libc::EEXIST) => anyhow!("failed to pin to `{shown}`: something is there"),
+                Some(libc::EPERM) => anyhow!(
+                    "failed to pin to `{shown}`: only files of a bpffs can be pins, like those under {}",
+                    crate::host::BPFFS
+                ),
+                _ => anyhow!(error).context(format!("failed to pin to `{shown}`")),
+            }
+        })
+    }
+
+    /// One value for every CPU, as the kernel wants it.
+    pub fn copied_of<'v>(&self, values: impl IntoIterator<Item = &'v [u8]>) -> Vec<u8> {
+        let mut copied = vec![0; self.copied_size()];
+        for (place, value) in copied.chunks_mut(self.copy_size().max(1)).zip(values) {
+            place[..value.len()].copy_from_slice(value);
+        }
+        copied
+    }
+
+    fn check_key(&self, key: &[u8]) -> Result<()> {
+        ensure!(
+            key.len() == self.key_size,
+            "a key of map {} has {} bytes, not {}",
+            self.title(),
+            self.key_size,
+            key.len()
+        );
+        ensure!(
+            !self.is_queue(),
+            "map {} is of type {}, which has no keys: `push`, `pop` and `peek` are for it",
+            self.title(),
+            self.type_name()
+        );
+        Ok(())
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<()> {
+        ensure!(
+            value.len() == self.copied_size(),
+            "a value of map {} has {} bytes, not {}",
+            self.title(),
+            self.copied_size(),
+            value.len()
+        );
+        Ok(())
+    }
+}
+
+impl Map {
+    /// The map of this id that a map of maps holds.
+    pub fn inner(&self, copied: &[u8]) -> Result<Map> {
+        let id = copied.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
+        MapRef::Id(id)
+            .open_alone(Access::Read)
+            .with_context(|| format!("inside of map {}", self.title()))
+    }
+}

@@ -1,0 +1,110 @@
+//! Why a call on a map was refused, in the map's own terms.
+
+use std::fmt;
+use std::io;
+
+use anyhow::anyhow;
+use libbpf_rs::{MapType, libbpf_sys};
+
+use super::Map;
+use crate::error::not_found;
+use crate::host;
+
+/// The kernel's `ENOTSUPP`, which is no errno of user space.
+pub(super) const ENOTSUPP: i32 = 524;
+
+/// What was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Lookup,
+    Update,
+    Delete,
+    NextKey,
+    Push,
+    Pop,
+    Peek,
+    Freeze,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lookup => "look up a key in",
+            Self::Update => "update",
+            Self::Delete => "delete from",
+            Self::NextKey => "walk the keys of",
+            Self::Push => "push to",
+            Self::Pop => "pop from",
+            Self::Peek => "peek into",
+            Self::Freeze => "freeze",
+        })
+    }
+}
+
+impl Map {
+    /// An error that says what was tried, with which map, why it was refused and
+    /// what helps.
+    pub(super) fn refused(&self, verb: Verb, error: &io::Error) -> anyhow::Error {
+        let reason = self.reason(verb, error.raw_os_error().unwrap_or(0));
+        let reason = reason.unwrap_or_else(|| error.to_string());
+        let message = format!("failed to {verb} map {}: {reason}", self.title());
+        match error.raw_os_error() {
+            Some(libc::ENOENT) => not_found(message),
+            _ => anyhow!("{message}"),
+        }
+    }
+
+    fn reason(&self, verb: Verb, errno: i32) -> Option<String> {
+        let (kind, max) = (self.type_name(), self.max_entries);
+        Some(match (errno, verb) {
+            (libc::E2BIG, Verb::Update | Verb::Push) if self.is_array() => {
+                format!("there is no such index: it has {max}, from 0 on")
+            }
+            (libc::E2BIG, Verb::Update | Verb::Push) => {
+                format!("it is full: {max} of {max} entries are used")
+            }
+            (libc::EEXIST, _) if self.is_array() => {
+                "every index of an array exists; leave out --noexist".to_owned()
+            }
+            (libc::EEXIST, _) => "the key is there already".to_owned(),
+            (libc::ENOENT, Verb::Pop | Verb::Peek) => "it is empty".to_owned(),
+            (libc::ENOENT, _) => "there is no such key".to_owned(),
+            (libc::EPERM | libc::EACCES, Verb::Update | Verb::Delete | Verb::Push | Verb::Pop)
+                if self.is_frozen() =>
+            {
+                "it is frozen: user space can only read it".to_owned()
+            }
+            (libc::EPERM | libc::EACCES, _) if self.flags & libbpf_sys::BPF_F_RDONLY != 0 => {
+                "it was created read-only for user space".to_owned()
+            }
+            (libc::EPERM | libc::EACCES, _) if self.flags & libbpf_sys::BPF_F_WRONLY != 0 => {
+                "it was created write-only for user space".to_owned()
+            }
+            (libc::EPERM | libc::EACCES, _) => host::advice(errno),
+            (libc::EBUSY, Verb::Freeze) => {
+                "somebody has it mapped into memory to write to it".to_owned()
+            }
+            (libc::EBUSY, _) => "it is busy; try again".to_owned(),
+            (libc::EINVAL, Verb::Delete) if self.is_array() => {
+                "entries of an array cannot be deleted; write zeroes".to_owned()
+            }
+            (ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL, _) => {
+                format!("maps of type {kind} do not allow it")
+            }
+            (libc::ENOMEM, _) => "out of memory".to_owned(),
+            _ => return None,
+        })
+    }
+
+    fn is_array(&self) -> bool {
+        matches!(
+            self.ty,
+            MapType::Array
+                | MapType::PercpuArray
+                | MapType::ArrayOfMaps
+                | MapType::ProgArray
+                | MapType::PerfEventArray
+                | MapType::CgroupArray
+        )
+    }
+}

@@ -1,0 +1,242 @@
+//! Which map is meant: an id, a pin, or a name.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+use libbpf_rs::MapFdInfo;
+
+use super::Map;
+use crate::error::{not_found, usage};
+use crate::host;
+use crate::schema::{Declaration, MapBtf};
+use crate::sys;
+
+/// What a descriptor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only to read.
+    Read,
+    /// To read and write.
+    Write,
+}
+
+/// How a map was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MapRef {
+    /// `42`, or `NAME:42`
+    Id(u32),
+    /// Anything with a `/`.
+    Pin(PathBuf),
+    /// `NAME`, or `name:NAME` where that looks like something else.
+    Name(String),
+    /// `NAME:42`: the id, if the map is called so.
+    Both(String, u32),
+}
+
+impl MapRef {
+    /// From the command line; total, as anything can be a name.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(usage("a map is an id, a pinned path, or a name"));
+        }
+        if text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|c| c.is_ascii_digit())
+        {
+            let id = text.parse();
+            return id
+                .map(Self::Id)
+                .map_err(|_| usage(format!("`{text}` is no map id: they have 32 bits")));
+        }
+        if let Some(name) = text.strip_prefix("name:") {
+            return Ok(Self::Name(name.to_owned()));
+        }
+        if text.contains('/') {
+            return Ok(Self::Pin(text.into()));
+        }
+        if let Some((name, id)) = text.rsplit_once(':')
+            && let Ok(id) = id.parse()
+        {
+            return Ok(match name {
+                "id" => Self::Id(id),
+                _ => Self::Both(name.to_owned(), id),
+            });
+        }
+        Ok(Self::Name(text.to_owned()))
+    }
+
+    /// The map, and what is known about it.
+    pub fn open(&self, access: Access, btf: &MapBtf) -> Result<(Map, Declaration)> {
+        let map = match self {
+            Self::Name(name) => by_name(name, access, btf)?,
+            _ => self.open_alone(access)?,
+        };
+        let declaration = btf.declaration(&map.facts);
+        if let Self::Both(name, id) = self
+            && ![&declaration.name, &map.facts.name].contains(&name)
+        {
+            return Err(not_found(format!(
+                "map {id} is called `{}`, not `{name}`",
+                declaration.name
+            )));
+        }
+        Ok((map, declaration))
+    }
+
+    /// Without a look at names.
+    pub(super) fn open_alone(&self, access: Access) -> Result<Map> {
+        let read_only = access == Access::Read;
+        match self {
+            Self::Id(id) | Self::Both(_, id) => {
+                let fd = sys::map::open_id(*id, read_only);
+                Map::from_fd(fd.map_err(|error| id_refused(*id, &error))?)
+            }
+            Self::Pin(path) => {
+                let fd = sys::map::open_pin(path, read_only);
+                let fd = fd.map_err(|error| pin_refused(path, access, &error))?;
+                // Programs and links answer as well, with other words.
+                match MapFdInfo::from_fd(fd.as_fd()) {
+                    Ok(info) if info.map_id.is_some() => Map::from_fd(fd),
+                    _ => Err(usage(format!("`{}` pins no map", path.display()))),
+                }
+            }
+            Self::Name(name) => by_name(name, access, &MapBtf::default()),
+        }
+    }
+}
+
+/// Every id, with its map, or why it could not be opened.
+pub(super) fn all() -> Result<Vec<(u32, io::Result<Map>)>> {
+    let mut found = Vec::new();
+    let mut id = 0;
+    while let Some(next) = sys::map::next_id(id).map_err(|error| ids_refused(&error))? {
+        id = next;
+        let map =
+            sys::map::open_id(id, true).and_then(|fd| Map::from_fd(fd).map_err(io::Error::other));
+        found.push((id, map));
+    }
+    Ok(found)
+}
+
+/// The kernel keeps 15 characters of a name.
+const KERNEL_NAME: usize = 15;
+
+fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
+    let mut names = Vec::new();
+    let mut found = Vec::new();
+    for map in all()?.into_iter().filter_map(|(_, map)| map.ok()) {
+        let short = &map.facts.name;
+        let cut = name.get(..KERNEL_NAME).unwrap_or(name);
+        if short == cut || short == name {
+            let full = btf.declaration(&map.facts).name;
+            if full == name || short == name {
+                found.push((full, map));
+                continue;
+            }
+        }
+        names.push(short.clone());
+    }
+    match &found[..] {
+        [] => {
+            names.sort();
+            names.dedup();
+            Err(not_found(crate::error::unknown_text(
+                "map",
+                name,
+                names.iter().map(String::as_str),
+            )))
+        }
+        [(_, map)] => MapRef::Id(map.id).open_alone(access),
+        several => {
+            let candidates: Vec<String> = several
+                .iter()
+                .map(|(full, map)| {
+                    format!(
+                        "{full}:{} ({}, {} bytes to {})",
+                        map.id,
+                        map.type_name(),
+                        map.key_size,
+                        map.value_size
+                    )
+                })
+                .collect();
+            Err(usage(format!(
+                "{} maps are called `{name}`; write one of {}",
+                several.len(),
+                candidates.join(", ")
+            )))
+        }
+    }
+}
+
+fn ids_refused(error: &io::Error) -> anyhow::Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => anyhow!("failed to look through the maps of this host: {}", NEEDS),
+        _ => anyhow!("failed to look through the maps of this host: {error}"),
+    }
+}
+
+const NEEDS: &str =
+    "needs CAP_SYS_ADMIN; run it as root, or name the path of a pinned map that you may read";
+
+fn id_refused(id: u32, error: &io::Error) -> anyhow::Error {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => not_found(format!("there is no map with id {id}")),
+        Some(libc::EPERM) => anyhow!("failed to open map {id}: {NEEDS}"),
+        Some(errno) => anyhow!("failed to open map {id}: {}", host::advice(errno)),
+        None => anyhow!("failed to open map {id}: {error}"),
+    }
+}
+
+fn pin_refused(path: &Path, access: Access, error: &io::Error) -> anyhow::Error {
+    let shown = path.display();
+    match (error.raw_os_error(), access) {
+        (Some(libc::ENOENT), _) => not_found(format!("there is no pin `{shown}`")),
+        (Some(libc::EACCES), _) if path.exists() && !is_bpffs(path) => {
+            anyhow!("`{shown}` is no pin: it is on no bpffs")
+        }
+        (Some(libc::EPERM | libc::EACCES), Access::Write) => {
+            anyhow!("failed to open the pin `{shown}` to write: its file mode does not let you")
+        }
+        (Some(libc::EPERM | libc::EACCES), Access::Read) => {
+            anyhow!("failed to open the pin `{shown}`: its file mode does not let you")
+        }
+        _ => anyhow!("failed to open the pin `{shown}`: {error}"),
+    }
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+    statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Removes a pin of a map; whatever else it is stays.
+pub fn unpin(path: &Path) -> Result<Map> {
+    let map = MapRef::Pin(path.to_owned()).open_alone(Access::Read)?;
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(map),
+        Err(error) => bail!("failed to remove the pin `{}`: {error}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_pins_and_names() {
+        let parse = |text| MapRef::parse(text).unwrap();
+        assert_eq!(parse("42"), MapRef::Id(42));
+        assert_eq!(parse("id:42"), MapRef::Id(42));
+        assert_eq!(parse("./42"), MapRef::Pin("./42".into()));
+        assert_eq!(parse("/sys/fs/bpf/x"), MapRef::Pin("/sys/fs/bpf/x".into()));
+        assert_eq!(parse("counts"), MapRef::Name("counts".into()));
+        assert_eq!(parse("name:42"), MapRef::Name("42".into()));
+        assert_eq!(parse("counts:42"), MapRef::Both("counts".into(), 42));
+        assert_eq!(parse("a:b"), MapRef::Name("a:b".into()));
+        assert_eq!(parse(".rodata"), MapRef::Name(".rodata".into()));
+        assert!(MapRef::parse("").is_err());
+        assert!(MapRef::parse("99999999999").is_err());
+    }
+}

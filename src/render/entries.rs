@@ -1,0 +1,383 @@
+//! The entries of a map, one after the other: nothing is kept but the first few
+//! lines of a table, which say how wide its columns are.
+
+use std::io::{self, Write};
+
+use csv::{QuoteStyle, WriterBuilder};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::text::{metric_cells, metric_heads};
+use super::{Format, Style, columns, escape_all, json, line, widths};
+use crate::schema::{Declaration, Label, Labels, Table, Tags, Value};
+
+/// As many lines say how wide the columns of a table are.
+const MEASURED: usize = 1000;
+
+/// One entry, as bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'e> {
+    /// A whole key.
+    pub key: &'e [u8],
+    /// One value, or one a CPU.
+    pub values: &'e [&'e [u8]],
+    /// Inside of a map of maps: the key there, and the inner map's id.
+    pub outer: Option<(&'e [u8], u32)>,
+}
+
+/// Writes entries in a format.
+pub struct Entries<'d> {
+    format: Format,
+    style: Style,
+    declaration: &'d Declaration,
+    key_tags: Tags,
+    value_tags: Tags,
+    outer: Option<&'d Declaration>,
+    labels: &'d Labels,
+    per_cpu: bool,
+    raw: bool,
+    columns: Option<Columns>,
+    count: u64,
+}
+
+impl<'d> Entries<'d> {
+    /// Of a map that is declared like this.
+    pub fn new(
+        format: Format,
+        style: Style,
+        declaration: &'d Declaration,
+        labels: &'d Labels,
+    ) -> Self {
+        Self {
+            format,
+            style: Style {
+                totals: true,
+                ..style
+            },
+            key_tags: declaration.key_tags(),
+            value_tags: declaration.value_tags(),
+            declaration,
+            outer: None,
+            labels,
+            per_cpu: false,
+            raw: false,
+            columns: None,
+            count: 0,
+        }
+    }
+
+    /// The values of a per-CPU map one by one, rather than their sum.
+    pub fn per_cpu(self, per_cpu: bool) -> Self {
+        Self { per_cpu, ..self }
+    }
+
+    /// Bytes, whatever they mean.
+    pub fn raw(self, raw: bool) -> Self {
+        Self { raw, ..self }
+    }
+
+    /// Entries of the maps inside of a map that is declared like this.
+    pub fn within(self, outer: Option<&'d Declaration>) -> Self {
+        Self { outer, ..self }
+    }
+
+    /// How many entries were written.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// One more entry.
+    pub fn entry(&mut self, out: &mut dyn Write, entry: Entry<'_>) -> io::Result<()> {
+        match self.format {
+            Format::Json | Format::Jsonl => {
+                let object = EntryJson {
+                    face: self,
+                    key: self.key(entry.key),
+                    value: self.value(entry.values),
+                    outer: entry.outer,
+                };
+                self.open_json(out)?;
+                json::write(out, &object)?;
+                self.close_json(out)?;
+            }
+            Format::Csv | Format::Table => {
+                let copies = entry.values.len();
+                if self.per_cpu && copies > 1 {
+                    for (cpu, value) in entry.values.iter().enumerate() {
+                        let row = self.row(&entry, &[value], Some(cpu));
+                        self.entry_line(out, row)?;
+                    }
+                } else {
+                    let row = self.row(&entry, entry.values, None);
+                    self.entry_line(out, row)?;
+                }
+            }
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// One group of entries: labels of a table with fewer of them, and cells.
+    pub fn group(
+        &mut self,
+        out: &mut dyn Write,
+        table: &Table,
+        key: &[u8],
+        cells: &[u64],
+    ) -> io::Result<()> {
+        let names = |label: &'_ Label| self.labels.of(label, key).to_string();
+        match self.format {
+            Format::Json | Format::Jsonl => {
+                let labels = table.labels.iter();
+                let names = labels.map(|label| (label.name.as_str(), self.labels.of(label, key)));
+                let metrics = table.metrics.iter();
+                let numbers = metrics.map(|metric| (metric.name.as_str(), metric.value(cells)));
+                let object = EntryJson {
+                    face: self,
+                    key: Value::Fields(names.collect()),
+                    value: Value::Fields(numbers.collect()),
+                    outer: None,
+                };
+                self.open_json(out)?;
+                json::write(out, &object)?;
+                self.close_json(out)?;
+            }
+            Format::Csv | Format::Table => {
+                let mut row: Vec<String> = table.labels.iter().map(names).collect();
+                row.extend(self.numbers(table, cells));
+                if self.columns.is_none() {
+                    self.columns = Some(self.columns_of(table, false));
+                }
+                self.line(out, row)?;
+            }
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Behind the last entry; `footer` is for people.
+    pub fn end(&mut self, out: &mut dyn Write, footer: &str) -> io::Result<()> {
+        match self.format {
+            Format::Json if self.count == 0 => writeln!(out, "[]")?,
+            Format::Json => writeln!(out, "\n]")?,
+            Format::Jsonl => {}
+            Format::Csv => writeln!(out, "# {footer}")?,
+            Format::Table => {
+                if let Some(columns) = &mut self.columns {
+                    columns.write_measured(out, &self.style)?;
+                }
+                writeln!(out, "{footer}")?;
+            }
+        }
+        out.flush()
+    }
+
+    fn open_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        match (self.format, self.count) {
+            (Format::Json, 0) => out.write_all(b"[\n"),
+            (Format::Json, _) => out.write_all(b",\n"),
+            _ => Ok(()),
+        }
+    }
+
+    fn close_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self.format {
+            Format::Jsonl => out.write_all(b"\n"),
+            _ => Ok(()),
+        }
+    }
+
+    fn key<'v>(&'v self, key: &'v [u8]) -> Value<'v> {
+        match self.raw {
+            true => Value::Bytes(key.into()),
+            false => self
+                .labels
+                .whole(&self.declaration.key, &self.key_tags, key),
+        }
+    }
+
+    fn outer_key<'v>(&'v self, outer: &'v Declaration, key: &'v [u8]) -> Value<'v> {
+        self.labels.whole(&outer.key, &outer.key_tags(), key)
+    }
+
+    /// Of one CPU, of each, or of all together.
+    pub fn value<'v>(&'v self, values: &[&'v [u8]]) -> Value<'v> {
+        let Declaration { value: place, .. } = self.declaration;
+        let one = |bytes: &&'v [u8]| match self.raw {
+            true => Value::Bytes((*bytes).into()),
+            false => self.labels.whole(place, &self.value_tags, bytes),
+        };
+        match values {
+            [value] => one(value),
+            values if self.per_cpu || self.raw => Value::List(values.iter().map(one).collect()),
+            values => Value::sum(values.iter().map(one).collect()),
+        }
+    }
+
+    fn row(&self, entry: &Entry<'_>, values: &[&[u8]], cpu: Option<usize>) -> Vec<String> {
+        let table = &self.declaration.table;
+        let mut row = Vec::new();
+        if let (Some(declaration), Some((key, id))) = (self.outer, entry.outer) {
+            row.extend([self.outer_key(declaration, key).to_string(), id.to_string()]);
+        }
+        if self.raw {
+            row.push(self.key(entry.key).to_string());
+            row.extend(cpu.map(|cpu| cpu.to_string()));
+            row.push(self.value(values).to_string());
+            return row;
+        }
+        let labels = table.labels.iter();
+        row.extend(labels.map(|label| self.labels.of(label, entry.key).to_string()));
+        row.extend(cpu.map(|cpu| cpu.to_string()));
+        let mut cells = vec![0; table.cells()];
+        values
+            .iter()
+            .for_each(|value| table.add_cells(value, &mut cells));
+        row.extend(self.numbers(table, &cells));
+        row.extend(table.details.iter().map(|detail| {
+            let copies = values.iter().map(|value| self.labels.of(detail, value));
+            Value::sum(copies.collect()).to_string()
+        }));
+        row
+    }
+
+    fn numbers(&self, table: &Table, cells: &[u64]) -> Vec<String> {
+        let metrics = table.metrics.iter();
+        match self.format {
+            Format::Table => metrics
+                .flat_map(|metric| metric_cells(metric, cells, 1.0, &self.style))
+                .collect(),
+            _ => metrics
+                .flat_map(|metric| super::csv::fields(metric, cells))
+                .collect(),
+        }
+    }
+
+    fn columns_of(&self, table: &Table, with_cpu: bool) -> Columns {
+        let is_table = self.format == Format::Table;
+        let mut columns = Columns::default();
+        let case = |name: &str| match is_table {
+            true => name.to_uppercase(),
+            false => name.to_owned(),
+        };
+        if self.outer.is_some() {
+            columns.add([case("outer"), case("map")], false);
+        }
+        match self.raw {
+            true => columns.add([case("key")], false),
+            false => columns.add(table.labels.iter().map(|label| case(&label.name)), false),
+        }
+        if with_cpu {
+            columns.add([case("cpu")], true);
+        }
+        if self.raw {
+            columns.add([case("value")], false);
+            return columns;
+        }
+        for metric in &table.metrics {
+            match is_table {
+                true => columns.add(metric_heads(metric, &table.metrics, &self.style), true),
+                false => columns.add(super::csv::heads(metric), true),
+            }
+        }
+        let details = table.details.iter();
+        columns.add(details.map(|detail| case(&detail.name)), false);
+        columns
+    }
+
+    fn entry_line(&mut self, out: &mut dyn Write, row: Vec<String>) -> io::Result<()> {
+        if self.columns.is_none() {
+            let mut columns = self.columns_of(&self.declaration.table, false);
+            if columns.head.len() != row.len() {
+                columns = self.columns_of(&self.declaration.table, true);
+            }
+            self.columns = Some(columns);
+        }
+        self.line(out, row)
+    }
+
+    fn line(&mut self, out: &mut dyn Write, row: Vec<String>) -> io::Result<()> {
+        let Some(columns) = &mut self.columns else {
+            return Ok(());
+        };
+        match (self.format, &columns.widths) {
+            (Format::Csv, _) => {
+                let mut writer = WriterBuilder::new()
+                    .quote_style(QuoteStyle::NonNumeric)
+                    .from_writer(out);
+                if columns.widths.is_none() && !self.style.no_header {
+                    writer.write_record(&columns.head)?;
+                }
+                columns.widths = Some(Vec::new());
+                match self.style.terminal {
+                    true => writer.write_record(escape_all(&row))?,
+                    false => writer.write_record(&row)?,
+                }
+                writer.flush()
+            }
+            (_, Some(widths)) => {
+                writeln!(out, "{}", line(&escape_all(&row), widths, &columns.right))
+            }
+            (_, None) => {
+                columns.measured.push(row);
+                match columns.measured.len() < MEASURED {
+                    true => Ok(()),
+                    false => columns.write_measured(out, &self.style),
+                }
+            }
+        }
+    }
+}
+
+/// What lines have in common.
+#[derive(Debug, Default)]
+struct Columns {
+    head: Vec<String>,
+    /// Numbers stand on the right.
+    right: Vec<bool>,
+    /// The lines that say how wide a table's columns are.
+    measured: Vec<Vec<String>>,
+    /// Known once they were written.
+    widths: Option<Vec<usize>>,
+}
+
+impl Columns {
+    fn add(&mut self, names: impl IntoIterator<Item = String>, right: bool) {
+        self.head.extend(names);
+        self.right.resize(self.head.len(), right);
+    }
+
+    fn write_measured(&mut self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
+        if self.widths.is_some() {
+            return Ok(());
+        }
+        let rows: Vec<_> = self.measured.iter().map(|row| escape_all(row)).collect();
+        self.widths = Some(widths(&self.head, &rows, style));
+        columns(
+            out,
+            &self.head,
+            &self.right,
+            &std::mem::take(&mut self.measured),
+            style,
+        )
+    }
+}
+
+struct EntryJson<'e> {
+    face: &'e Entries<'e>,
+    key: Value<'e>,
+    value: Value<'e>,
+    outer: Option<(&'e [u8], u32)>,
+}
+
+impl Serialize for EntryJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let (Some(declaration), Some((key, id))) = (self.face.outer, self.outer) {
+            map.serialize_entry("outer", &self.face.outer_key(declaration, key))?;
+            map.serialize_entry("map", &id)?;
+        }
+        map.serialize_entry("key", &self.key)?;
+        map.serialize_entry("value", &self.value)?;
+        map.end()
+    }
+}
