@@ -68,21 +68,22 @@ impl Labels {
     /// The number that a decoder shows as this name; `None` for a decoder that
     /// shows numbers, and for text that is itself a number.
     pub(super) fn number(&self, decoder: &Decoder, name: &str) -> Result<Option<i128>> {
-        let digits = match decoder {
-            // No user or path begins like this, and no id is below zero.
-            Decoder::Uid | Decoder::Cgroup => name,
-            _ => name.strip_prefix('-').unwrap_or(name),
-        };
-        if digits.starts_with(|c: char| c.is_ascii_digit()) {
-            return Ok(None);
+        // These are read by their own rules, numbers too.
+        match decoder {
+            Decoder::Uid if !name.starts_with("0x") => {
+                return Ok(Some(host::user_id(name)?.into()));
+            }
+            Decoder::Cgroup if !name.starts_with("0x") => {
+                return Ok(Some(host::cgroup_id(name)?.into()));
+            }
+            _ if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') => return Ok(None),
+            _ => {}
         }
         let number = match decoder {
             Decoder::Syscall => syscall::number(name),
             Decoder::Errno => errno::number(name),
             Decoder::Softirq => softirq::number(name),
             Decoder::Enum(of) => self.with_enum(of, |known| known.numbers.get(name).copied()),
-            Decoder::Uid => Some(host::user_id(name)?.into()),
-            Decoder::Cgroup => Some(host::cgroup_id(name)?.into()),
             Decoder::Bool if name == "true" => Some(1),
             Decoder::Bool if name == "false" => Some(0),
             _ => return Ok(None),
