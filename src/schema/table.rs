@@ -119,7 +119,14 @@ impl Table {
         }
         match &value.kind {
             Kind::Struct(members) if !Histogram::is(value) => table.add_metrics("", 0, members),
-            _ => table.add_metric("value".to_owned(), Place::whole(Arc::clone(value)), tags),
+            _ => {
+                // The map's decoder is for its key.
+                let tags = Tags {
+                    decoder: None,
+                    ..tags.clone()
+                };
+                table.add_metric("value".to_owned(), Place::whole(Arc::clone(value)), &tags);
+            }
         }
         table
     }
