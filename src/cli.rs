@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod map;
+
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
@@ -15,6 +17,10 @@ use crate::error::usage;
 use crate::render::Format;
 use crate::schema::{Kind, Labels, OptionSpec};
 use crate::tally::{Given, Tally};
+
+pub use map::{
+    AddArgs, CreateArgs, DumpArgs, Flag, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
+};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +117,8 @@ pub enum Action {
     List(ListArgs),
     /// Count, print, and leave nothing behind
     Run(RunArgs),
+    /// Look at live maps, whoever made them, and change them
+    Map(MapArgs),
     /// Show what this host allows, and the fix for what it does not
     Check,
 }

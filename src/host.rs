@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, TRACEFS_MAGIC, statfs};
 
 /// Where bpffs is mounted.
@@ -149,6 +151,17 @@ fn bpffs() -> Fact {
             format!("only for pins: mount -t bpf bpf {BPFFS}"),
         ),
     }
+}
+
+/// Mounts bpffs where pins are kept, if a path is below it and it is not mounted.
+pub fn mount_bpffs_for(path: &Path) -> Result<()> {
+    let is_mounted = || statfs(BPFFS).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
+    if !path.starts_with(BPFFS) || is_mounted() {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("bpf"), BPFFS, Some("bpf"), flags, Some("mode=0700"))
+        .with_context(|| format!("failed to mount bpffs at {BPFFS}: mount -t bpf bpf {BPFFS}"))
 }
 
 /// The mounted tracefs.

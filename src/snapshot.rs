@@ -456,18 +456,22 @@ fn subtract(metrics: &[Metric], now: &mut Rows, before: &Rows) {
         let Some(before) = index.get(now.key(row)).map(|row| before.cells(*row)) else {
             continue;
         };
-        let cells = now.cells_mut(row);
-        for metric in metrics
-            .iter()
-            .filter(|metric| metric.kind != MetricKind::Gauge)
-        {
-            let range = metric.cell..metric.cell + metric.cells();
-            for (cell, before) in cells[range.clone()].iter_mut().zip(&before[range]) {
-                *cell = match metric.kind {
-                    MetricKind::Histogram => cell.wrapping_sub(*before),
-                    _ => metric.since(*cell, *before),
-                };
-            }
+        difference(metrics, now.cells_mut(row), before);
+    }
+}
+
+/// The cells of one row, less what was there before.
+pub fn difference(metrics: &[Metric], now: &mut [u64], before: &[u64]) {
+    for metric in metrics
+        .iter()
+        .filter(|metric| metric.kind != MetricKind::Gauge)
+    {
+        let range = metric.cell..metric.cell + metric.cells();
+        for (cell, before) in now[range.clone()].iter_mut().zip(&before[range]) {
+            *cell = match metric.kind {
+                MetricKind::Histogram => cell.wrapping_sub(*before),
+                _ => metric.since(*cell, *before),
+            };
         }
     }
 }

@@ -48,11 +48,16 @@ pub fn rcu_grace_period() -> io::Result<()> {
 pub fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
     // SAFETY: takes an integer.
     let fd = descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })?;
+    // A length of 0 goes with no address.
+    let address = |bytes: &mut [u8]| match bytes.is_empty() {
+        true => 0,
+        false => bytes.as_mut_ptr() as u64,
+    };
     let info = |bytes: &mut [u8], name: &mut [u8]| {
         let mut info = libbpf_sys::bpf_btf_info {
-            btf: bytes.as_mut_ptr() as u64,
+            btf: address(bytes),
             btf_size: bytes.len() as u32,
-            name: name.as_mut_ptr() as u64,
+            name: address(name),
             name_len: name.len() as u32,
             ..Default::default()
         };

@@ -3,6 +3,7 @@
 mod check;
 mod clock;
 mod list;
+mod map;
 mod run;
 
 use std::io::{self, IsTerminal};
@@ -25,6 +26,7 @@ pub fn execute(request: Request) -> Result<Exit> {
             unreachable!("clap wants the tally of `run`, and parse() finds it")
         }
         (Action::List(args), _) => list::list(&cli.global, &args),
+        (Action::Map(args), _) => map::map(&cli.global, args),
         (Action::Check, _) => check::check(&cli.global),
     }
 }
@@ -45,6 +47,17 @@ fn style(global: &Global) -> Style {
         cpus: host::cpus(),
         ..Style::default()
     }
+}
+
+/// `1 group`, `2 groups`
+fn plural(count: u64, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
+}
+
+/// What somebody may want to know who reads along.
+fn note(message: &str) {
+    eprintln!("ktally: {message}");
 }
 
 /// A line on stderr that does not stop anything.

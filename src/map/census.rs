@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -74,6 +74,8 @@ pub struct Listed {
 /// What all maps have in common that is asked for once.
 #[derive(Debug, Default)]
 pub struct Census {
+    /// Found before anything else, as asking makes maps of its own.
+    found: Vec<(u32, io::Result<Map>)>,
     usage: HashMap<u32, u64>,
     pins: BTreeMap<u32, Vec<PathBuf>>,
     holders: BTreeMap<u32, BTreeSet<Holder>>,
@@ -109,9 +111,25 @@ unsafe impl Plain for Held {}
 const MOST_COUNTED: u64 = 10_000;
 
 impl Census {
-    /// Asks about all maps at once.
-    pub fn take() -> Self {
+    /// Finds all maps, and asks about them at once.
+    pub fn take() -> Result<Self> {
+        let mut census = Self {
+            found: open::all()?,
+            ..Self::default()
+        };
+        census.ask();
+        Ok(census)
+    }
+
+    /// Asks about the maps of others, without looking for them.
+    pub fn ask_only() -> Self {
         let mut census = Self::default();
+        census.ask();
+        census
+    }
+
+    fn ask(&mut self) {
+        let census = self;
         if let Err(error) = census.ask_usage() {
             census.note("entries were counted by walking them", &error);
         }
@@ -122,7 +140,6 @@ impl Census {
         for mount in bpffs_mounts() {
             census.ask_pins(&mount, 0);
         }
-        census
     }
 
     fn note(&mut self, what: &str, why: &anyhow::Error) {
@@ -131,9 +148,9 @@ impl Census {
 
     /// Every map that can be opened, by id. Those that vanish meanwhile, or are
     /// forbidden, become notes.
-    pub fn maps(&mut self, btf: &MapBtf) -> Result<Vec<Listed>> {
+    pub fn maps(&mut self, btf: &MapBtf) -> Vec<Listed> {
         let mut maps = Vec::new();
-        for (id, map) in open::all()? {
+        for (id, map) in std::mem::take(&mut self.found) {
             match map {
                 Ok(map) => {
                     let declaration = btf.declaration(&map.facts);
@@ -147,7 +164,7 @@ impl Census {
                     .push(format!("map {id} cannot be opened: {error}")),
             }
         }
-        Ok(maps)
+        maps
     }
 
     /// One map.
@@ -207,9 +224,12 @@ impl Census {
         sys::log::listen();
         let mut storage = MaybeUninit::uninit();
         let opened = internal::holders::HoldersSkelBuilder::default().open(&mut storage)?;
-        let mut loaded = opened
-            .load()
-            .context("needs Linux 5.8 and /proc/kallsyms")?;
+        let mut loaded = opened.load().context("needs Linux 5.8")?;
+        let known = loaded.maps.bss.as_fd().as_raw_fd();
+        if let Some(bss) = loaded.maps.bss_data.as_deref_mut() {
+            bss.known_map_fd = u32::try_from(known)?;
+        }
+        iterate::<Held>(&mut loaded)?;
         for Held { map, pid, comm } in iterate(&mut loaded)? {
             let end = comm.iter().position(|c| *c == 0).unwrap_or(comm.len());
             let comm = String::from_utf8_lossy(&comm[..end]).into_owned();
@@ -219,6 +239,13 @@ impl Census {
                 .insert(Holder { pid, comm });
         }
         Ok(())
+    }
+
+    /// The programs that use one map.
+    pub fn programs_of(map: u32) -> Vec<Program> {
+        let mut census = Self::default();
+        census.ask_programs();
+        census.programs.remove(&map).unwrap_or_default()
     }
 
     fn ask_programs(&mut self) {

@@ -10,6 +10,56 @@ use crate::sys;
 
 pub use crate::sys::map::NewMap;
 
+/// include/uapi/linux/bpf.h, without `BPF_F_`.
+const FLAGS: [(u32, &str); 17] = [
+    (1 << 0, "no_prealloc"),
+    (1 << 1, "no_common_lru"),
+    (1 << 2, "numa_node"),
+    (1 << 3, "rdonly"),
+    (1 << 4, "wronly"),
+    (1 << 5, "stack_build_id"),
+    (1 << 6, "zero_seed"),
+    (1 << 7, "rdonly_prog"),
+    (1 << 8, "wronly_prog"),
+    (1 << 9, "clone"),
+    (1 << 10, "mmapable"),
+    (1 << 11, "preserve_elems"),
+    (1 << 12, "inner_map"),
+    (1 << 13, "link"),
+    (1 << 15, "vtype_btf_obj_fd"),
+    (1 << 16, "token_fd"),
+    (1 << 17, "segv_on_fault"),
+];
+
+/// The names of a map's flags; of those that are younger, their bits.
+pub fn flag_names(flags: u32) -> Vec<String> {
+    (0..u32::BITS)
+        .map(|bit| flags & (1 << bit))
+        .filter(|flag| *flag != 0)
+        .map(|flag| {
+            let known = FLAGS.iter().find(|(bit, _)| *bit == flag);
+            known.map_or_else(|| format!("{flag:#x}"), |(_, name)| (*name).to_owned())
+        })
+        .collect()
+}
+
+/// The flag of this name; 0 where there is none.
+pub fn flag_bit(name: &str) -> u32 {
+    let known = FLAGS.iter().find(|(_, known)| *known == name);
+    known.map_or(0, |(bit, _)| *bit)
+}
+
+/// Every type of map that libbpf knows, in the kernel's order.
+pub fn type_names() -> Vec<&'static str> {
+    (1..).map_while(sys::map::type_name).collect()
+}
+
+/// The kernel's number of a type.
+pub fn type_number(name: &str) -> Option<u32> {
+    let at = type_names().iter().position(|known| *known == name)?;
+    u32::try_from(at + 1).ok()
+}
+
 /// BTF for a new map: whose, and the ids of the key's and the value's type.
 #[derive(Debug)]
 pub struct Types {

@@ -15,7 +15,9 @@ use anyhow::{Context, Result};
 use libbpf_rs::{MapFdInfo, MapInfo, MapType, num_possible_cpus};
 
 pub use census::{Census, Holder, Listed, Program, Used};
-pub use create::{NewMap, Types, create, types_with};
+pub use create::{
+    NewMap, Types, create, flag_bit, flag_names, type_names, type_number, types_with,
+};
 pub use edit::{Insert, Update};
 pub use inplace::{Adder, Drained, drain};
 pub use open::{Access, MapRef, unpin};
@@ -113,6 +115,11 @@ impl Map {
     /// How many values an entry has: one, or one a possible CPU.
     pub fn copies(&self) -> usize {
         self.copies
+    }
+
+    /// Whether an update replaces a value, rather than writing it in place.
+    pub fn is_hash(&self) -> bool {
+        matches!(self.ty, MapType::Hash | MapType::LruHash)
     }
 
     /// Whether its values are other maps, by their ids.

@@ -172,7 +172,7 @@ fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
 
 fn ids_refused(error: &io::Error) -> anyhow::Error {
     match error.raw_os_error() {
-        Some(libc::EPERM) => anyhow!("failed to look through the maps of this host: {}", NEEDS),
+        Some(libc::EPERM) => anyhow!("failed to look through the maps of this host: {NEEDS}"),
         _ => anyhow!("failed to look through the maps of this host: {error}"),
     }
 }

@@ -186,7 +186,8 @@ impl<'d> Entries<'d> {
         }
     }
 
-    fn key<'v>(&'v self, key: &'v [u8]) -> Value<'v> {
+    /// By its type, or as bytes.
+    pub fn key<'v>(&'v self, key: &'v [u8]) -> Value<'v> {
         match self.raw {
             true => Value::Bytes(key.into()),
             false => self

@@ -2,6 +2,7 @@
 //! file descriptor, no clock.
 
 mod bars;
+mod changes;
 mod csv;
 mod entries;
 mod json;
@@ -9,6 +10,7 @@ mod text;
 
 use std::io::{self, Write};
 
+pub use changes::{Change, Changes};
 pub use entries::{Entries, Entry};
 
 use crate::schema::Labels;

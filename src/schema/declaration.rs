@@ -3,9 +3,15 @@
 
 use std::sync::Arc;
 
-use super::table::Table;
+use anyhow::{Result, bail};
+
+use super::histogram::Histogram;
+use super::labels::Labels;
+use super::parse::{LeftOut, parse};
+use super::table::{MetricKind, Number, Table};
 use super::tags::Tags;
-use super::types::{Place, Type};
+use super::types::{Kind, Place, Type};
+use crate::error::{unknown, usage};
 
 /// What the kernel tells about a map without its BTF.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +78,106 @@ impl Declaration {
         }
     }
 
+    /// The bytes of a key, from text.
+    pub fn parse_key(&self, text: &str, labels: &Labels) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.key.ty.size];
+        let (refused, tags) = (LeftOut::Refused, self.key_tags());
+        parse(&self.key, &tags, text, refused, labels, &mut bytes)
+            .map_err(|error| at("key", text, &error))?;
+        Ok(bytes)
+    }
+
+    /// Writes text into the bytes of a value.
+    pub fn parse_value(
+        &self,
+        text: &str,
+        left_out: LeftOut,
+        labels: &Labels,
+        bytes: &mut [u8],
+    ) -> Result<()> {
+        parse(
+            &self.value,
+            &self.value_tags(),
+            text,
+            left_out,
+            labels,
+            bytes,
+        )
+        .map_err(|error| at("value", text, &error))
+    }
+
+    /// The number inside of a value that a path leads to: `calls`, `a.b`, `c[2]`;
+    /// without a path the only one. And whether it may be below zero.
+    pub fn number(&self, path: Option<&str>) -> Result<(Number, bool)> {
+        let metrics = &self.table.metrics;
+        let place = match (path, &metrics[..]) {
+            (Some(path), _) => self.find(path)?,
+            (None, [only]) if only.kind != MetricKind::Histogram => only.place.clone(),
+            _ => {
+                let names: Vec<&str> = metrics.iter().map(|it| it.name.as_str()).collect();
+                return Err(usage(format!(
+                    "say which number, as FIELD=DELTA; there are {}",
+                    names.join(", ")
+                )));
+            }
+        };
+        let name = path.unwrap_or("value");
+        let number = Number::at(name, &place).map_err(|error| usage(error.to_string()))?;
+        Ok((number, place.ty.kind == Kind::Int { signed: true }))
+    }
+
+    fn find(&self, path: &str) -> Result<Place> {
+        let mut place = self.value.clone();
+        let steps = path.replace('[', ".").replace(']', "");
+        // A value that is no struct has the name of its column.
+        if place.ty.members().is_empty() && path == "value" {
+            return Ok(place);
+        }
+        for step in steps.split('.') {
+            place = match &place.ty.kind {
+                Kind::Array { element, len } => {
+                    let i = step.parse().ok().filter(|i| i < len);
+                    let i = i.ok_or_else(|| usage(format!("`{path}`: no element `{step}`")))?;
+                    place.element(element, i)
+                }
+                _ => place
+                    .member(step)
+                    .ok_or_else(|| unknown("field", path, self.names()))?,
+            };
+        }
+        Ok(place)
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let metrics = self.table.metrics.iter().map(|it| it.name.as_str());
+        metrics
+            .chain(self.table.details.iter().map(|it| it.name.as_str()))
+            .collect()
+    }
+
+    /// Every number of a value that counts something, for all of them to be
+    /// taken out at once. Gauges, text and flags are no counts.
+    pub fn counts(&self) -> Result<Vec<Number>> {
+        let mut counts = Vec::new();
+        for metric in &self.table.metrics {
+            match metric.kind {
+                MetricKind::Gauge => {}
+                MetricKind::Counter => counts.push(Number::at(&metric.name, &metric.place)?),
+                MetricKind::Histogram => counts.extend((0..Histogram::CELLS).map(|i| Number {
+                    offset: metric.place.bit_offset / 8 + 8 * i,
+                    width: 8,
+                })),
+            }
+        }
+        for detail in &self.table.details {
+            counts.extend(words(&detail.place)?);
+        }
+        match counts.is_empty() {
+            true => bail!("there is nothing in its values that counts"),
+            false => Ok(counts),
+        }
+    }
+
     /// The tags that describe the key: the map's decoder, where the key is a
     /// scalar or text.
     pub fn key_tags(&self) -> Tags {
@@ -91,4 +197,24 @@ impl Declaration {
             ..Tags::default()
         }
     }
+}
+
+/// The numbers of a long array, and of bytes without a type.
+fn words(place: &Place) -> Result<Vec<Number>> {
+    let width = match &place.ty.kind {
+        Kind::Array { element, .. } if element.is_number() => element.size,
+        Kind::Opaque if place.ty.size.is_multiple_of(8) => 8,
+        Kind::Opaque => 4,
+        _ => return Ok(Vec::new()),
+    };
+    let word = Type::unsigned(width);
+    let places = (0..place.ty.size / width.max(1)).map(|i| place.element(&word, i));
+    if !place.ty.size.is_multiple_of(width.max(1)) {
+        bail!("its values have no types, and bytes that are no numbers of 4");
+    }
+    places.map(|place| Number::at("value", &place)).collect()
+}
+
+fn at(what: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
+    usage(format!("{what} `{}`: {error:#}", text.escape_debug()))
 }

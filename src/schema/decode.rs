@@ -213,7 +213,7 @@ impl<'a> Value<'a> {
         let Some(first) = copies_left.next().cloned() else {
             return Value::List(Vec::new());
         };
-        match copies_left.try_fold(first, |sum, more| sum.plus(more)) {
+        match copies_left.try_fold(first, Value::plus) {
             Some(sum) => sum,
             None => Value::List(copies),
         }

@@ -5,6 +5,7 @@
 //! `btf` reads BTF through libbpf; only `labels` asks the host for names.
 
 mod btf;
+mod c;
 mod declaration;
 mod decode;
 mod histogram;
@@ -21,7 +22,7 @@ pub use declaration::{Declaration, MapFacts};
 pub use decode::{LengthMismatch, Value, decode};
 pub use histogram::Histogram;
 pub use labels::Labels;
-pub use parse::{LeftOut, parse};
+pub use parse::{LeftOut, parse, parse_number};
 pub use table::{Label, Metric, MetricKind, Number, OptionSpec, Table};
 pub use tags::{Decoder, Tags};
 pub use types::{Kind, Member, Place, Type, Variant};

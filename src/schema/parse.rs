@@ -318,7 +318,7 @@ fn with_unit(unit: &Unit, text: &str) -> Result<i128> {
 }
 
 /// Decimal or `0x` hex, with an optional `-`.
-fn parse_number(text: &str) -> Option<i128> {
+pub fn parse_number(text: &str) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text),

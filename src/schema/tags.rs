@@ -79,7 +79,15 @@ impl Decoder {
         }
     }
 
-    /// As the tag wrote it; a scalar key's column is named so.
+    /// As the tag wrote it.
+    pub fn tag(&self) -> String {
+        match self {
+            Self::Enum(name) => format!("enum:{name}"),
+            _ => self.name().to_owned(),
+        }
+    }
+
+    /// A scalar key's column is named so.
     pub fn name(&self) -> &str {
         match self {
             Self::Comm => "comm",

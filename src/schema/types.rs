@@ -197,6 +197,18 @@ impl Place {
         }
     }
 
+    /// Of a struct or union, the place of the member of this name; those of
+    /// anonymous members count as its own.
+    pub fn member(&self, name: &str) -> Option<Self> {
+        self.ty.members().iter().find_map(|member| {
+            let place = member.place.shifted(self.bit_offset);
+            match member.name.as_str() {
+                "" => place.member(name),
+                other => (other == name).then_some(place),
+            }
+        })
+    }
+
     /// Of an array, the place of element `i`.
     pub fn element(&self, element: &Arc<Type>, i: usize) -> Self {
         Self {

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Who holds which map. One line of binary for each descriptor of a map in any
- * process.
+ * Who holds which map: a record for each descriptor of a map in any process but
+ * the reader.
+ *
+ * What makes a file a map is its operations, whose address no symbol tells on
+ * many kernels. So the iterator is read twice: the first time it comes by a
+ * descriptor of the reader, which is known to be a map.
  */
 #include "kernel.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-extern const void bpf_map_fops __ksym;
+__u32 known_map_fd;
+__u64 map_operations;
 
 struct holder {
 	__u32 map;
@@ -22,7 +27,14 @@ int holders(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 	struct holder holder = {};
 
-	if (!file || !task || file->f_op != &bpf_map_fops)
+	if (!file || !task)
+		return 0;
+	if (task->tgid == bpf_get_current_pid_tgid() >> 32) {
+		if (ctx->fd == known_map_fd)
+			map_operations = (__u64)file->f_op;
+		return 0;
+	}
+	if (!map_operations || (__u64)file->f_op != map_operations)
 		return 0;
 	holder.map = BPF_CORE_READ((struct bpf_map *)file->private_data, id);
 	holder.pid = task->tgid;

@@ -1,0 +1,286 @@
+//! The command line of `ktally map`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+
+use super::{duration, filter, interval};
+
+/// `ktally map`.
+#[derive(Debug, Args)]
+pub struct MapArgs {
+    /// Keys and values as the hex digits of their bytes, in and out
+    #[arg(long, global = true)]
+    pub raw: bool,
+    /// What to do with a map
+    #[command(subcommand)]
+    pub action: MapAction,
+}
+
+/// The verbs of `ktally map`. A MAP is an id, a pinned path, or a name (`NAME:ID`
+/// where several have it); a KEY or VALUE is written by its type.
+#[derive(Debug, Subcommand)]
+pub enum MapAction {
+    /// Show every map of this host
+    List,
+    /// Show one map in full, with its types as C
+    Show {
+        /// An id, a pinned path, or a name
+        map: String,
+    },
+    /// Show all entries
+    Dump(DumpArgs),
+    /// Show the value of a key; exit 3 where there is none
+    Lookup(LookupArgs),
+    /// Overwrite the value of a key, by copy
+    Update(UpdateArgs),
+    /// Delete keys; exit 3 where any was absent
+    Delete {
+        /// An id, a pinned path, or a name
+        map: String,
+        /// Written by their type
+        #[arg(required = true, allow_negative_numbers = true, value_name = "KEY")]
+        keys: Vec<String>,
+    },
+    /// Delete all keys
+    Clear {
+        /// An id, a pinned path, or a name
+        map: String,
+        /// Really all of them
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+    /// Show the key after this one, or the first; exit 3 at the end
+    NextKey {
+        /// An id, a pinned path, or a name
+        map: String,
+        /// Written by its type
+        #[arg(allow_negative_numbers = true)]
+        key: Option<String>,
+    },
+    /// Add to a number in place, in the kernel, atomically
+    Add(AddArgs),
+    /// Take all numbers out and leave zeroes, without losing an increment
+    Drain {
+        /// An id, a pinned path, or a name
+        map: String,
+    },
+    /// Show what changes: new, changed and gone keys each interval
+    Watch(WatchArgs),
+    /// Write all entries to a file, as JSON lines
+    Save {
+        /// An id, a pinned path, or a name
+        map: String,
+        /// `-` is standard output
+        file: PathBuf,
+    },
+    /// Write the entries of a file into a map of the same type
+    Restore {
+        /// An id, a pinned path, or a name
+        map: String,
+        /// `-` is standard input
+        file: PathBuf,
+        /// Overwrite no entry that is there
+        #[arg(long)]
+        noexist: bool,
+    },
+    /// Keep a map in bpffs
+    Pin {
+        /// An id, a pinned path, or a name
+        map: String,
+        /// A new file, below /sys/fs/bpf
+        path: PathBuf,
+    },
+    /// Remove a pin
+    Unpin {
+        /// A pinned path
+        path: PathBuf,
+    },
+    /// Make a map and pin it
+    Create(CreateArgs),
+    /// Make a map read-only for user space, for ever
+    Freeze {
+        /// An id, a pinned path, or a name
+        map: String,
+    },
+    /// Add a value to a queue or a stack
+    Push {
+        /// An id, a pinned path, or a name
+        map: String,
+        /// Written by its type
+        #[arg(allow_negative_numbers = true)]
+        value: String,
+        /// Push the oldest out where it is full
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Take the next value of a queue or a stack; exit 3 where it is empty
+    Pop {
+        /// An id, a pinned path, or a name
+        map: String,
+    },
+    /// Show the next value of a queue or a stack; exit 3 where it is empty
+    Peek {
+        /// An id, a pinned path, or a name
+        map: String,
+    },
+}
+
+/// `ktally map dump`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// An id, a pinned path, or a name
+    pub map: String,
+    /// Show the first so many, by the order of --sort
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub top: Option<usize>,
+    /// Sort by this column [with --top: the first column of numbers]
+    #[arg(long, value_name = "COLUMN")]
+    pub sort: Option<String>,
+    /// Group entries by these fields of the key, and add their numbers up
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
+    pub by: Option<Vec<String>>,
+    /// Only entries whose field of the key has this value; may be given more than once
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
+    pub filters: Vec<(String, String)>,
+    /// Values of a per-CPU map one by one, rather than their sum
+    #[arg(long)]
+    pub per_cpu: bool,
+    /// Stop after so many entries
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub limit: Option<u64>,
+    /// Of a map of maps: the entries of the maps inside
+    #[arg(long, conflicts_with_all = ["by", "sort", "top", "filters"])]
+    pub recurse: bool,
+}
+
+/// `ktally map lookup`.
+#[derive(Debug, Args)]
+pub struct LookupArgs {
+    /// An id, a pinned path, or a name
+    pub map: String,
+    /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
+    #[arg(allow_negative_numbers = true)]
+    pub key: String,
+    /// The values of a per-CPU map one by one, rather than their sum
+    #[arg(long)]
+    pub per_cpu: bool,
+}
+
+/// `ktally map update`.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("must").multiple(false))]
+#[command(group = ArgGroup::new("rest").multiple(false))]
+#[command(group = ArgGroup::new("cpus").multiple(false))]
+pub struct UpdateArgs {
+    /// An id, a pinned path, or a name
+    pub map: String,
+    /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
+    #[arg(allow_negative_numbers = true)]
+    pub key: String,
+    /// Written by its type; of a map of maps, the id of the map to put there
+    #[arg(allow_negative_numbers = true)]
+    pub value: String,
+    /// Only overwrite: the key must be there
+    #[arg(long, group = "must")]
+    pub exist: bool,
+    /// Only make an entry: the key must not be there
+    #[arg(long, group = "must")]
+    pub noexist: bool,
+    /// Under the lock inside of the value
+    #[arg(long)]
+    pub lock: bool,
+    /// Fields that are left out keep what they have
+    #[arg(long, group = "rest")]
+    pub merge: bool,
+    /// Fields that are left out become zero
+    #[arg(long, group = "rest")]
+    pub zero: bool,
+    /// Of a per-CPU map, this CPU's value alone [CPU 0 gets it all, and the others zeroes]
+    #[arg(long, value_name = "N", group = "cpus")]
+    pub cpu: Option<usize>,
+    /// Of a per-CPU map, the same value for every CPU
+    #[arg(long, group = "cpus")]
+    pub all_cpus: bool,
+}
+
+/// `ktally map add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// An id, a pinned path, or a name
+    pub map: String,
+    /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
+    #[arg(allow_negative_numbers = true)]
+    pub key: String,
+    /// A whole number, which may be below zero; the field may be left out where there is one
+    #[arg(allow_negative_numbers = true, value_name = "[FIELD=]DELTA")]
+    pub delta: String,
+    /// Insert zeroes first where the key is not there
+    #[arg(long)]
+    pub create: bool,
+    /// Add so often
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat: u64,
+}
+
+/// `ktally map watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// An id, a pinned path, or a name
+    pub map: String,
+    /// Look so often
+    #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s", allow_hyphen_values = true)]
+    pub every: Duration,
+    /// End after so long [at Ctrl-C, if not given]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    pub run_for: Option<Duration>,
+}
+
+/// `ktally map create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Where to pin it: a map that nobody holds is gone
+    pub path: PathBuf,
+    /// Of the map, at most 15 characters [the file's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Like `hash`, `array`, `percpu_hash`, `lru_hash`, `queue`
+    #[arg(long = "type", value_name = "TYPE", required_unless_present = "like")]
+    pub kind: Option<String>,
+    /// Bytes of a key
+    #[arg(long, value_name = "BYTES")]
+    pub key: Option<u32>,
+    /// Bytes of a value
+    #[arg(long, value_name = "BYTES")]
+    pub value: Option<u32>,
+    /// How many entries fit
+    #[arg(long, value_name = "N", required_unless_present = "like")]
+    pub max_entries: Option<u32>,
+    /// Names as `map list` shows them
+    #[arg(long, value_name = "FLAG,...", value_delimiter = ',', value_enum)]
+    pub flags: Vec<Flag>,
+    /// Type, sizes, flags and BTF of this map, where nothing else is given
+    #[arg(long, value_name = "MAP")]
+    pub like: Option<String>,
+    /// Of a map of maps: a map like those inside
+    #[arg(long, value_name = "MAP")]
+    pub inner: Option<String>,
+}
+
+/// The flags that a map can be created with, by what the kernel calls them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Flag {
+    NoPrealloc,
+    NoCommonLru,
+    Rdonly,
+    Wronly,
+    ZeroSeed,
+    RdonlyProg,
+    WronlyProg,
+    Mmapable,
+    PreserveElems,
+    InnerMap,
+}

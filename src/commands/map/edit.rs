@@ -1,0 +1,197 @@
+//! `lookup`, `update`, `delete`, `clear`, `next-key`: what user space does by
+//! copy.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{Verb, entries, note, warn};
+use crate::cli::{Exit, LookupArgs, Output, UpdateArgs};
+use crate::error::{not_found, usage};
+use crate::map::{Access, Census, Insert, Map, Update};
+use crate::schema::{Declaration, LeftOut};
+
+impl Verb<'_> {
+    pub(super) fn lookup(&self, args: &LookupArgs) -> Result<Exit> {
+        let (map, declaration) = self.open(&args.map, Access::Read)?;
+        let key = self.key(&declaration, &args.key)?;
+        let Some(copied) = map.lookup(&key)? else {
+            if matches!(self.global.output, Output::Json | Output::Jsonl) {
+                writeln!(io::stdout(), "null")?;
+            }
+            return Err(no_such_key(&map, &args.key));
+        };
+        self.show_value(&map, &declaration, &key, &copied, args.per_cpu)?;
+        Ok(Exit::Done)
+    }
+
+    pub(super) fn update(&self, args: &UpdateArgs) -> Result<Exit> {
+        let (map, declaration) = self.open(&args.map, Access::Write)?;
+        if (args.cpu.is_some() || args.all_cpus) && !map.is_per_cpu() {
+            return Err(usage(format!(
+                "map {} has one value for all CPUs",
+                map.title()
+            )));
+        }
+        let key = self.key(&declaration, &args.key)?;
+        let copied = self.new_value(args, &map, &declaration, &key)?;
+        note(&format!("updating map {}", map.title()));
+        if let Some(program) = self.counting_program(&map) {
+            warn(&format!(
+                "program `{program}` uses this {}: what it adds to the old value meanwhile is lost; `ktally map add` loses nothing",
+                map.type_name()
+            ));
+        }
+        let insert = match (args.exist, args.noexist) {
+            (true, _) => Insert::Exist,
+            (_, true) => Insert::NoExist,
+            _ => Insert::Any,
+        };
+        let lock = args.lock;
+        map.update(&key, &copied, Update { insert, lock })?;
+        Ok(Exit::Done)
+    }
+
+    /// All copies of the value, as they shall be.
+    fn new_value(
+        &self,
+        args: &UpdateArgs,
+        map: &Map,
+        declaration: &Declaration,
+        key: &[u8],
+    ) -> Result<Vec<u8>> {
+        let left_out = match args.merge || args.zero {
+            true => LeftOut::Kept,
+            false => LeftOut::Refused,
+        };
+        let old = match args.merge || args.cpu.is_some() {
+            true => map.lookup(key)?,
+            false => None,
+        };
+        if args.merge && old.is_none() {
+            return Err(no_such_key(map, &args.key).context("there is nothing to merge with"));
+        }
+        let old = old.unwrap_or_else(|| map.copied_of([]));
+        let mut values: Vec<Vec<u8>> = map.values(&old).map(<[u8]>::to_vec).collect();
+        let parse = |value: &mut Vec<u8>| {
+            self.value(declaration, &args.value, left_out, value)
+                .map_err(|error| match error.to_string().contains("left out") {
+                    true => error.context("give every field, or say --merge or --zero"),
+                    false => error,
+                })
+        };
+        let cpus = values.len();
+        match args.cpu {
+            Some(cpu) if cpu >= cpus => {
+                return Err(usage(format!(
+                    "there is no CPU {cpu}: the last is {}",
+                    cpus - 1
+                )));
+            }
+            Some(cpu) => parse(&mut values[cpu])?,
+            None if args.all_cpus => values.iter_mut().try_for_each(parse)?,
+            None => {
+                // A merged total keeps what the other CPUs have.
+                if !args.merge {
+                    values.iter_mut().for_each(|value| value.fill(0));
+                }
+                parse(&mut values[0])?;
+            }
+        }
+        Ok(map.copied_of(values.iter().map(Vec::as_slice)))
+    }
+
+    /// A program that may be adding to values that an update takes away: those
+    /// of hash maps are replaced, all others are written in place.
+    fn counting_program(&self, map: &Map) -> Option<String> {
+        let programs = map.is_hash().then(|| Census::programs_of(map.id))?;
+        programs.first().map(|program| program.name.clone())
+    }
+
+    pub(super) fn delete(&self, name: &str, keys: &[String]) -> Result<Exit> {
+        let (map, declaration) = self.open_to_write(name, "deleting from")?;
+        // All are understood before the first is deleted.
+        let keys: Vec<(&String, Vec<u8>)> = keys
+            .iter()
+            .map(|text| Ok((text, self.key(&declaration, text)?)))
+            .collect::<Result<_>>()?;
+        let mut fates = Vec::new();
+        for (text, key) in &keys {
+            fates.push((text, map.delete(key)?));
+        }
+        let out = &mut io::stdout().lock();
+        let fate = |was_there: bool| if was_there { "deleted" } else { "absent" };
+        match self.global.output {
+            Output::Json | Output::Jsonl => {
+                let fates = fates.iter();
+                let fates = fates.map(|(key, deleted)| json!({"key": key, "deleted": deleted}));
+                writeln!(out, "{}", fates.collect::<serde_json::Value>())?;
+            }
+            _ => {
+                for (key, was_there) in &fates {
+                    writeln!(out, "{}: {}", crate::render::escape(key), fate(*was_there))?;
+                }
+            }
+        }
+        Ok(match fates.iter().all(|(_, was_there)| *was_there) {
+            true => Exit::Done,
+            false => Exit::NotFound,
+        })
+    }
+
+    pub(super) fn clear(&self, name: &str) -> Result<Exit> {
+        let (map, _) = self.open_to_write(name, "clearing")?;
+        // Programs may insert meanwhile: so many keys cannot have been there.
+        let most = 4 * u64::from(map.max_entries) + 1024;
+        let mut deleted = 0;
+        for _ in 0..most {
+            let Some(key) = map.next_key(None)? else {
+                note(&format!("deleted {}", entries(deleted)));
+                return Ok(Exit::Done);
+            };
+            deleted += u64::from(map.delete(&key)?);
+        }
+        warn(&format!(
+            "after {deleted} deletions there are still keys: somebody inserts them"
+        ));
+        Ok(Exit::Incomplete)
+    }
+
+    pub(super) fn next_key(&self, name: &str, text: Option<&str>) -> Result<Exit> {
+        let (map, declaration) = self.open(name, Access::Read)?;
+        let key = text.map(|text| self.key(&declaration, text)).transpose()?;
+        let Some(next) = map.next_key(key.as_deref())? else {
+            if matches!(self.global.output, Output::Json | Output::Jsonl) {
+                writeln!(io::stdout(), "null")?;
+            }
+            return Err(not_found(match text {
+                None => format!("map {} is empty", map.title()),
+                Some(text) => format!("`{}` is the last key", text.escape_debug()),
+            }));
+        };
+        let entries = self.entries(&declaration);
+        let shown = entries.key(&next);
+        let out = &mut io::stdout().lock();
+        match self.global.output {
+            Output::Json | Output::Jsonl => writeln!(out, "{}", json!(shown))?,
+            Output::Table | Output::Csv => {
+                // As it can be typed again.
+                let text = match &shown {
+                    crate::schema::Value::Fields(_) => json!(shown).to_string(),
+                    shown => crate::render::escape(&shown.to_string()),
+                };
+                writeln!(out, "{text}")?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn no_such_key(map: &Map, text: &str) -> anyhow::Error {
+    not_found(format!(
+        "map {} has no key `{}`",
+        map.title(),
+        text.escape_debug()
+    ))
+}

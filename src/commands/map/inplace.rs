@@ -1,0 +1,137 @@
+//! `add` and `drain`: what only the kernel can do in place.
+
+use std::io::{self, Write};
+
+use anyhow::{Result, anyhow};
+use serde_json::json;
+
+use super::{Verb, entries, stdout, warn};
+use crate::cli::{AddArgs, Exit, Output};
+use crate::error::{not_found, usage};
+use crate::map::{Adder, Insert, Map, Update, drain};
+use crate::render::Entry;
+use crate::schema::Number;
+
+impl Verb<'_> {
+    pub(super) fn add(&self, args: &AddArgs) -> Result<Exit> {
+        let (map, declaration) = self.open_to_write(&args.map, "adding to")?;
+        let key = self.key(&declaration, &args.key)?;
+        let (path, delta) = match args.delta.rsplit_once('=') {
+            Some((path, delta)) => (Some(path), delta),
+            None => (None, args.delta.as_str()),
+        };
+        let (number, signed) = declaration.number(path)?;
+        let delta = parse_delta(delta, number)?;
+        if args.create {
+            create_row(&map, &key)?;
+        }
+        let mut adder = Adder::new(&map, &key, number)?;
+        let (mut before, mut last) = (None, 0);
+        for _ in 0..args.repeat {
+            let Some(found) = adder.add(delta as u64)? else {
+                return Err(not_found(format!(
+                    "map {} has no key `{}`; --create makes it",
+                    map.title(),
+                    args.key.escape_debug()
+                )));
+            };
+            before.get_or_insert(found);
+            last = found;
+        }
+        let read = |raw: u64| interpret(raw, number, signed);
+        let before = read(before.unwrap_or(last));
+        let after = read(last.wrapping_add(delta as u64));
+        // Each step may wrap; together they wrapped if the end is elsewhere.
+        let wrapped = before.checked_add(delta * i128::from(args.repeat)) != Some(after)
+            && read(last) + delta != after;
+        if wrapped {
+            warn(&format!(
+                "the number has {} bits and wrapped around",
+                8 * number.width
+            ));
+        }
+        let field = path.unwrap_or("value");
+        let out = &mut io::stdout().lock();
+        match self.global.output {
+            Output::Json | Output::Jsonl => {
+                let one_cpu = map.is_per_cpu();
+                let object = json!({
+                    "key": args.key, "field": field, "before": before, "after": after,
+                    "wrapped": wrapped, "one_cpu": one_cpu,
+                });
+                writeln!(out, "{object}")?;
+            }
+            _ => {
+                let copy = if map.is_per_cpu() {
+                    " (this CPU's copy)"
+                } else {
+                    ""
+                };
+                writeln!(out, "{field}: {before} -> {after}{copy}")?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    pub(super) fn drain(&self, name: &str) -> Result<Exit> {
+        let (map, declaration) = self.open_to_write(name, "draining")?;
+        let numbers = declaration.counts();
+        let numbers =
+            numbers.map_err(|error| anyhow!("failed to drain map {}: {error:#}", map.title()))?;
+        let drained = drain(&map, &numbers)?;
+        let (out, face) = (&mut stdout(), &mut self.entries(&declaration));
+        for (key, value) in &drained.entries {
+            let entry = Entry {
+                key,
+                values: &[value],
+                outer: None,
+            };
+            face.entry(out, entry)?;
+        }
+        face.end(out, &format!("{} taken", entries(face.count())))?;
+        Ok(match drained.incomplete {
+            Some(why) => {
+                warn(&format!("the map is not empty: {why}"));
+                Exit::Incomplete
+            }
+            None => Exit::Done,
+        })
+    }
+}
+
+/// A row of zeroes, if there is none: as programs make theirs.
+fn create_row(map: &Map, key: &[u8]) -> Result<()> {
+    let insert = Update {
+        insert: Insert::NoExist,
+        lock: false,
+    };
+    match map.lookup(key)? {
+        Some(_) => Ok(()),
+        None => match map.update(key, &map.copied_of([]), insert) {
+            Err(error) if map.lookup(key)?.is_none() => Err(error),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Whole numbers, as far as the number's width holds them.
+fn parse_delta(text: &str, number: Number) -> Result<i128> {
+    let most = (1i128 << (8 * number.width)) - 1;
+    let delta = crate::schema::parse_number(text);
+    let delta = delta.filter(|delta| (-most..=most).contains(delta));
+    delta.ok_or_else(|| {
+        usage(format!(
+            "`{}` is no whole number from -{most} to {most}",
+            text.escape_debug()
+        ))
+    })
+}
+
+fn interpret(raw: u64, number: Number, signed: bool) -> i128 {
+    match (number.width, signed) {
+        (4, true) => (raw as u32 as i32).into(),
+        (4, false) => (raw as u32).into(),
+        (_, true) => (raw as i64).into(),
+        (_, false) => raw.into(),
+    }
+}

@@ -1,0 +1,212 @@
+//! `ktally map`: one file a verb, or a few that belong together.
+
+mod create;
+mod dump;
+mod edit;
+mod inplace;
+mod list;
+mod save;
+mod watch;
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::{note, style, warn};
+use crate::cli::{Exit, Global, MapAction, MapArgs, Output};
+use crate::error::usage;
+use crate::host;
+use crate::map::{self, Access, Map, MapRef};
+use crate::render::{Entries, Entry};
+use crate::schema::{Declaration, Labels, LeftOut, MapBtf};
+
+pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
+    let verb = Verb {
+        global,
+        raw: args.raw,
+        labels: Labels::new(),
+        btf: MapBtf::default(),
+    };
+    match args.action {
+        MapAction::List => verb.list(),
+        MapAction::Show { map } => verb.show(&map),
+        MapAction::Dump(args) => verb.dump(&args),
+        MapAction::Lookup(args) => verb.lookup(&args),
+        MapAction::Update(args) => verb.update(&args),
+        MapAction::Delete { map, keys } => verb.delete(&map, &keys),
+        MapAction::Clear { map, .. } => verb.clear(&map),
+        MapAction::NextKey { map, key } => verb.next_key(&map, key.as_deref()),
+        MapAction::Add(args) => verb.add(&args),
+        MapAction::Drain { map } => verb.drain(&map),
+        MapAction::Watch(args) => verb.watch(&args),
+        MapAction::Save { map, file } => verb.save(&map, &file),
+        MapAction::Restore { map, file, noexist } => verb.restore(&map, &file, noexist),
+        MapAction::Pin { map, path } => verb.pin(&map, &path),
+        MapAction::Unpin { path } => verb.unpin(&path),
+        MapAction::Create(args) => verb.create(&args),
+        MapAction::Freeze { map } => verb.freeze(&map),
+        MapAction::Push {
+            map,
+            value,
+            replace,
+        } => verb.push(&map, &value, replace),
+        MapAction::Pop { map } => verb.pop(&map),
+        MapAction::Peek { map } => verb.peek(&map),
+    }
+}
+
+/// What every verb has.
+struct Verb<'g> {
+    global: &'g Global,
+    raw: bool,
+    labels: Labels,
+    btf: MapBtf,
+}
+
+impl Verb<'_> {
+    fn open(&self, name: &str, access: Access) -> Result<(Map, Declaration)> {
+        MapRef::parse(name)?.open(access, &self.btf)
+    }
+
+    /// Says which map was chosen.
+    fn open_to_write(&self, name: &str, what: &str) -> Result<(Map, Declaration)> {
+        let (map, declaration) = self.open(name, Access::Write)?;
+        note(&format!(
+            "{what} map `{}` (id {}, {})",
+            declaration.name.escape_debug(),
+            map.id,
+            map.type_name()
+        ));
+        Ok((map, declaration))
+    }
+
+    fn key(&self, declaration: &Declaration, text: &str) -> Result<Vec<u8>> {
+        declaration.parse_key(&self.typed(text), &self.labels)
+    }
+
+    fn value(
+        &self,
+        declaration: &Declaration,
+        text: &str,
+        left_out: LeftOut,
+        bytes: &mut [u8],
+    ) -> Result<()> {
+        declaration.parse_value(&self.typed(text), left_out, &self.labels, bytes)
+    }
+
+    fn typed(&self, text: &str) -> String {
+        match self.raw && !text.starts_with("hex:") {
+            true => format!("hex:{text}"),
+            false => text.to_owned(),
+        }
+    }
+
+    fn entries<'d>(&'d self, declaration: &'d Declaration) -> Entries<'d> {
+        let style = style(self.global);
+        Entries::new(self.global.output.into(), style, declaration, &self.labels).raw(self.raw)
+    }
+
+    /// One value by itself: bare where it is one number or text, which scripts
+    /// want; otherwise as an entry.
+    fn show_value(
+        &self,
+        map: &Map,
+        declaration: &Declaration,
+        key: &[u8],
+        copied: &[u8],
+        per_cpu: bool,
+    ) -> Result<()> {
+        let values: Vec<&[u8]> = map.values(copied).collect();
+        let mut entries = self.entries(declaration).per_cpu(per_cpu);
+        let out = &mut io::stdout().lock();
+        let is_bare = self.raw || declaration.value.ty.members().is_empty();
+        match self.global.output {
+            Output::Json | Output::Jsonl => writeln!(out, "{}", json!(entries.value(&values)))?,
+            Output::Table if is_bare => {
+                let value = entries.value(&values).to_string();
+                writeln!(out, "{}", crate::render::escape(&value))?;
+            }
+            _ => {
+                let outer = None;
+                let values = &values;
+                entries.entry(out, Entry { key, values, outer })?;
+                entries.end(out, "1 entry")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pin(&self, name: &str, path: &Path) -> Result<Exit> {
+        host::mount_bpffs_for(path)?;
+        let (map, _) = self.open_to_write(name, "pinning")?;
+        map.pin(path)?;
+        Ok(Exit::Done)
+    }
+
+    fn unpin(&self, path: &Path) -> Result<Exit> {
+        let map = map::unpin(path)?;
+        note(&format!("map {} is no longer pinned there", map.title()));
+        Ok(Exit::Done)
+    }
+
+    fn freeze(&self, name: &str) -> Result<Exit> {
+        let (map, _) = self.open_to_write(name, "freezing")?;
+        map.freeze()?;
+        Ok(Exit::Done)
+    }
+
+    fn push(&self, name: &str, text: &str, replace: bool) -> Result<Exit> {
+        let (map, declaration) = self.open_to_write(name, "pushing to")?;
+        let mut value = vec![0; map.value_size];
+        self.value(&declaration, text, LeftOut::Refused, &mut value)?;
+        map.push(&value, replace)?;
+        Ok(Exit::Done)
+    }
+
+    fn pop(&self, name: &str) -> Result<Exit> {
+        let (map, declaration) = self.open_to_write(name, "popping from")?;
+        let value = map.pop()?;
+        self.show_value(&map, &declaration, &[], &value, false)?;
+        Ok(Exit::Done)
+    }
+
+    fn peek(&self, name: &str) -> Result<Exit> {
+        let (map, declaration) = self.open(name, Access::Read)?;
+        let value = map.peek()?;
+        self.show_value(&map, &declaration, &[], &value, false)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Standard output for many small writes.
+fn stdout() -> BufWriter<io::StdoutLock<'static>> {
+    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
+/// `3 entries`
+fn entries(count: u64) -> String {
+    match count {
+        1 => "1 entry".to_owned(),
+        _ => format!("{count} entries"),
+    }
+}
+
+fn read_text(path: &Path) -> Result<Box<dyn io::BufRead>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin().lock()));
+    }
+    let file = std::fs::File::open(path)
+        .map_err(|error| usage(format!("failed to read `{}`: {error}", path.display())))?;
+    Ok(Box::new(io::BufReader::new(file)))
+}
+
+fn write_text(path: &Path) -> Result<Box<dyn Write>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(stdout()));
+    }
+    let file = std::fs::File::create(path)
+        .with_context(|| format!("failed to write `{}`", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
+}

@@ -1,0 +1,95 @@
+//! `watch`: what changed, each interval.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::time::{Instant, SystemTime};
+
+use anyhow::Result;
+
+use super::{Verb, stdout, warn};
+use crate::cli::{Exit, Output, WatchArgs};
+use crate::commands::clock::{Schedule, Signals};
+use crate::error::usage;
+use crate::map::{Access, Map, Outcome, Reader};
+use crate::render::{Change, Changes};
+
+/// What was copied for each key.
+type Entries = HashMap<Vec<u8>, Vec<u8>>;
+
+impl Verb<'_> {
+    pub(super) fn watch(&self, args: &WatchArgs) -> Result<Exit> {
+        if self.global.output == Output::Json {
+            return Err(usage(
+                "`watch` gives many readings, and JSON is one object; use `-o jsonl`",
+            ));
+        }
+        let (map, declaration) = self.open(&args.map, Access::Read)?;
+        let signals = Signals::block()?;
+        let mut schedule = Schedule::new(args.run_for, Some(args.every));
+        let style = super::style(self.global);
+        let format = self.global.output.into();
+        let mut face = Changes::new(format, style, &declaration, &self.labels);
+        let mut complete = true;
+        let (mut before, mut then) = (read(&map, &mut complete)?, Instant::now());
+        loop {
+            let (instant, is_last) = schedule.next();
+            let ended = signals.wait_until(instant)?;
+            let (now, at) = (read(&map, &mut complete)?, Instant::now());
+            let seconds = (at - then).as_secs_f64();
+            let changes = differences(&map, &before, &now);
+            let out = &mut stdout();
+            face.render(out, SystemTime::now(), seconds, &changes)?;
+            out.flush()?;
+            (before, then) = (now, at);
+            if ended || is_last {
+                break;
+            }
+        }
+        Ok(if complete {
+            Exit::Done
+        } else {
+            Exit::Incomplete
+        })
+    }
+}
+
+fn read(map: &Map, complete: &mut bool) -> Result<Entries> {
+    let mut entries = Entries::new();
+    let outcome = Reader::new(map).read(|key, copied| {
+        entries.insert(key.to_vec(), copied.to_vec());
+        ControlFlow::Continue(())
+    })?;
+    if let Outcome::Incomplete(why) = outcome {
+        warn(&format!("a reading is incomplete: {why}"));
+        *complete = false;
+    }
+    Ok(entries)
+}
+
+/// What is new, changed or gone, by key.
+fn differences<'e>(map: &Map, before: &'e Entries, now: &'e Entries) -> Vec<Change<'e>> {
+    let mut changes = Vec::new();
+    let values = |copied: &'e Vec<u8>| map.values(copied).collect::<Vec<&'e [u8]>>();
+    for (key, copied) in now {
+        match before.get(key) {
+            Some(old) if old == copied => {}
+            old => changes.push(Change {
+                key,
+                before: old.map(values),
+                now: Some(values(copied)),
+            }),
+        }
+    }
+    for (key, old) in before {
+        if !now.contains_key(key) {
+            changes.push(Change {
+                key,
+                before: Some(values(old)),
+                now: None,
+            });
+        }
+    }
+    changes.sort_by(|a, b| a.key.cmp(b.key));
+    changes
+}

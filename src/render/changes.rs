@@ -1,0 +1,238 @@
+//! What changed in a map over an interval.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use csv::{QuoteStyle, WriterBuilder};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::json;
+
+use super::text::{metric_cells, metric_heads};
+use super::{Format, Style, columns, escape_all, heading, json};
+use crate::schema::{Declaration, Labels, Value};
+use crate::snapshot::difference;
+
+/// A key whose value is not what it was. Of a per-CPU map, a value a CPU.
+#[derive(Debug)]
+pub struct Change<'e> {
+    /// The whole key.
+    pub key: &'e [u8],
+    /// `None` where the key is new.
+    pub before: Option<Vec<&'e [u8]>>,
+    /// `None` where the key is gone.
+    pub now: Option<Vec<&'e [u8]>>,
+}
+
+impl Change<'_> {
+    fn kind(&self) -> &'static str {
+        match (&self.before, &self.now) {
+            (None, _) => "new",
+            (_, None) => "gone",
+            _ => "changed",
+        }
+    }
+}
+
+/// Writes changes, interval by interval.
+pub struct Changes<'d> {
+    format: Format,
+    style: Style,
+    declaration: &'d Declaration,
+    labels: &'d Labels,
+    written: bool,
+}
+
+impl<'d> Changes<'d> {
+    /// Of a map that is declared like this.
+    pub fn new(
+        format: Format,
+        style: Style,
+        declaration: &'d Declaration,
+        labels: &'d Labels,
+    ) -> Self {
+        Self {
+            format,
+            style,
+            declaration,
+            labels,
+            written: false,
+        }
+    }
+
+    /// One interval of so many seconds.
+    pub fn render(
+        &mut self,
+        out: &mut dyn Write,
+        time: SystemTime,
+        seconds: f64,
+        changes: &[Change<'_>],
+    ) -> io::Result<()> {
+        let time = humantime::format_rfc3339_millis(time).to_string();
+        match self.format {
+            Format::Json | Format::Jsonl => {
+                let changes = changes.iter();
+                let changes: Vec<_> = changes.map(|change| ChangeJson(self, change)).collect();
+                let seconds = json::round_to_microseconds(seconds);
+                let object = json!({"time": time, "seconds": seconds, "changes": changes});
+                json::write(out, &object)?;
+                writeln!(out)?;
+            }
+            Format::Csv => self.csv(out, &time, seconds, changes)?,
+            Format::Table => self.table(out, &time, seconds, changes)?,
+        }
+        self.written = true;
+        Ok(())
+    }
+
+    fn table(
+        &self,
+        out: &mut dyn Write,
+        time: &str,
+        seconds: f64,
+        changes: &[Change<'_>],
+    ) -> io::Result<()> {
+        let table = &self.declaration.table;
+        if self.written {
+            writeln!(out)?;
+        }
+        if !self.style.no_header {
+            let title = format!("{}: {time}, {seconds:.1} s", self.declaration.name);
+            heading(out, &title, &self.style)?;
+        }
+        let upper = |name: &String| name.to_uppercase();
+        let mut head = vec!["CHANGE".to_owned()];
+        head.extend(table.labels.iter().map(|label| upper(&label.name)));
+        let left = head.len();
+        let metrics = table.metrics.iter();
+        head.extend(metrics.flat_map(|metric| metric_heads(metric, &table.metrics, &self.style)));
+        let numbers = head.len();
+        head.extend(table.details.iter().map(|detail| upper(&detail.name)));
+        let right: Vec<bool> = (0..head.len()).map(|i| i >= left && i < numbers).collect();
+        let rows: Vec<Vec<String>> = changes
+            .iter()
+            .map(|change| {
+                let cells = self.cells(change);
+                let mut row = self.names(change);
+                let metrics = table.metrics.iter();
+                row.extend(
+                    metrics.flat_map(|metric| metric_cells(metric, &cells, seconds, &self.style)),
+                );
+                row.extend(self.details(change));
+                row
+            })
+            .collect();
+        if !rows.is_empty() {
+            columns(out, &head, &right, &rows, &self.style)?;
+        }
+        let of = |kind| {
+            changes
+                .iter()
+                .filter(|change| change.kind() == kind)
+                .count()
+        };
+        let (new, changed, gone) = (of("new"), of("changed"), of("gone"));
+        writeln!(out, "{new} new, {changed} changed, {gone} gone")
+    }
+
+    fn csv(
+        &self,
+        out: &mut dyn Write,
+        time: &str,
+        seconds: f64,
+        changes: &[Change<'_>],
+    ) -> io::Result<()> {
+        let table = &self.declaration.table;
+        let mut writer = WriterBuilder::new()
+            .quote_style(QuoteStyle::NonNumeric)
+            .from_writer(out);
+        if !self.written && !self.style.no_header {
+            let mut head: Vec<String> = ["time", "seconds", "change"].map(str::to_owned).into();
+            head.extend(table.labels.iter().map(|label| label.name.clone()));
+            head.extend(table.metrics.iter().flat_map(super::csv::heads));
+            head.extend(table.details.iter().map(|detail| detail.name.clone()));
+            writer.write_record(head)?;
+        }
+        for change in changes {
+            let cells = self.cells(change);
+            let mut row = vec![
+                time.to_owned(),
+                json::round_to_microseconds(seconds).to_string(),
+            ];
+            row.extend(escape_all(&self.names(change)));
+            let metrics = table.metrics.iter();
+            row.extend(metrics.flat_map(|metric| super::csv::fields(metric, &cells)));
+            row.extend(escape_all(&self.details(change)));
+            writer.write_record(row)?;
+        }
+        writer.flush()
+    }
+
+    fn names(&self, change: &Change<'_>) -> Vec<String> {
+        let labels = self.declaration.table.labels.iter();
+        let names = labels.map(|label| self.labels.of(label, change.key).to_string());
+        std::iter::once(change.kind().to_owned())
+            .chain(names)
+            .collect()
+    }
+
+    /// By how much the numbers grew; of a key that is gone, zeroes.
+    fn cells(&self, change: &Change<'_>) -> Vec<u64> {
+        let table = &self.declaration.table;
+        let sum = |values: &Option<Vec<&[u8]>>| {
+            let mut cells = vec![0; table.cells()];
+            for value in values.iter().flatten() {
+                table.add_cells(value, &mut cells);
+            }
+            cells
+        };
+        match &change.now {
+            None => vec![0; table.cells()],
+            now => {
+                let mut cells = sum(now);
+                difference(&table.metrics, &mut cells, &sum(&change.before));
+                cells
+            }
+        }
+    }
+
+    fn details(&self, change: &Change<'_>) -> Vec<String> {
+        let values = change.now.as_ref().or(change.before.as_ref());
+        let details = self.declaration.table.details.iter();
+        details
+            .map(|detail| {
+                let copies = values.into_iter().flatten();
+                let copies = copies.map(|value| self.labels.of(detail, value));
+                Value::sum(copies.collect()).to_string()
+            })
+            .collect()
+    }
+
+    fn value<'v>(&'v self, values: &Option<Vec<&'v [u8]>>) -> Option<Value<'v>> {
+        let tags = self.declaration.value_tags();
+        let copies = values.as_ref()?.iter();
+        let copies = copies.map(|value| self.labels.whole(&self.declaration.value, &tags, value));
+        Some(Value::sum(copies.collect()))
+    }
+}
+
+struct ChangeJson<'c>(&'c Changes<'c>, &'c Change<'c>);
+
+impl Serialize for ChangeJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(face, change) = self;
+        let Declaration { key, table, .. } = face.declaration;
+        let key_tags = face.declaration.key_tags();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("change", change.kind())?;
+        map.serialize_entry("key", &face.labels.whole(key, &key_tags, change.key))?;
+        map.serialize_entry("before", &face.value(&change.before))?;
+        map.serialize_entry("now", &face.value(&change.now))?;
+        if change.kind() == "changed" {
+            let cells = face.cells(change);
+            let metrics = table.metrics.iter();
+            let deltas = metrics.map(|metric| (metric.name.as_str(), metric.value(&cells)));
+            map.serialize_entry("difference", &Value::Fields(deltas.collect()))?;
+        }
+        map.end()
+    }
+}

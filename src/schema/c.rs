@@ -1,0 +1,80 @@
+//! Types as C declares them, tags and help included.
+
+use std::fmt::Write;
+
+use super::declaration::Declaration;
+use super::tags::Tags;
+use super::types::{Kind, Member, Type};
+
+impl Declaration {
+    /// Key and value as a C author would write them.
+    pub fn as_c(&self) -> String {
+        let mut c = String::new();
+        for (what, place, tags) in [
+            ("key", &self.key, self.key_tags()),
+            ("value", &self.value, self.value_tags()),
+        ] {
+            let declared = declare(&place.ty, what, 0);
+            let _ = writeln!(c, "{declared}{};", tags_as_c(&tags));
+        }
+        c
+    }
+}
+
+/// `__u64 name`, or a struct with its members.
+fn declare(ty: &Type, name: &str, depth: usize) -> String {
+    let indent = "\t".repeat(depth);
+    let space = if name.is_empty() { "" } else { " " };
+    match &ty.kind {
+        Kind::Struct(members) | Kind::Union(members) => {
+            let keyword = match ty.kind {
+                Kind::Struct(_) => "struct",
+                _ => "union",
+            };
+            let head = match ty.name.as_str() {
+                "" => keyword.to_owned(),
+                name if name.starts_with(keyword) => name.to_owned(),
+                // Known by its typedef, or a section.
+                name => format!("{keyword} /* {name} */"),
+            };
+            let members: String = members
+                .iter()
+                .map(|member| declare_member(member, depth + 1))
+                .collect();
+            format!("{indent}{head} {{\n{members}{indent}}}{space}{name}")
+        }
+        Kind::Array { element, len } => declare(element, &format!("{name}[{len}]"), depth),
+        Kind::Pointer => format!("{indent}void *{name}"),
+        Kind::Enum { variants, .. } if ty.name.is_empty() => {
+            let names: Vec<&str> = variants.iter().map(|v| v.name.as_str()).collect();
+            format!("{indent}enum {{ {} }}{space}{name}", names.join(", "))
+        }
+        Kind::Opaque => format!("{indent}char{space}{name}[{}] /* no type */", ty.size),
+        _ => format!("{indent}{}{space}{name}", ty.name),
+    }
+}
+
+fn declare_member(member: &Member, depth: usize) -> String {
+    let name = match member.place.bits {
+        Some(bits) => format!("{} : {bits}", member.name),
+        None => member.name.clone(),
+    };
+    let declared = declare(&member.place.ty, &name, depth);
+    format!("{declared}{};\n", tags_as_c(&member.tags))
+}
+
+/// The macros of `ktally.bpf.h` that left these tags.
+fn tags_as_c(tags: &Tags) -> String {
+    let mut macros = Vec::new();
+    for (name, help) in [
+        ("COUNTER", &tags.counter),
+        ("GAUGE", &tags.gauge),
+        ("HISTOGRAM", &tags.histogram),
+    ] {
+        macros.extend(help.as_ref().map(|help| format!("{name}({help:?})")));
+    }
+    macros.extend(tags.decoder.as_ref().map(|it| format!("AS({})", it.tag())));
+    macros.extend(tags.unit.as_ref().map(|it| format!("UNIT({})", it.name())));
+    macros.extend(tags.hidden.then(|| "HIDDEN".to_owned()));
+    macros.iter().map(|text| format!(" {text}")).collect()
+}
