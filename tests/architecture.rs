@@ -38,7 +38,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
 
 /// Crates that only some files may mention.
 const CRATES: [(&str, &[&str]); 2] = [
-    ("clap", &["main.rs", "cli.rs", "commands/"]),
+    ("clap", &["main.rs", "cli.rs", "cli/", "commands/"]),
     (
         "libbpf_rs",
         &["sys.rs", "sys/", "map/", "tally/", "schema/btf.rs"],

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Verb, entries, stdout};
+use super::{Verb, entries, plural, stdout};
 use crate::cli::{DumpArgs, Exit};
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Entries, Entry};
@@ -158,7 +158,7 @@ impl Dump<'_> {
         }
         let of = format!(
             "{} of {}",
-            super::super::plural(face.count(), "group"),
+            plural(face.count(), "group"),
             entries(rows.len() as u64)
         );
         face.end(out, &of)?;
@@ -210,7 +210,7 @@ impl Dump<'_> {
         let footer = format!(
             "{} of {} inside",
             entries(face.count()),
-            super::super::plural(maps, "map")
+            plural(maps, "map")
         );
         face.end(out, &footer)?;
         Ok(outcome)

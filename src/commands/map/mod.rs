@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::{note, style, warn};
+use super::{note, plural, style, warn};
 use crate::cli::{Exit, Global, MapAction, MapArgs, Output};
 use crate::error::usage;
 use crate::host;
@@ -188,7 +188,7 @@ fn stdout() -> BufWriter<io::StdoutLock<'static>> {
 /// `3 entries`
 fn entries(count: u64) -> String {
     match count {
-        1 => "1 entry".to_owned(),
+        1 => plural(count, "entry"),
         _ => format!("{count} entries"),
     }
 }
