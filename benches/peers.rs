@@ -48,9 +48,10 @@ fn main() -> Result<()> {
         let _ = mount(Some(fs), path, Some(fs), MsFlags::empty(), None::<&str>);
     }
     type Section = (&'static str, fn() -> Result<()>);
-    let sections: [Section; 4] = [
+    let sections: [Section; 5] = [
         ("events", event_cost),
         ("reading", reading),
+        ("maps", maps),
         ("start", start),
         ("memory", memory),
     ];
@@ -253,23 +254,11 @@ fn reading() -> Result<()> {
         .context("the table has no map")?
         .id;
     let map = MapHandle::from_map_id(id)?;
-    let mut keys = Vec::new();
-    for i in 0..ROWS {
-        keys.extend(format!("{:<15}\0", i % 1000).into_bytes());
-        keys.extend(i.to_ne_bytes());
-    }
-    let values: Vec<u8> = (0..u64::from(ROWS))
-        .flat_map(|i| (i + 1).to_ne_bytes())
-        .collect();
-    map.update_batch(&keys, &values, ROWS, MapFlags::ANY, MapFlags::ANY)?;
-    drop((keys, values));
+    fill(&map)?;
 
     let (mut bare, mut json, mut peer) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        bare.push(seconds(|| {
-            Reader::new(&Map::new(map.as_fd())?).read(|_, _| ControlFlow::Continue(()))?;
-            Ok(())
-        })?);
+        bare.push(seconds(|| read_all(&map))?);
         json.push(seconds(|| read_as_json(&session, &tally))?);
         if let Ok(mut bpftool) = Command::new("bpftool")
             .args(["-j", "map", "dump", "id", &id.to_string()])
@@ -299,6 +288,188 @@ fn reading() -> Result<()> {
         false => println!("{:<40} {:>6.2}", "bpftool -j map dump", median(peer)),
     }
     Ok(())
+}
+
+/// A million entries: a name and a number to a number.
+fn fill(map: &MapHandle) -> Result<()> {
+    let mut keys = Vec::new();
+    for i in 0..ROWS {
+        keys.extend(format!("{:<15}\0", i % 1000).into_bytes());
+        keys.extend(i.to_ne_bytes());
+    }
+    let values: Vec<u8> = (0..u64::from(ROWS))
+        .flat_map(|i| (i + 1).to_ne_bytes())
+        .collect();
+    map.update_batch(&keys, &values, ROWS, MapFlags::ANY, MapFlags::ANY)?;
+    Ok(())
+}
+
+/// `ktally map` beside bpftool: whole commands, from start to exit.
+fn maps() -> Result<()> {
+    let tally = tally(
+        "maps",
+        "struct key { char comm[TASK_COMM_LEN] AS(comm); __u32 call; };\n\
+         TABLE(kt_bench_rows, struct key, struct n, 1000000, \"\");",
+        "struct key key = {}; if (id < 0) tally_entry(kt_bench_rows, &key);",
+    )?;
+    let mut storage = Storage::uninit();
+    let session = Session::start(&tally, &mut storage, &[], None)?;
+    let map = MapInfoIter::default()
+        .find(|map| map.name == "kt_bench_rows")
+        .context("the table has no map")?;
+    let map = MapHandle::from_map_id(map.id)?;
+    fill(&map)?;
+    let id = map.info()?.info.id.to_string();
+    let hex = "0x37 0x20 0x20 0x20 0x20 0x20 0x20 0x20 0x20 0x20 0x20 0x20 0x20 0x20 0x20 0x00 0x07 0x00 0x00 0x00";
+    let hex: Vec<&str> = hex.split(' ').collect();
+    let padded = format!("comm={:<15},call=7", 7);
+    let many: Vec<MapHandle> = (0..500)
+        .map(|_| {
+            let opts = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+                sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
+                ..Default::default()
+            };
+            MapHandle::create(libbpf_rs::MapType::Hash, Some("kt_bench"), 4, 8, 16, &opts)
+        })
+        .collect::<libbpf_rs::Result<_>>()?;
+    let bpftool = |verb: &[&str], more: &[&str]| -> Vec<String> {
+        [&["-j", "map"], verb, more]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
+    };
+    let id = id.as_str();
+    let with_key: Vec<&str> = [&["id", id, "key"], &hex[..]].concat();
+    let to_value: Vec<&str> = [
+        &with_key[..],
+        &["value", "1", "0", "0", "0", "0", "0", "0", "0"],
+    ]
+    .concat();
+    println!(
+        "{:<34} {:>9} {:>9} {:>7} {:>9} {:>7}",
+        "ms from start to exit", "ktally", "bpftool", "times", "MiB", "MiB"
+    );
+    type Row<'a> = (&'a str, Vec<&'a str>, Vec<String>);
+    let rows: [Row<'_>; 7] = [
+        (
+            "dump of a million, JSON",
+            vec!["dump", id, "-o", "json"],
+            bpftool(&["dump"], &["id", id]),
+        ),
+        (
+            "dump of a million, table",
+            vec!["dump", id],
+            bpftool(&["dump"], &["id", id]),
+        ),
+        (
+            "dump of a million, top 10",
+            vec!["dump", id, "--top", "10"],
+            Vec::new(),
+        ),
+        (
+            "lookup",
+            vec!["lookup", id, &padded],
+            bpftool(&["lookup"], &with_key),
+        ),
+        (
+            "update",
+            vec!["update", id, &padded, "1"],
+            bpftool(&["update"], &to_value),
+        ),
+        ("add", vec!["add", id, &padded, "1"], Vec::new()),
+        (
+            "list, 500 maps and more",
+            vec!["list"],
+            bpftool(&["list"], &[]),
+        ),
+    ];
+    for (name, own, peer) in rows {
+        let own: Vec<&str> = [&["map"], &own[..]].concat();
+        let peer: Vec<&str> = peer.iter().map(String::as_str).collect();
+        let (mut mine, mut theirs) = (Vec::new(), Vec::new());
+        let (mut my_memory, mut their_memory) = (0.0, 0.0);
+        for _ in 0..ROUNDS {
+            if let Some((time, memory)) = run_measured(KTALLY, &own)? {
+                mine.push(time);
+                my_memory = f64::max(my_memory, memory);
+            }
+            if !peer.is_empty()
+                && let Some((time, memory)) = run_measured("bpftool", &peer)?
+            {
+                theirs.push(time);
+                their_memory = f64::max(their_memory, memory);
+            }
+        }
+        let mine = median(mine);
+        let (theirs, times) = match theirs.is_empty() {
+            true => ("-".to_owned(), "-".to_owned()),
+            false => {
+                let theirs = median(theirs);
+                (
+                    format!("{:.1}", theirs * 1e3),
+                    format!("{:.1}", theirs / mine),
+                )
+            }
+        };
+        println!(
+            "{name:<34} {:>9.1} {theirs:>9} {times:>7} {my_memory:>9.1} {their_memory:>7.1}",
+            mine * 1e3
+        );
+    }
+    let bare = median(
+        (0..ROUNDS)
+            .map(|_| seconds(|| read_all(&map)))
+            .collect::<Result<_>>()?,
+    );
+    println!(
+        "{:<34} {:>9.1}",
+        "bare batches of it, the limit",
+        bare * 1e3
+    );
+    const ADDITIONS: u32 = 100_000;
+    let repeat = ADDITIONS.to_string();
+    let once = run_measured(KTALLY, &["map", "add", id, &padded, "1"])?;
+    let often = run_measured(
+        KTALLY,
+        &["map", "add", id, &padded, "1", "--repeat", &repeat],
+    )?;
+    if let (Some((once, _)), Some((often, _))) = (once, often) {
+        let each = (often - once) * 1e6 / f64::from(ADDITIONS);
+        println!("{:<34} {each:>9.2} µs", "one addition of `add --repeat`");
+    }
+    drop(many);
+    drop(session);
+    Ok(())
+}
+
+fn read_all(map: &MapHandle) -> Result<()> {
+    Reader::new(&Map::new(map.as_fd())?).read(|_, _| ControlFlow::Continue(()))?;
+    Ok(())
+}
+
+/// Seconds from start to exit, and the most that was resident, in MiB; `None`
+/// where the program is not installed.
+fn run_measured(program: &str, args: &[&str]) -> Result<Option<(f64, f64)>> {
+    let start = Instant::now();
+    let Ok(child) = Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+    else {
+        return Ok(None);
+    };
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is one, and the kernel fills it in.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: our own child, which nobody else waits for.
+    let pid = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, &raw mut usage) };
+    if pid < 0 || status != 0 {
+        bail!("`{program} {}` failed", args.join(" "));
+    }
+    let memory = usage.ru_maxrss as f64 / 1024.0;
+    Ok(Some((start.elapsed().as_secs_f64(), memory)))
 }
 
 fn read_as_json(session: &Session<'_>, tally: &Tally) -> Result<()> {
