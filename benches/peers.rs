@@ -448,11 +448,13 @@ fn read_all(map: &MapHandle) -> Result<()> {
     Ok(())
 }
 
-/// Seconds from start to exit, and the most that was resident, in MiB; `None`
-/// where the program is not installed.
+/// Seconds from start to exit, and the most that was resident, in MiB, as far as
+/// a look each millisecond tells (what the kernel sums up at the end includes
+/// this process, from which the child was forked). `None` where the program is
+/// not installed.
 fn run_measured(program: &str, args: &[&str]) -> Result<Option<(f64, f64)>> {
     let start = Instant::now();
-    let Ok(child) = Command::new(program)
+    let Ok(mut child) = Command::new(program)
         .args(args)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -460,16 +462,18 @@ fn run_measured(program: &str, args: &[&str]) -> Result<Option<(f64, f64)>> {
     else {
         return Ok(None);
     };
-    let mut status = 0;
-    // SAFETY: an all-zero rusage is one, and the kernel fills it in.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: our own child, which nobody else waits for.
-    let pid = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, &raw mut usage) };
-    if pid < 0 || status != 0 {
+    let mut most = 0.0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        most = f64::max(most, resident(child.id()).unwrap_or(0.0));
+        sleep(Duration::from_millis(1));
+    };
+    if !status.success() {
         bail!("`{program} {}` failed", args.join(" "));
     }
-    let memory = usage.ru_maxrss as f64 / 1024.0;
-    Ok(Some((start.elapsed().as_secs_f64(), memory)))
+    Ok(Some((start.elapsed().as_secs_f64(), most)))
 }
 
 fn read_as_json(session: &Session<'_>, tally: &Tally) -> Result<()> {

@@ -74,7 +74,7 @@ impl<'d> Changes<'d> {
                 let changes: Vec<_> = changes.map(|change| ChangeJson(self, change)).collect();
                 let seconds = json::round_to_microseconds(seconds);
                 let object = json!({"time": time, "seconds": seconds, "changes": changes});
-                json::write(out, &object)?;
+                json::write(&mut *out, &object)?;
                 writeln!(out)?;
             }
             Format::Csv => self.csv(out, &time, seconds, changes)?,

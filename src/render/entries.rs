@@ -36,6 +36,8 @@ pub struct Entries<'d> {
     per_cpu: bool,
     raw: bool,
     columns: Option<Columns>,
+    /// The room of the last line, for the next one.
+    text: Vec<u8>,
     count: u64,
 }
 
@@ -61,6 +63,7 @@ impl<'d> Entries<'d> {
             per_cpu: false,
             raw: false,
             columns: None,
+            text: Vec::new(),
             count: 0,
         }
     }
@@ -89,15 +92,16 @@ impl<'d> Entries<'d> {
     pub fn entry(&mut self, out: &mut dyn Write, entry: Entry<'_>) -> io::Result<()> {
         match self.format {
             Format::Json | Format::Jsonl => {
+                let mut text = self.separated();
                 let object = EntryJson {
                     face: self,
                     key: self.key(entry.key),
                     value: self.value(entry.values),
                     outer: entry.outer,
                 };
-                self.open_json(out)?;
-                json::write(out, &object)?;
-                self.close_json(out)?;
+                json::write(&mut text, &object)?;
+                out.write_all(&text)?;
+                self.text = text;
             }
             Format::Csv | Format::Table => {
                 let copies = entry.values.len();
@@ -127,6 +131,7 @@ impl<'d> Entries<'d> {
         let names = |label: &'_ Label| self.labels.of(label, key).to_string();
         match self.format {
             Format::Json | Format::Jsonl => {
+                let mut text = self.separated();
                 let labels = table.labels.iter();
                 let names = labels.map(|label| (label.name.as_str(), self.labels.of(label, key)));
                 let metrics = table.metrics.iter();
@@ -137,9 +142,9 @@ impl<'d> Entries<'d> {
                     value: Value::Fields(numbers.collect()),
                     outer: None,
                 };
-                self.open_json(out)?;
-                json::write(out, &object)?;
-                self.close_json(out)?;
+                json::write(&mut text, &object)?;
+                out.write_all(&text)?;
+                self.text = text;
             }
             Format::Csv | Format::Table => {
                 let mut row: Vec<String> = table.labels.iter().map(names).collect();
@@ -159,7 +164,8 @@ impl<'d> Entries<'d> {
         match self.format {
             Format::Json if self.count == 0 => writeln!(out, "[]")?,
             Format::Json => writeln!(out, "\n]")?,
-            Format::Jsonl => {}
+            Format::Jsonl if self.count == 0 => {}
+            Format::Jsonl => writeln!(out)?,
             Format::Csv => writeln!(out, "# {footer}")?,
             Format::Table => {
                 if let Some(columns) = &mut self.columns {
@@ -171,19 +177,17 @@ impl<'d> Entries<'d> {
         out.flush()
     }
 
-    fn open_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        match (self.format, self.count) {
-            (Format::Json, 0) => out.write_all(b"[\n"),
-            (Format::Json, _) => out.write_all(b",\n"),
-            _ => Ok(()),
-        }
-    }
-
-    fn close_json(&self, out: &mut dyn Write) -> io::Result<()> {
-        match self.format {
-            Format::Jsonl => out.write_all(b"\n"),
-            _ => Ok(()),
-        }
+    /// A line that begins with what separates it from the one before.
+    fn separated(&mut self) -> Vec<u8> {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        text.extend_from_slice(match (self.format, self.count) {
+            (Format::Json, 0) => b"[\n",
+            (Format::Json, _) => b",\n",
+            (_, 0) => b"",
+            _ => b"\n",
+        });
+        text
     }
 
     /// By its type, or as bytes.

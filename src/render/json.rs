@@ -17,8 +17,9 @@ pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) 
     buffered.flush()
 }
 
-/// A value, without the end of its line.
-pub(super) fn write(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+/// A value, without the end of its line. It is written in small pieces: `out` is
+/// better a buffer.
+pub(super) fn write(out: impl Write, value: &impl Serialize) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, Harmless);
     Ok(value.serialize(&mut serializer)?)
 }
@@ -33,7 +34,8 @@ impl Formatter for Harmless {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        if !fragment.chars().any(is_control) {
+        let is_plain = fragment.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if is_plain || !fragment.chars().any(is_control) {
             return writer.write_all(fragment.as_bytes());
         }
         for c in fragment.chars() {
