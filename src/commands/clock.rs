@@ -1,5 +1,7 @@
 //! When commands that go on read next, and what ends them.
 
+use std::cell::Cell;
+use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -8,11 +10,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::sys;
+
 /// When to read next.
 pub(super) struct Schedule {
     end: Option<Instant>,
     every: Option<Duration>,
     next: Option<Instant>,
+    left_out: u64,
 }
 
 impl Schedule {
@@ -23,7 +28,18 @@ impl Schedule {
             end: run_for.and_then(|run_for| now.checked_add(run_for)),
             every,
             next: every.and_then(|every| now.checked_add(every)),
+            left_out: 0,
         }
+    }
+
+    /// When counting ends, if a signal does not end it.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.end
+    }
+
+    /// Intervals that passed unseen, while something else took its time.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// The instant of the next reading, if only a signal does not come first,
@@ -38,48 +54,112 @@ impl Schedule {
         // A reader that fell behind leaves out intervals, rather than rushing.
         let behind = Instant::now().saturating_duration_since(next);
         let late = behind.as_nanos() / every.as_nanos().max(1);
-        let steps = u32::try_from(late).unwrap_or(u32::MAX).saturating_add(1);
+        let late = u32::try_from(late).unwrap_or(u32::MAX);
+        self.left_out += u64::from(late);
+        let steps = late.saturating_add(1);
         self.next = next.checked_add(every.saturating_mul(steps));
         (Some(next), false)
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP as a file descriptor.
-pub(super) struct Signals(SignalFd);
+/// SIGINT, SIGTERM and SIGHUP as a file descriptor. Those that were ignored
+/// from the start, as under `nohup`, stay so.
+pub(super) struct Signals {
+    fd: SignalFd,
+    came: Cell<bool>,
+}
+
+/// What [`Signals::wait_for_room`] waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// There is room to write.
+    Room,
+    /// A signal came, which none of the earlier calls have told.
+    Signal,
+    /// The instant did.
+    Time,
+}
 
 impl Signals {
     pub(super) fn block() -> Result<Self> {
         let mut set = SigSet::empty();
-        [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-            .into_iter()
-            .for_each(|signal| set.add(signal));
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let is_ignored = sys::is_ignored(signal as i32);
+            if !is_ignored.context("failed to ask how signals are handled")? {
+                set.add(signal);
+            }
+        }
         set.thread_block().context("failed to block signals")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .context("failed to open a signal descriptor")?;
-        Ok(Self(fd))
+        Ok(Self {
+            fd,
+            came: Cell::new(false),
+        })
+    }
+
+    /// Whether one was told by any of the calls below.
+    pub(super) fn came(&self) -> bool {
+        self.came.get()
     }
 
     /// Whether a signal came before the instant did. With none, waits for ever.
     pub(super) fn wait_until(&self, instant: Option<Instant>) -> Result<bool> {
-        loop {
-            let timeout = match instant {
-                None => PollTimeout::NONE,
-                Some(instant) => {
-                    let left = instant.saturating_duration_since(Instant::now());
-                    // Up, so as not to spin through the last millisecond.
-                    let millis = left.as_nanos().div_ceil(1_000_000);
-                    PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
-                        .unwrap_or(PollTimeout::MAX)
-                }
-            };
-            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
-                Ok(0) if instant.is_some_and(|instant| Instant::now() < instant) => {}
-                Ok(0) => return Ok(false),
-                Ok(_) => return Ok(true),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(errno).context("failed to wait"),
+        if self.came() {
+            return Ok(true);
+        }
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        wait(&mut fds, instant).context("failed to wait")?;
+        Ok(self.take())
+    }
+
+    /// Waits for room to write, but no longer than to the instant, or to the
+    /// next signal.
+    pub(super) fn wait_for_room(
+        &self,
+        file: &impl AsFd,
+        instant: Option<Instant>,
+    ) -> io::Result<Woken> {
+        let mut fds = [
+            PollFd::new(file.as_fd(), PollFlags::POLLOUT),
+            PollFd::new(self.fd.as_fd(), PollFlags::POLLIN),
+        ];
+        wait(&mut fds, instant)?;
+        // Also where writing will fail, and say why.
+        let has_room = fds[0].any().unwrap_or(true);
+        Ok(match has_room {
+            true => Woken::Room,
+            false if self.take() => Woken::Signal,
+            false => Woken::Time,
+        })
+    }
+
+    /// Takes one signal, if there is one.
+    fn take(&self) -> bool {
+        let came = matches!(self.fd.read_signal(), Ok(Some(_)));
+        self.came.set(self.came() || came);
+        came
+    }
+}
+
+/// Waits for one of the descriptors, or for the instant.
+fn wait(fds: &mut [PollFd<'_>], instant: Option<Instant>) -> io::Result<()> {
+    loop {
+        let timeout = match instant {
+            None => PollTimeout::NONE,
+            Some(instant) => {
+                let left = instant.saturating_duration_since(Instant::now());
+                // Up, so as not to spin through the last millisecond.
+                let millis = left.as_nanos().div_ceil(1_000_000);
+                PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
+                    .unwrap_or(PollTimeout::MAX)
             }
+        };
+        match poll(fds, timeout) {
+            Ok(0) if instant.is_some_and(|instant| Instant::now() < instant) => {}
+            Ok(_) => return Ok(()),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
 }

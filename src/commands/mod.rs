@@ -4,6 +4,7 @@ mod check;
 mod clock;
 mod list;
 mod map;
+mod output;
 mod run;
 
 use std::io::{self, IsTerminal};

@@ -1,10 +1,11 @@
 //! `ktally run`: count, print, leave nothing behind.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anyhow::{Context, Result};
 
 use super::clock::{Schedule, Signals};
+use super::output::{Stdout, Writer};
 use super::{style, warn};
 use crate::cli::{Exit, Global, Output, RunArgs};
 use crate::error::usage;
@@ -52,17 +53,34 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
         whole: true,
         complete: true,
     };
+    let stdout = Stdout::open()?;
     let mut schedule = Schedule::new(args.run_for, args.every);
     loop {
         let (instant, is_last) = schedule.next();
-        if signals.wait_until(instant)? || is_last {
+        let is_last = signals.wait_until(instant)? || is_last;
+        if is_last {
+            session.detach();
+        }
+        let reading = session.read()?;
+        let shown = face.show(
+            reading,
+            Writer {
+                stdout: &stdout,
+                signals: &signals,
+                end: schedule.end().filter(|_| !is_last),
+                stop: &mut || session.detach(),
+            },
+        );
+        if stdout.was_cut() {
+            warn("the output is not whole: nobody read on, and a signal ended it");
+            return Ok(Exit::Incomplete);
+        }
+        shown?;
+        if is_last {
             break;
         }
-        face.show(session.read()?)?;
     }
-    session.detach();
-    face.show(session.read()?)?;
-    face.last_words();
+    face.last_words(schedule.left_out());
     Ok(match (face.complete, args.strict && !face.whole) {
         (true, false) => Exit::Done,
         _ => Exit::Incomplete,
@@ -82,12 +100,12 @@ struct Face<'a> {
 }
 
 impl Face<'_> {
-    fn show(&mut self, reading: Reading) -> Result<()> {
+    fn show(&mut self, reading: Reading, out: Writer<'_>) -> Result<()> {
         let snapshot = self.snapshot(&reading);
         self.complete &= snapshot.incomplete.is_none();
         self.whole &= snapshot.is_whole();
         self.renderer
-            .render(&mut io::stdout().lock(), &snapshot, &self.labels)
+            .render(&mut BufWriter::new(out), &snapshot, &self.labels)
             .context("failed to write")?;
         self.before = Some(reading);
         Ok(())
@@ -131,7 +149,12 @@ impl Face<'_> {
     }
 
     /// What a user must not overlook.
-    fn last_words(&self) {
+    fn last_words(&self, left_out: u64) {
+        if left_out > 0 {
+            warn(&format!(
+                "{left_out} intervals were left out: a reading takes longer than `--every`"
+            ));
+        }
         let Some(last) = &self.before else {
             return;
         };

@@ -129,8 +129,11 @@ impl<'o> Session<'o> {
     }
 
     /// Cuts every link, then waits for programs that were already running: the
-    /// reading that follows is final.
+    /// reading that follows is final. Once is enough.
     pub fn detach(&mut self) {
+        if self.stopped.is_some() {
+            return;
+        }
         self.links.clear();
         self.stopped = Some(Instant::now());
         if sys::rcu_grace_period().is_err() {

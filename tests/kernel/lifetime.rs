@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A `ktally run` in the background; killed when dropped.
 struct Run {
     process: process::Child,
-    stdout: Option<Lines<BufReader<ChildStdout>>>,
+    stdout: Option<BufReader<ChildStdout>>,
     // Drained all along: libbpf's log fills a pipe.
     stderr: Option<JoinHandle<String>>,
     counting: Receiver<()>,
@@ -29,16 +30,18 @@ struct Run {
 
 impl Run {
     fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
+        Self::of(command.arg("run").args(args).stdout(Stdio::piped()))
+    }
+
+    fn of(command: &mut Command) -> Self {
         require_root();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_ktally"))
-            .arg("run")
-            .args(args)
+        let mut process = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = process.stdout.take().map(|out| BufReader::new(out).lines());
+        let stdout = process.stdout.take().map(BufReader::new);
         let stderr = BufReader::new(process.stderr.take().unwrap());
         let (tell, counting) = channel();
         let stderr = thread::spawn(move || {
@@ -77,7 +80,9 @@ impl Run {
 
     /// Its next line on stdout.
     fn line(&mut self) -> String {
-        self.stdout.as_mut().unwrap().next().unwrap().unwrap()
+        let mut line = String::new();
+        self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
+        line
     }
 
     /// Waits for its end; then also what it wrote.
@@ -87,7 +92,7 @@ impl Run {
             status = self.process.try_wait().unwrap();
             status.is_some()
         });
-        let lines = self.stdout.take().into_iter().flatten();
+        let lines = self.stdout.take().into_iter().flat_map(BufRead::lines);
         let lines = lines.map(Result::unwrap).collect();
         let stderr = self.stderr.take().unwrap().join().unwrap();
         (status.unwrap(), lines, stderr)
@@ -238,6 +243,105 @@ fn it_ends_in_silence_when_nobody_reads() {
     let (status, _, stderr) = run.end();
     assert_eq!(stderr, "");
     assert_eq!(status.code(), Some(0));
+    objects.wait_until_gone();
+}
+
+impl Run {
+    /// Waits until it has filled its output and can write no more.
+    fn wait_until_stalled(&self) {
+        let stdout = self.stdout.as_ref().unwrap().get_ref();
+        let unread = || {
+            let mut bytes: libc::c_int = 0;
+            // SAFETY: the kernel writes one integer.
+            let ret = unsafe { libc::ioctl(stdout.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+            assert_eq!(ret, 0);
+            bytes
+        };
+        let mut before = 0;
+        wait_until("the output is full", || {
+            thread::sleep(Duration::from_millis(100));
+            let is_full = before > 0 && unread() == before;
+            before = unread();
+            is_full
+        });
+    }
+
+    /// How many programs it has attached.
+    fn links(&self) -> usize {
+        let folder = format!("/proc/{}/fdinfo", self.process.id());
+        let files = fs::read_dir(folder).unwrap();
+        let infos = files.filter_map(|file| fs::read_to_string(file.unwrap().path()).ok());
+        infos.filter(|info| info.contains("link_type:")).count()
+    }
+}
+
+/// Every interval more than a page; its output can hold sixteen.
+const CHATTY: [&str; 5] = ["syscalls", "--every", "1ms", "-o", "jsonl"];
+
+#[test]
+fn signals_end_it_though_nobody_reads_on() {
+    for signals in [&[libc::SIGTERM][..], &[libc::SIGINT, libc::SIGTERM]] {
+        let mut run = Run::start(&CHATTY);
+        run.wait_until_stalled();
+        let objects = run.objects();
+        objects.assert_those_of_syscalls();
+        signals.iter().for_each(|signal| run.signal(*signal));
+        wait_until("it ends", || run.process.try_wait().unwrap().is_some());
+        let (status, _, stderr) = run.end();
+        assert_eq!(status.code(), Some(4), "{stderr}");
+        assert!(stderr.contains("the output is not whole"), "{stderr}");
+        objects.wait_until_gone();
+    }
+}
+
+/// The reader may take its time; what counts is over when it should be.
+#[test]
+fn a_stalled_output_does_not_count_on() {
+    let mut run = Run::start(&[&CHATTY[..], &["--for", "700ms"]].concat());
+    run.wait_until_stalled();
+    wait_until("it detaches", || run.links() == 0);
+    assert_eq!(run.process.try_wait().unwrap(), None);
+    let last = run.stdout.take().unwrap().lines().last().unwrap().unwrap();
+    let last: Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(last["incomplete"], false);
+    let (status, _, stderr) = run.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("intervals were left out"), "{stderr}");
+}
+
+/// As under `nohup`, or in the background of a script.
+#[test]
+fn signals_that_were_ignored_stay_so() {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_ktally"))
+        .arg("run");
+    let child = Child::new("kt-nohup", || ask_for_parent(23));
+    let args = ["syscalls", "-v", "-o", "json", "--pid", &child.pid()];
+    let mut run = Run::of(shell.args(args).stdout(Stdio::piped()));
+    let told = run.counting.recv_timeout(PATIENCE);
+    told.expect("no word that it is counting");
+    run.signal(libc::SIGHUP);
+    run.signal(libc::SIGINT);
+    child.work();
+    run.signal(libc::SIGTERM);
+    assert_eq!(sum(&run.reading(), GETPPID, "calls"), 23);
+}
+
+#[test]
+fn an_error_leaves_nothing() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
+    let mut run = Run::of(command.args(["run", "syscalls", "-v"]).stdout(full));
+    let told = run.counting.recv_timeout(PATIENCE);
+    told.expect("no word that it is counting");
+    let objects = run.objects();
+    objects.assert_those_of_syscalls();
+    run.signal(libc::SIGINT);
+    let (status, _, stderr) = run.end();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("No space left"), "{stderr}");
     objects.wait_until_gone();
 }
 
