@@ -99,7 +99,7 @@ impl Rows {
 pub struct TableReading {
     /// Every row that counted something.
     pub rows: Rows,
-    /// Rows that the table had to turn away, since counting began.
+    /// Rows, and starts of events, that found no memory since counting began.
     pub dropped: u64,
 }
 
@@ -147,7 +147,7 @@ pub struct TableSnapshot {
     pub rows: Rows,
     /// How many rows were read.
     pub rows_read: usize,
-    /// Rows that the table had to turn away in that time.
+    /// Rows, and starts of events, that found no memory in that time.
     pub dropped: u64,
 }
 

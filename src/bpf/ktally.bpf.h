@@ -52,7 +52,7 @@
 
 /* ---- tables -------------------------------------------------------------- */
 
-/* A table's health, outside of it: rows that it had to turn away. */
+/* A table's health, outside of it: what it had to turn away. */
 struct tally_health {
 	__u64 dropped;
 };
@@ -156,6 +156,29 @@ static __always_inline void *__tally_entry(void *map, const void *key,
 		(typeof((table).value))__tally_entry(                     \
 			&(table), __key, &table##_zero, &table##_health); \
 	})
+
+/*
+ * Says that something about an event could not be kept for want of memory: the
+ * table's dropped counter grows by one. tally_entry() does it by itself; this
+ * is for the state beside the tables:
+ *
+ *	start = bpf_task_storage_get(&started, task, NULL,
+ *				     BPF_LOCAL_STORAGE_GET_F_CREATE);
+ *	if (start)
+ *		*start = bpf_ktime_get_ns();
+ *	else
+ *		tally_dropped(waits);
+ *
+ * What the counters say together: while dropped and missed are 0, every event
+ * was counted. Where one program counts an event, by one tally_entry(), then
+ * events = counted + dropped + missed, exactly. "missed" is the number of runs
+ * of the tally's programs that the kernel skipped, as one was already running
+ * on that CPU. Where an event takes two programs, that need not be the number
+ * of events lost: without its sys_enter a call is counted all the same, and
+ * lacks only its time; a sched_switch ends one wait and may begin another.
+ */
+#define tally_dropped(table) \
+	((void)__sync_fetch_and_add(&table##_health.dropped, 1))
 
 /*
  * A log2 histogram. Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i], so

@@ -35,6 +35,8 @@ static __always_inline int enqueued(struct task_struct *task)
 				     BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (since)
 		*since = bpf_ktime_get_ns();
+	else
+		tally_dropped(runqlat);
 	return 0;
 }
 

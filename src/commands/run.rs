@@ -9,9 +9,9 @@ use super::output::{Stdout, Writer};
 use super::{style, warn};
 use crate::cli::{Exit, Global, Output, RunArgs};
 use crate::error::usage;
-use crate::render::{Renderer, Style};
-use crate::schema::Labels;
-use crate::snapshot::{Query, Reading, Snapshot, TableSnapshot};
+use crate::render::{Renderer, Style, counted};
+use crate::schema::{Labels, Table};
+use crate::snapshot::{Query, Reading, Snapshot, TableReading, TableSnapshot};
 use crate::tally::{Given, Session, Storage, Tally, resolve};
 
 pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given]) -> Result<Exit> {
@@ -47,6 +47,7 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
         tally,
         query,
         totals: args.total,
+        max_rows: args.max_rows,
         labels: Labels::new(),
         renderer: Renderer::new(global.output.into(), style),
         before: None,
@@ -92,6 +93,7 @@ struct Face<'a> {
     tally: &'a Tally,
     query: Query,
     totals: bool,
+    max_rows: Option<u32>,
     labels: Labels,
     renderer: Renderer,
     before: Option<Reading>,
@@ -148,11 +150,25 @@ impl Face<'_> {
         }
     }
 
+    fn dropped(&self, table: &Table, reading: &TableReading) -> String {
+        let (name, rows) = (&table.name, reading.rows.len());
+        let events = counted(reading.dropped, "event");
+        let most = self.max_rows.unwrap_or(table.max_entries) as usize;
+        match rows < most {
+            true => format!("table `{name}` had no memory for {events}"),
+            false => format!(
+                "table `{name}` had no room for {events} (it holds {}); give it more with --max-rows",
+                counted(rows as u64, "row")
+            ),
+        }
+    }
+
     /// What a user must not overlook.
     fn last_words(&self, left_out: u64) {
         if left_out > 0 {
             warn(&format!(
-                "{left_out} intervals were left out: a reading takes longer than `--every`"
+                "{} left out: a reading takes longer than `--every`",
+                counted(left_out, "interval")
             ));
         }
         let Some(last) = &self.before else {
@@ -160,17 +176,13 @@ impl Face<'_> {
         };
         for (table, reading) in self.tally.schema.tables.iter().zip(&last.tables) {
             if reading.dropped > 0 {
-                warn(&format!(
-                    "table `{}` had no room for {} events (it holds {} rows); give it more with --max-rows",
-                    table.name,
-                    reading.dropped,
-                    reading.rows.len()
-                ));
+                warn(&self.dropped(table, reading));
             }
         }
         if let Some(missed @ 1..) = last.missed {
             warn(&format!(
-                "the kernel skipped {missed} runs of the tally's programs, which were already running"
+                "the kernel skipped {} of the tally's programs, as one was already running",
+                counted(missed, "run")
             ));
         }
         if let Some(why) = &last.incomplete {

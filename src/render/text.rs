@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Style, bars, columns, escape, footer, heading};
+use super::{Style, bars, columns, counted, escape, footer, heading};
 use crate::schema::{Labels, Metric, MetricKind, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot, quantile};
 
@@ -17,7 +17,11 @@ pub(super) fn render(
 ) -> io::Result<()> {
     if !style.no_header {
         let title = format!("{}: {}", snapshot.tally, snapshot.summary);
-        let span = format!("{:.1} s, {}", snapshot.seconds, count(style.cpus, "CPU"));
+        let span = format!(
+            "{:.1} s, {}",
+            snapshot.seconds,
+            counted(style.cpus as u64, "CPU")
+        );
         heading(out, &format!("{title:<54}  {span}"), style)?;
     }
     for (i, table) in snapshot.tables.iter().enumerate() {
@@ -39,11 +43,6 @@ pub(super) fn render(
         writeln!(out, "{footer}")?;
     }
     Ok(())
-}
-
-fn count(number: usize, what: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{s}")
 }
 
 fn render_table(

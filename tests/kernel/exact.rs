@@ -311,6 +311,41 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
 "#;
 
 #[test]
+fn what_a_tally_says_it_dropped_is_dropped() {
+    let source = Source::new(
+        r#"
+TALLY("events that find no memory");
+struct hits { __u64 count COUNTER(""); };
+TABLE(hits, __u64, struct hits, 16, "");
+TABLE(others, __u64, struct hits, 16, "");
+SEC("tp_btf/sys_enter")
+int BPF_PROG(enter, struct pt_regs *regs, long id)
+{
+	__u64 key = number(regs);
+	struct hits *row;
+
+	if (!is_event(regs, id))
+		return 0;
+	if (key >= 16) {
+		tally_dropped(hits);
+		return 0;
+	}
+	row = tally_entry(hits, &key);
+	if (row)
+		__sync_fetch_and_add(&row->count, 1);
+	return 0;
+}
+"#,
+    );
+    let child = Child::new("kt-dropped", || (0..23).for_each(event));
+    let counted = run(source.path(), &[("pid", &child.pid())], || child.work());
+    let tables = &counted.reading.tables;
+    assert_eq!((tables[0].rows.len(), tables[0].dropped), (16, 7));
+    assert_eq!((tables[1].rows.len(), tables[1].dropped), (0, 0));
+    assert_eq!(counted.reading.missed, Some(0));
+}
+
+#[test]
 fn a_full_table_tells_what_it_turned_away() {
     const ROUNDS: u64 = 3;
     let source = Source::new(SMALL);
