@@ -253,28 +253,11 @@ fn tally_of_run(command: &Command, args: &[OsString]) -> Option<OsString> {
 }
 
 fn with_options(command: Command, tally: &Tally) -> Result<Command> {
-    let names: Vec<String> = command
-        .get_arguments()
-        .chain(
-            command
-                .find_subcommand("run")
-                .into_iter()
-                .flat_map(Command::get_arguments),
-        )
-        .filter_map(|arg| arg.get_long().map(str::to_owned))
-        .chain(["help".to_owned(), "version".to_owned()])
-        .collect();
-    let mut own = Vec::new();
-    for option in &tally.schema.options {
-        let flag = flag(option);
-        if names.contains(&flag) {
-            return Err(usage(format!(
-                "tally `{}` has an option `{}`, which ktally has itself; rename it in its C file",
-                tally.name, option.name
-            )));
-        }
-        own.push(own_option(option, tally, flag));
+    if let Some(clash) = clash(tally) {
+        return Err(usage(clash));
     }
+    let options = tally.schema.options.iter();
+    let own: Vec<Arg> = options.map(|option| own_option(option, tally)).collect();
     let heading = format!("Options of {}", tally.name);
     let about = format!("Count {}", tally.summary());
     Ok(command.mut_subcommand("run", |run| {
@@ -287,15 +270,37 @@ fn with_options(command: Command, tally: &Tally) -> Result<Command> {
     }))
 }
 
+/// Why a tally's options cannot be had beside those of ktally.
+pub fn clash(tally: &Tally) -> Option<String> {
+    let command = Cli::command();
+    let mut args: Vec<&Arg> = command.get_arguments().collect();
+    args.extend(
+        command
+            .find_subcommand("run")
+            .into_iter()
+            .flat_map(Command::get_arguments),
+    );
+    let is_taken = |option: &&OptionSpec| {
+        let flag = flag(option);
+        let mut longs = args.iter().filter_map(|arg| arg.get_long());
+        longs.any(|long| long == flag) || matches!(flag.as_str(), "help" | "version")
+    };
+    let option = tally.schema.options.iter().find(is_taken)?;
+    Some(format!(
+        "tally `{}` has an option `{}`, which ktally has itself; rename it in its C file",
+        tally.name, option.name
+    ))
+}
+
 /// `max_depth` is `--max-depth`.
 pub fn flag(option: &OptionSpec) -> String {
     option.name.replace('_', "-")
 }
 
-fn own_option(option: &OptionSpec, tally: &Tally, flag: String) -> Arg {
+fn own_option(option: &OptionSpec, tally: &Tally) -> Arg {
     let default = Labels::new().option(option, &tally.rodata).to_string();
     let arg = Arg::new(format!("{OWN}{}", option.name))
-        .long(flag)
+        .long(flag(option))
         .help(describe(option, &default))
         .action(ArgAction::Set)
         .allow_negative_numbers(true)

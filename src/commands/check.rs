@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::style;
+use super::{obstacles, style};
 use crate::cli::{Exit, Global, Output};
 use crate::error::usage;
 use crate::host;
@@ -17,16 +17,9 @@ pub(super) fn check(global: &Global) -> Result<Exit> {
     facts.push(fentry_fact());
     let support = Support::probe();
     let tallies = Tally::builtins()?;
-    let missing = host::missing_capabilities();
     let obstacles: Vec<(&str, Vec<String>)> = tallies
         .iter()
-        .map(|tally| {
-            let mut obstacles = support.obstacles(tally);
-            if !missing.is_empty() {
-                obstacles.push(format!("needs {}; run it as root", missing.join(" and ")));
-            }
-            (tally.name.as_str(), obstacles)
-        })
+        .map(|tally| (tally.name.as_str(), obstacles(&support, tally)))
         .collect();
 
     let out = &mut io::stdout().lock();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::style;
+use super::{obstacles, style};
 use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
 use crate::error::usage;
 use crate::render::{columns, heading};
@@ -75,9 +75,16 @@ fn overview(
         })
         .collect();
     columns(out, &head, &[false; 4], &rows, &style(global))?;
+    // What stops all of them is said once.
+    let common = support.lacks_capabilities();
+    if let Some(lack) = &common {
+        writeln!(out, "none can run here: {lack}")?;
+    }
     for tally in tallies {
-        for obstacle in support.obstacles(tally) {
-            writeln!(out, "{} cannot run here: {obstacle}", tally.name)?;
+        for obstacle in obstacles(support, tally) {
+            if Some(&obstacle) != common.as_ref() {
+                writeln!(out, "{} cannot run here: {obstacle}", tally.name)?;
+            }
         }
     }
     Ok(())
@@ -87,7 +94,7 @@ fn overview(
 fn in_full(out: &mut dyn Write, global: &Global, tally: &Tally, support: &Support) -> Result<()> {
     let style = style(global);
     heading(out, &format!("{}: {}", tally.name, tally.summary()), &style)?;
-    for obstacle in support.obstacles(tally) {
+    for obstacle in obstacles(support, tally) {
         writeln!(out, "cannot run here: {obstacle}")?;
     }
     for table in &tally.schema.tables {
@@ -185,7 +192,7 @@ fn as_json(tally: &Tally, support: &Support) -> Value {
         })
         .collect();
     let tables: Vec<Value> = tally.schema.tables.iter().map(table_json).collect();
-    let obstacles = support.obstacles(tally);
+    let obstacles = obstacles(support, tally);
     json!({
         "name": tally.name,
         "summary": tally.summary(),

@@ -12,10 +12,10 @@ use std::io::{self, IsTerminal};
 use anstream::AutoStream;
 use anyhow::Result;
 
-use crate::cli::{Action, Exit, Global, Request};
+use crate::cli::{self, Action, Exit, Global, Request};
 use crate::host;
 use crate::render::Style;
-use crate::tally;
+use crate::tally::{self, Support, Tally};
 
 /// Does what was asked for.
 pub fn execute(request: Request) -> Result<Exit> {
@@ -59,6 +59,14 @@ fn plural(count: u64, what: &str) -> String {
 /// What somebody may want to know who reads along.
 fn note(message: &str) {
     eprintln!("ktally: {message}");
+}
+
+/// Why `run` would refuse a tally here: the host's reasons, and the command
+/// line's.
+fn obstacles(support: &Support, tally: &Tally) -> Vec<String> {
+    let mut obstacles = support.obstacles(tally);
+    obstacles.extend(cli::clash(tally));
+    obstacles
 }
 
 /// A line on stderr that does not stop anything.

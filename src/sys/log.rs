@@ -12,6 +12,8 @@ static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// The verifier can say a lot; what matters is at its end.
 const KEPT: usize = 4096;
 const TAIL: usize = 12;
+const LOG_BEGINS: &str = "-- BEGIN PROG LOAD LOG --";
+const LOG_ENDS: &str = "-- END PROG LOAD LOG --";
 
 /// Whether libbpf's log goes to stderr as it comes.
 pub fn set_verbose(verbose: bool) {
@@ -40,6 +42,71 @@ fn receive(level: PrintLevel, message: String) {
     }
 }
 
+/// What the verifier had against a program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The program's name.
+    pub program: String,
+    /// On one line.
+    pub reason: String,
+    /// The line of C and the instruction that it is about, an indented line
+    /// each; empty if the whole log was printed already.
+    pub place: String,
+}
+
+/// Whether it was the verifier that said no, and why.
+pub fn refusal() -> Option<Refusal> {
+    let lines = LINES.lock().ok()?;
+    let mut refusal = refusal_in(&lines)?;
+    if VERBOSE.load(Ordering::Relaxed) {
+        refusal.place.clear();
+    }
+    Some(refusal)
+}
+
+/// The verifier tells what it does instruction by instruction, then what it
+/// stumbled over, then statistics. libbpf puts a line before and after it.
+fn refusal_in(lines: &[String]) -> Option<Refusal> {
+    let end = lines.iter().rposition(|line| line.contains(LOG_ENDS))?;
+    let named = lines.iter().rfind(|line| line.contains("prog '"))?;
+    let program = named.split('\'').nth(1)?.to_owned();
+    let start = lines[..end]
+        .iter()
+        .rposition(|line| line.contains(LOG_BEGINS));
+    // Of a long log the beginning is gone.
+    let log = &lines[start.map_or(0, |start| start + 1)..end];
+    let log: Vec<&str> = log
+        .iter()
+        .map(|line| line.trim())
+        .filter(|line| !line.is_empty())
+        .take_while(|line| !line.starts_with("processed "))
+        .collect();
+    let is_trace = |line: &&str| line.starts_with([';', '(']) || is_instruction(line);
+    let traced = log.iter().rposition(is_trace).map_or(0, |last| last + 1);
+    let reason = match &log[traced..] {
+        [] => return None,
+        [.., a, b, c] => [*a, b, c].join(", "),
+        few => few.join(", "),
+    };
+    let last = |is: fn(&&&str) -> bool| log[..traced].iter().rev().find(is);
+    let place = [
+        last(|line| line.starts_with(';')),
+        last(|line| is_instruction(line)),
+    ];
+    let place = place.into_iter().flatten();
+    Some(Refusal {
+        program,
+        reason,
+        place: place.map(|line| format!("\n    {line}")).collect(),
+    })
+}
+
+/// `12: (85) call ...`, and `from 3 to 12: R0=...` where a branch is taken up.
+fn is_instruction(line: &str) -> bool {
+    let before = line.strip_prefix("from ").unwrap_or(line);
+    before.starts_with(|c: char| c.is_ascii_digit()) && line.contains(": ")
+}
+
 /// The end of what libbpf warned about, an indented line each; empty if it was
 /// printed already.
 pub fn tail() -> String {
@@ -49,16 +116,56 @@ pub fn tail() -> String {
     let Ok(lines) = LINES.lock() else {
         return String::new();
     };
+    // Its guess about memory locks is of kernels before 5.11.
+    let noise = [LOG_BEGINS, LOG_ENDS, "try raising 'ulimit -l'"];
     let useful: Vec<&String> = lines
         .iter()
-        .filter(|line| {
-            !line.trim().is_empty()
-                && !line.contains("-- BEGIN PROG LOAD LOG --")
-                && !line.contains("-- END PROG LOAD LOG --")
-        })
+        .filter(|line| !line.trim().is_empty() && !noise.iter().any(|noise| line.contains(noise)))
         .collect();
     useful[useful.len().saturating_sub(TAIL)..]
         .iter()
         .map(|line| format!("\n    {line}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(log: &str) -> Option<Refusal> {
+        let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+        refusal_in(&lines)
+    }
+
+    #[test]
+    fn the_verifier_s_reason_is_found_in_its_log() {
+        let log = "\
+libbpf: prog 'p': BPF program load failed: -EACCES
+libbpf: prog 'p': -- BEGIN PROG LOAD LOG --
+0: R1=ctx() R10=fp0
+; *v = 1; @ e4.bpf.c:4
+22: (7b) *(u64 *)(r0 +0) = r1
+R0 invalid mem access 'map_value_or_null'
+processed 19 insns (limit 1000000)
+-- END PROG LOAD LOG --
+libbpf: prog 'p': failed to load: -EACCES";
+        let found = refusal(log).unwrap();
+        assert_eq!(found.program, "p");
+        assert_eq!(found.reason, "R0 invalid mem access 'map_value_or_null'");
+        assert_eq!(
+            found.place,
+            "\n    ; *v = 1; @ e4.bpf.c:4\n    22: (7b) *(u64 *)(r0 +0) = r1"
+        );
+        // Only its end is there.
+        let cut = log.split_once("22: ").unwrap().1;
+        assert_eq!(refusal(cut).unwrap().reason, found.reason);
+    }
+
+    #[test]
+    fn without_a_log_it_was_not_the_verifier() {
+        assert_eq!(refusal(""), None);
+        assert_eq!(refusal("libbpf: prog 'p': failed to load: -EPERM"), None);
+        let empty = "libbpf: prog 'p': -- BEGIN PROG LOAD LOG --\nprocessed 0 insns\n-- END PROG LOAD LOG --";
+        assert_eq!(refusal(empty), None);
+    }
 }

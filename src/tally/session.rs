@@ -105,6 +105,9 @@ impl<'o> Session<'o> {
                 }
                 Err(error) => {
                     let section = lossy(program.section());
+                    let error = Support::probe()
+                        .lacks(&section)
+                        .map_or(error, anyhow::Error::msg);
                     return Err(error.context(format!(
                         "failed to attach program `{name}` ({section}) of tally `{}`",
                         tally.name
@@ -302,17 +305,18 @@ fn leave_out(opened: &mut dyn Opened<'_>, tally: &Tally, warnings: &mut Vec<Stri
 
 /// Why loading failed: the tally, the reason, and what helps.
 fn load_error(tally: &Tally, error: &libbpf_rs::Error) -> anyhow::Error {
-    let name = &tally.name;
-    let missing = host::missing_capabilities();
-    if !missing.is_empty() {
-        let missing = missing.join(" and ");
-        return anyhow!("failed to load tally `{name}`: needs {missing}; run it as root");
-    }
+    // What follows may load programs of its own.
+    let (refusal, tail) = (log::refusal(), log::tail());
+    let failed = format!("failed to load tally `{}`", tally.name);
     if let Some(obstacle) = Support::probe().obstacles(tally).first() {
-        return anyhow!("failed to load tally `{name}`: {obstacle}");
+        return anyhow!("{failed}: {obstacle}");
+    }
+    if let Some(refusal) = refusal {
+        let (program, reason, place) = (refusal.program, refusal.reason, refusal.place);
+        return anyhow!("{failed}: the verifier refused program `{program}`: {reason}{place}");
     }
     let reason = errno(error).map_or_else(|| error.to_string(), host::advice);
-    anyhow!("failed to load tally `{name}`: {reason}{}", log::tail())
+    anyhow!("{failed}: {reason}{tail}")
 }
 
 /// The kernel's number, as far as libbpf-rs tells: its errors hide the

@@ -1,5 +1,6 @@
 //! Whether this kernel can run a tally, and if not, why.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
 use anyhow::Result;
@@ -14,13 +15,17 @@ use crate::sys::log;
 /// What the running kernel offers to attach to.
 pub struct Support {
     btf: Option<KernelBtf>,
+    missing: Vec<&'static str>,
+    fentry: OnceCell<Result<(), String>>,
 }
 
 impl Support {
-    /// Reads the kernel's BTF.
+    /// Reads the kernel's BTF, and this process's capabilities.
     pub fn probe() -> Self {
         Self {
             btf: KernelBtf::load().ok(),
+            missing: host::missing_capabilities(),
+            fentry: OnceCell::new(),
         }
     }
 
@@ -39,10 +44,10 @@ impl Support {
             },
             "tracepoint" | "tp" => self.lacks_event(target),
             "kprobe" | "kretprobe" | "ksyscall" if !host::has_kprobes() => {
-                Some("this kernel has no kprobes".to_owned())
+                Some("this kernel has no kprobes (CONFIG_KPROBES)".to_owned())
             }
             "fentry" | "fexit" => match &self.btf {
-                Some(btf) if btf.has_function(target) => None,
+                Some(btf) if btf.has_function(target) => self.lacks_fentry(),
                 _ => Some(format!("this kernel has no function `{target}` to trace")),
             },
             _ => None,
@@ -60,16 +65,40 @@ impl Support {
         (!found).then(|| format!("this kernel has no tracepoint `{target}`"))
     }
 
-    /// Why a tally cannot run here, a reason for each program that it needs.
+    fn lacks_fentry(&self) -> Option<String> {
+        // Without privileges it would only say so once more.
+        if !self.missing.is_empty() {
+            return None;
+        }
+        let tried = self
+            .fentry
+            .get_or_init(|| try_fentry().map_err(|error| format!("{error:#}")));
+        let error = tried.as_ref().err()?;
+        Some(format!(
+            "this kernel refuses fentry programs ({error}); {FENTRY_FIX}"
+        ))
+    }
+
+    /// What no tally can run without, and this process lacks.
+    pub fn lacks_capabilities(&self) -> Option<String> {
+        let missing = self.missing.join(" and ");
+        (!missing.is_empty()).then(|| format!("needs {missing}; run it as root"))
+    }
+
+    /// Why a tally cannot run here: missing capabilities, and a reason for each
+    /// program that it needs.
     pub fn obstacles(&self, tally: &Tally) -> Vec<String> {
-        tally
-            .programs
-            .iter()
-            .filter(|(name, _)| !tally.is_optional(name))
-            .filter_map(|(_, section)| self.lacks(section))
+        let programs = tally.programs.iter();
+        let needed = programs.filter(|(name, _)| !tally.is_optional(name));
+        self.lacks_capabilities()
+            .into_iter()
+            .chain(needed.filter_map(|(_, section)| self.lacks(section)))
             .collect()
     }
 }
+
+/// What fentry programs want of a kernel.
+const FENTRY_FIX: &str = "they want one built with CONFIG_FUNCTION_TRACER=y";
 
 impl Tally {
     /// Whether the tally goes on without this program.
@@ -85,11 +114,17 @@ impl Tally {
 pub fn fentry_fact() -> Fact {
     match try_fentry() {
         Ok(()) => Fact::good("fentry", "available"),
-        Err(error) => Fact::bad(
-            "fentry",
-            format!("refused ({error:#})"),
-            "only for fentry/ programs: run as root, on a kernel with CONFIG_FUNCTION_TRACER=y",
-        ),
+        Err(error) => {
+            let fix = match host::missing_capabilities().is_empty() {
+                true => FENTRY_FIX,
+                false => "run ktally as root to find out more",
+            };
+            Fact::bad(
+                "fentry",
+                format!("refused ({error:#})"),
+                format!("only for fentry/ programs: {fix}"),
+            )
+        }
     }
 }
 

@@ -65,6 +65,23 @@ fn check_names_missing_capabilities_and_the_fix() {
     }
 }
 
+/// Neither promises what the other denies.
+#[test]
+fn list_and_check_agree() {
+    let list: Vec<Value> = serde_json::from_str(&printed("list -o json")).unwrap();
+    let check: Value = serde_json::from_str(&printed("check -o json")).unwrap();
+    for (listed, checked) in list.iter().zip(check["tallies"].as_array().unwrap()) {
+        assert_eq!(listed["name"], checked["name"]);
+        assert_eq!(listed["runs_here"], checked["ok"]);
+        assert_eq!(listed["obstacles"], checked["obstacles"]);
+        assert_eq!(listed["runs_here"], false);
+    }
+    // Once for all of them.
+    let table = printed("list");
+    let told = table.lines().filter(|line| line.contains("CAP_BPF"));
+    assert_eq!(told.count(), 1, "{table}");
+}
+
 #[test]
 fn check_as_json() {
     let report: Value = serde_json::from_str(&printed("check -o json")).unwrap();

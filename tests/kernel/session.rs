@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Table, Unit};
 use ktally::snapshot::{Reading, count};
-use ktally::tally::{Given, Session, Storage, Tally, resolve};
+use ktally::tally::{Given, Session, Storage, Tally, fentry_fact, resolve};
 use libbpf_rs::libbpf_sys;
 use libbpf_rs::query::{MapInfoIter, ProgInfoIter};
 use serde_json::{Value as Json, json};
@@ -156,6 +156,71 @@ fn without_a_program_that_it_needs_it_does_not_start() {
     let error = format!("{error:#}");
     assert!(error.contains("`needing`"), "{error}");
     assert!(error.contains("no_such_event"), "{error}");
+}
+
+/// A tally of this program alone does not start; what it says why.
+fn refused(name: &str, program: &str) -> String {
+    let table = "TABLE(kt_refused, __u32, __u64, 16, \"none\");\n";
+    let file = File::program(name, &(table.to_owned() + program));
+    let mut storage = Storage::uninit();
+    let error = start(&file.find().unwrap(), &mut storage, &[]).unwrap_err();
+    format!("{error:#}")
+}
+
+#[test]
+fn the_verifier_s_own_words_are_shown() {
+    let program = r#"
+SEC("tp_btf/sys_enter")
+int BPF_PROG(unchecked)
+{
+	__u32 key = 0;
+	__u64 *row = tally_entry(kt_refused, &key);
+
+	*row = 1;
+	return 0;
+}
+"#;
+    let error = refused("unchecked", program);
+    let (first, rest) = error.split_once('\n').unwrap();
+    assert!(first.contains("`unchecked`"), "{error}");
+    assert!(first.contains("verifier refused program"), "{error}");
+    assert!(first.contains("map_value_or_null"), "{error}");
+    assert!(rest.contains("*row = 1;"), "{error}");
+    assert!(rest.contains("unchecked.bpf.c:"), "{error}");
+    assert!(!error.contains("lockdown"), "{error}");
+}
+
+/// What ktally knows of the kernel is told, rather than what errno says.
+#[test]
+fn what_the_kernel_lacks_is_told_when_attaching_fails() {
+    let has_no_fentry = fentry_fact().fix.is_some();
+    for (section, lacks, words) in [
+        // Somebody may mount tracefs at any time.
+        (
+            "tracepoint/no/event",
+            true,
+            ["no tracepoint", "mount -t tracefs"],
+        ),
+        (
+            "kprobe/do_exit",
+            !ktally::host::has_kprobes(),
+            ["no kprobes"; 2],
+        ),
+        ("fentry/vfs_read", has_no_fentry, ["refuses fentry"; 2]),
+        ("fentry/no_such", true, ["no function `no_such`"; 2]),
+    ] {
+        if !lacks {
+            continue;
+        }
+        let program = format!("SEC(\"{section}\") int probe(void *ctx) {{ return 0; }}");
+        let error = refused("lacking", &program);
+        assert!(error.contains("`lacking`"), "{section}: {error}");
+        assert!(
+            words.iter().any(|word| error.contains(word)),
+            "{section}: {error}"
+        );
+        assert_eq!(error.lines().count(), 1, "{section}: {error}");
+    }
 }
 
 /// With only optional programs, none of which attaches, nothing would count.
