@@ -273,13 +273,17 @@ impl Query {
         rank(by, table, key, cells, labels)
     }
 
-    /// Filters, then groups: counters and histograms of one group add up.
+    /// Filters, then groups: the numbers of one group add up.
     fn group<'a>(&self, table: &Table, rows: &'a Rows, labels: &Labels) -> (Table, Cow<'a, Rows>) {
-        if self.filters.is_empty() && self.by.is_none() {
+        // What looks the same is one row.
+        let whole = || table.labels.iter().map(|label| label.name.clone());
+        let visible = table.hides_key.then(|| whole().collect());
+        let by = self.by.as_ref().or(visible.as_ref());
+        if self.filters.is_empty() && by.is_none() {
             return (table.clone(), Cow::Borrowed(rows));
         }
         let kept = (0..rows.len()).filter(|row| self.keeps(table, rows.key(*row), labels));
-        let Some(by) = &self.by else {
+        let Some(by) = by else {
             return (table.clone(), Cow::Owned(rows.pick(kept)));
         };
         let projection = Projection::new(table, by);
@@ -305,7 +309,7 @@ impl Query {
     /// Rows that counted something, the greatest first, at most `top`.
     fn order(&self, table: &Table, rows: &Rows, labels: &Labels) -> Vec<usize> {
         let mut order: Vec<(Rank, usize)> = (0..rows.len())
-            .filter(|row| rows.cells(*row).iter().any(|cell| *cell != 0))
+            .filter(|row| !table.counts_nothing(rows.cells(*row)))
             .map(|row| {
                 (
                     self.rank(table, rows.key(row), rows.cells(row), labels),
@@ -404,6 +408,7 @@ impl Projection {
     fn new(table: &Table, by: &[String]) -> Self {
         let mut projected = table.clone();
         projected.labels.clear();
+        projected.hides_key = false;
         projected.key_size = 0;
         let mut sources = Vec::new();
         for label in by.iter().filter_map(|name| table.label(name)) {

@@ -295,10 +295,60 @@ fn rows_that_are_new_count_in_full_and_unchanged_ones_are_hidden() {
     };
     let now = [unchanged, ROWS[2]];
     assert_snapshot!(show(&Query::default(), &now, Some(&[unchanged])), @"a EAGAIN 7 19 | 30 4 7 50 [4:1]");
-    // A gauge that is not zero is worth a row, though nothing was counted.
-    assert_snapshot!(show(&Query::default(), &ROWS[..1], Some(&ROWS[..1])), @"b ENOENT 5 -20 | 0 0 -3 0 []");
+    // Where others count, a gauge alone is worth no row.
+    assert_eq!(show(&Query::default(), &ROWS[..1], Some(&ROWS[..1])), "");
     // A row that is gone has nothing to show.
     assert_eq!(show(&Query::default(), &[], Some(&ROWS)), "");
+}
+
+/// Of `int`s: a key with a hidden part, and a value with these tags.
+fn secretive(tags: &str) -> Table {
+    let int = ty("int", 4, Kind::Int { signed: true });
+    let key = vec![
+        member("shown", 0, None, &int, ""),
+        member("secret", 32, None, &int, "ktally:hidden:"),
+    ];
+    let value = vec![member("level", 0, None, &int, tags)];
+    Table::new(
+        "t",
+        &Tags::default(),
+        8,
+        &ty("struct key", 8, Kind::Struct(key)),
+        &ty("struct value", 4, Kind::Struct(value)),
+    )
+}
+
+fn read(table: &Table, all: &[(i32, i32, u64)]) -> Rows {
+    let mut rows = Rows::of(table);
+    for (shown, secret, number) in all {
+        let key = [shown.to_le_bytes(), secret.to_le_bytes()].concat();
+        rows.push(&key)[0] = *number;
+    }
+    rows
+}
+
+#[test]
+fn what_looks_the_same_is_one_row() {
+    let table = secretive("ktally:counter:");
+    assert!(table.hides_key);
+    let now = read(&table, &[(1, 7, 2), (1, 8, 3), (2, 7, 4)]);
+    let before = read(&table, &[(1, 8, 1)]);
+    let (shown, rows) = Query::default().apply(&table, &now, Some(&before), &Labels::new());
+    assert_eq!(shown.key_size, 4);
+    let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
+    // Both have counted 4: in the order of their keys.
+    assert_eq!(rows, [(1, 4), (2, 4)]);
+}
+
+#[test]
+fn a_gauge_at_zero_is_a_row_where_nothing_counts() {
+    let table = secretive("ktally:gauge:");
+    let now = read(&table, &[(1, 7, 0), (2, 7, 5)]);
+    let (_, rows) = Query::default().apply(&table, &now, Some(&now), &Labels::new());
+    let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
+    assert_eq!(rows, [(2, 5), (1, 0)]);
+    let table = secretive("ktally:counter:");
+    assert!(table.counts_nothing(&[0]) && !table.counts_nothing(&[1]));
 }
 
 #[test]

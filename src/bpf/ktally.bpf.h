@@ -45,7 +45,12 @@
  * before the program is loaded, so the verifier knows its value and drops the
  * code that it rules out: an option that is off costs nothing.
  * A unit goes with the type: OPTION(__u64 UNIT(ns), longer_than, 0, "...")
- * takes 10ms on the command line.
+ * takes 10ms on the command line. A time or size must be a whole number of the
+ * unit, and fit the type.
+ * A text is a char array behind a typedef, with room for its NUL:
+ *
+ *	typedef char path_name[64];
+ *	OPTION(path_name, path, "/bin/sh", "the file to probe");
  */
 #define OPTION(type, name, default_value, help) \
 	const volatile type name __ktally_tag("option", help) = default_value
@@ -90,24 +95,61 @@ struct tally_health {
 
 /* ---- columns: on members of a value -------------------------------------- */
 
+/*
+ * Columns are integers of any size, short arrays of them (a column an element),
+ * and histograms; BPF has no floating point, and ktally refuses a float that is
+ * marked as a column. Columns have names of their own: a member of the value
+ * may not be called like one of the key.
+ *
+ * Rows that were grouped (--by, or as HIDDEN parts of their keys differ) add
+ * up, and so do the copies of a PERCPU_TABLE: counters, histograms, and gauges
+ * too, so let a gauge be something whose sum means something.
+ *
+ * A row whose counters and histograms are all zero (in an interval of --every:
+ * have not changed) is not shown, whatever its gauges say. Where gauges are all
+ * that a row has it is always shown, at 0 too; of an ARRAY_TABLE that is every
+ * index.
+ */
 /* Only ever grows; shown as a rate. */
 #define COUNTER(help) __ktally_tag("counter", help)
 /* Goes up and down; shown as it is. */
 #define GAUGE(help) __ktally_tag("gauge", help)
-/* On a struct tally_histogram; see tally_observe(). */
+/*
+ * On a struct tally_histogram; see tally_observe(). A column of quantiles, and
+ * where the table has nothing else one of how many were observed.
+ */
 #define HISTOGRAM(help) __ktally_tag("histogram", help)
 
 /* ---- how to show things: on members, scalar tables, options ------------- */
 
 /*
- * AS(comm), AS(pid), AS(uid), AS(syscall), AS(errno), AS(softirq), AS(cpu),
- * AS(bool), AS(hex), AS(enum:NAME) with the kernel's own enum NAME. After a
- * table whose key is a plain number it describes that number.
+ * How a number is shown, and what may be typed for it. After a table whose key
+ * is a plain number it describes that number. What has no name is shown as the
+ * number; a decoder that this version of ktally lacks gets a warning.
+ *
+ *	AS(comm)	text up to its first NUL
+ *	AS(pid)		a process or thread
+ *	AS(uid)		a user's login name
+ *	AS(cgroup)	a cgroup's id; its directory on the command line
+ *	AS(syscall)	a system call of this architecture
+ *	AS(errno)	a positive error number: ENOENT
+ *	AS(softirq)	a softirq's vector: NET_RX
+ *	AS(cpu)		a CPU
+ *	AS(bool)	true unless 0
+ *	AS(hex)		0x2a
+ *	AS(enum:NAME)	the running kernel's own enum NAME
  */
 #define AS(decoder) __ktally_tag("as", #decoder)
-/* UNIT(ns), UNIT(bytes): scaled for people, exact in JSON and CSV. */
+/*
+ * What a number counts: UNIT(ns), UNIT(us), UNIT(ms) and UNIT(s) are times,
+ * UNIT(bytes) are sizes, both scaled for people; any other word, as UNIT(hz), is
+ * but named. JSON and CSV have the number itself.
+ */
 #define UNIT(unit) __ktally_tag("unit", #unit)
-/* Padding or private state: not shown. */
+/*
+ * Padding or private state: not shown. Rows whose keys differ in nothing else
+ * are shown as one.
+ */
 #define HIDDEN __ktally_tag("hidden", "")
 
 /* ---- programs: between SEC() and the function ---------------------------- */

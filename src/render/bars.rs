@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::text::edge_text;
 use super::{Style, heading};
 use crate::schema::{Histogram, Metric};
@@ -27,14 +29,11 @@ pub(super) fn render(
     };
     if !style.no_header {
         let between = if row.is_empty() { "" } else { ", " };
-        let mean = cells[0] as f64 / count(cells) as f64;
-        let mean = edge_text(metric, mean.round() as u64);
+        let mean = mean(cells).map(|mean| format!("; mean {}", edge_text(metric, mean)));
+        let mean = mean.unwrap_or_default();
         heading(
             out,
-            &format!(
-                "{row}{between}{}: {}; mean {mean}",
-                metric.name, metric.help
-            ),
+            &format!("{row}{between}{}: {}{mean}", metric.name, metric.help),
             style,
         )?;
     }
@@ -47,7 +46,7 @@ pub(super) fn render(
         (over, edge_text(metric, Histogram::edge(bucket)))
     };
     // Wide enough for most, so that one histogram lines up with the next.
-    let width = (first..=last).map(|bucket| edges(bucket).1.chars().count());
+    let width = (first..=last).map(|bucket| edges(bucket).1.width());
     let width = width.max().unwrap_or(0).max(9);
     for (bucket, number) in buckets
         .iter()
@@ -66,4 +65,17 @@ pub(super) fn render(
         )?;
     }
     Ok(())
+}
+
+/// The sum is kept modulo 2^64: one that is less than what the buckets hold at
+/// the least has no mean.
+fn mean(cells: &[u64]) -> Option<u64> {
+    let least = |bucket: usize| match bucket {
+        0 => 0,
+        _ => u128::from(Histogram::edge(bucket - 1)) + 1,
+    };
+    let buckets = cells[1..Histogram::CELLS].iter().enumerate();
+    let least = buckets.map(|(bucket, number)| least(bucket) * u128::from(*number));
+    let sum = cells[0];
+    (u128::from(sum) >= least.sum()).then(|| (sum as f64 / count(cells) as f64).round() as u64)
 }

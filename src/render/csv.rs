@@ -1,7 +1,9 @@
 //! CSV: a row a line under a header that names the table's columns, exact
 //! integers in base units. A histogram is three fields: count, sum, buckets.
+//! The first field names the table, as a tally may have several.
 //! Behind each reading of a table a line that begins with `#` carries what the
-//! rows cannot; text is always quoted, so no record begins like one.
+//! rows cannot; text is always quoted and its control characters escaped, so
+//! that a record is one line and no line of one begins like that.
 
 use std::io::{self, Write};
 
@@ -12,10 +14,10 @@ use super::{Style, escape, footer};
 use crate::schema::{Labels, Metric, MetricKind, Table, Value};
 use crate::snapshot::{Snapshot, TableSnapshot};
 
-/// Which header the last row stood under.
+/// The tables whose header was written.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    header: Option<String>,
+    headers: Vec<String>,
 }
 
 impl State {
@@ -27,15 +29,16 @@ impl State {
         style: &Style,
     ) -> io::Result<()> {
         for table in &snapshot.tables {
+            let name = &table.table.name;
             let mut writer = WriterBuilder::new()
                 .quote_style(QuoteStyle::NonNumeric)
                 .from_writer(&mut *out);
-            if !style.no_header && self.header.as_ref() != Some(&table.table.name) {
+            if !style.no_header && !self.headers.contains(name) {
                 writer.write_record(header(&table.table))?;
-                self.header = Some(table.table.name.clone());
+                self.headers.push(name.clone());
             }
             for (key, cells) in table.rows.iter() {
-                writer.write_record(record(snapshot, table, key, cells, labels, style))?;
+                writer.write_record(record(snapshot, table, key, cells, labels))?;
             }
             writer.flush()?;
             drop(writer);
@@ -47,14 +50,17 @@ impl State {
                 snapshot.missed,
                 incomplete,
             );
-            writeln!(out, "# {footer}")?;
+            writeln!(out, "# {name}: {footer}")?;
         }
         Ok(())
     }
 }
 
+/// Not `time`, which is what a tally may well count.
 fn header(table: &Table) -> Vec<String> {
-    let mut fields = vec!["time".to_owned(), "seconds".to_owned()];
+    let mut fields = ["table", "timestamp", "seconds"]
+        .map(str::to_owned)
+        .to_vec();
     fields.extend(table.labels.iter().map(|label| label.name.clone()));
     fields.extend(table.metrics.iter().flat_map(heads));
     fields
@@ -66,17 +72,14 @@ fn record(
     key: &[u8],
     cells: &[u64],
     labels: &Labels,
-    style: &Style,
 ) -> Vec<String> {
     let mut fields = vec![
+        table.table.name.clone(),
         humantime::format_rfc3339_millis(snapshot.time).to_string(),
         round_to_microseconds(snapshot.seconds).to_string(),
     ];
     for label in &table.table.labels {
-        fields.push(match labels.of(label, key) {
-            Value::Text(text) if style.terminal => escape(&text),
-            value => value.to_string(),
-        });
+        fields.push(escape(&labels.of(label, key).to_string()));
     }
     let metrics = table.table.metrics.iter();
     fields.extend(metrics.flat_map(|metric| self::fields(metric, cells)));

@@ -10,6 +10,8 @@ mod text;
 
 use std::io::{self, Write};
 
+use unicode_width::UnicodeWidthStr;
+
 pub use changes::{Change, Changes};
 pub use entries::{Entries, Entry};
 
@@ -131,7 +133,8 @@ fn footer(
     format!("{shown} of {read} {rows}; {dropped} dropped, {missed} missed{incomplete}")
 }
 
-/// Columns of text, each as wide as its widest cell; numbers to the right.
+/// Columns of text, each as wide on a terminal as its widest cell; numbers to
+/// the right.
 /// Control characters are escaped.
 pub fn columns(
     out: &mut dyn Write,
@@ -159,7 +162,7 @@ fn widths(head: &[String], rows: &[Vec<String>], style: &Style) -> Vec<usize> {
             .iter()
             .map(|row| &row[column])
             .chain((!style.no_header).then_some(&head[column]));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        cells.map(|cell| cell.width()).max().unwrap_or(0)
     };
     (0..head.len()).map(width).collect()
 }
@@ -168,7 +171,7 @@ fn widths(head: &[String], rows: &[Vec<String>], style: &Style) -> Vec<usize> {
 fn line(cells: &[String], widths: &[usize], right: &[bool]) -> String {
     let mut line = String::new();
     for ((cell, width), right) in cells.iter().zip(widths).zip(right) {
-        let space = " ".repeat(width.saturating_sub(cell.chars().count()));
+        let space = " ".repeat(width.saturating_sub(cell.width()));
         if !line.is_empty() {
             line.push_str("  ");
         }

@@ -257,10 +257,10 @@ fn bars_on_demand_are_a_block_a_row() {
         .collect();
     assert_snapshot!(shown.join("\n"), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    a read, latency: time of one call; mean 0
-                     0 .. 1 ns                          1 |#                                       |
-                  2 ns .. 4 ns                       1000 |########################################|
-    1,281,023 h 53 min .. ∞                           500 |####################                    |
+    a read, latency: time of one call
+                0 .. 1 ns                     1 |#                                       |
+             2 ns .. 4 ns                  1000 |########################################|
+    53,375 d 23 h .. ∞                      500 |####################                    |
 
     b read, latency: time of one call; mean 25.4 µs
        4.1 µs .. 8.19 µs          60110 |########################################|
@@ -273,6 +273,59 @@ fn bars_on_demand_are_a_block_a_row() {
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
     1 of 312 rows; 0 dropped, 0 missed
     "#);
+}
+
+/// Each stands apart, and rows with none leave no gap.
+#[test]
+fn histograms_stand_apart() {
+    let mut both = vec![latency(0), latency(size_of::<Histogram>())];
+    both[1].name = "size".into();
+    let two = [&postgres()[3..], &postgres()[3..]].concat();
+    let rows: [Row<'_>; 3] = [
+        ("a", libc::SYS_read, &two),
+        ("b", libc::SYS_read, &[]),
+        ("c", libc::SYS_read, &two[..Histogram::CELLS]),
+    ];
+    let histogram = Style {
+        histogram: true,
+        ..STYLE
+    };
+    let shown = text(
+        histogram,
+        &snapshot(vec![table_snapshot(table("t", both), &rows)]),
+    );
+    let blocks: Vec<&str> = shown.split("\n\n").collect();
+    assert_eq!(blocks.len(), 3, "{shown}");
+    for (block, head) in blocks
+        .iter()
+        .zip(["a read, latency", "a read, size", "c read, latency"])
+    {
+        assert!(block.contains(head), "{head}: {shown}");
+        assert!(!block.contains("\n\n"), "{shown}");
+    }
+}
+
+#[test]
+fn where_only_histograms_count_they_say_how_much() {
+    let rows: [Row<'_>; 2] = [
+        ("a", libc::SYS_read, &postgres()[3..]),
+        ("b", libc::SYS_read, &[]),
+    ];
+    let shown = snapshot(vec![table_snapshot(table("t", vec![latency(0)]), &rows)]);
+    assert_snapshot!(text(STYLE, &shown), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    COMM  CALL  COUNT/s      p50      p99
+    a     read   12,304  8.19 µs  16.4 µs
+    b     read        0        -        -
+    2 of 312 rows; 0 dropped, 0 missed
+    "#);
+    let totals = Style {
+        totals: true,
+        ..STYLE
+    };
+    let total = text(totals, &shown);
+    assert!(total.contains("COUNT      p50"), "{total}");
+    assert!(total.contains("61,520  8.19"), "{total}");
 }
 
 #[test]
@@ -365,9 +418,9 @@ fn json_tells_unknown_from_none_and_keeps_every_digit() {
     assert_snapshot!(json(&shown), @r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":0.1,"missed":null,"incomplete":true,"tables":[{"name":"t","rows_read":312,"dropped":0,"rows":[{"comm":"a","call":"read","calls":18446744073709551615,"level":-9223372036854775808}]}]}"#);
     // The same in CSV; people get what they can read.
     assert_snapshot!(csv(STYLE, &shown), @r#"
-    "time","seconds","comm","call","calls","level"
-    "2026-11-22T07:22:22.123Z",0.1,"a","read",18446744073709551615,-9223372036854775808
-    # 1 of 312 rows; 0 dropped, unknown missed; incomplete
+    "table","timestamp","seconds","comm","call","calls","level"
+    "t","2026-11-22T07:22:22.123Z",0.1,"a","read",18446744073709551615,-9223372036854775808
+    # t: 1 of 312 rows; 0 dropped, unknown missed; incomplete
     "#);
     assert_snapshot!(text(STYLE, &shown), @r#"
     syscalls: system calls, by process and call             0.1 s, 4 CPUs
@@ -380,10 +433,10 @@ fn json_tells_unknown_from_none_and_keeps_every_digit() {
 #[test]
 fn csv_has_exact_numbers_and_a_footer() {
     assert_snapshot!(csv(STYLE, &two_rows()), @r#"
-    "time","seconds","comm","call","calls","errors","time","latency_count","latency_sum","latency_buckets"
-    "2026-11-22T07:22:22.123Z",5,"postgres","read",61520,0,1560000000,61520,1560000000,"[[8192,60110],[16384,1410]]"
-    "2026-11-22T07:22:22.123Z",5,"bash","openat",7,3,1200,0,0,"[]"
-    # 2 of 312 rows; 0 dropped, 0 missed
+    "table","timestamp","seconds","comm","call","calls","errors","time","latency_count","latency_sum","latency_buckets"
+    "syscalls","2026-11-22T07:22:22.123Z",5,"postgres","read",61520,0,1560000000,61520,1560000000,"[[8192,60110],[16384,1410]]"
+    "syscalls","2026-11-22T07:22:22.123Z",5,"bash","openat",7,3,1200,0,0,"[]"
+    # syscalls: 2 of 312 rows; 0 dropped, 0 missed
     "#);
 }
 
@@ -393,35 +446,35 @@ fn csv_quotes_text() {
     let rows = names.map(|comm| (comm, libc::SYS_read, &[1][..]));
     let shown = csv(STYLE, &calls(&rows));
     assert_snapshot!(shown, @r##"
-    "time","seconds","comm","call","calls"
-    "2026-11-22T07:22:22.123Z",5,"a,b","read",1
-    "2026-11-22T07:22:22.123Z",5,"a""b","read",1
-    "2026-11-22T07:22:22.123Z",5,"a
-    b","read",1
-    "2026-11-22T07:22:22.123Z",5,"#a","read",1
-    "2026-11-22T07:22:22.123Z",5," a ","read",1
-    "2026-11-22T07:22:22.123Z",5,"","read",1
-    # 6 of 312 rows; 0 dropped, 0 missed
+    "table","timestamp","seconds","comm","call","calls"
+    "plain","2026-11-22T07:22:22.123Z",5,"a,b","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"a""b","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"a\nb","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"#a","read",1
+    "plain","2026-11-22T07:22:22.123Z",5," a ","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"","read",1
+    # plain: 6 of 312 rows; 0 dropped, 0 missed
     "##);
-    // A reader gets back what was written.
+    // A reader gets back what was written, on one line.
     let mut reader = ::csv::ReaderBuilder::new()
         .comment(Some(b'#'))
         .from_reader(shown.as_bytes());
     let read: Vec<String> = reader
         .records()
-        .map(|record| record.unwrap()[2].to_owned())
+        .map(|record| record.unwrap()[3].to_owned())
         .collect();
-    assert_eq!(read, names);
+    assert_eq!(read, names.map(escape));
 }
 
+/// A name of several lines would forge a footer.
 #[test]
-fn csv_on_a_terminal_is_escaped() {
-    let terminal = Style {
-        terminal: true,
-        ..STYLE
-    };
-    let shown = csv(terminal, &calls(&[("\x1b[2J", libc::SYS_read, &[1])]));
-    assert!(shown.contains("\\u{1b}[2J"), "{shown:?}");
+fn a_record_of_csv_is_one_line() {
+    let name = "x\n#y\nz\x1b[2J";
+    let shown = csv(STYLE, &calls(&[(name, libc::SYS_read, &[1])]));
+    assert!(shown.contains(r#""x\n#y\nz\u{1b}[2J""#), "{shown}");
+    let comments: Vec<&str> = shown.lines().filter(|line| line.starts_with('#')).collect();
+    assert_eq!(comments, ["# plain: 1 of 312 rows; 0 dropped, 0 missed"]);
+    assert_eq!(shown.lines().count(), 3);
 }
 
 #[test]
@@ -429,18 +482,27 @@ fn csv_has_one_header_a_stream() {
     let shown = calls(&[("a", libc::SYS_read, &[1])]);
     let readings = all(Format::Csv, STYLE, &[&shown, &shown]);
     assert_snapshot!(readings, @r#"
-    "time","seconds","comm","call","calls"
-    "2026-11-22T07:22:22.123Z",5,"a","read",1
-    # 1 of 312 rows; 0 dropped, 0 missed
-    "2026-11-22T07:22:22.123Z",5,"a","read",1
-    # 1 of 312 rows; 0 dropped, 0 missed
+    "table","timestamp","seconds","comm","call","calls"
+    "plain","2026-11-22T07:22:22.123Z",5,"a","read",1
+    # plain: 1 of 312 rows; 0 dropped, 0 missed
+    "plain","2026-11-22T07:22:22.123Z",5,"a","read",1
+    # plain: 1 of 312 rows; 0 dropped, 0 missed
     "#);
-    // Each table's rows stand under a header of their own.
+    // Of each table once; its rows name it.
     let mut two = shown.clone();
     two.tables.push(two_rows().tables.remove(0));
-    let headers = csv(STYLE, &two);
-    let headers = headers.lines().filter(|line| line.starts_with("\"time\""));
-    assert_eq!(headers.count(), 2);
+    let readings = all(Format::Csv, STYLE, &[&two, &two]);
+    let starting = |with: &str| {
+        readings
+            .lines()
+            .filter(|line| line.starts_with(with))
+            .count()
+    };
+    assert_eq!(starting("\"table\","), 2);
+    assert_eq!(starting("\"plain\","), 2);
+    assert_eq!(starting("\"syscalls\","), 4);
+    assert_eq!(starting("# plain: "), 2);
+    assert_eq!(starting("# syscalls: "), 2);
 }
 
 #[test]
@@ -455,8 +517,8 @@ fn without_headings_rows_and_footers_stay() {
     1 of 312 rows; 0 dropped, 0 missed
     "#);
     assert_snapshot!(csv(bare, &shown), @r#"
-    "2026-11-22T07:22:22.123Z",5,"a","read",5
-    # 1 of 312 rows; 0 dropped, 0 missed
+    "plain","2026-11-22T07:22:22.123Z",5,"a","read",5
+    # plain: 1 of 312 rows; 0 dropped, 0 missed
     "#);
     let bars = text(bare, &one_row());
     assert!(!bars.contains("mean") && bars.contains('#'), "{bars}");
@@ -481,7 +543,7 @@ fn color_is_for_headings_and_only_on_demand() {
 }
 
 #[test]
-fn columns_count_characters_not_bytes() {
+fn columns_are_as_wide_as_they_look() {
     let mut head = ["NAME", "µs"].map(str::to_owned);
     let rows = [["né", "8.19 µs"], ["name-ö", "∞"]].map(|row| row.map(str::to_owned).into());
     let aligned = |head: &[String], style| {
@@ -494,6 +556,12 @@ fn columns_count_characters_not_bytes() {
     né      8.19 µs
     name-ö        ∞
     "#);
+    // Of these, two take four columns, and the accent none.
+    let wide = [["日本", "1"], ["cafe\u{301}", "2"]].map(|row| row.map(str::to_owned).into());
+    let mut out = Vec::new();
+    columns(&mut out, &head, &[false, true], &wide, &STYLE).unwrap();
+    let lines = "NAME  µs\n日本   1\ncafe\u{301}   2\n";
+    assert_eq!(String::from_utf8(out).unwrap(), lines);
     // A heading that is not written takes no room.
     head[0] = "A VERY LONG NAME".into();
     let bare = Style {

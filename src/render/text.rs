@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{Style, bars, columns, counted, escape, footer, heading};
 use crate::schema::{Labels, Metric, MetricKind, Unit};
-use crate::snapshot::{Snapshot, TableSnapshot, quantile};
+use crate::snapshot::{self, Snapshot, TableSnapshot, quantile};
 
 /// The quantiles that stand for a histogram in a column.
 const QUANTILES: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
@@ -68,23 +68,22 @@ fn render_table(
     if !only_bars && !table.rows.is_empty() {
         render_columns(out, snapshot, table, labels, style)?;
     }
-    if as_bars {
-        for (row, (key, cells)) in table.rows.iter().enumerate() {
-            if row > 0 || !only_bars {
-                writeln!(out)?;
-            }
-            let names: Vec<String> = table
-                .table
-                .labels
-                .iter()
-                .map(|label| labels.of(label, key).to_string())
-                .filter(|name| !name.is_empty())
-                .collect();
-            for metric in metrics
-                .iter()
-                .filter(|metric| metric.kind == MetricKind::Histogram)
-            {
-                bars::render(out, &names.join(" "), metric, &cells[metric.cell..], style)?;
+    if !as_bars {
+        return Ok(());
+    }
+    // A block a histogram, apart from what is before it.
+    let mut is_first = only_bars;
+    for (key, cells) in table.rows.iter() {
+        let names = table.table.labels.iter();
+        let names = names.map(|label| labels.of(label, key).to_string());
+        let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+        for metric in metrics {
+            let cells = &cells[metric.cell..];
+            if metric.kind == MetricKind::Histogram && snapshot::count(cells) > 0 {
+                if !std::mem::take(&mut is_first) {
+                    writeln!(out)?;
+                }
+                bars::render(out, &names.join(" "), metric, cells, style)?;
             }
         }
     }
@@ -106,7 +105,11 @@ fn render_columns(
         .map(|label| label.name.to_uppercase())
         .collect();
     let mut right = vec![false; head.len()];
+    let shows_counts = shows_counts(metrics);
     for metric in metrics {
+        if shows_counts {
+            head.push(count_head(metric, metrics, style));
+        }
         head.extend(metric_heads(metric, metrics, style));
     }
     right.resize(head.len(), true);
@@ -119,13 +122,38 @@ fn render_columns(
                 .labels
                 .iter()
                 .map(|label| labels.of(label, key).to_string());
-            let numbers = metrics
-                .iter()
-                .flat_map(|metric| metric_cells(metric, cells, snapshot.seconds, style));
+            let numbers = metrics.iter().flat_map(|metric| {
+                let count = shows_counts.then(|| count_cell(metric, cells, snapshot, style));
+                let rest = metric_cells(metric, cells, snapshot.seconds, style);
+                count.into_iter().chain(rest)
+            });
             names.chain(numbers).collect()
         })
         .collect();
     columns(out, &head, &right, &rows, style)
+}
+
+/// Where histograms are all that is counted, they also say how much that is.
+fn shows_counts(metrics: &[Metric]) -> bool {
+    metrics
+        .iter()
+        .all(|metric| metric.kind == MetricKind::Histogram)
+}
+
+fn count_head(metric: &Metric, metrics: &[Metric], style: &Style) -> String {
+    let per_second = if style.totals { "" } else { "/s" };
+    match metrics.len() {
+        1 => format!("COUNT{per_second}"),
+        _ => format!("{} COUNT{per_second}", metric.name.to_uppercase()),
+    }
+}
+
+fn count_cell(metric: &Metric, cells: &[u64], snapshot: &Snapshot, style: &Style) -> String {
+    let count = snapshot::count(&cells[metric.cell..]) as f64;
+    crate::schema::plain_number(match style.totals {
+        true => count,
+        false => count / snapshot.seconds.max(1e-9),
+    })
 }
 
 pub(super) fn metric_heads(metric: &Metric, metrics: &[Metric], style: &Style) -> Vec<String> {

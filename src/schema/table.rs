@@ -29,6 +29,9 @@ pub struct Table {
     pub max_entries: u32,
     /// The parts of the key, each a column.
     pub labels: Vec<Label>,
+    /// Whether the key has parts that are not among them: rows that differ only
+    /// there look the same.
+    pub hides_key: bool,
     /// The counted columns.
     pub metrics: Vec<Metric>,
     /// What else is in the value: text, names, and what has no number.
@@ -107,6 +110,7 @@ impl Table {
             value_size: value.size,
             max_entries,
             labels: Vec::new(),
+            hides_key: false,
             metrics: Vec::new(),
             details: Vec::new(),
         };
@@ -132,12 +136,16 @@ impl Table {
     }
 
     fn add_labels(&mut self, prefix: &str, bits: usize, members: &[Member]) {
-        for member in members.iter().filter(|member| !member.tags.hidden) {
+        for member in members {
             let place = member.place.shifted(bits);
             let inner = place.ty.struct_members();
-            if inner.is_empty() || member.tags.decoder.is_some() {
-                if !member.name.is_empty() {
-                    self.add_label(format!("{prefix}{}", member.name), place, &member.tags);
+            if member.tags.hidden {
+                self.hides_key = true;
+            } else if inner.is_empty() || member.tags.decoder.is_some() {
+                match member.name.as_str() {
+                    // An anonymous bitfield is padding.
+                    "" => self.hides_key |= place.bits.is_none(),
+                    name => self.add_label(format!("{prefix}{name}"), place, &member.tags),
                 }
             } else {
                 let inner = inner.to_vec();
@@ -234,6 +242,18 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Whether a row of these cells has nothing to show: its counters and
+    /// histograms are all zero. A row of gauges alone always has.
+    pub fn counts_nothing(&self, cells: &[u64]) -> bool {
+        let mut counting = self
+            .metrics
+            .iter()
+            .filter(|metric| metric.kind != MetricKind::Gauge)
+            .map(|metric| &cells[metric.cell..][..metric.cells()])
+            .peekable();
+        counting.peek().is_some() && counting.flatten().all(|cell| *cell == 0)
     }
 
     /// The label of this name.

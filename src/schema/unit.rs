@@ -18,12 +18,14 @@ const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000_000_000;
 
-const BINARY: [(&str, u64); 5] = [
+const BINARY: [(&str, u64); 7] = [
     ("B", 1),
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
     ("TiB", 1 << 40),
+    ("PiB", 1 << 50),
+    ("EiB", 1 << 60),
 ];
 
 impl Unit {
@@ -131,7 +133,8 @@ fn scale_time(ns: f64) -> String {
         let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
         return match hours {
             0 => format!("{minutes} min {} s", seconds % 60),
-            _ => format!("{} h {minutes} min", thousands(hours as f64)),
+            1..48 => format!("{hours} h {minutes} min"),
+            _ => format!("{} d {} h", thousands((hours / 24) as f64), hours % 24),
         };
     }
     for (name, size) in [("s", S), ("ms", MS), ("µs", US)] {
@@ -179,6 +182,7 @@ mod tests {
         let ns = Unit::from_tag("ns");
         let scaled: Vec<String> = [
             0.0, 1.0, 999.0, 1000.0, 8192.0, 999_999.0, 312e6, 1.56e9, 119e9, 150e9, 7300e9,
+            172_800e9,
         ]
         .map(|n| ns.scale(n))
         .into();
@@ -195,7 +199,8 @@ mod tests {
                 "1.56 s",
                 "119 s",
                 "2 min 30 s",
-                "2 h 1 min"
+                "2 h 1 min",
+                "2 d 0 h"
             ]
         );
         assert_eq!(Unit::from_tag("ms").scale(1500.0), "1.5 s");
@@ -203,8 +208,9 @@ mod tests {
 
     #[test]
     fn sizes_are_scaled_for_people() {
-        let scaled = [0.0, 512.0, 1024.0, 1536.0, 5e9].map(|n| Unit::Bytes.scale(n));
-        assert_eq!(scaled, ["0 B", "512 B", "1 KiB", "1.5 KiB", "4.66 GiB"]);
+        let scaled = [0.0, 512.0, 1024.0, 1536.0, 5e9, 1e19].map(|n| Unit::Bytes.scale(n));
+        let sizes = ["0 B", "512 B", "1 KiB", "1.5 KiB", "4.66 GiB", "8.67 EiB"];
+        assert_eq!(scaled, sizes);
     }
 
     #[test]

@@ -168,8 +168,8 @@ impl<'o> Session<'o> {
         })
     }
 
-    /// Rows of all zeroes count nothing: a row that is just being made, or an
-    /// index of an array that no event had.
+    /// Not those that count nothing: a row that is just being made, or an index
+    /// of an array that no event had.
     fn rows(&self, table: &Table) -> Result<(Rows, Outcome)> {
         let map = self
             .object
@@ -185,7 +185,7 @@ impl<'o> Session<'o> {
                 for value in map.values(copied) {
                     table.add_cells(value, cells);
                 }
-                if cells.iter().all(|cell| *cell == 0) {
+                if table.counts_nothing(cells) {
                     rows.pop();
                 }
                 ControlFlow::Continue(())
