@@ -142,8 +142,8 @@ struct tally_health {
 #define AS(decoder) __ktally_tag("as", #decoder)
 /*
  * What a number counts: UNIT(ns), UNIT(us), UNIT(ms) and UNIT(s) are times,
- * UNIT(bytes) are sizes, both scaled for people; any other word, as UNIT(hz), is
- * but named. JSON and CSV have the number itself.
+ * UNIT(bytes) are sizes, both scaled for people; any other word, as UNIT(hz),
+ * is but named. JSON and CSV have the number itself.
  */
 #define UNIT(unit) __ktally_tag("unit", #unit)
 /*
