@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 
 use super::clock::{Schedule, Signals};
 use super::output::{Stdout, Writer};
-use super::{style, warn};
+use super::{plural, style, warn};
 use crate::cli::{Exit, Global, Output, RunArgs};
 use crate::error::usage;
-use crate::render::{Renderer, Style, counted};
+use crate::render::{Renderer, Style};
 use crate::schema::{Labels, Table};
 use crate::snapshot::{Query, Reading, Snapshot, TableReading, TableSnapshot};
 use crate::tally::{Given, Session, Storage, Tally, resolve};
@@ -152,13 +152,13 @@ impl Face<'_> {
 
     fn dropped(&self, table: &Table, reading: &TableReading) -> String {
         let (name, rows) = (&table.name, reading.rows.len());
-        let events = counted(reading.dropped, "event");
+        let events = plural(reading.dropped, "event");
         let most = self.max_rows.unwrap_or(table.max_entries) as usize;
         match rows < most {
             true => format!("table `{name}` had no memory for {events}"),
             false => format!(
                 "table `{name}` had no room for {events} (it holds {}); give it more with --max-rows",
-                counted(rows as u64, "row")
+                plural(rows as u64, "row")
             ),
         }
     }
@@ -168,7 +168,7 @@ impl Face<'_> {
         if left_out > 0 {
             warn(&format!(
                 "{} left out: a reading takes longer than `--every`",
-                counted(left_out, "interval")
+                plural(left_out, "interval")
             ));
         }
         let Some(last) = &self.before else {
@@ -182,7 +182,7 @@ impl Face<'_> {
         if let Some(missed @ 1..) = last.missed {
             warn(&format!(
                 "the kernel skipped {} of the tally's programs, as one was already running",
-                counted(missed, "run")
+                plural(missed, "run")
             ));
         }
         if let Some(why) = &last.incomplete {

@@ -114,7 +114,7 @@ fn is_control(c: char) -> bool {
 }
 
 /// `1 row`, `2 rows`.
-pub fn counted(number: u64, what: &str) -> String {
+fn counted(number: u64, what: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {what}{s}")
 }
