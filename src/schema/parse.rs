@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use super::histogram::Histogram;
 use super::input::Input;
 use super::labels::Labels;
-use super::tags::Tags;
+use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
 use crate::error::{unknown, usage};
@@ -80,6 +80,12 @@ impl Parser<'_> {
             }
             (Kind::Struct(_) | Kind::Union(_), Input::Fields(fields)) => {
                 self.write_fields(place, fields, bytes, path)
+            }
+            // A number of 16 bytes, whatever struct or array holds them.
+            (_, Input::Word(text)) if tags.decoder == Some(Decoder::Ip) && ty.size == 16 => {
+                let address = at(path, self.labels.number(&Decoder::Ip, text))?;
+                place.put(bytes, address.unwrap_or_default() as u128);
+                Ok(())
             }
             (Kind::Array { .. }, Input::Word(text)) if ty.is_text() => {
                 let text = at(path, parse_text(ty.size, text))?;

@@ -51,8 +51,20 @@ pub enum Decoder {
     Bool,
     /// In base 16.
     Hex,
-    /// The cgroup of this id; on the command line its path.
+    /// The cgroup of this id, shown as its path.
     Cgroup,
+    /// An IPv4 address: four bytes in network order.
+    Ipv4,
+    /// An IPv6 address, or an IPv4 address that is mapped into one.
+    Ip,
+    /// A TCP or UDP port, in network order.
+    Port,
+    /// A network interface's index, shown as its name.
+    Ifindex,
+    /// A network namespace's inode number, shown as its name if it has one.
+    Netns,
+    /// A block device's number as the kernel has it, shown as its name.
+    Dev,
     /// A name from the running kernel's enum of this name.
     Enum(String),
     /// One that this version does not know: shown by its C type.
@@ -61,7 +73,9 @@ pub enum Decoder {
 
 impl Decoder {
     fn from_tag(text: &str) -> Self {
-        match text {
+        // Formatters of C write `enum : state`, for all they know a bitfield.
+        let text: String = text.split_whitespace().collect();
+        match text.as_str() {
             "comm" => Self::Comm,
             "pid" => Self::Pid,
             "uid" => Self::Uid,
@@ -72,6 +86,12 @@ impl Decoder {
             "bool" => Self::Bool,
             "hex" => Self::Hex,
             "cgroup" => Self::Cgroup,
+            "ipv4" => Self::Ipv4,
+            "ip" | "ipv6" => Self::Ip,
+            "port" => Self::Port,
+            "ifindex" => Self::Ifindex,
+            "netns" => Self::Netns,
+            "dev" => Self::Dev,
             other => match other.strip_prefix("enum:") {
                 Some(name) => Self::Enum(name.to_owned()),
                 None => Self::Unknown(other.to_owned()),
@@ -100,6 +120,12 @@ impl Decoder {
             Self::Bool => "bool",
             Self::Hex => "hex",
             Self::Cgroup => "cgroup",
+            Self::Ipv4 => "ipv4",
+            Self::Ip => "ip",
+            Self::Port => "port",
+            Self::Ifindex => "ifindex",
+            Self::Netns => "netns",
+            Self::Dev => "dev",
             Self::Enum(name) | Self::Unknown(name) => name,
         }
     }
@@ -155,6 +181,8 @@ mod tests {
             tags.add(tag);
         }
         assert_eq!(tags.counter.as_deref(), Some("calls: all"));
+        assert_eq!(tags.decoder, Some(Decoder::Enum("state".into())));
+        tags.add("ktally:as:enum : state");
         assert_eq!(tags.decoder, Some(Decoder::Enum("state".into())));
         tags.add("ktally:as:tomorrow");
         assert_eq!(tags.decoder.as_ref().map(Decoder::name), Some("tomorrow"));

@@ -1,7 +1,4 @@
-//! Users and cgroups of this host, by number and by name.
-
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+//! Users of this host, by number and by name.
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nix::unistd::{Uid, User};
@@ -22,32 +19,15 @@ pub(crate) fn user_id(text: &str) -> Result<u32> {
     Ok(user.uid.as_raw())
 }
 
-/// A cgroup's id, from a number or the path of its directory: the kernel uses
-/// the directory's inode number.
-pub(crate) fn cgroup_id(text: &str) -> Result<u64> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
-    }
-    let metadata = fs::metadata(text).with_context(|| {
-        format!("failed to look at `{text}`; write a cgroup's directory, as under /sys/fs/cgroup")
-    })?;
-    ensure!(metadata.is_dir(), "`{text}` is no directory");
-    Ok(metadata.ino())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn users_and_cgroups_by_name_or_number() {
+    fn users_by_name_or_number() {
         assert_eq!(user_id("root").unwrap(), 0);
         assert_eq!(user_id("12").unwrap(), 12);
         assert!(user_id("nobody-of-that-name").is_err());
         assert!(user_id("99999999999").is_err());
-        assert_eq!(cgroup_id("77").unwrap(), 77);
-        assert_eq!(cgroup_id("/").unwrap(), fs::metadata("/").unwrap().ino());
-        assert!(cgroup_id("/proc/self/status").is_err());
-        assert!(cgroup_id("").is_err());
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! A decoder that has no name for a number shows the number.
 
+mod cache;
+mod cgroup;
+mod dev;
 mod errno;
 mod host;
+mod ip;
+mod net;
 mod softirq;
 mod syscall;
 
@@ -13,6 +18,8 @@ use std::collections::HashMap;
 
 use anyhow::{Result, anyhow};
 
+use self::cache::Cache;
+use self::cgroup::Cgroups;
 use super::btf::KernelBtf;
 use super::decode::{self, Names, Value, text};
 use super::table::{Label, OptionSpec};
@@ -25,6 +32,10 @@ use super::types::{Place, Variant};
 pub struct Labels {
     enums: RefCell<HashMap<String, Enum>>,
     users: RefCell<HashMap<u32, Option<String>>>,
+    cgroups: RefCell<Cgroups>,
+    devices: Cache<u32>,
+    interfaces: Cache<u32>,
+    namespaces: Cache<u32>,
 }
 
 /// One of the running kernel's enums.
@@ -74,8 +85,12 @@ impl Labels {
                 return Ok(Some(host::user_id(name)?.into()));
             }
             Decoder::Cgroup if !name.starts_with("0x") => {
-                return Ok(Some(host::cgroup_id(name)?.into()));
+                return Ok(Some(cgroup::cgroup_id(name)?.into()));
             }
+            Decoder::Ipv4 => return Ok(Some(ip::ipv4_number(name)?.into())),
+            Decoder::Ip => return Ok(Some(ip::ip_number(name)? as i128)),
+            Decoder::Port => return Ok(Some(ip::port_number(name)?.into())),
+            Decoder::Dev if name.contains(':') => return Ok(Some(dev::number(name)?.into())),
             _ if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') => return Ok(None),
             _ => {}
         }
@@ -84,6 +99,9 @@ impl Labels {
             Decoder::Errno => errno::number(name),
             Decoder::Softirq => softirq::number(name),
             Decoder::Enum(of) => self.with_enum(of, |known| known.numbers.get(name).copied()),
+            Decoder::Dev => Some(dev::number(name)?.into()),
+            Decoder::Ifindex => Some(net::interface_index(name)?.into()),
+            Decoder::Netns => Some(net::namespace_inode(name)?.into()),
             Decoder::Bool if name == "true" => Some(1),
             Decoder::Bool if name == "false" => Some(0),
             _ => return Ok(None),
@@ -95,6 +113,11 @@ impl Labels {
                 name.escape_debug()
             )
         })
+    }
+
+    fn cgroup(&self, number: u128) -> Option<String> {
+        let id = u64::try_from(number).ok()?;
+        self.cgroups.borrow_mut().path(id)
     }
 
     fn user(&self, number: u128) -> Option<String> {
@@ -138,6 +161,13 @@ impl Names for Labels {
             Decoder::Softirq => softirq::name(number),
             Decoder::Uid => self.user(number),
             Decoder::Enum(name) => self.variant(name, &place.decode(bytes)),
+            Decoder::Ipv4 => ip::ipv4(number),
+            Decoder::Ip => ip::ip(number),
+            Decoder::Port => ip::port(number),
+            Decoder::Dev => cached(&self.devices, number, dev::name),
+            Decoder::Ifindex => cached(&self.interfaces, number, net::interface_name),
+            Decoder::Netns => cached(&self.namespaces, number, net::namespace_name),
+            Decoder::Cgroup => self.cgroup(number),
             _ => None,
         };
         name.map(|name| Value::Text(Cow::Owned(name)))
@@ -158,6 +188,14 @@ impl Enum {
         }
         known
     }
+}
+
+fn cached(
+    cache: &Cache<u32>,
+    number: u128,
+    look_up: impl FnOnce(u32) -> Option<String>,
+) -> Option<String> {
+    cache.get(u32::try_from(number).ok()?, look_up)
 }
 
 #[cfg(test)]
@@ -196,6 +234,47 @@ mod tests {
         assert_eq!(text("enum:no_such_enum_here", 3), "3");
         assert_eq!(text("tomorrow", 3), "3");
         assert_eq!(text("syscall", 1_000_000_000), "1000000000");
+        assert_eq!(
+            text("ipv4", u32::from_ne_bytes([192, 0, 2, 1])),
+            "192.0.2.1"
+        );
+        assert_eq!(text("port", u32::from_ne_bytes([1, 0xbb, 0, 0])), "443");
+        assert_eq!(text("port", 1 << 16), "65536");
+        assert_eq!(text("ifindex", 1), "lo");
+        assert_eq!(text("ifindex", 2_000_000_000), "2000000000");
+        assert_eq!(text("netns", 1), "1");
+        assert_eq!(text("dev", 4095 << 20 | 1), "4095:1");
+        assert_eq!(text("cgroup", 4_000_000_000), "4000000000");
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        let labels = Labels::new();
+        let number = |decoder: &str, text: &str| {
+            let decoder = label(4, decoder).decoder.unwrap();
+            labels.number(&decoder, text).unwrap()
+        };
+        for (decoder, text) in [
+            ("ipv4", "192.0.2.1"),
+            ("port", "443"),
+            ("ifindex", "lo"),
+            ("dev", "4095:1"),
+        ] {
+            let bytes = number(decoder, text).unwrap().to_le_bytes();
+            let label = label(4, decoder);
+            assert_eq!(labels.of(&label, &bytes[..4]).to_string(), text);
+        }
+        let bytes = number("ip", "192.0.2.1").unwrap().to_le_bytes();
+        let label = label(16, "ip");
+        assert_eq!(labels.of(&label, &bytes).to_string(), "192.0.2.1");
+        assert_eq!(
+            number("cgroup", "/"),
+            Some(cgroup::cgroup_id("/").unwrap().into())
+        );
+        // As they are.
+        for (decoder, text) in [("ifindex", "3"), ("netns", "3"), ("dev", "3")] {
+            assert_eq!(number(decoder, text), None, "{decoder}");
+        }
     }
 
     #[test]

@@ -1,0 +1,135 @@
+//! Cgroups of the unified hierarchy: `/user.slice` for the id of its directory.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+/// Paths by id, of every cgroup that was there at the last look. Those that
+/// have gone since keep their names.
+#[derive(Debug, Default)]
+pub(super) struct Cgroups {
+    paths: HashMap<u64, String>,
+    looked: Option<Instant>,
+}
+
+impl Cgroups {
+    /// More are not known by name.
+    const MOST: usize = 65_536;
+    /// Nor is there a look for every id without a name.
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    /// The path of a cgroup, from the root of its hierarchy.
+    pub(super) fn path(&mut self, id: u64) -> Option<String> {
+        let is_due = self.looked.is_none_or(|at| at.elapsed() >= Self::PAUSE);
+        if is_due && !self.paths.contains_key(&id) {
+            if self.paths.len() >= Self::MOST {
+                self.paths.clear();
+            }
+            mounts().for_each(|mount| self.walk(&mount));
+            self.looked = Some(Instant::now());
+        }
+        self.paths.get(&id).cloned()
+    }
+
+    /// Directories that go away, or may not be read, are passed over.
+    fn walk(&mut self, mount: &Path) {
+        let mut folders = vec![mount.to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            if self.paths.len() >= Self::MOST {
+                return;
+            }
+            if let Ok(metadata) = fs::metadata(&folder) {
+                let path = folder.strip_prefix(mount).unwrap_or(&folder);
+                let path = format!("/{}", path.display());
+                self.paths.insert(metadata.ino(), path);
+            }
+            let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+            let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|it| it.is_dir());
+            folders.extend(entries.filter(is_folder).map(|entry| entry.path()));
+        }
+    }
+}
+
+/// Where the unified hierarchy is mounted.
+fn mounts() -> impl Iterator<Item = PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let mounts: Vec<PathBuf> = mounts.lines().filter_map(mount).collect();
+    mounts.into_iter()
+}
+
+/// One line of /proc/mounts, where a blank in a path is `\040`.
+fn mount(line: &str) -> Option<PathBuf> {
+    let mut words = line.split(' ').skip(1);
+    let (path, kind) = (words.next()?, words.next()?);
+    let path = path.replace("\\040", " ").replace("\\134", "\\");
+    (kind == "cgroup2").then(|| path.into())
+}
+
+/// A cgroup's id, from a number or a path: as `ktally` shows it, or of its
+/// directory. The kernel uses the directory's inode number.
+pub(super) fn cgroup_id(text: &str) -> Result<u64> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let shown = text.strip_prefix('/').map(Path::new);
+    let mut found = mounts().filter_map(|mount| fs::metadata(mount.join(shown?)).ok());
+    let metadata = found.next().map_or_else(|| fs::metadata(text), Ok);
+    let metadata = metadata.with_context(|| {
+        format!("failed to look at `{text}`; write a cgroup's directory, as under /sys/fs/cgroup")
+    })?;
+    ensure!(metadata.is_dir(), "`{text}` is no directory");
+    Ok(metadata.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_by_path_or_number() {
+        assert_eq!(cgroup_id("77").unwrap(), 77);
+        // As it is shown, and where it is.
+        if let Some(root) = mounts().next() {
+            let id = fs::metadata(&root).unwrap().ino();
+            assert_eq!(cgroup_id("/").unwrap(), id);
+            assert_eq!(cgroup_id(root.to_str().unwrap()).unwrap(), id);
+            assert_eq!(Cgroups::default().path(id).as_deref(), Some("/"));
+        }
+        assert!(cgroup_id("/proc/self/status").is_err());
+        assert!(cgroup_id("/no/such/cgroup").is_err());
+        assert!(cgroup_id("").is_err());
+    }
+
+    #[test]
+    fn a_walk_names_every_folder_below_the_mount() {
+        let root = tempfile::tempdir().unwrap();
+        let inner = root.path().join("a/b c");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(root.path().join("cgroup.procs"), "").unwrap();
+        let mut cgroups = Cgroups::default();
+        cgroups.walk(root.path());
+        cgroups.looked = Some(Instant::now());
+        let id = |path: &Path| fs::metadata(path).unwrap().ino();
+        assert_eq!(cgroups.path(id(&inner)).as_deref(), Some("/a/b c"));
+        assert_eq!(cgroups.path(id(root.path())).as_deref(), Some("/"));
+        assert_eq!(cgroups.paths.len(), 3);
+        // Names outlive what they name.
+        let gone = id(&inner);
+        drop(root);
+        assert_eq!(cgroups.path(gone).as_deref(), Some("/a/b c"));
+    }
+
+    #[test]
+    fn mounts_of_the_unified_hierarchy_alone() {
+        assert_eq!(
+            mount("cgroup2 /my\\040cgroups cgroup2 rw 0 0"),
+            Some("/my cgroups".into())
+        );
+        assert_eq!(mount("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0"), None);
+        assert_eq!(mount(""), None);
+    }
+}
