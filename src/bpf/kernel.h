@@ -67,6 +67,15 @@ enum {
 	BPF_F_NO_PREALLOC = 1,
 };
 
+/* include/net/tcp_states.h: user space knows these numbers too. */
+enum {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_CLOSE = 7,
+	TCP_LISTEN = 10,
+};
+
 enum {
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 };
@@ -100,6 +109,7 @@ struct task_struct {
 	pid_t pid;
 	pid_t tgid;
 	struct task_struct *group_leader;
+	unsigned int flags;
 	char comm[16];
 };
 
@@ -132,6 +142,129 @@ struct bpf_iter__task_file {
 	struct file *file;
 };
 
+/* ---- control groups ---- */
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup_root {
+	int hierarchy_id;
+};
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+/* ---- block devices ---- */
+
+struct gendisk {
+	int major;
+	int first_minor;
+};
+
+struct request_queue {
+	struct gendisk *disk;
+};
+
+struct request {
+	struct request_queue *q;
+	unsigned int cmd_flags;
+	unsigned int __data_len;
+};
+
+struct blkcg {
+	struct cgroup_subsys_state css;
+};
+
+struct blkcg_gq {
+	struct blkcg *blkcg;
+};
+
+struct bvec_iter {
+	unsigned int bi_size;
+};
+
+struct bio {
+	unsigned int bi_opf;
+	struct bvec_iter bi_iter;
+	struct blkcg_gq *bi_blkg;
+};
+
+/* ---- the network ---- */
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	possible_net_t nd_net;
+	char name[16];
+};
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+		__be32 u6_addr32[4];
+	} in6_u;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	unsigned char skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+};
+
+struct inet_sock {
+	__be16 inet_sport;
+};
+
+struct tcp_sock {
+	__u32 srtt_us;
+};
+
+struct request_sock {
+	struct sock_common __req_common;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	unsigned int len;
+	__be16 protocol;
+	__u16 transport_header;
+	__u16 network_header;
+	__u16 mac_header;
+	unsigned char *head;
+	unsigned char *data;
+};
+
 #pragma clang attribute pop
 
 #endif /* __VMLINUX_H__ */
@@ -155,6 +288,52 @@ struct task_struct___before_5_14 {
 #define TASK_RUNNING 0
 #define ENOENT 2
 #define ENOSPC 28
+#define PF_KTHREAD 0x00200000
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define REQ_OP_MASK 0xff
+#define REQ_OP_WRITE 1
+#define MSG_PEEK 2
+
+/*
+ * Whether the running kernel hands these arguments to the tracepoint: its own
+ * prototype is in its BTF as btf_trace_NAME, and libbpf compares the two. This
+ * is how one program serves kernels whose tracepoints differ: the verifier
+ * never looks at the branch that is not for its kernel. A program that asks
+ * takes its arguments from the context itself, by index. VARIANT is any word,
+ * another one for each prototype of a tracepoint that one file asks about.
+ *
+ *	SEC("tp_btf/block_rq_issue")
+ *	int block_rq_issue(__u64 *ctx)
+ *	{
+ *		struct request *request;
+ *
+ *		if (tracepoint_takes(block_rq_issue, alone, struct request *))
+ *			request = tracepoint_argument(ctx, 0);
+ *		else
+ *			request = tracepoint_argument(ctx, 1);
+ *		...
+ */
+#define tracepoint_takes(name, variant, ...)                                   \
+	({                                                                     \
+		typedef void (*btf_trace_##name##___##variant)(void *,         \
+							       ##__VA_ARGS__); \
+		bpf_core_type_exists(btf_trace_##name##___##variant);          \
+	})
+
+/*
+ * An argument by its index. A plain ctx[index] in two branches would become
+ * one load from a computed address, which the verifier refuses.
+ */
+#define tracepoint_argument(ctx, index)                   \
+	({                                                \
+		__u64 __argument;                         \
+		asm volatile("%0 = *(u64 *)(%1 + %2)"     \
+			     : "=r"(__argument)           \
+			     : "r"(ctx), "i"((index)*8)); \
+		(void *)__argument;                       \
+	})
 
 /* A call by the numbers of the 32-bit architecture, which differ. */
 #define COMPAT_SYSCALL 0x80000000
@@ -182,6 +361,19 @@ static __always_inline long task_state(struct task_struct *task)
 	if (bpf_core_field_exists(task->__state))
 		return task->__state;
 	return BPF_CORE_READ((struct task_struct___before_5_14 *)task, state);
+}
+
+/* Before 5.15 a request knew its disk, and its queue did not. */
+struct request___before_5_15 {
+	struct gendisk *rq_disk;
+} __attribute__((preserve_access_index));
+
+/* The disk of a request, NULL for commands to what is no disk. */
+static __always_inline struct gendisk *request_disk(struct request *request)
+{
+	if (bpf_core_field_exists(request->q->disk))
+		return request->q->disk;
+	return ((struct request___before_5_15 *)request)->rq_disk;
 }
 
 #endif /* KTALLY_KERNEL_H */

@@ -130,7 +130,7 @@ struct tally_health {
  *	AS(comm)	text up to its first NUL
  *	AS(pid)		a process or thread
  *	AS(uid)		a user's login name
- *	AS(cgroup)	a cgroup's id; its directory on the command line
+ *	AS(cgroup)	a cgroup's id: its path, or its directory
  *	AS(syscall)	a system call of this architecture
  *	AS(errno)	a positive error number: ENOENT
  *	AS(softirq)	a softirq's vector: NET_RX
@@ -138,6 +138,13 @@ struct tally_health {
  *	AS(bool)	true unless 0
  *	AS(hex)		0x2a
  *	AS(enum:NAME)	the running kernel's own enum NAME
+ *	AS(ipv4)	4 bytes in network order
+ *	AS(ipv6)	16 bytes in network order
+ *	AS(ip)		either: an IPv4 address is ::ffff:a.b.c.d
+ *	AS(port)	2 bytes in network order
+ *	AS(ifindex)	a network interface
+ *	AS(netns)	a network namespace's inode number; a path on the command line
+ *	AS(dev)		a block device's dev_t
  */
 #define AS(decoder) __ktally_tag("as", #decoder)
 /*

@@ -11,9 +11,10 @@ use crate::error::usage;
 use crate::host;
 use crate::schema::KernelBtf;
 
-const HEADERS: [(&str, &str); 2] = [
+const HEADERS: [(&str, &str); 3] = [
     ("kernel.h", include_str!("../bpf/kernel.h")),
     ("ktally.bpf.h", include_str!("../bpf/ktally.bpf.h")),
+    ("net.h", include_str!("../bpf/net.h")),
 ];
 const FLAGS: &str = include_str!("../bpf/flags");
 

@@ -18,7 +18,10 @@ use std::sync::LazyLock;
 /// `nobody`, and a group without rights.
 const NOBODY: u32 = 65534;
 
-const TALLIES: [&str; 4] = ["failures", "runqlat", "softirqs", "syscalls"];
+const TALLIES: [&str; 10] = [
+    "blkio", "cgroups", "failures", "netdev", "netdrops", "runqlat", "softirqs", "syscalls", "tcp",
+    "tcprtt",
+];
 
 /// How a run of the program ended.
 #[derive(Debug)]

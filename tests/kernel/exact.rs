@@ -117,16 +117,16 @@ fn filters_must_all_pass() {
 }
 
 /// A cgroup of a test's own, empty again when dropped.
-struct Cgroup(PathBuf);
+pub struct Cgroup(pub PathBuf);
 
 impl Cgroup {
-    fn new(parent: PathBuf, name: &str) -> Self {
+    pub fn new(parent: PathBuf, name: &str) -> Self {
         let path = parent.join(name);
         fs::create_dir(&path).unwrap();
         Self(path)
     }
 
-    fn of_root(name: &str) -> Self {
+    pub fn of_root(name: &str) -> Self {
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
         let mut mounts = mounts.lines().map(|line| line.split(' ').collect());
         let mount = mounts.find_map(|mount: Vec<_>| (mount[2] == "cgroup2").then(|| mount[1]));
@@ -134,7 +134,7 @@ impl Cgroup {
         Self::new(root.into(), &format!("{name}-{}", std::process::id()))
     }
 
-    fn take(&self, child: &Child) {
+    pub fn take(&self, child: &Child) {
         fs::write(self.0.join("cgroup.procs"), child.pid()).unwrap();
     }
 }
@@ -615,7 +615,8 @@ int BPF_PROG(faulted, unsigned long address)
     assert_eq!(counted.dropped(), 0);
 }
 
-/// Every built-in tally has a test above: whoever adds one writes its test.
+/// Every built-in tally has a test above, or in `blocks`, `cgroups` or
+/// `network`: whoever adds one writes its test.
 #[test]
 fn every_tally_has_an_exact_test() {
     let mut names: Vec<_> = Tally::builtins()
@@ -624,5 +625,11 @@ fn every_tally_has_an_exact_test() {
         .map(|it| it.name)
         .collect();
     names.sort();
-    assert_eq!(names, ["failures", "runqlat", "softirqs", "syscalls"]);
+    assert_eq!(
+        names,
+        [
+            "blkio", "cgroups", "failures", "netdev", "netdrops", "runqlat", "softirqs",
+            "syscalls", "tcp", "tcprtt",
+        ]
+    );
 }

@@ -1,8 +1,11 @@
 //! Tests on the running kernel, as root. Counts are exact: make 23 events, see
 //! 23. Each test counts only children of its own, and leaves nothing behind.
 
+mod blocks;
+mod cgroups;
 mod exact;
 mod lifetime;
+mod network;
 mod reader;
 mod session;
 mod support;

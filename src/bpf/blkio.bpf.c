@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("requests to block devices, by device and operation");
+
+OPTION(__u32 AS(dev), device, 0, "count only this disk (a name or a path)");
+
+/* enum req_op: those whose numbers are the same on every kernel. */
+enum operation {
+	read,
+	write,
+	flush,
+	discard,
+	secure_erase = 5,
+	write_zeroes = 9,
+	driver_in = 34,
+	driver_out = 35,
+};
+
+struct target {
+	__u32 device AS(dev);
+	enum operation operation;
+};
+
+struct requests {
+	__u64 requests COUNTER("requests completed");
+	__u64 bytes COUNTER("bytes that they moved") UNIT(bytes);
+	__u64 errors COUNTER("of these requests, those that failed");
+	__u64 queued COUNTER("time in the scheduler's queue") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM(
+		"time at the device, from issue to completion") UNIT(ns);
+};
+
+TABLE(blkio, struct target, struct requests, 4096, "requests");
+
+/* Requests under way, by address: when they were queued, and issued. */
+struct times {
+	__u64 inserted;
+	__u64 issued;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct times);
+} under_way SEC(".maps");
+
+static __always_inline __u32 device_of(struct request *request)
+{
+	struct gendisk *disk = request_disk(request);
+
+	return disk ? disk->major << 20 | disk->first_minor : 0;
+}
+
+SEC("tp_btf/block_rq_insert")
+int block_rq_insert(__u64 *ctx)
+{
+	struct times times = {.inserted = bpf_ktime_get_ns()};
+	struct request *request;
+	__u64 address;
+
+	/* Before 5.11 it came with its queue in front. */
+	if (tracepoint_takes(block_rq_insert, alone, struct request *))
+		request = tracepoint_argument(ctx, 0);
+	else
+		request = tracepoint_argument(ctx, 1);
+	if (device && device_of(request) != device)
+		return 0;
+	address = (__u64)request;
+	bpf_map_update_elem(&under_way, &address, &times, BPF_ANY);
+	return 0;
+}
+
+SEC("tp_btf/block_rq_issue")
+int block_rq_issue(__u64 *ctx)
+{
+	struct times *known, times = {.issued = bpf_ktime_get_ns()};
+	struct request *request;
+	__u64 address;
+
+	if (tracepoint_takes(block_rq_issue, alone, struct request *))
+		request = tracepoint_argument(ctx, 0);
+	else
+		request = tracepoint_argument(ctx, 1);
+	if (device && device_of(request) != device)
+		return 0;
+	address = (__u64)request;
+	known = bpf_map_lookup_elem(&under_way, &address);
+	if (known)
+		known->issued = times.issued;
+	else
+		bpf_map_update_elem(&under_way, &address, &times, BPF_ANY);
+	return 0;
+}
+
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(block_rq_complete, struct request *request, int error,
+	     unsigned int bytes)
+{
+	__u64 now, address = (__u64)request;
+	struct target key = {.device = device_of(request)};
+	struct requests *requests;
+	struct times *times;
+
+	if (device && key.device != device)
+		return 0;
+	key.operation = request->cmd_flags & REQ_OP_MASK;
+	/* What is left of a write whose flush is a request of its own. */
+	if (key.operation == write && !request->__data_len)
+		return 0;
+
+	times = bpf_map_lookup_elem(&under_way, &address);
+	requests = tally_entry(blkio, &key);
+	if (!requests)
+		goto out;
+	if (!error)
+		__sync_fetch_and_add(&requests->bytes, bytes);
+	/* A device may complete a request bit by bit. */
+	if (bytes < request->__data_len)
+		return 0;
+	__sync_fetch_and_add(&requests->requests, 1);
+	if (error)
+		__sync_fetch_and_add(&requests->errors, 1);
+	/* Requests that were under way when counting began have no times. */
+	if (!times || !times->issued)
+		goto out;
+	now = bpf_ktime_get_ns();
+	tally_observe(&requests->latency, now - times->issued);
+	if (times->inserted)
+		__sync_fetch_and_add(&requests->queued,
+				     times->issued - times->inserted);
+out:
+	bpf_map_delete_elem(&under_way, &address);
+	return 0;
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("what cgroups use: CPU, system calls, block devices, network");
+
+OPTION(__u64 AS(cgroup), cgroup, 0,
+       "count only in this cgroup and below it (a path)");
+
+struct group {
+	__u64 cgroup AS(cgroup);
+};
+
+struct usage {
+	__u64 cpu_time COUNTER("time on a CPU") UNIT(ns);
+	__u64 syscalls COUNTER("system calls made");
+	__u64 block_bytes COUNTER("bytes handed to block devices, or asked for")
+		UNIT(bytes);
+	__u64 sent COUNTER("bytes sent through IP sockets") UNIT(bytes);
+	__u64 received COUNTER("bytes received through IP sockets") UNIT(bytes);
+};
+
+PERCPU_TABLE(cgroups, struct group, struct usage, 4096, "cgroups");
+
+/* When the task that runs on a CPU got there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} running_since SEC(".maps");
+
+/* The current task's cgroup, in the unified hierarchy. */
+static __always_inline struct usage *mine(void)
+{
+	struct group key = {.cgroup = bpf_get_current_cgroup_id()};
+
+	return wanted_task() ? tally_entry(cgroups, &key) : NULL;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev)
+{
+	__u64 *since, now = bpf_ktime_get_ns(), before;
+	struct usage *usage;
+	__u32 zero = 0;
+
+	since = bpf_map_lookup_elem(&running_since, &zero);
+	if (!since)
+		return 0;
+	before = *since;
+	*since = now;
+	/* Not the idle task, nor who ran when counting began. */
+	if (!prev->pid || !before)
+		return 0;
+	usage = mine();
+	if (usage)
+		__sync_fetch_and_add(&usage->cpu_time, now - before);
+	return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter)
+{
+	struct usage *usage = mine();
+
+	if (usage)
+		__sync_fetch_and_add(&usage->syscalls, 1);
+	return 0;
+}
+
+static __always_inline bool is_below(struct cgroup *group, __u64 id)
+{
+	for (int level = 0; level < TALLY_CGROUP_DEPTH; level++) {
+		if (group->kn->id == id)
+			return true;
+		if (!group->self.parent)
+			return false;
+		group = group->self.parent->cgroup;
+	}
+	return false;
+}
+
+/* The kernel's own threads write for others: for the cgroup of the bio. */
+static __always_inline struct usage *owner(struct bio *bio)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct group key = {};
+	struct cgroup *group;
+
+	if (!(BPF_CORE_READ(task, flags) & PF_KTHREAD) ||
+	    !bpf_core_field_exists(bio->bi_blkg) || !bio->bi_blkg)
+		return mine();
+	group = bio->bi_blkg->blkcg->css.cgroup;
+	/* Zero is the unified hierarchy. */
+	if (group->root->hierarchy_id)
+		return mine();
+	if (cgroup && !is_below(group, cgroup))
+		return NULL;
+	key.cgroup = group->kn->id;
+	return tally_entry(cgroups, &key);
+}
+
+SEC("tp_btf/block_bio_queue")
+int block_bio_queue(__u64 *ctx)
+{
+	struct usage *usage;
+	struct bio *bio;
+
+	/* Before 5.11 it came with its queue in front. */
+	if (tracepoint_takes(block_bio_queue, alone, struct bio *))
+		bio = tracepoint_argument(ctx, 0);
+	else
+		bio = tracepoint_argument(ctx, 1);
+	if ((bio->bi_opf & REQ_OP_MASK) > REQ_OP_WRITE)
+		return 0;
+	usage = owner(bio);
+	if (usage)
+		__sync_fetch_and_add(&usage->block_bytes, bio->bi_iter.bi_size);
+	return 0;
+}
+
+static __always_inline bool is_internet(struct sock *sk)
+{
+	return sk->__sk_common.skc_family == AF_INET ||
+	       sk->__sk_common.skc_family == AF_INET6;
+}
+
+/* These two are there since 6.3. */
+SEC("tp_btf/sock_send_length")
+OPTIONAL int BPF_PROG(sock_send_length, struct sock *sk, int bytes)
+{
+	struct usage *usage;
+
+	if (bytes <= 0 || !is_internet(sk))
+		return 0;
+	usage = mine();
+	if (usage)
+		__sync_fetch_and_add(&usage->sent, bytes);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+OPTIONAL int BPF_PROG(sock_recv_length, struct sock *sk, int bytes, int flags)
+{
+	struct usage *usage;
+
+	if (bytes <= 0 || flags & MSG_PEEK || !is_internet(sk))
+		return 0;
+	usage = mine();
+	if (usage)
+		__sync_fetch_and_add(&usage->received, bytes);
+	return 0;
+}

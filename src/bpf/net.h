@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What tallies of the network share: their filter, and who is at the other end
+ * of a connection. Include it behind ktally.bpf.h.
+ */
+#ifndef KTALLY_NET_H
+#define KTALLY_NET_H
+
+#include <bpf/bpf_endian.h>
+
+/* A filter like those of ktally.bpf.h: off where no OPTION offers it. */
+const volatile __u32 netns;
+
+#define NETNS_FILTER                      \
+	OPTION(__u32 AS(netns), netns, 0, \
+	       "count only this network namespace (a path: /proc/PID/ns/net)")
+
+/* Does this network namespace pass the filter? */
+static __always_inline bool wanted_net(struct net *net)
+{
+	return !netns || net->ns.inum == netns;
+}
+
+/* An address of either family, for AS(ip): IPv4 as ::ffff:a.b.c.d. */
+struct address {
+	__be32 words[4];
+};
+
+static __always_inline void set_ipv4(struct address *address, __be32 ipv4)
+{
+	address->words[2] = bpf_htonl(0xffff);
+	address->words[3] = ipv4;
+}
+
+static __always_inline bool is_ipv4(const struct address *address)
+{
+	return !address->words[0] && !address->words[1] &&
+	       address->words[2] == bpf_htonl(0xffff);
+}
+
+/* The address at the other end; false where the socket is of neither family. */
+static __always_inline bool remote_address(const struct sock_common *sk,
+					   struct address *address)
+{
+	if (sk->skc_family == AF_INET) {
+		set_ipv4(address, sk->skc_daddr);
+		return true;
+	}
+	if (sk->skc_family != AF_INET6 ||
+	    !bpf_core_field_exists(sk->skc_v6_daddr))
+		return false;
+	address->words[0] = sk->skc_v6_daddr.in6_u.u6_addr32[0];
+	address->words[1] = sk->skc_v6_daddr.in6_u.u6_addr32[1];
+	address->words[2] = sk->skc_v6_daddr.in6_u.u6_addr32[2];
+	address->words[3] = sk->skc_v6_daddr.in6_u.u6_addr32[3];
+	return true;
+}
+
+/*
+ * The lower of a connection's two ports (network order): with hardly an
+ * exception that of the service, whichever end it is at. Clients' ports come
+ * from high up, a new one each time, and would be a row each.
+ */
+static __always_inline __be16 service_port(__be16 one, __be16 other)
+{
+	return bpf_ntohs(one) < bpf_ntohs(other) ? one : other;
+}
+
+/*
+ * The same of a socket. As it closes it gives its port back, and only the
+ * number that it sent with stays.
+ */
+static __always_inline __be16 socket_port(const struct sock_common *sk)
+{
+	__be16 local = bpf_htons(sk->skc_num);
+
+	if (!local)
+		local = BPF_CORE_READ((const struct inet_sock *)sk, inet_sport);
+	return service_port(local, sk->skc_dport);
+}
+
+#endif /* KTALLY_NET_H */

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+#include "net.h"
+
+TALLY("packets that the kernel drops, by reason and place");
+
+NETNS_FILTER;
+
+/* include/uapi/linux/if_ether.h: shown by these names. */
+enum protocol {
+	none,
+	ipv4 = 0x0800,
+	arp = 0x0806,
+	vlan = 0x8100,
+	ipv6 = 0x86dd,
+	lldp = 0x88cc,
+};
+
+struct drop {
+	__u32 reason AS(enum : skb_drop_reason);
+	enum protocol protocol;
+	__u64 location AS(ksym);
+};
+
+struct drops {
+	__u64 packets COUNTER("packets dropped");
+};
+
+TABLE(netdrops, struct drop, struct drops, 8192, "dropped packets");
+
+/* The kernel has known the reasons since 5.17. */
+enum skb_drop_reason {
+	SKB_NOT_DROPPED_YET,
+};
+
+/* A packet knows its device, or the socket it is for, or neither any more. */
+static __always_inline bool wanted(struct sk_buff *skb)
+{
+	struct net_device *dev = skb->dev;
+	struct sock *sk = skb->sk;
+
+	if (!netns)
+		return true;
+	if (sk)
+		return wanted_net(sk->__sk_common.skc_net.net);
+	return dev && wanted_net(dev->nd_net.net);
+}
+
+SEC("tp_btf/kfree_skb")
+int kfree_skb(__u64 *ctx)
+{
+	struct sk_buff *skb = tracepoint_argument(ctx, 0);
+	struct drop key = {.location = ctx[1]};
+	struct drops *drops;
+
+	if (!wanted(skb))
+		return 0;
+	if (bpf_core_type_exists(enum skb_drop_reason))
+		key.reason = (__u64)tracepoint_argument(ctx, 2);
+	key.protocol = bpf_ntohs(skb->protocol);
+
+	drops = tally_entry(netdrops, &key);
+	if (drops)
+		__sync_fetch_and_add(&drops->packets, 1);
+	return 0;
+}

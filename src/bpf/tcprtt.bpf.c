@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+#include "net.h"
+
+TALLY("round-trip time of TCP, by remote address");
+
+NETNS_FILTER;
+OPTION(__u16 AS(port), port, 0, "count only connections of this port");
+
+struct peer {
+	struct address remote AS(ip);
+};
+
+struct rtt {
+	struct tally_histogram rtt HISTOGRAM(
+		"smoothed round-trip time, as each segment arrives") UNIT(ns);
+};
+
+TABLE(tcprtt, struct peer, struct rtt, 8192, "round trips");
+
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(tcp_probe, struct sock *sk)
+{
+	const struct sock_common *common = &sk->__sk_common;
+	struct peer key = {};
+	struct rtt *rtt;
+	__u64 eighths;
+
+	if (!wanted_net(common->skc_net.net))
+		return 0;
+	if (port && port != common->skc_dport &&
+	    port != bpf_htons(common->skc_num))
+		return 0;
+	if (!remote_address(common, &key.remote))
+		return 0;
+	eighths = BPF_CORE_READ((struct tcp_sock *)sk, srtt_us);
+
+	rtt = tally_entry(tcprtt, &key);
+	if (rtt)
+		tally_observe(&rtt->rtt, eighths * 1000 / 8);
+	return 0;
+}

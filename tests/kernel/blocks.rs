@@ -1,0 +1,294 @@
+//! Block devices: loop devices of a test's own, over memory.
+
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::{require_root, run, wait_until};
+
+/// `include/uapi/linux/fs.h`
+const BLKDISCARD: libc::Ioctl = 0x1277;
+
+const BLOCK: usize = 4096;
+
+/// Buffers of direct I/O are aligned, as the device's blocks are.
+#[repr(C, align(4096))]
+pub struct Aligned<const SIZE: usize>(pub [u8; SIZE]);
+
+/// A disk in memory, gone when dropped.
+pub struct Loop {
+    pub path: PathBuf,
+    memory: File,
+}
+
+impl Loop {
+    /// Of so many bytes, with a cache to flush.
+    pub fn new(size: u64) -> Self {
+        require_root();
+        let name = CString::new("kt-loop").unwrap();
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: a name that lives; the descriptor is fresh and ours.
+        let memory = unsafe { File::from_raw_fd(libc::memfd_create(name.as_ptr(), flags)) };
+        memory.set_len(size).unwrap();
+        let file = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+        let path = losetup(&["-f", "--show", &file]);
+        // Where there is udev, it looks at new disks.
+        let _ = Command::new("udevadm").arg("settle").status();
+        let disk = Self {
+            path: path.trim().into(),
+            memory,
+        };
+        assert!(
+            fs::metadata(&disk.path)
+                .unwrap()
+                .file_type()
+                .is_block_device()
+        );
+        disk
+    }
+
+    /// `loop7`.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    pub fn open(&self) -> File {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_DIRECT);
+        options.open(&self.path).unwrap()
+    }
+
+    fn scheduler(&self) -> PathBuf {
+        Path::new("/sys/block")
+            .join(self.name())
+            .join("queue/scheduler")
+    }
+
+    /// From now on all writes to it fail.
+    fn seal(&self) {
+        // SAFETY: integers alone.
+        let ret = unsafe {
+            libc::fcntl(
+                self.memory.as_raw_fd(),
+                libc::F_ADD_SEALS,
+                libc::F_SEAL_FUTURE_WRITE,
+            )
+        };
+        assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        losetup(&["-d", self.path.to_str().unwrap()]);
+    }
+}
+
+fn losetup(arguments: &[&str]) -> String {
+    let output = Command::new("losetup").args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() || std::thread::panicking(),
+        "{error}"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Holds the lock that a write to a disk's memory needs, as long as it lives:
+/// by a write of its own, from a page that is not there and that nobody brings.
+struct Stall {
+    faults: File,
+    page: usize,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Stall {
+    /// `include/uapi/linux/userfaultfd.h`
+    const API: libc::Ioctl = 0xc018_aa3f_u32 as libc::Ioctl;
+    const REGISTER: libc::Ioctl = 0xc020_aa00_u32 as libc::Ioctl;
+    const ZEROPAGE: libc::Ioctl = 0xc020_aa04_u32 as libc::Ioctl;
+
+    fn new(disk: &Loop) -> Self {
+        // SAFETY: a fresh page and a fresh descriptor, both ours.
+        let (page, faults) = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let page = libc::mmap(std::ptr::null_mut(), BLOCK, libc::PROT_READ, flags, -1, 0);
+            assert_ne!(page, libc::MAP_FAILED);
+            let faults = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC);
+            assert!(faults >= 0, "{}", std::io::Error::last_os_error());
+            (page as usize, File::from_raw_fd(faults as i32))
+        };
+        let mut stall = Self {
+            faults,
+            page,
+            writer: None,
+        };
+        stall.ask(Self::API, [0xaa, 0, 0, 0]);
+        stall.ask(Self::REGISTER, [page as u64, BLOCK as u64, 1, 0]);
+        let memory = disk.memory.try_clone().unwrap();
+        stall.writer = Some(std::thread::spawn(move || {
+            // SAFETY: the page is mapped until this thread has ended.
+            let written = unsafe { libc::pwrite(memory.as_raw_fd(), page as *const _, BLOCK, 0) };
+            assert_eq!(written, BLOCK as isize);
+        }));
+        // The writer has the lock, and waits for its page.
+        let event = (&stall.faults).read(&mut [0; 32]).unwrap();
+        assert_eq!(event, 32);
+        stall
+    }
+
+    fn ask(&self, request: libc::Ioctl, mut argument: [u64; 4]) {
+        // SAFETY: none of these structs is larger than four numbers.
+        let ret = unsafe { libc::ioctl(self.faults.as_raw_fd(), request, argument.as_mut_ptr()) };
+        assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        self.ask(Self::ZEROPAGE, [self.page as u64, BLOCK as u64, 0, 0]);
+        self.writer.take().unwrap().join().unwrap();
+        // SAFETY: our own page, which nobody uses any more.
+        unsafe { libc::munmap(self.page as *mut _, BLOCK) };
+    }
+}
+
+/// Writes, so many, apart from each other; how many of them failed.
+fn write(disk: &File, times: u64) -> usize {
+    let data = Box::new(Aligned([7; BLOCK]));
+    let offsets = (0..times).map(|i| i * 4 * BLOCK as u64);
+    let results = offsets.map(|offset| disk.write_at(&data.0, offset));
+    results.filter(Result::is_err).count()
+}
+
+fn read(disk: &File, times: u64) {
+    let mut data = Box::new(Aligned([0; 2 * BLOCK]));
+    for i in 0..times {
+        let read = disk.read_at(&mut data.0, i * 4 * BLOCK as u64).unwrap();
+        assert_eq!(read, 2 * BLOCK);
+    }
+}
+
+fn discard(disk: &File, bytes: u64) {
+    let range = [0, bytes];
+    // SAFETY: the kernel reads two numbers that live.
+    let ret = unsafe { libc::ioctl(disk.as_raw_fd(), BLKDISCARD, range.as_ptr()) };
+    assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn requests_by_device_and_operation() {
+    let (disk, other) = (Loop::new(1 << 20), Loop::new(1 << 20));
+    let (file, other_file) = (disk.open(), other.open());
+    let start = Instant::now();
+    for device in [disk.name(), disk.path.to_str().unwrap().to_owned()] {
+        let counted = run("blkio", &[("device", &device)], || {
+            assert_eq!(write(&file, 23), 0);
+            assert_eq!(write(&other_file, 5), 0);
+            read(&file, 13);
+            for _ in 0..7 {
+                file.sync_data().unwrap();
+            }
+            discard(&file, 65_536);
+        });
+        counted.assert_whole();
+        assert_eq!(counted.rows().len(), 4, "{:?}", counted.rows());
+        for (operation, requests, bytes) in [
+            ("write", 23, 23 * BLOCK as u64),
+            ("read", 13, 13 * 2 * BLOCK as u64),
+            ("flush", 7, 0),
+            ("discard", 1, 65_536),
+        ] {
+            let row = counted.row(&[&disk.name(), operation]);
+            assert_eq!(row.number("requests"), requests, "{operation}");
+            assert_eq!(row.number("bytes"), bytes, "{operation}");
+            assert_eq!(row.number("errors"), 0, "{operation}");
+            let (timed, latency) = row.histogram("latency");
+            assert_eq!(timed, requests, "{operation}");
+            assert!(latency > 0 && u128::from(latency) < start.elapsed().as_nanos());
+        }
+    }
+}
+
+/// Requests that the disk has been given and has not completed.
+fn in_flight(disk: &Loop) -> u64 {
+    let path = Path::new("/sys/block").join(disk.name()).join("inflight");
+    let numbers = fs::read_to_string(path).unwrap();
+    let numbers = numbers.split_whitespace();
+    numbers.map(|number| number.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn latency_is_the_time_that_the_device_takes() {
+    const NAP: Duration = Duration::from_millis(30);
+    let disk = Loop::new(1 << 20);
+    let start = Instant::now();
+    let counted = run("blkio", &[("device", &disk.name())], || {
+        let stall = Stall::new(&disk);
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert_eq!(write(&disk.open(), 1), 0));
+            wait_until("the disk is busy", || in_flight(&disk) == 1);
+            std::thread::sleep(NAP);
+            drop(stall);
+        });
+    });
+    counted.assert_whole();
+    let row = counted.row(&[&disk.name(), "write"]);
+    let (requests, time) = row.histogram("latency");
+    assert_eq!(requests, 1);
+    let bounds = NAP.as_nanos()..start.elapsed().as_nanos();
+    assert!(
+        bounds.contains(&u128::from(time)),
+        "{time} not in {bounds:?}"
+    );
+}
+
+#[test]
+fn requests_that_fail_move_no_bytes() {
+    let disk = Loop::new(1 << 20);
+    let file = disk.open();
+    disk.seal();
+    let counted = run("blkio", &[("device", &disk.name())], || {
+        assert_eq!(write(&file, 23), 23);
+        read(&file, 1);
+    });
+    counted.assert_whole();
+    let row = counted.row(&[&disk.name(), "write"]);
+    assert_eq!(row.number("requests"), 23);
+    assert_eq!(row.number("errors"), 23);
+    assert_eq!(row.number("bytes"), 0);
+    assert_eq!(row.histogram("latency").0, 23);
+    let row = counted.row(&[&disk.name(), "read"]);
+    assert_eq!((row.number("requests"), row.number("errors")), (1, 0));
+}
+
+#[test]
+fn time_in_the_queue_of_a_scheduler() {
+    let disk = Loop::new(1 << 20);
+    let file = disk.open();
+    let known = fs::read_to_string(disk.scheduler()).unwrap();
+    for scheduler in ["none", "mq-deadline"] {
+        if !known.contains(scheduler) {
+            continue; // This kernel was built without it.
+        }
+        fs::write(disk.scheduler(), scheduler).unwrap();
+        let start = Instant::now();
+        let counted = run("blkio", &[("device", &disk.name())], || {
+            assert_eq!(write(&file, 23), 0);
+        });
+        counted.assert_whole();
+        let row = counted.row(&[&disk.name(), "write"]);
+        assert_eq!(row.number("requests"), 23);
+        let queued = row.number("queued");
+        // Without one, newer kernels give a request straight to the device.
+        assert!(queued > 0 || scheduler == "none");
+        assert!(u128::from(queued) < start.elapsed().as_nanos());
+    }
+}

@@ -1,0 +1,118 @@
+//! What a cgroup uses.
+
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
+use std::ffi::CString;
+use std::fs;
+use std::hint::black_box;
+use std::mem::{size_of, zeroed};
+use std::time::{Duration, Instant};
+
+use crate::blocks::{Aligned, Loop};
+use crate::exact::Cgroup;
+use crate::support::{Child, ask_for_parent, kernel_has, nap, run};
+
+/// Bytes to itself through the loopback interface; 4 system calls, and 2 each.
+fn talk(times: u64) {
+    let data = [7u8; 100];
+    // SAFETY: system calls on a socket of our own and memory that lives.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0);
+        let mut address: libc::sockaddr_in = zeroed();
+        address.sin_family = libc::AF_INET as u16;
+        address.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+        let mut size = size_of::<libc::sockaddr_in>() as u32;
+        libc::bind(socket, (&raw const address).cast(), size);
+        libc::getsockname(socket, (&raw mut address).cast(), &raw mut size);
+        for _ in 0..times {
+            let to = (&raw const address).cast();
+            libc::sendto(socket, data.as_ptr().cast(), data.len(), 0, to, size);
+            let mut received = [0u8; 200];
+            libc::recv(socket, received.as_mut_ptr().cast(), received.len(), 0);
+        }
+        libc::close(socket);
+    }
+}
+
+/// Blocks written past all caches; 2 system calls, and 1 each.
+fn write(disk: &CString, times: u64) {
+    let data = Aligned([7; 4096]);
+    // SAFETY: system calls on a file of our own and memory that lives.
+    unsafe {
+        let flags = libc::O_WRONLY | libc::O_DIRECT;
+        let file = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, disk.as_ptr(), flags);
+        for i in 0..times {
+            let offset = i * 8192;
+            libc::syscall(libc::SYS_pwrite64, file, data.0.as_ptr(), 4096, offset);
+        }
+        libc::syscall(libc::SYS_close, file);
+    }
+}
+
+fn spin() {
+    for i in 0..20_000_000u64 {
+        black_box(i);
+    }
+}
+
+/// Its time on a CPU, as the scheduler has it.
+fn cpu_time(child: &Child) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/schedstat", child.pid())).unwrap();
+    stat.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn cpu_calls_and_bytes_of_a_cgroup() {
+    let disk = Loop::new(1 << 20);
+    let path = CString::new(disk.path.to_str().unwrap()).unwrap();
+    let outer = Cgroup::of_root("kt-usage");
+    let inner = Cgroup::new(outer.0.clone(), "inner");
+    let work = || {
+        ask_for_parent(23);
+        talk(23);
+        write(&path, 23);
+        nap(23);
+        spin();
+    };
+    let child = Child::new("kt-usage", work);
+    let outside = Child::new("kt-usage", work);
+    inner.take(&child);
+
+    let before = cpu_time(&child);
+    let start = Instant::now();
+    let options = [("cgroup", outer.0.to_str().unwrap())];
+    let counted = run("cgroups", &options, || {
+        child.work();
+        outside.work();
+    });
+    let wall = start.elapsed();
+    let used = cpu_time(&child) - before;
+
+    counted.assert_whole();
+    assert_eq!(counted.rows().len(), 1, "{:?}", counted.rows());
+    let name = outer.0.file_name().unwrap().to_str().unwrap();
+    let row = counted.row(&[&format!("/{name}/inner")]);
+    // With the `write` that tells us and the `read` that it waits in.
+    assert_eq!(
+        row.number("syscalls"),
+        23 + (4 + 2 * 23) + (2 + 23) + 23 + 2
+    );
+    for (direction, event) in [
+        ("sent", "sock_send_length"),
+        ("received", "sock_recv_length"),
+    ] {
+        // Kernels before 6.3 do not tell.
+        let bytes = match kernel_has(&format!("btf_trace_{event}")) {
+            true => 2300,
+            false => 0,
+        };
+        assert_eq!(row.number(direction), bytes, "{direction}");
+    }
+    assert_eq!(row.number("block_bytes"), 23 * 4096);
+    // Interrupts are in it, and not in the scheduler's number; the clocks of
+    // the two are read at slightly different moments.
+    let time = row.number("cpu_time");
+    assert!(Duration::from_nanos(used) > Duration::from_millis(1));
+    assert!(time >= used - used / 20, "{time} of {used} ns");
+    assert!(u128::from(time) < wall.as_nanos());
+}
