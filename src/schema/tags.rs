@@ -65,6 +65,8 @@ pub enum Decoder {
     Netns,
     /// A block device's number as the kernel has it, shown as its name.
     Dev,
+    /// An address of the kernel's code: `vfs_read+0x1c`.
+    Ksym,
     /// A name from the running kernel's enum of this name.
     Enum(String),
     /// One that this version does not know: shown by its C type.
@@ -92,6 +94,7 @@ impl Decoder {
             "ifindex" => Self::Ifindex,
             "netns" => Self::Netns,
             "dev" => Self::Dev,
+            "ksym" => Self::Ksym,
             other => match other.strip_prefix("enum:") {
                 Some(name) => Self::Enum(name.to_owned()),
                 None => Self::Unknown(other.to_owned()),
@@ -126,6 +129,7 @@ impl Decoder {
             Self::Ifindex => "ifindex",
             Self::Netns => "netns",
             Self::Dev => "dev",
+            Self::Ksym => "ksym",
             Self::Enum(name) | Self::Unknown(name) => name,
         }
     }
