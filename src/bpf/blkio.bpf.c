@@ -56,18 +56,13 @@ static __always_inline __u32 device_of(struct request *request)
 SEC("tp_btf/block_rq_insert")
 int block_rq_insert(__u64 *ctx)
 {
+	struct request *request =
+		block_argument(ctx, block_rq_insert, struct request);
 	struct times times = {.inserted = bpf_ktime_get_ns()};
-	struct request *request;
-	__u64 address;
+	__u64 address = (__u64)request;
 
-	/* Before 5.11 it came with its queue in front. */
-	if (tracepoint_takes(block_rq_insert, alone, struct request *))
-		request = tracepoint_argument(ctx, 0);
-	else
-		request = tracepoint_argument(ctx, 1);
 	if (device && device_of(request) != device)
 		return 0;
-	address = (__u64)request;
 	bpf_map_update_elem(&under_way, &address, &times, BPF_ANY);
 	return 0;
 }
@@ -75,17 +70,13 @@ int block_rq_insert(__u64 *ctx)
 SEC("tp_btf/block_rq_issue")
 int block_rq_issue(__u64 *ctx)
 {
+	struct request *request =
+		block_argument(ctx, block_rq_issue, struct request);
 	struct times *known, times = {.issued = bpf_ktime_get_ns()};
-	struct request *request;
-	__u64 address;
+	__u64 address = (__u64)request;
 
-	if (tracepoint_takes(block_rq_issue, alone, struct request *))
-		request = tracepoint_argument(ctx, 0);
-	else
-		request = tracepoint_argument(ctx, 1);
 	if (device && device_of(request) != device)
 		return 0;
-	address = (__u64)request;
 	known = bpf_map_lookup_elem(&under_way, &address);
 	if (known)
 		known->issued = times.issued;

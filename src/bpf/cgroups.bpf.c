@@ -103,14 +103,9 @@ static __always_inline struct usage *owner(struct bio *bio)
 SEC("tp_btf/block_bio_queue")
 int block_bio_queue(__u64 *ctx)
 {
+	struct bio *bio = block_argument(ctx, block_bio_queue, struct bio);
 	struct usage *usage;
-	struct bio *bio;
 
-	/* Before 5.11 it came with its queue in front. */
-	if (tracepoint_takes(block_bio_queue, alone, struct bio *))
-		bio = tracepoint_argument(ctx, 0);
-	else
-		bio = tracepoint_argument(ctx, 1);
 	if ((bio->bi_opf & REQ_OP_MASK) > REQ_OP_WRITE)
 		return 0;
 	usage = owner(bio);

@@ -302,18 +302,8 @@ struct task_struct___before_5_14 {
  * is how one program serves kernels whose tracepoints differ: the verifier
  * never looks at the branch that is not for its kernel. A program that asks
  * takes its arguments from the context itself, by index. VARIANT is any word,
- * another one for each prototype of a tracepoint that one file asks about.
- *
- *	SEC("tp_btf/block_rq_issue")
- *	int block_rq_issue(__u64 *ctx)
- *	{
- *		struct request *request;
- *
- *		if (tracepoint_takes(block_rq_issue, alone, struct request *))
- *			request = tracepoint_argument(ctx, 0);
- *		else
- *			request = tracepoint_argument(ctx, 1);
- *		...
+ * another one for each prototype of a tracepoint that one file asks about. See
+ * block_argument().
  */
 #define tracepoint_takes(name, variant, ...)                                   \
 	({                                                                     \
@@ -333,6 +323,20 @@ struct task_struct___before_5_14 {
 			     : "=r"(__argument)           \
 			     : "r"(ctx), "i"((index)*8)); \
 		(void *)__argument;                       \
+	})
+
+/*
+ * The request or bio that an event of block devices is about: before 5.11 it
+ * came behind its queue.
+ */
+#define block_argument(ctx, name, type)                        \
+	({                                                     \
+		type *__about;                                 \
+		if (tracepoint_takes(name, alone, type *))     \
+			__about = tracepoint_argument(ctx, 0); \
+		else                                           \
+			__about = tracepoint_argument(ctx, 1); \
+		__about;                                       \
 	})
 
 /* A call by the numbers of the 32-bit architecture, which differ. */

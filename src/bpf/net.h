@@ -79,4 +79,30 @@ static __always_inline __be16 socket_port(const struct sock_common *sk)
 	return service_port(local, sk->skc_dport);
 }
 
+/* Who sent a packet; in the two headers it stands at 12, and at 8. */
+static __always_inline void source_address(const struct sk_buff *skb,
+					   struct address *address)
+{
+	const unsigned char *header = skb->head + skb->network_header;
+	__u8 version = 0;
+	__be32 source = 0;
+
+	bpf_probe_read_kernel(&version, 1, header);
+	if (version >> 4 == 4) {
+		bpf_probe_read_kernel(&source, sizeof(source), header + 12);
+		set_ipv4(address, source);
+	} else {
+		bpf_probe_read_kernel(address, sizeof(*address), header + 8);
+	}
+}
+
+static __always_inline __be16 packet_port(const struct sk_buff *skb)
+{
+	__be16 ports[2] = {};
+
+	bpf_probe_read_kernel(ports, sizeof(ports),
+			      skb->head + skb->transport_header);
+	return service_port(ports[0], ports[1]);
+}
+
 #endif /* KTALLY_NET_H */

@@ -54,26 +54,12 @@ socket_entry(const struct sock_common *sk)
 static __always_inline struct connections *
 packet_entry(const struct sk_buff *skb)
 {
-	const unsigned char *network = skb->head + skb->network_header;
 	struct service key = {};
-	__be16 ports[2] = {};
-	__u8 version = 0;
-	__be32 source;
 
 	if (!wanted_net(skb->dev->nd_net.net))
 		return NULL;
-	/* The two headers as they are sent: the source is at 12, and at 8. */
-	bpf_probe_read_kernel(&version, 1, network);
-	if (version >> 4 == 4) {
-		bpf_probe_read_kernel(&source, sizeof(source), network + 12);
-		set_ipv4(&key.remote, source);
-	} else {
-		bpf_probe_read_kernel(&key.remote, sizeof(key.remote),
-				      network + 8);
-	}
-	bpf_probe_read_kernel(ports, sizeof(ports),
-			      skb->head + skb->transport_header);
-	key.port = service_port(ports[0], ports[1]);
+	source_address(skb, &key.remote);
+	key.port = packet_port(skb);
 	return entry(&key);
 }
 
