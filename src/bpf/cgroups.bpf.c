@@ -80,23 +80,24 @@ static __always_inline bool is_below(struct cgroup *group, __u64 id)
 	return false;
 }
 
-/* The kernel's own threads write for others: for the cgroup of the bio. */
+/*
+ * Who writes back is not who wrote: a bio knows its cgroup. But it knows only
+ * of cgroups with an io controller: of one above, the current one is meant.
+ */
 static __always_inline struct usage *owner(struct bio *bio)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct group key = {};
 	struct cgroup *group;
 
-	if (!(BPF_CORE_READ(task, flags) & PF_KTHREAD) ||
-	    !bpf_core_field_exists(bio->bi_blkg) || !bio->bi_blkg)
+	if (!bpf_core_field_exists(bio->bi_blkg) || !bio->bi_blkg)
 		return mine();
 	group = bio->bi_blkg->blkcg->css.cgroup;
+	key.cgroup = group->kn->id;
 	/* Zero is the unified hierarchy. */
-	if (group->root->hierarchy_id)
+	if (group->root->hierarchy_id || __tally_in_cgroup(key.cgroup))
 		return mine();
 	if (cgroup && !is_below(group, cgroup))
 		return NULL;
-	key.cgroup = group->kn->id;
 	return tally_entry(cgroups, &key);
 }
 

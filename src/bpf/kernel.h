@@ -109,7 +109,6 @@ struct task_struct {
 	pid_t pid;
 	pid_t tgid;
 	struct task_struct *group_leader;
-	unsigned int flags;
 	char comm[16];
 };
 
@@ -288,7 +287,6 @@ struct task_struct___before_5_14 {
 #define TASK_RUNNING 0
 #define ENOENT 2
 #define ENOSPC 28
-#define PF_KTHREAD 0x00200000
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
