@@ -97,6 +97,10 @@ pub enum Output {
     Jsonl,
     /// A row a line, exact numbers in base units
     Csv,
+    /// A stack a line, for flame-graph tools
+    Folded,
+    /// A flame graph
+    Svg,
 }
 
 impl From<Output> for Format {
@@ -106,6 +110,8 @@ impl From<Output> for Format {
             Output::Json => Self::Json,
             Output::Jsonl => Self::Jsonl,
             Output::Csv => Self::Csv,
+            Output::Folded => Self::Folded,
+            Output::Svg => Self::Svg,
         }
     }
 }
@@ -165,6 +171,12 @@ pub struct RunArgs {
     /// Exit with 4 if any event was dropped or missed
     #[arg(long)]
     pub strict: bool,
+    /// Show numbers rather than names
+    #[arg(long)]
+    pub raw: bool,
+    /// A program to run: count only what it and its children do, and end with it
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// What was asked for: the command line, and the tally that it names with the
@@ -236,8 +248,8 @@ fn tally_of_run(command: &Command, args: &[OsString]) -> Option<OsString> {
     let mut words = args.iter().skip(1);
     while let Some(word) = words.next() {
         let text = word.to_string_lossy();
+        // What follows is a command to run, and no tally.
         if text == "--" {
-            operands.extend(words.cloned());
             break;
         }
         if !text.starts_with('-') || text == "-" {
@@ -396,7 +408,8 @@ mod tests {
             tally("ktally -o json run --for=5s a b").as_deref(),
             Some("a")
         );
-        assert_eq!(tally("ktally run --total -- -x").as_deref(), Some("-x"));
+        assert_eq!(tally("ktally run a -- b -c").as_deref(), Some("a"));
+        assert_eq!(tally("ktally run --total -- b"), None);
         assert_eq!(tally("ktally run --help"), None);
         assert_eq!(tally("ktally list run"), None);
         assert_eq!(tally("ktally"), None);

@@ -1,6 +1,7 @@
 //! What this kernel and these privileges allow, and errno turned into advice.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
@@ -202,6 +203,23 @@ fn jit() -> Fact {
 /// Whether programs can attach to kernel functions by kprobe.
 pub fn has_kprobes() -> bool {
     Path::new("/sys/bus/event_source/devices/kprobe/type").exists()
+}
+
+/// The names of the running kernel's functions, sorted, each once; also those
+/// that cannot be probed.
+pub fn kernel_functions() -> io::Result<Vec<String>> {
+    let kallsyms = fs::read_to_string("/proc/kallsyms")?;
+    let mut functions: Vec<String> = kallsyms
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            let is_code = matches!(words.next()?, "t" | "T" | "w" | "W");
+            is_code.then_some(words.next()?.to_owned())
+        })
+        .collect();
+    functions.sort_unstable();
+    functions.dedup();
+    Ok(functions)
 }
 
 fn kprobes() -> Fact {

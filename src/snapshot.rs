@@ -275,9 +275,11 @@ impl Query {
 
     /// Filters, then groups: the numbers of one group add up.
     fn group<'a>(&self, table: &Table, rows: &'a Rows, labels: &Labels) -> (Table, Cow<'a, Rows>) {
-        // What looks the same is one row.
+        // What looks the same is one row; stacks differ by addresses, where
+        // people see functions.
+        let has_stack = table.labels.iter().any(Labels::is_stack);
         let whole = || table.labels.iter().map(|label| label.name.clone());
-        let visible = table.hides_key.then(|| whole().collect());
+        let visible = (table.hides_key || has_stack).then(|| whole().collect());
         let by = self.by.as_ref().or(visible.as_ref());
         if self.filters.is_empty() && by.is_none() {
             return (table.clone(), Cow::Borrowed(rows));
@@ -290,7 +292,10 @@ impl Query {
         let mut groups = Rows::of(&projection.table);
         let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
         for row in kept {
-            let key = projection.key(rows.key(row));
+            let mut key = projection.key(rows.key(row));
+            for label in &projection.table.labels {
+                labels.unify(label, &mut key);
+            }
             let group = match known.get(&key) {
                 Some(group) => *group,
                 None => {

@@ -4,10 +4,11 @@
 pub mod log;
 pub mod map;
 
-use std::ffi::{c_char, c_void};
-use std::io;
+use std::ffi::{CString, c_char, c_void};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use libbpf_rs::{AsRawLibbpf, Btf, libbpf_sys};
@@ -107,6 +108,107 @@ pub fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
         )
     };
     descriptor(fd as i32)
+}
+
+/// A forked process that becomes a program once it is let go.
+#[derive(Debug)]
+pub struct Stopped {
+    pid: i32,
+    pidfd: OwnedFd,
+    go: Option<File>,
+    failure: File,
+}
+
+impl Stopped {
+    /// Its id, until it is reaped.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Readable when it has ended; also the key of its task storage.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Lets it become its program; an error if there is none.
+    pub fn release(&mut self) -> io::Result<()> {
+        if let Some(mut go) = self.go.take() {
+            go.write_all(b"g")?;
+        }
+        let mut errno = Vec::new();
+        self.failure.read_to_end(&mut errno)?;
+        match errno.first_chunk() {
+            Some(errno) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(*errno))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Forks a process that waits to become the program of these words, found in
+/// `PATH`. It ends when it is not let go before `Stopped` is dropped.
+pub fn fork_stopped(words: Vec<CString>) -> io::Result<Stopped> {
+    let mut argv: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
+    argv.push(ptr::null());
+    let ((go_out, go_in), (failure_out, failure_in)) = (pipe()?, pipe()?);
+    // SAFETY: the child goes on in `become_program`, which makes system calls
+    // and allocates nothing.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => {
+            drop(go_in);
+            become_program(&argv, go_out.as_raw_fd(), failure_in.as_raw_fd());
+        }
+        _ => {}
+    }
+    // SAFETY: takes two integers, and gives us a descriptor of our own.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if pidfd < 0 {
+        let error = io::Error::last_os_error();
+        drop(go_in);
+        // SAFETY: our own child, which now ends by itself; nothing is written.
+        unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+        return Err(error);
+    }
+    Ok(Stopped {
+        pid,
+        // SAFETY: as above.
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd as i32) },
+        go: Some(File::from(go_in)),
+        failure: File::from(failure_out),
+    })
+}
+
+/// The life of the child: signals as a shell would leave them, then the word to
+/// go, then the program.
+fn become_program(argv: &[*const c_char], go: i32, failure: i32) -> ! {
+    let mut byte = 0u8;
+    // SAFETY: system calls on our own descriptors and memory that lives; `argv`
+    // ends with a null pointer.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+        // Rust ignores it, and an exec would keep that.
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        if libc::read(go, ptr::from_mut(&mut byte).cast(), 1) == 1 {
+            libc::execvp(argv[0], argv.as_ptr());
+            let errno = *libc::__errno_location();
+            libc::write(failure, ptr::from_ref(&errno).cast(), size_of::<i32>());
+        }
+        libc::_exit(127)
+    }
+}
+
+/// The read end, the write end.
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [0; 2];
+    // SAFETY: the kernel writes two descriptors, or fails.
+    match unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } {
+        // SAFETY: fresh descriptors that nobody else owns.
+        0 => Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) }),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Every type of some BTF, as C declares it.

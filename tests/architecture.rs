@@ -37,7 +37,9 @@ const ROOMS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates that only some files may mention.
-const CRATES: [(&str, &[&str]); 2] = [
+const CRATES: [(&str, &[&str]); 4] = [
+    ("blazesym", &["schema/labels/symbols.rs"]),
+    ("inferno", &["render/flame.rs"]),
     ("clap", &["main.rs", "cli.rs", "cli/", "commands/"]),
     (
         "libbpf_rs",

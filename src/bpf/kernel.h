@@ -80,6 +80,15 @@ enum {
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 };
 
+enum {
+	BPF_F_USER_STACK = 256,
+};
+
+/* A helper since 5.15; CO-RE asks for the running kernel's. */
+enum bpf_func_id {
+	BPF_FUNC_get_func_ip = 173,
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), \
 			     apply_to = record)
 
@@ -92,8 +101,10 @@ struct pt_regs {
 	unsigned long dx;
 	unsigned long ax;
 	unsigned long ip;
+	unsigned long sp;
 #elif defined(__TARGET_ARCH_arm64)
 	unsigned long regs[31];
+	unsigned long sp;
 	unsigned long pc;
 	int syscallno;
 #endif
@@ -355,6 +366,30 @@ static __always_inline __u32 syscall_number(struct pt_regs *regs)
 #else
 #error "syscall_number() is not written for this architecture yet"
 #endif
+}
+
+/* The kernel function that a kprobe stopped at the start of. */
+static __always_inline __u64 probed_function(struct pt_regs *regs)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_func_ip))
+		return bpf_get_func_ip(regs);
+#if defined(__TARGET_ARCH_x86)
+	return regs->ip - 1; /* behind the breakpoint */
+#else
+	return regs->pc;
+#endif
+}
+
+/* What a return takes off the stack, beyond what the call left there. */
+#if defined(__TARGET_ARCH_x86)
+#define RETURN_SLOT 8
+#else
+#define RETURN_SLOT 0
+#endif
+
+static __always_inline __u64 stack_pointer(struct pt_regs *regs)
+{
+	return regs->sp;
 }
 
 /* TASK_RUNNING, or why the task sleeps; the member was renamed in 5.14. */

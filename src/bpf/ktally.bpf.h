@@ -145,6 +145,9 @@ struct tally_health {
  *	AS(ifindex)	a network interface
  *	AS(netns)	a network namespace's inode number; a path on the command line
  *	AS(dev)		a block device's dev_t
+ *	AS(ksym)	an address of kernel code: vfs_read+0x1c
+ *	AS(kstack)	a struct tally_kstack, see below
+ *	AS(ustack)	a struct tally_ustack, see below
  */
 #define AS(decoder) __ktally_tag("as", #decoder)
 /*
@@ -166,7 +169,9 @@ struct tally_health {
 /*
  * What the section's name cannot say; $NAME stands for an option's value:
  * SEC("perf_event") ATTACH("cpu-clock@$hz"),
- * SEC("uprobe") ATTACH("uprobe:$path:$function").
+ * SEC("uprobe") ATTACH("uprobe:$path:$function"),
+ * SEC("kprobe") ATTACH("kprobe:$function"), where * and ? match many functions.
+ * A text option that stands in it has to be given.
  */
 #define ATTACH(target) __ktally_tag("attach", target)
 
@@ -278,6 +283,143 @@ static __always_inline void tally_observe(struct tally_histogram *histogram,
 	__sync_fetch_and_add(&histogram->sum, n);
 }
 
+/* ---- calls: from a probe at the start to a probe at the return ------------
+ */
+
+/* Calls of one task that have not returned; the outermost come first. */
+#define TALLY_CALLS 16 /* a power of 2; deeper recursion is not timed */
+
+struct tally_call {
+	__u64 sp;
+	__u64 since;
+	__u64 function;
+};
+
+struct tally_calls {
+	__u32 depth;
+	struct tally_call call[TALLY_CALLS];
+};
+
+/*
+ * Takes back the calls whose frames end at or below *sp*: their functions have
+ * returned, or were left by a longjmp or an exception. The outermost of them,
+ * or NULL.
+ */
+static __always_inline struct tally_call *
+__tally_unwind(struct tally_calls *calls, __u64 sp)
+{
+	struct tally_call *outermost = NULL;
+
+	for (int i = 0; i < TALLY_CALLS; i++) {
+		__u32 top = calls->depth;
+
+		if (!top)
+			break;
+		if (top > TALLY_CALLS)
+			top = TALLY_CALLS;
+		top = (top - 1) & (TALLY_CALLS - 1);
+		if (calls->call[top].sp > sp)
+			break;
+		outermost = &calls->call[top];
+		calls->depth = top;
+	}
+	return outermost;
+}
+
+/* At the start of a function. */
+static __always_inline void tally_call(struct tally_calls *calls,
+				       struct pt_regs *regs, __u64 function)
+{
+	__u64 sp = stack_pointer(regs);
+	__u32 depth;
+
+	__tally_unwind(calls, sp);
+	depth = calls->depth;
+	calls->depth = depth + 1;
+	if (depth < TALLY_CALLS) {
+		calls->call[depth].sp = sp;
+		calls->call[depth].since = bpf_ktime_get_ns();
+		calls->call[depth].function = function;
+	}
+}
+
+/*
+ * At the return of a function: its call. NULL if its start was not seen, or
+ * was too deep in a recursion.
+ */
+static __always_inline struct tally_call *
+tally_return(struct tally_calls *calls, struct pt_regs *regs)
+{
+	if (calls->depth > TALLY_CALLS) {
+		calls->depth--;
+		return NULL;
+	}
+	return __tally_unwind(calls, stack_pointer(regs) - RETURN_SLOT);
+}
+
+/* ---- stacks: AS(kstack), AS(ustack) ---------------------------------------
+ */
+
+/*
+ * The instruction pointers themselves stand in the key, the innermost first
+ * and zeroes behind the last. A key with an id into a BPF_MAP_TYPE_STACK_TRACE
+ * would be smaller, but that map drops or overwrites stacks whose hashes
+ * collide, and a table could not be read without it. Deeper stacks lose their
+ * outermost frames. Such a key is larger than the BPF stack: build it in an
+ * element of a BPF_MAP_TYPE_PERCPU_ARRAY.
+ */
+#define TALLY_KERNEL_FRAMES 48
+#define TALLY_USER_FRAMES 79
+
+struct tally_kstack {
+	__u64 ip[TALLY_KERNEL_FRAMES];
+};
+
+/* Addresses of user space mean something only together with their process. */
+struct tally_ustack {
+	__u32 pid;
+	__u32 unused;
+	__u64 ip[TALLY_USER_FRAMES];
+};
+
+/*
+ * Whose stack was taken, and where it was running, for the reader to look at
+ * what the process has mapped while it lives. No event depends on it: when the
+ * ring is full, the reader is only late.
+ */
+struct tally_sighting {
+	__u64 ip;
+	__u32 pid;
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 << 10);
+} tally_sightings SEC(".maps");
+
+/* bpf_get_stack() zeroes what it does not fill, also when it fails. */
+static __always_inline void tally_kernel_stack(void *ctx,
+					       struct tally_kstack *stack)
+{
+	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), 0);
+}
+
+static __always_inline void tally_user_stack(void *ctx,
+					     struct tally_ustack *stack)
+{
+	struct tally_sighting sighting = {};
+
+	stack->pid = bpf_get_current_pid_tgid() >> 32;
+	stack->unused = 0;
+	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), BPF_F_USER_STACK);
+	sighting.pid = stack->pid;
+	sighting.ip = stack->ip[0];
+	if (sighting.ip)
+		bpf_ringbuf_output(&tally_sightings, &sighting,
+				   sizeof(sighting), 0);
+}
+
 /* ---- filters ------------------------------------------------------------- */
 
 /*
@@ -332,9 +474,71 @@ static __always_inline bool __tally_has_comm(void)
 	return true;
 }
 
+/*
+ * `ktally run NAME -- COMMAND` counts only the command and its children: their
+ * tasks have an element in this map, and pass it on when they fork. A tally
+ * takes part by asking wanted_task() or wanted(); the frontend sees that from
+ * tally_following, which no other object has. The programs below are loaded,
+ * and the map is made, only where a command is followed.
+ */
+enum tally_state {
+	TALLY_WAITS = 1, /* to become the command, at its exec */
+	TALLY_FOLLOWED = 2,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} tally_followed SEC(".maps");
+
+/* Children that could not be followed, for want of memory. */
+struct tally_health tally_followed_health SEC(".bss.ktally") = {};
+
+static const volatile bool tally_following __ktally_tag("follow", "");
+
+static __always_inline bool __tally_follows(struct task_struct *task)
+{
+	__u32 *state = bpf_task_storage_get(&tally_followed, task, NULL, 0);
+
+	return state && *state == TALLY_FOLLOWED;
+}
+
+/* The child has not run yet; threads are children as well. */
+SEC("?tp_btf/sched_process_fork")
+int BPF_PROG(tally_follow_fork, struct task_struct *parent,
+	     struct task_struct *child)
+{
+	__u32 *state = bpf_task_storage_get(&tally_followed, parent, NULL, 0);
+	__u32 *inherited;
+
+	if (!state)
+		return 0;
+	inherited = bpf_task_storage_get(&tally_followed, child, NULL,
+					 BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (inherited)
+		*inherited = *state;
+	else
+		__sync_fetch_and_add(&tally_followed_health.dropped, 1);
+	return 0;
+}
+
+SEC("?tp_btf/sched_process_exec")
+int BPF_PROG(tally_follow_exec, struct task_struct *task)
+{
+	__u32 *state = bpf_task_storage_get(&tally_followed, task, NULL, 0);
+
+	if (state)
+		*state = TALLY_FOLLOWED;
+	return 0;
+}
+
 /* Does the current task pass the filters? */
 static __always_inline bool wanted_task(void)
 {
+	if (tally_following && !__tally_follows(bpf_get_current_task_btf()))
+		return false;
 	if (pid && (pid_t)(bpf_get_current_pid_tgid() >> 32) != pid)
 		return false;
 	if (uid_given && (uid_t)bpf_get_current_uid_gid() != uid)
@@ -342,6 +546,14 @@ static __always_inline bool wanted_task(void)
 	if (comm[0] && !__tally_has_comm())
 		return false;
 	return !cgroup || __tally_in_cgroup(cgroup);
+}
+
+/* The same of any task, for tallies that offer no filter but `pid`. */
+static __always_inline bool wanted(struct task_struct *task)
+{
+	if (tally_following && !__tally_follows(task))
+		return false;
+	return !pid || task->tgid == pid;
 }
 
 #endif /* KTALLY_BPF_H */

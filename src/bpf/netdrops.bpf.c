@@ -34,7 +34,7 @@ enum skb_drop_reason {
 };
 
 /* A packet knows its device, or the socket it is for, or neither any more. */
-static __always_inline bool wanted(struct sk_buff *skb)
+static __always_inline bool wanted_packet(struct sk_buff *skb)
 {
 	struct net_device *dev = skb->dev;
 	struct sock *sk = skb->sk;
@@ -53,7 +53,7 @@ int kfree_skb(__u64 *ctx)
 	struct drop key = {.location = ctx[1]};
 	struct drops *drops;
 
-	if (!wanted(skb))
+	if (!wanted_packet(skb))
 		return 0;
 	if (bpf_core_type_exists(enum skb_drop_reason))
 		key.reason = (__u64)tracepoint_argument(ctx, 2);

@@ -29,7 +29,7 @@ static __always_inline int enqueued(struct task_struct *task)
 {
 	__u64 *since;
 
-	if (!task->pid || (pid && task->tgid != pid))
+	if (!task->pid || !wanted(task))
 		return 0;
 	since = bpf_task_storage_get(&ready, task, NULL,
 				     BPF_LOCAL_STORAGE_GET_F_CREATE);

@@ -35,7 +35,9 @@ pub(super) fn check(global: &Global) -> Result<Exit> {
                 .collect();
             writeln!(out, "{}", json!({"facts": facts, "tallies": tallies}))?;
         }
-        Output::Csv => return Err(usage("`check` writes table, json or jsonl")),
+        Output::Csv | Output::Folded | Output::Svg => {
+            return Err(usage("`check` writes table, json or jsonl"));
+        }
         Output::Table => {
             let facts = facts.iter().map(|fact| {
                 let ok = if fact.fix.is_none() { "ok" } else { "no" };

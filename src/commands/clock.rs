@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -66,18 +66,22 @@ impl Schedule {
 /// from the start, as under `nohup`, stay so.
 pub(super) struct Signals {
     fd: SignalFd,
-    came: Cell<bool>,
+    came: Cell<Option<Signal>>,
 }
 
-/// What [`Signals::wait_for_room`] waited for.
+/// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(super) enum Wake {
+    /// The instant came.
+    Time,
+    /// A signal came.
+    Signal,
     /// There is room to write.
     Room,
-    /// A signal came, which none of the earlier calls have told.
-    Signal,
-    /// The instant did.
-    Time,
+    /// The command ended.
+    End,
+    /// A process's stack was taken.
+    Sighting,
 }
 
 impl Signals {
@@ -94,23 +98,33 @@ impl Signals {
             .context("failed to open a signal descriptor")?;
         Ok(Self {
             fd,
-            came: Cell::new(false),
+            came: Cell::new(None),
         })
     }
 
-    /// Whether one was told by any of the calls below.
-    pub(super) fn came(&self) -> bool {
+    /// The last one that was told by any of the calls below.
+    pub(super) fn came(&self) -> Option<Signal> {
         self.came.get()
     }
 
     /// Whether a signal came before the instant did. With none, waits for ever.
     pub(super) fn wait_until(&self, instant: Option<Instant>) -> Result<bool> {
-        if self.came() {
-            return Ok(true);
+        Ok(self.wait(instant, [])? == Wake::Signal)
+    }
+
+    /// What comes first: the instant, a signal, or what else can be read. Of a
+    /// signal that came before there is nothing to wait for.
+    pub(super) fn wait<const N: usize>(
+        &self,
+        instant: Option<Instant>,
+        others: [(Option<BorrowedFd<'_>>, Wake); N],
+    ) -> Result<Wake> {
+        if self.came().is_some() {
+            return Ok(Wake::Signal);
         }
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        wait(&mut fds, instant).context("failed to wait")?;
-        Ok(self.take())
+        let others = others.into_iter();
+        let others = others.filter_map(|(fd, wake)| Some((fd?, PollFlags::POLLIN, wake)));
+        self.first_of(instant, others).context("failed to wait")
     }
 
     /// Waits for room to write, but no longer than to the instant, or to the
@@ -119,49 +133,62 @@ impl Signals {
         &self,
         file: &impl AsFd,
         instant: Option<Instant>,
-    ) -> io::Result<Woken> {
-        let mut fds = [
-            PollFd::new(file.as_fd(), PollFlags::POLLOUT),
-            PollFd::new(self.fd.as_fd(), PollFlags::POLLIN),
-        ];
-        wait(&mut fds, instant)?;
+    ) -> io::Result<Wake> {
         // Also where writing will fail, and say why.
-        let has_room = fds[0].any().unwrap_or(true);
-        Ok(match has_room {
-            true => Woken::Room,
-            false if self.take() => Woken::Signal,
-            false => Woken::Time,
-        })
+        self.first_of(instant, [(file.as_fd(), PollFlags::POLLOUT, Wake::Room)])
+    }
+
+    /// Whatever is ready: room, signals, then the rest in their order.
+    fn first_of<'fd>(
+        &self,
+        instant: Option<Instant>,
+        others: impl IntoIterator<Item = (BorrowedFd<'fd>, PollFlags, Wake)>,
+    ) -> io::Result<Wake> {
+        let mut fds = Vec::new();
+        let mut wakes = Vec::new();
+        for (fd, flags, wake) in others {
+            fds.push(PollFd::new(fd, flags));
+            wakes.push(wake);
+        }
+        fds.push(PollFd::new(self.fd.as_fd(), PollFlags::POLLIN));
+        loop {
+            match poll(&mut fds, timeout(instant)) {
+                Ok(0) if instant.is_some_and(|instant| Instant::now() < instant) => {}
+                Ok(0) => return Ok(Wake::Time),
+                Ok(_) => {
+                    let mut ready = fds.iter().zip(&wakes);
+                    match ready.find(|(fd, _)| fd.any() == Some(true)) {
+                        Some((_, Wake::Room)) => return Ok(Wake::Room),
+                        _ if self.take() => return Ok(Wake::Signal),
+                        Some((_, wake)) => return Ok(*wake),
+                        None => {}
+                    }
+                }
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 
     /// Takes one signal, if there is one.
     fn take(&self) -> bool {
-        let came = matches!(self.fd.read_signal(), Ok(Some(_)));
-        self.came.set(self.came() || came);
-        came
+        let Ok(Some(info)) = self.fd.read_signal() else {
+            return false;
+        };
+        let signal = Signal::try_from(info.ssi_signo as i32);
+        self.came.set(Some(signal.unwrap_or(Signal::SIGTERM)));
+        true
     }
 }
 
-/// Waits for one of the descriptors, or for the instant.
-fn wait(fds: &mut [PollFd<'_>], instant: Option<Instant>) -> io::Result<()> {
-    loop {
-        let timeout = match instant {
-            None => PollTimeout::NONE,
-            Some(instant) => {
-                let left = instant.saturating_duration_since(Instant::now());
-                // Up, so as not to spin through the last millisecond.
-                let millis = left.as_nanos().div_ceil(1_000_000);
-                PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX))
-                    .unwrap_or(PollTimeout::MAX)
-            }
-        };
-        match poll(fds, timeout) {
-            Ok(0) if instant.is_some_and(|instant| Instant::now() < instant) => {}
-            Ok(_) => return Ok(()),
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
+fn timeout(instant: Option<Instant>) -> PollTimeout {
+    let Some(instant) = instant else {
+        return PollTimeout::NONE;
+    };
+    let left = instant.saturating_duration_since(Instant::now());
+    // Up, so as not to spin through the last millisecond.
+    let millis = left.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
 }
 
 #[cfg(test)]

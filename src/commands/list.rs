@@ -32,7 +32,9 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
                 writeln!(out, "{}", as_json(tally, &support))?;
             }
         }
-        Output::Csv => return Err(usage("`list` writes table, json or jsonl")),
+        Output::Csv | Output::Folded | Output::Svg => {
+            return Err(usage("`list` writes table, json or jsonl"));
+        }
         Output::Table if args.tally.is_some() => {
             for tally in &tallies {
                 in_full(out, global, tally, &support)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::clock::{Signals, Woken};
+use super::clock::{Signals, Wake};
 
 /// What a pipe that has room takes without blocking.
 const PIECE: usize = libc::PIPE_BUF;
@@ -70,14 +70,14 @@ impl Writer<'_> {
     /// An error where nobody reads, and a signal said to end.
     fn wait_for_room(&mut self) -> io::Result<()> {
         let patience = || Instant::now().checked_add(PATIENCE);
-        let mut give_up = self.signals.came().then(patience).flatten();
+        let mut give_up = self.signals.came().and_then(|_| patience());
         loop {
             let instant = self.end.or(give_up);
             match self.signals.wait_for_room(&self.stdout.file, instant)? {
-                Woken::Room => return Ok(()),
-                Woken::Signal if give_up.is_none() => give_up = patience(),
-                Woken::Time if self.end.is_some() => {}
-                Woken::Signal | Woken::Time => {
+                Wake::Room => return Ok(()),
+                Wake::Signal if give_up.is_none() => give_up = patience(),
+                Wake::Time if self.end.is_some() => {}
+                _ => {
                     self.stdout.cut.set(true);
                     return Err(cut());
                 }

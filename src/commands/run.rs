@@ -1,23 +1,30 @@
 //! `ktally run`: count, print, leave nothing behind.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
-use super::clock::{Schedule, Signals};
+use super::clock::{Schedule, Signals, Wake};
 use super::output::{Stdout, Writer};
 use super::{plural, style, warn};
 use crate::cli::{Exit, Global, Output, RunArgs};
 use crate::error::usage;
-use crate::render::{Renderer, Style};
+use crate::render::{Format, Renderer, Style};
 use crate::schema::{Labels, Table};
 use crate::snapshot::{Query, Reading, Snapshot, TableReading, TableSnapshot};
-use crate::tally::{Given, Session, Storage, Tally, resolve};
+use crate::tally::{Command, Given, Session, Storage, Tally, resolve};
 
 pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given]) -> Result<Exit> {
     if args.every.is_some() && global.output == Output::Json {
         return Err(usage(
             "`--every` gives many readings, and JSON is one object; use `-o jsonl`",
+        ));
+    }
+    if args.every.is_some() && global.output == Output::Svg {
+        return Err(usage(
+            "`--every` gives many readings, and SVG is one picture; use `-o folded`",
         ));
     }
     let query = Query {
@@ -27,12 +34,19 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
         top: args.top,
     };
     query.check(&tally.schema.tables)?;
+    let format = Format::from(global.output);
+    format.check(&tally.schema.tables, query.by.as_deref())?;
     let options = resolve(&tally.schema.options, given)?;
 
     // From here on a signal waits for the next look at it: none is lost.
     let signals = Signals::block()?;
+    let mut command = match &args.command[..] {
+        [] => None,
+        words => Some(Command::start(words)?),
+    };
     let mut storage = Storage::uninit();
-    let mut session = Session::start(tally, &mut storage, &options, args.max_rows)?;
+    let rows = args.max_rows;
+    let mut session = Session::start_for(tally, &mut storage, &options, rows, command.as_ref())?;
     session.warnings().iter().for_each(|warning| warn(warning));
     if global.verbose || (io::stderr().is_terminal() && args.run_for.is_none()) {
         eprintln!("ktally: counting; Ctrl-C ends it");
@@ -48,18 +62,29 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
         query,
         totals: args.total,
         max_rows: args.max_rows,
-        labels: Labels::new(),
-        renderer: Renderer::new(global.output.into(), style),
+        labels: if args.raw {
+            Labels::raw()
+        } else {
+            Labels::new()
+        },
+        renderer: Renderer::new(format, style),
         before: None,
         whole: true,
         complete: true,
     };
     let stdout = Stdout::open()?;
     let mut schedule = Schedule::new(args.run_for, args.every);
+    if let Some(command) = &mut command {
+        command.release()?;
+    }
     loop {
         let (instant, is_last) = schedule.next();
-        let is_last = signals.wait_until(instant)? || is_last;
+        let wake = face.wait(&session, &signals, instant, command.as_ref())?;
+        let is_last = is_last || wake != Wake::Time;
         if is_last {
+            if let Some(command) = &mut command {
+                end(command, wake, &signals)?;
+            }
             session.detach();
         }
         let reading = session.read()?;
@@ -88,6 +113,18 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
     })
 }
 
+/// The command does not outlive the run.
+fn end(command: &mut Command, wake: Wake, signals: &Signals) -> Result<()> {
+    match wake {
+        Wake::End => {}
+        _ => command.stop(signals.came().unwrap_or(Signal::SIGTERM))?,
+    }
+    if let Some(how) = command.wait()?.filter(|_| wake == Wake::End) {
+        warn(&how);
+    }
+    Ok(())
+}
+
 /// Turns readings into output, and remembers what the next one needs.
 struct Face<'a> {
     tally: &'a Tally,
@@ -102,6 +139,35 @@ struct Face<'a> {
 }
 
 impl Face<'_> {
+    /// Until it is time, or a signal or the command's end comes first. Takes
+    /// note of processes meanwhile, whose stacks are to be shown.
+    fn wait(
+        &self,
+        session: &Session<'_>,
+        signals: &Signals,
+        instant: Option<Instant>,
+        command: Option<&Command>,
+    ) -> Result<Wake> {
+        loop {
+            let sources = [
+                (command.map(Command::end), Wake::End),
+                (session.sightings_fd(), Wake::Sighting),
+            ];
+            let wake = signals.wait(instant, sources)?;
+            for (pid, address) in session.take_sightings()? {
+                self.labels.remember(pid, address);
+            }
+            match wake {
+                // Where there are many, there is one whenever one looks.
+                Wake::Sighting if instant.is_some_and(|it| it <= Instant::now()) => {
+                    return Ok(Wake::Time);
+                }
+                Wake::Sighting => {}
+                wake => return Ok(wake),
+            }
+        }
+    }
+
     fn show(&mut self, reading: Reading, out: Writer<'_>) -> Result<()> {
         let snapshot = self.snapshot(&reading);
         self.complete &= snapshot.incomplete.is_none();

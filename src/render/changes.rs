@@ -78,7 +78,10 @@ impl<'d> Changes<'d> {
                 writeln!(out)?;
             }
             Format::Csv => self.csv(out, &time, seconds, changes)?,
-            Format::Table => self.table(out, &time, seconds, changes)?,
+            // Pictures are of tallies alone.
+            Format::Table | Format::Folded | Format::Svg => {
+                self.table(out, &time, seconds, changes)?;
+            }
         }
         self.written = true;
         Ok(())

@@ -103,7 +103,7 @@ impl<'d> Entries<'d> {
                 out.write_all(&text)?;
                 self.text = text;
             }
-            Format::Csv | Format::Table => {
+            Format::Csv | Format::Table | Format::Folded | Format::Svg => {
                 let copies = entry.values.len();
                 if self.per_cpu && copies > 1 {
                     for (cpu, value) in entry.values.iter().enumerate() {
@@ -146,7 +146,7 @@ impl<'d> Entries<'d> {
                 out.write_all(&text)?;
                 self.text = text;
             }
-            Format::Csv | Format::Table => {
+            Format::Csv | Format::Table | Format::Folded | Format::Svg => {
                 let mut row: Vec<String> = table.labels.iter().map(names).collect();
                 row.extend(self.numbers(table, cells));
                 if self.columns.is_none() {
@@ -167,7 +167,7 @@ impl<'d> Entries<'d> {
             Format::Jsonl if self.count == 0 => {}
             Format::Jsonl => writeln!(out)?,
             Format::Csv => writeln!(out, "# {footer}")?,
-            Format::Table => {
+            Format::Table | Format::Folded | Format::Svg => {
                 if let Some(columns) = &mut self.columns {
                     columns.write_measured(out, &self.style)?;
                 }

@@ -5,17 +5,19 @@ mod bars;
 mod changes;
 mod csv;
 mod entries;
+mod flame;
 mod json;
 mod text;
 
 use std::io::{self, Write};
 
+use anyhow::Result;
 use unicode_width::UnicodeWidthStr;
 
 pub use changes::{Change, Changes};
 pub use entries::{Entries, Entry};
 
-use crate::schema::Labels;
+use crate::schema::{Labels, Table};
 use crate::snapshot::Snapshot;
 
 /// How a snapshot is written.
@@ -29,6 +31,10 @@ pub enum Format {
     Jsonl,
     /// A row a line, under a header.
     Csv,
+    /// A stack a line, frames with `;` between them, then the first counter.
+    Folded,
+    /// A flame graph of the same.
+    Svg,
 }
 
 /// What a person at a terminal can choose.
@@ -86,9 +92,22 @@ impl Renderer {
             }
             Format::Json | Format::Jsonl => json::render(out, snapshot, labels)?,
             Format::Csv => self.csv.render(out, snapshot, labels, &self.style)?,
+            Format::Folded => flame::folded(out, snapshot, labels)?,
+            Format::Svg => flame::svg(out, snapshot, labels)?,
         }
         self.written = true;
         out.flush()
+    }
+}
+
+impl Format {
+    /// Refuses tables that have nothing to show in this format, before anything
+    /// is loaded. `by` are the labels that rows are grouped by.
+    pub fn check(self, tables: &[Table], by: Option<&[String]>) -> Result<()> {
+        match self {
+            Self::Folded | Self::Svg => flame::check(tables, by),
+            Self::Table | Self::Json | Self::Jsonl | Self::Csv => Ok(()),
+        }
     }
 }
 

@@ -121,7 +121,7 @@ fn render_columns(
                 .table
                 .labels
                 .iter()
-                .map(|label| labels.of(label, key).to_string());
+                .map(|label| labels.brief(label, key));
             let numbers = metrics.iter().flat_map(|metric| {
                 let count = shows_counts.then(|| count_cell(metric, cells, snapshot, style));
                 let rest = metric_cells(metric, cells, snapshot.seconds, style);

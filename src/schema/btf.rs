@@ -32,6 +32,9 @@ pub struct Schema {
     pub tables: Vec<Table>,
     /// Where each table's `struct tally_health` is in `.bss.ktally`.
     pub health: HashMap<String, Place>,
+    /// Where the flag is that makes it follow a command, in `.rodata`; `None`
+    /// where no program asks for it.
+    pub follow: Option<Place>,
     /// The tags of each function, by name.
     pub functions: HashMap<String, Tags>,
 }
@@ -95,6 +98,8 @@ impl Schema {
                 })
             })
             .collect();
+        let follow = rodata.iter().find(|var| var.tags.follow);
+        let follow = follow.map(|var| reader.place(var));
         let tables = reader
             .section(".maps")
             .iter()
@@ -118,6 +123,7 @@ impl Schema {
             options,
             tables,
             health,
+            follow,
             functions: reader.functions(),
         }
     }

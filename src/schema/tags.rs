@@ -28,10 +28,12 @@ pub struct Tags {
     pub optional: bool,
     /// `ATTACH(target)`.
     pub attach: Option<String>,
+    /// On the flag that says whether a command is followed.
+    pub follow: bool,
 }
 
 /// How a number or some bytes are shown: `AS(...)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Decoder {
     /// A process name: text up to the first NUL.
     Comm,
@@ -67,6 +69,10 @@ pub enum Decoder {
     Dev,
     /// An address of the kernel's code: `vfs_read+0x1c`.
     Ksym,
+    /// A `struct tally_kstack`: the kernel's functions, root first.
+    Kstack,
+    /// A `struct tally_ustack`: a process's functions, root first.
+    Ustack,
     /// A name from the running kernel's enum of this name.
     Enum(String),
     /// One that this version does not know: shown by its C type.
@@ -95,6 +101,8 @@ impl Decoder {
             "netns" => Self::Netns,
             "dev" => Self::Dev,
             "ksym" => Self::Ksym,
+            "kstack" => Self::Kstack,
+            "ustack" => Self::Ustack,
             other => match other.strip_prefix("enum:") {
                 Some(name) => Self::Enum(name.to_owned()),
                 None => Self::Unknown(other.to_owned()),
@@ -108,6 +116,11 @@ impl Decoder {
             Self::Enum(name) => format!("enum:{name}"),
             _ => self.name().to_owned(),
         }
+    }
+
+    /// Whether it shows a stack: frames with `;` between them, root first.
+    pub fn is_stack(&self) -> bool {
+        matches!(self, Self::Kstack | Self::Ustack)
     }
 
     /// A scalar key's column is named so.
@@ -130,6 +143,8 @@ impl Decoder {
             Self::Netns => "netns",
             Self::Dev => "dev",
             Self::Ksym => "ksym",
+            Self::Kstack => "kstack",
+            Self::Ustack => "ustack",
             Self::Enum(name) | Self::Unknown(name) => name,
         }
     }
@@ -162,6 +177,7 @@ impl Tags {
             "hidden" => self.hidden = true,
             "optional" => self.optional = true,
             "attach" => self.attach = help(),
+            "follow" => self.follow = true,
             _ => {}
         }
     }

@@ -1,9 +1,10 @@
 //! Attaches one program: by its section's name, or by `ATTACH(...)` where that
 //! cannot say enough.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use libbpf_rs::{Link, ProgramMut, libbpf_sys, num_possible_cpus};
 
+use crate::host;
 use crate::sys;
 
 /// The links of a program: one, or one a CPU.
@@ -16,8 +17,9 @@ pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<V
         let hz = hz.ok_or_else(|| anyhow!("`{target}` names no frequency above 0"))?;
         return attach_clock(program, hz);
     }
-    match target.split(':').collect::<Vec<_>>()[..] {
-        [kind @ ("uprobe" | "uretprobe"), path, function] => {
+    let (kind, rest) = target.split_once(':').unwrap_or((target, ""));
+    match (kind, rest.rsplit_once(':')) {
+        ("uprobe" | "uretprobe", Some((path, function))) => {
             let opts = libbpf_rs::UprobeOpts {
                 retprobe: kind == "uretprobe",
                 func_name: Some(function.to_owned()),
@@ -28,7 +30,49 @@ pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<V
                 .with_context(|| format!("no function `{function}` to probe in `{path}`"))?;
             Ok(vec![link])
         }
+        ("kprobe" | "kretprobe", None) => attach_kernel(program, kind == "kretprobe", rest),
         _ => bail!("`{target}` is nothing to attach to"),
+    }
+}
+
+/// A function of the kernel, or all that a pattern matches and that can be
+/// probed: one probe each, which every kernel with kprobes has.
+fn attach_kernel(program: &ProgramMut<'_>, at_return: bool, pattern: &str) -> Result<Vec<Link>> {
+    const MOST: usize = 1000;
+    let probe = |function: &str| program.attach_kprobe(at_return, function);
+    if !pattern.contains(['*', '?']) {
+        let link = probe(pattern)
+            .with_context(|| format!("no function `{pattern}` to probe in this kernel"))?;
+        return Ok(vec![link]);
+    }
+    let functions: Vec<String> = host::kernel_functions()?
+        .into_iter()
+        .filter(|function| matches(pattern.as_bytes(), function.as_bytes()))
+        .collect();
+    ensure!(
+        functions.len() <= MOST,
+        "`{pattern}` matches {} functions, of at most {MOST}",
+        functions.len()
+    );
+    // Some cannot be probed: they are part of the probes themselves.
+    let links: Vec<Link> = functions.iter().filter_map(|it| probe(it).ok()).collect();
+    ensure!(
+        !links.is_empty(),
+        "no function `{pattern}` to probe in this kernel"
+    );
+    Ok(links)
+}
+
+/// `*` stands for any text, `?` for one character.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        ([b'*', pattern @ ..], _) => {
+            (0..=text.len()).any(|skipped| matches(pattern, &text[skipped..]))
+        }
+        ([b'?', pattern @ ..], [_, text @ ..]) => matches(pattern, text),
+        ([a, pattern @ ..], [b, text @ ..]) => a == b && matches(pattern, text),
+        _ => false,
     }
 }
 
@@ -47,4 +91,18 @@ fn attach_clock(program: &ProgramMut<'_>, hz: u64) -> Result<Vec<Link>> {
         }
     }
     Ok(links)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns_match_all_of_a_name() {
+        let is = |pattern: &str, text: &str| matches(pattern.as_bytes(), text.as_bytes());
+        assert!(is("vfs_*", "vfs_read") && is("vfs_*", "vfs_") && is("*", ""));
+        assert!(is("*_read?", "vfs_readv") && is("v*s*d", "vfs_read"));
+        assert!(!is("vfs_*", "do_vfs_read") && !is("vfs_?", "vfs_") && !is("", "a"));
+        assert!(!is("vfs", "vfs_read") && !is("*x", "vfs_read"));
+    }
 }

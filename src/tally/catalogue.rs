@@ -184,6 +184,8 @@ impl Tally {
         let programs = opened
             .object()
             .progs()
+            // Those of `SEC("?...")` are loaded only where they are asked for.
+            .filter(libbpf_rs::OpenProgramImpl::autoload)
             .map(|program| (lossy(program.name()), lossy(program.section())))
             .collect();
         let rodata = opened

@@ -3,13 +3,17 @@
 mod attach;
 mod catalogue;
 mod compile;
+mod follow;
 mod options;
 mod session;
+mod sightings;
 mod support;
 
 pub use catalogue::{Storage, Tally, builtin_names};
+pub use follow::Command;
 pub use options::{Given, ResolvedOption, resolve};
 pub use session::Session;
+pub use sightings::Sighting;
 pub use support::{Support, fentry_fact};
 
 pub use crate::sys::log::set_verbose;

@@ -11,7 +11,9 @@ use plain::Plain;
 
 use super::attach;
 use super::catalogue::{Loaded, Opened, Storage, Tally, is_section, lossy};
+use super::follow::{self, Command};
 use super::options::ResolvedOption;
+use super::sightings::{self, Sighting, Sightings};
 use super::support::Support;
 use crate::error::usage;
 use crate::host;
@@ -25,6 +27,7 @@ pub struct Session<'o> {
     // Links go first: no program may outlive what it writes to.
     links: Vec<Link>,
     object: Box<dyn Loaded + 'o>,
+    sightings: Option<Sightings>,
     schema: Schema,
     tables: Vec<Table>,
     started: Instant,
@@ -51,23 +54,43 @@ impl<'o> Session<'o> {
         options: &[ResolvedOption],
         max_rows: Option<u32>,
     ) -> Result<Self> {
+        Self::start_for(tally, storage, options, max_rows, None)
+    }
+
+    /// The same; with a command, counts only what it and its children do, from
+    /// its exec on. Let it go afterwards.
+    pub fn start_for(
+        tally: &Tally,
+        storage: &'o mut Storage,
+        options: &[ResolvedOption],
+        max_rows: Option<u32>,
+        command: Option<&Command>,
+    ) -> Result<Self> {
         if tally.schema.tables.is_empty() {
             return Err(usage(format!(
                 "tally `{}` has no tables: declare one with TABLE(...) of ktally.bpf.h",
                 tally.name
             )));
         }
+        let mut options = options.to_vec();
+        if command.is_some() {
+            options.push(follow::flag(tally)?);
+        }
+        let rodata = rodata_with(tally, &options)?;
+        check_targets(tally, &rodata)?;
         let mut opened = tally.reopen(storage)?;
-        set_options(&mut *opened, options)?;
+        set_options(&mut *opened, &options)?;
+        follow::prepare(&mut *opened, command.is_some())?;
+        sightings::prepare(&mut *opened, tally)?;
         if let Some(max_rows) = max_rows {
             resize(&mut *opened, &tally.schema.tables, max_rows)?;
         }
         let mut warnings = Vec::new();
         leave_out(&mut *opened, tally, &mut warnings);
-        let rodata = rodata_with(tally, options)?;
         let object = opened.load().map_err(|error| load_error(tally, &error))?;
         let mut session = Self {
             links: Vec::new(),
+            sightings: Sightings::of(object.object(), tally)?,
             object,
             schema: tally.schema.clone(),
             tables: tally.schema.tables.clone(),
@@ -75,6 +98,9 @@ impl<'o> Session<'o> {
             stopped: None,
             warnings,
         };
+        if let Some(command) = command {
+            follow::follow(session.object.object(), command)?;
+        }
         session.attach(tally, &rodata)?;
         session.started = Instant::now();
         Ok(session)
@@ -105,9 +131,8 @@ impl<'o> Session<'o> {
                 }
                 Err(error) => {
                     let section = lossy(program.section());
-                    let error = Support::probe()
-                        .lacks(&section)
-                        .map_or(error, anyhow::Error::msg);
+                    let lack = Support::probe().lacks(&section);
+                    let error = lack.map_or(error, anyhow::Error::msg);
                     return Err(error.context(format!(
                         "failed to attach program `{name}` ({section}) of tally `{}`",
                         tally.name
@@ -124,6 +149,19 @@ impl<'o> Session<'o> {
     /// What the user should know, though counting goes on.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Readable when a process's stack was taken; `None` where none are.
+    pub fn sightings_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.sightings.as_ref().map(Sightings::fd)
+    }
+
+    /// Processes whose stacks were taken since the last time: look at them while
+    /// they live.
+    pub fn take_sightings(&self) -> Result<Vec<Sighting>> {
+        self.sightings
+            .as_ref()
+            .map_or(Ok(Vec::new()), Sightings::take)
     }
 
     /// Since every program was attached, until they were detached.
@@ -158,6 +196,12 @@ impl<'o> Session<'o> {
             }
             let dropped = self.dropped(&health, &table.name);
             tables.push(TableReading { rows, dropped });
+        }
+        let lost = self.dropped(&health, follow::FOLLOWED);
+        if lost > 0 {
+            incomplete = Some(format!(
+                "{lost} children of the command could not be followed (out of memory)"
+            ));
         }
         Ok(Reading {
             time,
@@ -327,6 +371,30 @@ fn errno(error: &libbpf_rs::Error) -> Option<i32> {
         ErrorKind::OutOfMemory => Some(libc::ENOMEM),
         ErrorKind::TooBig => Some(libc::E2BIG),
         _ => None,
+    }
+}
+
+/// Text that a program's target is made of has to be given.
+fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
+    let targets = tally.schema.functions.values();
+    let targets: Vec<&str> = targets.filter_map(|tags| tags.attach.as_deref()).collect();
+    let missing = tally.schema.options.iter().find(|option| {
+        option.place.ty.is_text()
+            && option.place.decode(rodata).to_string().is_empty()
+            && targets.iter().any(|target| {
+                target
+                    .split(':')
+                    .any(|part| part == format!("${}", option.name))
+            })
+    });
+    match missing {
+        Some(option) => Err(usage(format!(
+            "tally `{}` needs --{}: {}",
+            tally.name,
+            option.name.replace('_', "-"),
+            option.help
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -43,7 +43,7 @@ impl Support {
                 _ => None,
             },
             "tracepoint" | "tp" => self.lacks_event(target),
-            "kprobe" | "kretprobe" | "ksyscall" if !host::has_kprobes() => {
+            "kprobe" | "kretprobe" | "kprobe.multi" | "ksyscall" if !host::has_kprobes() => {
                 Some("this kernel has no kprobes (CONFIG_KPROBES)".to_owned())
             }
             "fentry" | "fexit" => match &self.btf {
@@ -90,10 +90,13 @@ impl Support {
     pub fn obstacles(&self, tally: &Tally) -> Vec<String> {
         let programs = tally.programs.iter();
         let needed = programs.filter(|(name, _)| !tally.is_optional(name));
-        self.lacks_capabilities()
+        let mut obstacles: Vec<String> = self
+            .lacks_capabilities()
             .into_iter()
             .chain(needed.filter_map(|(_, section)| self.lacks(section)))
-            .collect()
+            .collect();
+        obstacles.dedup();
+        obstacles
     }
 }
 

@@ -30,8 +30,7 @@ fn list_as_json_is_one_array_of_every_tally() {
         }
     }
     let runqlat = tallies.iter().find(|tally| tally["name"] == "runqlat");
-    let options = runqlat.unwrap()["options"].as_array().unwrap();
-    let by_comm = options.last().unwrap();
+    let by_comm = &runqlat.unwrap()["options"][1];
     assert_eq!(by_comm["name"], "by-comm");
     assert_eq!(by_comm["type"], "bool");
     assert_eq!(by_comm["default"], false);

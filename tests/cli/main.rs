@@ -18,9 +18,9 @@ use std::sync::LazyLock;
 /// `nobody`, and a group without rights.
 const NOBODY: u32 = 65534;
 
-const TALLIES: [&str; 10] = [
-    "blkio", "cgroups", "failures", "netdev", "netdrops", "runqlat", "softirqs", "syscalls", "tcp",
-    "tcprtt",
+const TALLIES: [&str; 13] = [
+    "blkio", "cgroups", "failures", "kfunc", "netdev", "netdrops", "profile", "runqlat",
+    "softirqs", "syscalls", "tcp", "tcprtt", "ufunc",
 ];
 
 /// How a run of the program ended.

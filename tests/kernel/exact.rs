@@ -615,8 +615,8 @@ int BPF_PROG(faulted, unsigned long address)
     assert_eq!(counted.dropped(), 0);
 }
 
-/// Every built-in tally has a test above, or in `blocks`, `cgroups` or
-/// `network`: whoever adds one writes its test.
+/// Every built-in tally has a test above, or in `blocks`, `cgroups`,
+/// `network` or `stacks`: whoever adds one writes its test.
 #[test]
 fn every_tally_has_an_exact_test() {
     let mut names: Vec<_> = Tally::builtins()
@@ -628,8 +628,8 @@ fn every_tally_has_an_exact_test() {
     assert_eq!(
         names,
         [
-            "blkio", "cgroups", "failures", "netdev", "netdrops", "runqlat", "softirqs",
-            "syscalls", "tcp", "tcprtt",
+            "blkio", "cgroups", "failures", "kfunc", "netdev", "netdrops", "profile", "runqlat",
+            "softirqs", "syscalls", "tcp", "tcprtt", "ufunc",
         ]
     );
 }

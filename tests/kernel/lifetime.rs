@@ -20,7 +20,7 @@ use crate::support::{Child, ask_for_parent, event, fail_to_open, require_root, w
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A `ktally run` in the background; killed when dropped.
-struct Run {
+pub struct Run {
     process: process::Child,
     stdout: Option<BufReader<ChildStdout>>,
     // Drained all along: libbpf's log fills a pipe.
@@ -29,12 +29,12 @@ struct Run {
 }
 
 impl Run {
-    fn start(args: &[&str]) -> Self {
+    pub fn start(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
         Self::of(command.arg("run").args(args).stdout(Stdio::piped()))
     }
 
-    fn of(command: &mut Command) -> Self {
+    pub fn of(command: &mut Command) -> Self {
         require_root();
         let mut process = command
             .stdin(Stdio::null())
@@ -65,28 +65,28 @@ impl Run {
     }
 
     /// Goes on once it counts, as `-v` makes it say.
-    fn counting(args: &[&str]) -> Self {
+    pub fn counting(args: &[&str]) -> Self {
         let run = Self::start(&[args, &["-v"]].concat());
         let told = run.counting.recv_timeout(PATIENCE);
         told.expect("no word that it is counting");
         run
     }
 
-    fn signal(&self, signal: i32) {
+    pub fn signal(&self, signal: i32) {
         // SAFETY: a process of ours that is not reaped yet.
         let ret = unsafe { libc::kill(self.process.id() as i32, signal) };
         assert_eq!(ret, 0);
     }
 
     /// Its next line on stdout.
-    fn line(&mut self) -> String {
+    pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
         line
     }
 
     /// Waits for its end; then also what it wrote.
-    fn end(&mut self) -> (ExitStatus, Vec<String>, String) {
+    pub fn end(&mut self) -> (ExitStatus, Vec<String>, String) {
         let mut status = None;
         wait_until("ktally ends", || {
             status = self.process.try_wait().unwrap();
@@ -99,7 +99,7 @@ impl Run {
     }
 
     /// Waits for its end, which is a good one, with one reading.
-    fn reading(&mut self) -> Value {
+    pub fn reading(&mut self) -> Value {
         let (status, lines, stderr) = self.end();
         assert_eq!(status.code(), Some(0), "{stderr}");
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -107,7 +107,7 @@ impl Run {
     }
 
     /// What it holds in the kernel.
-    fn objects(&self) -> Objects {
+    pub fn objects(&self) -> Objects {
         let mut objects = Objects::default();
         let folder = format!("/proc/{}/fdinfo", self.process.id());
         for file in fs::read_dir(folder).unwrap() {
@@ -138,8 +138,8 @@ impl Drop for Run {
 /// Ids of programs and maps. The kernel counts them up: a new object does not
 /// get the id of an old one.
 #[derive(Debug, Default)]
-struct Objects {
-    programs: BTreeSet<u32>,
+pub struct Objects {
+    pub programs: BTreeSet<u32>,
     maps: BTreeSet<u32>,
 }
 
@@ -158,7 +158,7 @@ impl Objects {
     }
 
     /// They are freed after the grace periods of RCU.
-    fn wait_until_gone(&self) {
+    pub fn wait_until_gone(&self) {
         wait_until("the kernel frees all of it", || self.alive() == 0);
     }
 }
@@ -172,7 +172,7 @@ fn is_map(id: u32) -> bool {
 }
 
 /// The sum of a column over the rows of a reading whose label is this.
-fn sum(reading: &Value, (label, text): (&str, &str), column: &str) -> u64 {
+pub fn sum(reading: &Value, (label, text): (&str, &str), column: &str) -> u64 {
     let rows = reading["tables"][0]["rows"].as_array().unwrap();
     rows.iter()
         .filter(|row| row[label] == text)

@@ -3,9 +3,11 @@
 
 mod blocks;
 mod cgroups;
+mod command;
 mod exact;
 mod lifetime;
 mod network;
 mod reader;
 mod session;
+mod stacks;
 mod support;

@@ -175,7 +175,7 @@ impl Verb<'_> {
         let out = &mut io::stdout().lock();
         match self.global.output {
             Output::Json | Output::Jsonl => writeln!(out, "{}", json!(shown))?,
-            Output::Table | Output::Csv => {
+            _ => {
                 // As it can be typed again.
                 let text = match &shown {
                     crate::schema::Value::Fields(_) => json!(shown).to_string(),

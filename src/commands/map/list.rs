@@ -27,7 +27,7 @@ impl Verb<'_> {
                 }
             }
             Output::Csv => write_csv(out, &maps, self.global.no_header)?,
-            Output::Table => {
+            Output::Table | Output::Folded | Output::Svg => {
                 let rows: Vec<Vec<String>> = maps.iter().map(as_row).collect();
                 let head = HEAD.map(str::to_uppercase);
                 let right = HEAD.map(|name| matches!(name, "id" | "memory"));
@@ -52,7 +52,7 @@ impl Verb<'_> {
                 writeln!(out, "{object}")?;
             }
             Output::Csv => write_csv(out, std::slice::from_ref(&listed), self.global.no_header)?,
-            Output::Table => self.in_full(out, &listed)?,
+            Output::Table | Output::Folded | Output::Svg => self.in_full(out, &listed)?,
         }
         census.notes.iter().for_each(|text| note(text));
         Ok(Exit::Done)

@@ -10,6 +10,8 @@ mod host;
 mod ip;
 mod net;
 mod softirq;
+mod stacks;
+mod symbols;
 mod syscall;
 
 use std::borrow::Cow;
@@ -36,6 +38,9 @@ pub struct Labels {
     devices: Cache<u32>,
     interfaces: Cache<u32>,
     namespaces: Cache<u32>,
+    symbols: symbols::Symbols,
+    stacks: stacks::Stacks,
+    raw: bool,
 }
 
 /// One of the running kernel's enums.
@@ -49,6 +54,14 @@ impl Labels {
     /// With nothing looked up yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// That show numbers, for whoever decodes them elsewhere.
+    pub fn raw() -> Self {
+        Self {
+            raw: true,
+            ..Self::default()
+        }
     }
 
     /// What a row of this key is called in the label's column.
@@ -152,7 +165,10 @@ impl Names for Labels {
         if *decoder == Decoder::Comm {
             return Some(text(place.bytes(bytes)?));
         }
-        let number = place.raw(bytes)?;
+        if let Some(frames) = self.stack(decoder, place.bytes(bytes).unwrap_or_default()) {
+            return Some(Value::Text(Cow::Owned(frames)));
+        }
+        let number = place.raw(bytes).filter(|_| !self.raw)?;
         let name = match decoder {
             Decoder::Bool => return Some(Value::Bool(number != 0)),
             Decoder::Hex => Some(format!("{number:#x}")),
@@ -168,6 +184,7 @@ impl Names for Labels {
             Decoder::Ifindex => cached(&self.interfaces, number, net::interface_name),
             Decoder::Netns => cached(&self.namespaces, number, net::namespace_name),
             Decoder::Cgroup => self.cgroup(number),
+            Decoder::Ksym => self.symbols.kernel(number),
             _ => None,
         };
         name.map(|name| Value::Text(Cow::Owned(name)))

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("calls of kernel functions");
+
+typedef char function_pattern[128];
+
+TASK_FILTERS;
+OPTION(function_pattern, function, "", "the function, or many by * and ?");
+
+struct callee {
+	__u64 function AS(ksym);
+};
+
+struct calls {
+	__u64 calls COUNTER("times that it was called");
+	__u64 time COUNTER("time in calls that returned") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
+};
+
+TABLE(kfunc, struct callee, struct calls, 1024, "calls of the functions");
+
+/* The calls of a thread that have not returned, the outermost first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct tally_calls);
+} entered SEC(".maps");
+
+/* Attached first: a call that is counted has its return in sight. */
+SEC("kretprobe")
+ATTACH("kretprobe:$function")
+int returned(struct pt_regs *regs)
+{
+	struct tally_calls *open;
+	struct tally_call *call;
+	struct calls *calls;
+	__u64 time;
+
+	if (!wanted_task())
+		return 0;
+	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
+				    0);
+	call = open ? tally_return(open, regs) : NULL;
+	if (!call)
+		return 0;
+	calls = bpf_map_lookup_elem(&kfunc, &call->function);
+	if (!calls)
+		return 0;
+	time = bpf_ktime_get_ns() - call->since;
+	__sync_fetch_and_add(&calls->time, time);
+	tally_observe(&calls->latency, time);
+	return 0;
+}
+
+SEC("kprobe")
+ATTACH("kprobe:$function")
+int called(struct pt_regs *regs)
+{
+	struct callee key = {probed_function(regs)};
+	struct tally_calls *open;
+	struct calls *calls;
+
+	if (!wanted_task())
+		return 0;
+	calls = tally_entry(kfunc, &key);
+	if (!calls)
+		return 0;
+	__sync_fetch_and_add(&calls->calls, 1);
+	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
+				    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (open)
+		tally_call(open, regs, key.function);
+	return 0;
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("what the CPUs run: samples of kernel and user stacks");
+
+TASK_FILTERS;
+OPTION(__u32, hz, 99, "samples a second and CPU");
+
+struct sample {
+	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_ustack user AS(ustack);
+	struct tally_kstack kernel AS(kstack);
+};
+
+struct samples {
+	__u64 samples COUNTER("times that the clock found a CPU here");
+};
+
+TABLE(profile, struct sample, struct samples, 8192, "samples");
+
+/* The key that is being built: too large for the BPF stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sample);
+} scratch SEC(".maps");
+
+SEC("perf_event")
+ATTACH("cpu-clock@$hz")
+int clock(void *ctx)
+{
+	__u32 zero = 0;
+	struct sample *key = bpf_map_lookup_elem(&scratch, &zero);
+	struct samples *samples;
+
+	/* An idle CPU runs nothing. */
+	if (!key || !(__u32)bpf_get_current_pid_tgid() || !wanted_task())
+		return 0;
+	bpf_get_current_comm(key->comm, sizeof(key->comm));
+	tally_user_stack(ctx, &key->user);
+	tally_kernel_stack(ctx, &key->kernel);
+
+	samples = tally_entry(profile, key);
+	if (samples)
+		__sync_fetch_and_add(&samples->samples, 1);
+	return 0;
+}

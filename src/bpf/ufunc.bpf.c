@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("calls of a function of a program or library, by process");
+
+typedef char path_name[256];
+typedef char function_name[128];
+
+TASK_FILTERS;
+OPTION(path_name, path, "", "the program or library, a path or libc.so.6");
+OPTION(function_name, function, "", "the function, as its symbol table has it");
+
+struct caller {
+	char comm[TASK_COMM_LEN] AS(comm);
+};
+
+struct calls {
+	__u64 calls COUNTER("times that the function was called");
+	__u64 time COUNTER("time in calls that returned") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
+};
+
+TABLE(ufunc, struct caller, struct calls, 8192, "calls of the function");
+
+/* The calls of a thread that have not returned, the outermost first. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct tally_calls);
+} entered SEC(".maps");
+
+/* Attached first: a call that is counted has its return in sight. */
+SEC("uprobe")
+ATTACH("uretprobe:$path:$function")
+int returned(struct pt_regs *regs)
+{
+	struct caller key = {};
+	struct tally_calls *open;
+	struct tally_call *call;
+	struct calls *calls;
+	__u64 time;
+
+	if (!wanted_task())
+		return 0;
+	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
+				    0);
+	call = open ? tally_return(open, regs) : NULL;
+	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	calls = bpf_map_lookup_elem(&ufunc, &key);
+	if (!call || !calls)
+		return 0;
+	time = bpf_ktime_get_ns() - call->since;
+	__sync_fetch_and_add(&calls->time, time);
+	tally_observe(&calls->latency, time);
+	return 0;
+}
+
+SEC("uprobe")
+ATTACH("uprobe:$path:$function")
+int called(struct pt_regs *regs)
+{
+	struct caller key = {};
+	struct tally_calls *open;
+	struct calls *calls;
+
+	if (!wanted_task())
+		return 0;
+	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	calls = tally_entry(ufunc, &key);
+	if (!calls)
+		return 0;
+	__sync_fetch_and_add(&calls->calls, 1);
+	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
+				    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (open)
+		tally_call(open, regs, 0);
+	return 0;
+}

@@ -1,0 +1,108 @@
+//! Stacks: a line each for flame-graph tools, or the flame graph itself. The
+//! labels of a row, with a stack's frames root first, and the first counter.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anyhow::Result;
+use inferno::flamegraph::{self, Options};
+
+use super::escape;
+use crate::error::usage;
+use crate::schema::{Decoder, Label, Labels, MetricKind, Table};
+use crate::snapshot::{Snapshot, TableSnapshot};
+
+/// Some table has a stack, also when its rows are grouped, and a counter.
+pub(super) fn check(tables: &[Table], by: Option<&[String]>) -> Result<()> {
+    let is_shown = |label: &Label| by.is_none_or(|by| by.contains(&label.name));
+    let fits = |table: &Table| {
+        first_counter(table).is_some()
+            && table
+                .labels
+                .iter()
+                .any(|it| Labels::is_stack(it) && is_shown(it))
+    };
+    if tables.iter().any(fits) {
+        return Ok(());
+    }
+    let has_stack = tables
+        .iter()
+        .flat_map(|table| &table.labels)
+        .any(Labels::is_stack);
+    Err(usage(if has_stack {
+        "rows grouped without their stack are no flame graph; add it to `--by`"
+    } else {
+        "this tally counts no stacks, of which `folded` and `svg` are made"
+    }))
+}
+
+/// A line a stack, sorted; where rows differ only in what is not shown, their
+/// counts add up.
+pub(super) fn folded(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
+    let stacks = stacks(snapshot, labels).into_iter();
+    for (stack, count) in stacks {
+        writeln!(out, "{stack} {count}")?;
+    }
+    Ok(())
+}
+
+pub(super) fn svg(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
+    let stacks = stacks(snapshot, labels).into_iter();
+    let mut lines: Vec<String> = stacks.map(|(stack, n)| format!("{stack} {n}")).collect();
+    let mut options = Options::default();
+    options.title = format!("{}: {}", snapshot.tally, snapshot.summary);
+    options.deterministic = true;
+    if let Some(counter) = counted(snapshot).find_map(|table| first_counter(&table.table)) {
+        let name = &counter.1;
+        options.count_name.clone_from(name);
+    }
+    if lines.is_empty() {
+        // An empty graph is an error to the library; this is an honest one.
+        lines.push("nothing was counted 1".to_owned());
+    }
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)
+}
+
+fn counted(snapshot: &Snapshot) -> impl Iterator<Item = &TableSnapshot> {
+    let tables = snapshot.tables.iter();
+    tables.filter(|table| table.table.labels.iter().any(Labels::is_stack))
+}
+
+fn stacks(snapshot: &Snapshot, labels: &Labels) -> BTreeMap<String, u64> {
+    let mut stacks = BTreeMap::new();
+    for table in counted(snapshot) {
+        let Some((cell, _)) = first_counter(&table.table) else {
+            continue;
+        };
+        for (key, cells) in table.rows.iter() {
+            let frames = table.table.labels.iter().map(|it| frames(it, key, labels));
+            let frames: Vec<String> = frames.filter(|frame| !frame.is_empty()).collect();
+            let count: &mut u64 = stacks.entry(escape(&frames.join(";"))).or_default();
+            *count = count.wrapping_add(cells[cell]);
+        }
+    }
+    stacks.retain(|_, count| *count > 0);
+    stacks
+}
+
+/// One label: any text as one frame, the kernel's frames marked as flame-graph
+/// tools have them.
+fn frames(label: &Label, key: &[u8], labels: &Labels) -> String {
+    let text = labels.of(label, key).to_string();
+    match &label.decoder {
+        Some(Decoder::Kstack) => {
+            let marked = text.split(';').filter(|frame| !frame.is_empty());
+            let marked: Vec<String> = marked.map(|frame| format!("{frame}_[k]")).collect();
+            marked.join(";")
+        }
+        _ if Labels::is_stack(label) => text,
+        _ => text.replace(';', ":"),
+    }
+}
+
+/// Its cell, and its name.
+fn first_counter(table: &Table) -> Option<(usize, String)> {
+    let mut metrics = table.metrics.iter();
+    let counter = metrics.find(|metric| metric.kind == MetricKind::Counter)?;
+    Some((counter.cell, counter.name.clone()))
+}

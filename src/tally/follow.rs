@@ -1,0 +1,180 @@
+//! `run NAME -- COMMAND`: a command that is started stopped, and the part of
+//! `ktally.bpf.h` that counts only what it and its children do.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use libbpf_rs::{MapCore, MapFlags, Object};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::catalogue::{Opened, Tally, lossy};
+use super::options::ResolvedOption;
+use crate::error::usage;
+use crate::sys;
+
+/// The map of `ktally.bpf.h` that holds what is followed.
+pub(super) const FOLLOWED: &str = "tally_followed";
+/// `TALLY_WAITS`.
+const WAITS: u32 = 1;
+
+/// How long a command may take to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A program of a user's: stopped before its first instruction, until it is
+/// let go. Ended when dropped.
+#[derive(Debug)]
+pub struct Command {
+    name: String,
+    process: sys::Stopped,
+    status: Option<WaitStatus>,
+}
+
+impl Command {
+    /// Forks. The program itself is looked for when it is let go.
+    pub fn start(words: &[OsString]) -> Result<Self> {
+        let program = words.first().map(OsString::as_os_str).unwrap_or_default();
+        let name = lossy(program);
+        let words: Vec<CString> = words
+            .iter()
+            .map(|word| CString::new(OsStr::as_bytes(word)))
+            .collect::<Result<_, _>>()
+            .map_err(|_| usage("an argument has no NUL byte"))?;
+        let process =
+            sys::fork_stopped(words).with_context(|| format!("failed to start `{name}`"))?;
+        Ok(Self {
+            name,
+            process,
+            status: None,
+        })
+    }
+
+    /// Lets it run.
+    pub fn release(&mut self) -> Result<()> {
+        let name = &self.name;
+        self.process
+            .release()
+            .with_context(|| format!("failed to run `{name}`"))
+    }
+
+    /// Readable when it has ended.
+    pub fn end(&self) -> BorrowedFd<'_> {
+        self.process.pidfd()
+    }
+
+    /// Asks it to end, with this signal, and insists in the end. One that has
+    /// ended by itself is left alone. Its children are not asked.
+    pub fn stop(&mut self, signal: Signal) -> Result<()> {
+        self.kill(signal)?;
+        if !self.has_ended_in(PATIENCE)? {
+            self.kill(Signal::SIGKILL)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for its end: what is worth telling about it.
+    pub fn wait(&mut self) -> Result<Option<String>> {
+        let status = self.reap()?;
+        let name = &self.name;
+        Ok(match status {
+            WaitStatus::Exited(_, 0) => None,
+            WaitStatus::Exited(_, status) => Some(format!("`{name}` ended with status {status}")),
+            WaitStatus::Signaled(_, signal, _) => Some(format!("`{name}` was ended by {signal}")),
+            other => Some(format!("`{name}`: {other:?}")),
+        })
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.pid())
+    }
+
+    fn kill(&self, signal: Signal) -> Result<()> {
+        match self.status {
+            Some(_) => Ok(()),
+            // Not reaped yet, so the id is still its own.
+            None => kill(self.pid(), signal).context("failed to end the command"),
+        }
+    }
+
+    fn has_ended_in(&self, patience: Duration) -> Result<bool> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+            let mut fds = [PollFd::new(self.end(), PollFlags::POLLIN)];
+            match poll(&mut fds, timeout) {
+                Ok(ended) => return Ok(ended > 0),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("failed to wait for the command"),
+            }
+        }
+    }
+
+    fn reap(&mut self) -> Result<WaitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        loop {
+            match waitpid(self.pid(), None::<WaitPidFlag>) {
+                Ok(status) => return Ok(*self.status.insert(status)),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("failed to wait for the command"),
+            }
+        }
+    }
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            let _ = self.kill(Signal::SIGKILL);
+            let _ = self.reap();
+        }
+    }
+}
+
+/// The flag that makes a tally's programs ask what is followed.
+pub(super) fn flag(tally: &Tally) -> Result<ResolvedOption> {
+    let flag = tally.schema.follow.as_ref().ok_or_else(|| {
+        usage(format!(
+            "tally `{}` does not count by process, so it cannot be run with a command (its programs ask neither wanted_task() nor wanted())",
+            tally.name
+        ))
+    })?;
+    Ok(ResolvedOption {
+        offset: flag.bit_offset / 8,
+        bytes: vec![1],
+    })
+}
+
+/// Before loading: the programs and the map that only following needs.
+pub(super) fn prepare(opened: &mut dyn Opened<'_>, follows: bool) -> Result<()> {
+    let object = opened.object_mut();
+    for mut program in object.progs_mut() {
+        if follows && lossy(program.name()).starts_with("tally_follow_") {
+            program.set_autoload(true);
+        }
+    }
+    let mut maps = object.maps_mut();
+    match maps.find(|map| map.name() == FOLLOWED) {
+        Some(mut map) => map
+            .set_autocreate(follows)
+            .with_context(|| format!("failed to set up map `{FOLLOWED}`")),
+        None => Ok(()),
+    }
+}
+
+/// After loading: the command is followed from its exec on.
+pub(super) fn follow(object: &Object, command: &Command) -> Result<()> {
+    let map = object.maps().find(|map| map.name() == FOLLOWED);
+    let map = map.ok_or_else(|| anyhow!("the object has no map `{FOLLOWED}`"))?;
+    let key = command.process.pidfd().as_raw_fd().to_ne_bytes();
+    map.update(&key, &WAITS.to_ne_bytes(), MapFlags::ANY)
+        .with_context(|| format!("failed to follow `{}`", command.name))
+}

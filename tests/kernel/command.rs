@@ -1,0 +1,186 @@
+//! `ktally run NAME -- COMMAND`: what it and its children do, all of it, and
+//! nothing else.
+
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
+use std::fs;
+use std::process::{self, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::lifetime::{Run, sum};
+use crate::support::wait_until;
+
+/// A failing open that no program makes by itself.
+const FAIL: &str = "true < /etc/passwd/x";
+const ENOTDIR: (&str, &str) = ("error", "ENOTDIR");
+
+/// Does the same outside, all the time, until it is dropped.
+struct Twin(process::Child);
+
+impl Twin {
+    fn new() -> Self {
+        let script = format!("while :; do {FAIL}; done");
+        let twin = Command::new("sh")
+            .args(["-c", &script])
+            .stderr(Stdio::null())
+            .spawn();
+        Self(twin.unwrap())
+    }
+}
+
+impl Drop for Twin {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+fn sh(args: &[&str], script: &str) -> Run {
+    Run::start(&[args, &["--", "sh", "-c", script]].concat())
+}
+
+#[test]
+fn a_command_and_its_children_are_counted() {
+    let twin = Twin::new();
+    let script = format!(
+        "exec 2>/dev/null
+         fail() {{ i=0; while [ $i -lt 23 ]; do {FAIL}; i=$((i + 1)); done; }}
+         for child in 1 2 3 4 5; do (fail; (fail) & wait) & done
+         fail; wait; exec sh -c '{FAIL}'"
+    );
+    let reading = sh(&["failures", "-o", "json"], &script).reading();
+    drop(twin);
+    assert_eq!(reading["incomplete"], false);
+    assert_eq!(reading["tables"][0]["dropped"], 0);
+    // Each of five children and their five children; it; and what it became.
+    let due = (5 + 5 + 1) * 23 + 1;
+    let counted = sum(&reading, ENOTDIR, "calls");
+    // Two tasks on one CPU at once may miss one, also outside of the command.
+    let missed = reading["missed"].as_u64().unwrap();
+    assert!(
+        counted <= due && counted + missed >= due,
+        "{counted} of {due}, {missed} missed"
+    );
+}
+
+/// From its first instruction on: the exec is the first call that returns.
+#[test]
+fn it_is_counted_from_its_exec_on() {
+    let mut run = Run::start(&["syscalls", "-o", "json", "--", "sleep", "0.05"]);
+    let reading = run.reading();
+    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["comm"] == "sleep"), "{rows:?}");
+    assert_eq!(sum(&reading, ("call", "execve"), "calls"), 1);
+    let slept = sum(&reading, ("call", "clock_nanosleep"), "time");
+    assert!(slept >= 50_000_000, "{slept}");
+    assert_eq!(sum(&reading, ("call", "exit_group"), "calls"), 0);
+}
+
+/// A task that is not running when it is counted is known as well.
+#[test]
+fn waits_of_a_command() {
+    let script = "for i in 1 2 3 4 5 6 7; do sleep 0.01; done";
+    let args = ["runqlat", "--by-comm", "-o", "json"];
+    let reading = sh(&args, script).reading();
+    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    let waits = |comm: &str| -> u64 {
+        let of = rows.iter().filter(|row| row["comm"] == comm);
+        of.map(|row| row["latency"]["count"].as_u64().unwrap())
+            .sum()
+    };
+    // Each of the seven sleeps was woken at least once.
+    assert!(waits("sleep") >= 7, "{rows:?}");
+    assert!(waits("sh") >= 7, "{rows:?}");
+    assert_eq!(rows.len(), 2, "{rows:?}");
+}
+
+#[test]
+fn its_end_is_told_and_is_not_ours() {
+    for (script, told) in [
+        ("exit 7", Some("`sh` ended with status 7")),
+        ("kill -TERM $$", Some("`sh` was ended by SIGTERM")),
+        ("exit 0", None),
+    ] {
+        let (status, lines, stderr) = sh(&["failures", "-o", "json"], script).end();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert_eq!(lines.len(), 1);
+        match told {
+            Some(told) => assert!(stderr.contains(told), "{stderr}"),
+            None => assert_eq!(stderr, ""),
+        }
+    }
+    let (status, lines, stderr) = Run::start(&["failures", "--", "/no/such"]).end();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(lines, [""; 0]);
+    assert!(
+        stderr.contains("failed to run `/no/such`: No such file"),
+        "{stderr}"
+    );
+}
+
+/// One that would run for ever: it ends with a signal to us, or with our time.
+#[test]
+fn a_command_does_not_outlive_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    for (n, end) in ["signal", "time", "stubborn"].into_iter().enumerate() {
+        let file = folder.path().join(n.to_string());
+        let trap = if end == "stubborn" {
+            "trap '' TERM;"
+        } else {
+            ""
+        };
+        let script = format!(
+            "{trap} {FAIL} 2>/dev/null; echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000",
+            file.display()
+        );
+        let time: &[&str] = if end == "signal" {
+            &[]
+        } else {
+            &["--for", "400ms"]
+        };
+        let mut run = sh(&[&["failures", "-o", "json"], time].concat(), &script);
+        wait_until("the command runs", || file.exists());
+        let objects = run.objects();
+        // It, and those that follow forks and execs.
+        assert_eq!(objects.programs.len(), 3, "{objects:?}");
+        if end == "signal" {
+            run.signal(libc::SIGINT);
+        }
+        let reading = run.reading();
+        assert_eq!(sum(&reading, ENOTDIR, "calls"), 1);
+        let pid = fs::read_to_string(&file).unwrap();
+        let pid: i32 = pid.trim().parse().unwrap();
+        // SAFETY: asks whether there is such a process.
+        assert_eq!(unsafe { libc::kill(pid, 0) }, -1, "{end}");
+        objects.wait_until_gone();
+    }
+}
+
+#[test]
+fn intervals_of_a_command_add_up() {
+    let script = format!("exec 2>/dev/null; for i in 1 2 3; do {FAIL}; sleep 0.15; done");
+    let args = ["failures", "-o", "jsonl", "--every", "100ms"];
+    let (status, lines, stderr) = sh(&args, &script).end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(lines.len() > 3, "{lines:?}");
+    let readings = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+    let counts = readings.map(|reading: Value| sum(&reading, ENOTDIR, "calls"));
+    assert_eq!(counts.sum::<u64>(), 3);
+}
+
+/// Its events have no task: nothing is started.
+#[test]
+fn a_tally_that_knows_no_process_refuses_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ran");
+    let script = format!("echo > {}", file.display());
+    let (status, lines, stderr) = sh(&["softirqs"], &script).end();
+    assert_eq!(status.code(), Some(2), "{stderr}");
+    assert_eq!(lines, [""; 0]);
+    assert!(
+        stderr.contains("`softirqs` does not count by process"),
+        "{stderr}"
+    );
+    assert!(!file.exists());
+}

@@ -1,0 +1,351 @@
+//! Stacks, symbols, and probes of functions.
+
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
+use std::process::Command;
+use std::time::Duration;
+
+use ktally::host;
+use ktally::tally::{Session, Storage, Support, Tally, resolve};
+
+use crate::lifetime::Run;
+use crate::support::{Child, Counted, ask_for_parent, nap, require_root, run};
+
+// ---- functions that are looked for ------------------------------------------
+
+/// Nothing but this function's own code, for about a millisecond.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn kt_spins(rounds: u64) -> u64 {
+    let mut left = rounds;
+    while left > 0 {
+        left -= 1;
+        // SAFETY: no instruction; the compiler must have the number ready.
+        unsafe { std::arch::asm!("/* {0} */", in(reg) left) };
+    }
+    left + rounds
+}
+
+/// Spins until this thread has had so much time on a CPU.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn kt_spins_for(millis: u64) -> u64 {
+    let start = cpu_time();
+    let mut sum = 0;
+    while cpu_time() - start < Duration::from_millis(millis) {
+        sum += kt_spins(1_000_000);
+    }
+    sum
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn kt_sleeps() -> u64 {
+    nap(10);
+    1
+}
+
+/// Calls itself so often.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn kt_recurses(depth: u64) -> u64 {
+    if depth == 0 {
+        nap(1);
+        return 0;
+    }
+    kt_recurses(depth - 1) + 1
+}
+
+/// Of this thread.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes one timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// The path of this program.
+fn this_program() -> String {
+    std::env::current_exe()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+// ---- profile ----------------------------------------------------------------
+
+/// The row with the most samples.
+fn top(counted: &Counted) -> Vec<String> {
+    let rows = counted.rows();
+    let top = rows.iter().max_by_key(|row| row.number("samples"));
+    top.expect("no samples").labels.clone()
+}
+
+#[test]
+fn a_spinning_function_is_at_the_top_of_a_profile() {
+    const HZ: u64 = 499;
+    const MILLIS: u64 = 600;
+    let spin = || {
+        kt_spins_for(MILLIS);
+    };
+    let (child, twin) = (Child::new("kt-spin", spin), Child::new("kt-spin", spin));
+    let options = [("pid", &*child.pid()), ("hz", &*HZ.to_string())];
+    let counted = run("profile", &options, || {
+        child.work();
+        twin.work();
+    });
+    counted.assert_whole();
+    let [comm, user, _] = &top(&counted)[..] else {
+        panic!("not three labels");
+    };
+    assert_eq!(comm, "kt-spin");
+    // Nobody keeps frame pointers everywhere, so not every caller is there.
+    assert!(user.ends_with(";kt_spins"), "{user}");
+    let callers = user.split(';').rev().skip(1);
+    assert!(callers.into_iter().any(|it| !it.starts_with('[')), "{user}");
+    // All of it is this child's, at its rate: a CPU's clock may come late, and
+    // then stands for what it missed.
+    let spinning: u64 = counted
+        .rows()
+        .iter()
+        .filter(|row| row.labels[1].ends_with("kt_spins"))
+        .map(|row| row.number("samples"))
+        .sum();
+    let due = HZ * MILLIS / 1000;
+    let all = counted.sum("samples");
+    assert!(spinning > all / 2, "{spinning} of {all}");
+    assert!((due / 2..=due * 11 / 10).contains(&all), "{all} of {due}");
+}
+
+#[test]
+fn kernel_stacks_have_names() {
+    let child = Child::new("kt-kernel", || {
+        let start = cpu_time();
+        while cpu_time() - start < Duration::from_millis(300) {
+            ask_for_parent(1000);
+        }
+    });
+    let options = [("pid", &*child.pid()), ("hz", "499")];
+    let counted = run("profile", &options, || child.work());
+    counted.assert_whole();
+    let entry = if cfg!(target_arch = "x86_64") {
+        "do_syscall_64"
+    } else {
+        "el0_svc"
+    };
+    let rows = counted.rows();
+    let stacks: Vec<&str> = rows.iter().map(|row| &*row.labels[2]).collect();
+    let inside = stacks.iter().filter(|stack| stack.contains(entry)).count();
+    assert!(inside > 0, "{stacks:?}");
+    let nameless: Vec<_> = stacks.iter().filter(|it| it.contains("0x")).collect();
+    assert!(nameless.is_empty(), "{nameless:?}");
+}
+
+/// What the next test profiles: this program, started once more.
+#[test]
+#[ignore = "a workload for the test below"]
+fn workload() {
+    assert!(kt_spins_for(60) > 0);
+}
+
+/// Of a command's children that have ended long before their stacks are shown:
+/// lines for flame-graph tools, and the picture.
+#[test]
+fn flame_graphs_of_a_command_that_has_ended() {
+    require_root();
+    let program = this_program();
+    let script =
+        "for i in 1 2 3 4 5 6 7 8; do \"$0\" --exact stacks::workload --ignored; done >/dev/null";
+    let command = ["--", "sh", "-c", script, &program];
+    let run = |format: &str| {
+        // Read along: a picture is longer than a pipe.
+        let output = Command::new(env!("CARGO_BIN_EXE_ktally"))
+            .args(["run", "profile", "--hz", "499", "-o", format])
+            .args(command)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    let folded = run("folded");
+    let folded: Vec<&str> = folded.lines().collect();
+    let mut spinning = 0;
+    for line in folded.iter().copied() {
+        let (stack, count) = line.rsplit_once(' ').expect(line);
+        let count: u64 = count.parse().expect(line);
+        assert!(count > 0 && !stack.is_empty(), "{line}");
+        assert!(stack.split(';').all(|frame| !frame.is_empty()), "{line}");
+        if stack.ends_with(";kt_spins") {
+            spinning += count;
+        }
+    }
+    assert!(folded.is_sorted());
+    // Half of what is due: 499 a second, of 60 ms in each of eight processes.
+    assert!(spinning > 120, "{spinning}: {folded:#?}");
+
+    let svg = run("svg");
+    assert!(svg.starts_with("<?xml"), "{svg}");
+    assert!(svg.trim_end().ends_with("</svg>"), "{svg}");
+    assert!(svg.contains("<title>kt_spins ("), "{svg}");
+    assert_eq!(svg.matches("<g").count(), svg.matches("</g>").count());
+}
+
+#[test]
+fn raw_stacks_are_numbers() {
+    let child = Child::new("kt-raw", || {
+        kt_spins_for(300);
+    });
+    let args = ["profile", "--raw", "-o", "json", "--pid", &child.pid()];
+    let mut run = Run::counting(&args);
+    child.work();
+    run.signal(libc::SIGINT);
+    let reading = run.reading();
+    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    assert!(!rows.is_empty());
+    for row in rows {
+        assert_eq!(row["comm"], "kt-raw");
+        for label in ["user", "kernel"] {
+            let stack = row[label].as_str().unwrap();
+            let frames = stack.split(';').filter(|frame| !frame.is_empty());
+            for frame in frames {
+                let number = frame.strip_prefix("0x").expect(frame);
+                assert!(u64::from_str_radix(number, 16).is_ok(), "{frame}");
+            }
+        }
+    }
+}
+
+#[test]
+fn flame_graphs_are_of_stacks() {
+    for (args, what) in [
+        (&["syscalls", "-o", "folded"][..], "counts no stacks"),
+        (&["syscalls", "-o", "svg"], "counts no stacks"),
+        (
+            &["profile", "-o", "svg", "--by", "comm"],
+            "without their stack",
+        ),
+        (&["profile", "-o", "svg", "--every", "1s"], "one picture"),
+    ] {
+        let (status, lines, stderr) = Run::start(args).end();
+        assert_eq!(status.code(), Some(2), "{stderr}");
+        assert_eq!(lines, [""; 0]);
+        assert!(stderr.contains(what), "{stderr}");
+    }
+}
+
+// ---- functions of programs --------------------------------------------------
+
+#[test]
+fn calls_of_a_function_of_a_program() {
+    let work = || {
+        (0..23).map(|_| kt_sleeps()).sum::<u64>();
+    };
+    let (child, twin) = (Child::new("kt-ufunc", work), Child::new("kt-ufunc", work));
+    let (pid, path) = (child.pid(), this_program());
+    let options = [("pid", &*pid), ("path", &*path), ("function", "kt_sleeps")];
+    let counted = run("ufunc", &options, || {
+        child.work();
+        twin.work();
+    });
+    counted.assert_whole();
+    assert_eq!(counted.rows().len(), 1);
+    let row = counted.row(&["kt-ufunc"]);
+    assert_eq!(row.number("calls"), 23);
+    let time = row.number("time");
+    // Ten naps of 100 µs each.
+    assert!(time >= 23 * 1_000_000, "{time}");
+    assert_eq!(row.histogram("latency"), (23, time));
+    assert!(row.buckets("latency")[..20].iter().all(|count| *count == 0));
+}
+
+/// Each call is timed, the outer ones with the inner; what is too deep is
+/// counted, and not timed.
+#[test]
+fn recursive_calls_are_told_apart() {
+    for (depth, timed) in [(4, 5), (15, 16), (19, 16)] {
+        let child = Child::new("kt-recurse", move || {
+            (0..3).map(|_| kt_recurses(depth)).sum::<u64>();
+        });
+        let (pid, path) = (child.pid(), this_program());
+        let options = [
+            ("pid", &*pid),
+            ("path", &*path),
+            ("function", "kt_recurses"),
+        ];
+        let counted = run("ufunc", &options, || child.work());
+        counted.assert_whole();
+        let row = counted.row(&["kt-recurse"]);
+        assert_eq!(row.number("calls"), 3 * (depth + 1));
+        let (count, sum) = row.histogram("latency");
+        assert_eq!(count, 3 * timed);
+        // Every one of them contains the nap.
+        assert!(sum >= count * 100_000, "{sum}");
+        assert_eq!(sum, row.number("time"));
+    }
+}
+
+#[test]
+fn what_cannot_be_probed_is_told() {
+    let program = this_program();
+    for (args, code, what) in [
+        (&["ufunc"][..], 2, "needs --path"),
+        (&["ufunc", "--path", &program], 2, "needs --function"),
+        (
+            &["ufunc", "--path", &program, "--function", "no_such"],
+            1,
+            "no function `no_such`",
+        ),
+        (
+            &["ufunc", "--path", "/no/such", "--function", "main"],
+            1,
+            "no function `main` to probe in `/no/such`",
+        ),
+    ] {
+        let (status, _, stderr) = Run::start(args).end();
+        assert_eq!(status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains(what), "{stderr}");
+    }
+}
+
+// ---- functions of the kernel ------------------------------------------------
+
+/// A nap is one call of `hrtimer_nanosleep`. Where there are no kprobes, the
+/// tally loads, and says why it cannot attach.
+#[test]
+fn calls_of_a_function_of_the_kernel() {
+    let tally = Tally::find("kfunc".as_ref()).unwrap();
+    let function = ("function".to_owned(), "hrtimer_nanosleep".to_owned());
+    let obstacles = Support::probe().obstacles(&tally);
+    if !host::has_kprobes() {
+        assert_eq!(obstacles[0], "this kernel has no kprobes");
+        let options = resolve(&tally.schema.options, &[function]).unwrap();
+        let mut storage = Storage::uninit();
+        let error = Session::start(&tally, &mut storage, &options, None).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.starts_with("failed to attach program"), "{error}");
+        assert!(error.ends_with("this kernel has no kprobes"), "{error}");
+        return;
+    }
+    assert_eq!(obstacles, [""; 0]);
+    let child = Child::new("kt-kfunc", || nap(23));
+    let twin = Child::new("kt-kfunc", || nap(23));
+    for function in ["hrtimer_nanosleep", "hrtimer_nanoslee?"] {
+        let options = [("pid", &*child.pid()), ("function", function)];
+        let counted = run("kfunc", &options, || {
+            child.work();
+            twin.work();
+        });
+        counted.assert_whole();
+        let row = counted.row(&["hrtimer_nanosleep"]);
+        assert_eq!(row.number("calls"), 23);
+        let time = row.number("time");
+        assert!(time >= 23 * 100_000, "{time}");
+        assert_eq!(row.histogram("latency"), (23, time));
+    }
+}
