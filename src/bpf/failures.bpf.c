@@ -22,7 +22,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	struct failure key = {};
 	struct seen *seen;
 
-	if (ret >= 0 || ret < -MAX_ERRNO || !wanted_task())
+	if (!syscall_failed(regs, ret) || !wanted_task())
 		return 0;
 	key.error = -ret;
 	bpf_get_current_comm(key.comm, sizeof(key.comm));

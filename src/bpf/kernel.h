@@ -352,6 +352,20 @@ struct task_struct___before_5_14 {
 #define COMPAT_SYSCALL 0x80000000
 #define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
 
+/*
+ * Whether a system call ended by going back from a signal's handler. It has
+ * lost its number by then, and "returns" what the interrupted code had in that
+ * register: often an error that a call before the signal returned.
+ */
+static __always_inline bool is_sigreturn(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return (int)regs->orig_ax == -1;
+#elif defined(__TARGET_ARCH_arm64)
+	return regs->syscallno == -1;
+#endif
+}
+
 /* The number of the current task's system call, for AS(syscall). */
 static __always_inline __u32 syscall_number(struct pt_regs *regs)
 {
@@ -359,13 +373,20 @@ static __always_inline __u32 syscall_number(struct pt_regs *regs)
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (task->thread_info.status & TS_COMPAT)
-		return regs->orig_ax | COMPAT_SYSCALL;
-	return regs->orig_ax;
+		return (is_sigreturn(regs) ? 173 : regs->orig_ax) |
+		       COMPAT_SYSCALL;
+	return is_sigreturn(regs) ? 15 : regs->orig_ax;
 #elif defined(__TARGET_ARCH_arm64)
-	return regs->syscallno;
+	return is_sigreturn(regs) ? 139 : regs->syscallno;
 #else
 #error "syscall_number() is not written for this architecture yet"
 #endif
+}
+
+/* Whether it returned an error. */
+static __always_inline bool syscall_failed(struct pt_regs *regs, long ret)
+{
+	return ret < 0 && ret >= -MAX_ERRNO && !is_sigreturn(regs);
 }
 
 /* The kernel function that a kprobe stopped at the start of. */

@@ -59,7 +59,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if (!calls)
 		return 0;
 	__sync_fetch_and_add(&calls->calls, 1);
-	if (ret < 0 && ret >= -MAX_ERRNO)
+	if (syscall_failed(regs, ret))
 		__sync_fetch_and_add(&calls->errors, 1);
 
 	/* Calls that were under way when counting began have no start. */

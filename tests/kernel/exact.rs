@@ -31,6 +31,44 @@ fn some_calls() {
     fail_to_open(23);
 }
 
+/// A signal's handler goes back by a call that "returns" whatever the code that
+/// was interrupted had last: here, an error.
+#[test]
+fn going_back_from_a_signal_is_no_failure() {
+    extern "C" fn ignore(_: libc::c_int) {}
+    let child = Child::new("kt-sigreturn", || {
+        let handler: extern "C" fn(libc::c_int) = ignore;
+        // SAFETY: a handler that does nothing; sets of signals that live.
+        unsafe {
+            libc::signal(libc::SIGUSR1, handler as libc::sighandler_t);
+            let (mut set, mut none) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigemptyset(&raw mut none);
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, libc::SIGUSR1);
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            for _ in 0..23 {
+                libc::kill(libc::getpid(), libc::SIGUSR1);
+                libc::sigsuspend(&raw const none);
+            }
+        }
+    });
+    let pid = child.pid();
+    let counted = run("failures", &[("pid", &pid)], || child.work());
+    counted.assert_whole();
+    assert_eq!(counted.rows().len(), 1, "{:?}", counted.rows());
+    let suspended = counted.row(&["kt-sigreturn", "ERESTARTNOHAND"]);
+    assert_eq!(suspended.number("calls"), 23);
+
+    let counted = run("syscalls", &[("pid", &pid)], || child.work());
+    counted.assert_whole();
+    for (call, errors) in [("rt_sigreturn", 0), ("rt_sigsuspend", 23)] {
+        let row = counted.row(&["kt-sigreturn", call]);
+        assert_eq!(row.number("calls"), 23, "{call}");
+        assert_eq!(row.number("errors"), errors, "{call}");
+        assert_eq!(row.histogram("latency").0, 23, "{call}");
+    }
+}
+
 /// What `some_calls` leaves, with the `read` and `write` around it.
 fn assert_some_calls(counted: &Counted, comm: &str) {
     counted.assert_whole();
