@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::builder::ValueParser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{
     Arg, ArgAction, ArgMatches, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser,
     Subcommand, ValueEnum,
@@ -195,7 +195,7 @@ const OWN: &str = "option:";
 /// Parses a command line, `ktally` first. A tally's own options are known only
 /// once its object has been read, so `run` is parsed with them added.
 pub fn parse(args: &[OsString]) -> Result<Request> {
-    let command = Cli::command();
+    let command = named(Cli::command());
     let Some(name) = tally_of_run(&command, args) else {
         let matches = matches(command, args)?;
         let cli = Cli::from_arg_matches(&matches)?;
@@ -215,10 +215,18 @@ pub fn parse(args: &[OsString]) -> Result<Request> {
     })
 }
 
+/// The version is that of ktally, whatever it is asked of.
+fn named(command: Command) -> Command {
+    command.display_name("ktally").mut_subcommands(named)
+}
+
 /// clap says that an argument is not UTF-8, but not which.
 fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches> {
     command.try_get_matches_from(args).map_err(|error| {
         let culprit = args.iter().find(|arg| arg.to_str().is_none());
+        if let Some(hint) = hint(&error, args) {
+            return usage(hint);
+        }
         match (error.kind(), culprit) {
             (ErrorKind::InvalidUtf8, Some(arg)) => usage(format!(
                 "`{}` is not valid UTF-8",
@@ -227,6 +235,18 @@ fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches> {
             _ => error.into(),
         }
     })
+}
+
+/// A bool's value is easily taken for an operand: `--by-comm true`.
+fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let culprit = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) if error.kind() == ErrorKind::UnknownArgument => text,
+        _ => return None,
+    };
+    let at = args.iter().rposition(|arg| arg.to_str() == Some(culprit))?;
+    let before = args.get(at.checked_sub(1)?)?.to_str()?;
+    (matches!(culprit.as_str(), "true" | "false") && before.starts_with("--"))
+        .then(|| format!("`{before} {culprit}` is written `{before}={culprit}`"))
 }
 
 /// The first operand after `run`, if there is one.
@@ -323,6 +343,8 @@ fn own_option(option: &OptionSpec, tally: &Tally) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true"),
+        // `-1ms` is refused for what it is, not as a flag that is not known.
+        _ if option.unit.is_some() => arg.allow_hyphen_values(true),
         _ => arg,
     }
 }
@@ -360,9 +382,13 @@ fn given(matches: &ArgMatches, tally: &Tally) -> Vec<Given> {
         .collect()
 }
 
+/// A bare number is one of seconds, as `sleep` and `timeout` have it.
 fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
     humantime::parse_duration(text)
-        .map_err(|_| "write a time like `500ms`, `5s` or `2m`".to_owned())
+        .map_err(|_| "write a time like `500ms`, `1.5s`, `2m`, or a number of seconds".to_owned())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

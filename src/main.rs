@@ -1,7 +1,7 @@
 //! Parses, runs, and ends with the right exit code.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use ktally::cli::{self, Exit};
@@ -19,11 +19,14 @@ fn main() -> ExitCode {
 /// output has seen enough.
 fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
-        let _ = error.print();
-        return if cli::is_help(error) {
-            Exit::Done
-        } else {
-            Exit::Usage
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        return match printed {
+            _ if !cli::is_help(error) => Exit::Usage,
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                eprintln!("ktally: failed to write: {error}");
+                Exit::Failed
+            }
+            _ => Exit::Done,
         };
     }
     let mut causes = error

@@ -167,7 +167,8 @@ struct tally_health {
 /* This program may fail to attach; the tally goes on without it. */
 #define OPTIONAL __ktally_tag("optional", "")
 /*
- * What the section's name cannot say; $NAME stands for an option's value:
+ * What the section's name cannot say; $NAME stands for an option's value, as it
+ * is, and must be one of the tally's:
  * SEC("perf_event") ATTACH("cpu-clock@$hz"),
  * SEC("uprobe") ATTACH("uprobe:$path:$function"),
  * SEC("kprobe") ATTACH("kprobe:$function"), where * and ? match many functions.
@@ -237,7 +238,8 @@ static __always_inline void *__tally_entry(void *map, const void *key,
 /*
  * A log2 histogram. Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i], so
  * its upper edge 2^i is an OpenMetrics "le", exactly; the last one holds the
- * rest. The number of observations is the sum of the buckets.
+ * rest. The number of observations is the sum of the buckets. The sum wraps at
+ * 2^64, as counters do; a mean that this makes impossible is not shown.
  */
 #define TALLY_BUCKETS 64
 
@@ -427,7 +429,8 @@ static __always_inline void tally_user_stack(void *ctx,
  * them with TASK_FILTERS. Below are their tentative definitions: a filter that
  * a tally does not offer stays a constant that is off, and the verifier
  * removes its code. NAME_given is set when the user gives --NAME at all (any
- * option may have one), for where no value can mean "not given".
+ * option may have one), for where no value can mean "not given". The others are
+ * off at 0, or with an empty text: --pid 0 counts every process.
  */
 typedef char tally_comm[TASK_COMM_LEN];
 

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{obstacles, style};
+use super::{obstacles, plural, style, warn_of};
 use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
 use crate::error::usage;
 use crate::render::{columns, heading};
-use crate::schema::{Decoder, Labels, MetricKind, Table, Unit};
+use crate::schema::{Decoder, Kind, Labels, MetricKind, Table, Unit};
 use crate::tally::{Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
@@ -17,6 +17,7 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
         Some(name) => vec![Tally::find(name)?],
         None => Tally::builtins()?,
     };
+    tallies.iter().for_each(warn_of);
     let support = Support::probe();
     let out = &mut io::stdout().lock();
     match global.output {
@@ -102,13 +103,15 @@ fn in_full(out: &mut dyn Write, global: &Global, tally: &Tally, support: &Suppor
     for table in &tally.schema.tables {
         writeln!(
             out,
-            "\ntable {}: {} (at most {} rows)",
-            table.name, table.help, table.max_entries
+            "\ntable {}: {} (at most {})",
+            table.name,
+            table.help,
+            plural(table.max_entries.into(), "row")
         )?;
         let rows = table_columns(table);
         columns(
             out,
-            &["COLUMN", "KIND", "UNIT", "HELP"].map(str::to_owned),
+            &["COLUMN", "KIND", "SHOWN AS", "HELP"].map(str::to_owned),
             &[false; 4],
             &rows,
             &style,
@@ -125,11 +128,13 @@ fn in_full(out: &mut dyn Write, global: &Global, tally: &Tally, support: &Suppor
         .iter()
         .map(|option| {
             let default = labels.option(option, &tally.rodata).to_string();
-            vec![
-                format!("--{}", flag(option)),
-                value_name(option),
-                describe(option, &default),
-            ]
+            // A bool's value may be left out, and cannot be set apart.
+            let (flag, ty) = (flag(option), value_name(option));
+            let flag = match option.place.ty.kind {
+                Kind::Bool => format!("--{flag}[=<{ty}>]"),
+                _ => format!("--{flag}"),
+            };
+            vec![flag, ty, describe(option, &default)]
         })
         .collect();
     columns(
@@ -144,30 +149,18 @@ fn in_full(out: &mut dyn Write, global: &Global, tally: &Tally, support: &Suppor
 
 fn table_columns(table: &Table) -> Vec<Vec<String>> {
     let labels = table.labels.iter().map(|label| {
-        let decoder = label
-            .decoder
-            .as_ref()
-            .map_or(label.place.ty.name.as_str(), |decoder| decoder.name());
-        vec![
-            label.name.clone(),
-            "label".into(),
-            String::new(),
-            format!("shown as {decoder}"),
-        ]
+        let shown = match &label.decoder {
+            Some(decoder) => decoder.tag(),
+            None => label.place.ty.name.clone(),
+        };
+        [label.name.clone(), "label".to_owned(), shown, String::new()]
     });
     let metrics = table.metrics.iter().map(|metric| {
-        let unit = metric
-            .unit
-            .as_ref()
-            .map_or_else(String::new, |unit| unit.name().to_owned());
-        vec![
-            metric.name.clone(),
-            kind_name(metric.kind).into(),
-            unit,
-            metric.help.clone(),
-        ]
+        let unit = metric.unit.as_ref().map_or("", Unit::name);
+        let kind = kind_name(metric.kind);
+        [&metric.name, kind, unit, &metric.help].map(str::to_owned)
     });
-    labels.chain(metrics).collect()
+    labels.chain(metrics).map(Vec::from).collect()
 }
 
 fn kind_name(kind: MetricKind) -> &'static str {
@@ -213,7 +206,7 @@ fn table_json(table: &Table) -> Value {
             json!({
                 "name": label.name,
                 "type": label.place.ty.name,
-                "as": label.decoder.as_ref().map(Decoder::name),
+                "as": label.decoder.as_ref().map(Decoder::tag),
             })
         })
         .collect();

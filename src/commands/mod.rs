@@ -69,6 +69,16 @@ fn obstacles(support: &Support, tally: &Tally) -> Vec<String> {
     obstacles
 }
 
+/// What a C file says and this version does not understand.
+fn warn_of(tally: &Tally) {
+    for name in tally.schema.unknown_decoders() {
+        warn(&format!(
+            "tally `{}` wants AS({name}), which is no decoder of this version of ktally: numbers are shown as they are",
+            tally.name
+        ));
+    }
+}
+
 /// A line on stderr that does not stop anything.
 fn warn(message: &str) {
     eprintln!("ktally: warning: {message}");

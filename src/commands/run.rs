@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::clock::{Schedule, Signals, Wake};
 use super::output::{Stdout, Writer};
-use super::{plural, style, warn};
+use super::{plural, style, warn, warn_of};
 use crate::cli::{Exit, Global, Output, RunArgs};
 use crate::error::usage;
 use crate::render::{Format, Renderer, Style};
@@ -37,6 +37,8 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
     let format = Format::from(global.output);
     format.check(&tally.schema.tables, query.by.as_deref())?;
     let options = resolve(&tally.schema.options, given)?;
+
+    warn_of(tally);
 
     // From here on a signal waits for the next look at it: none is lost.
     let signals = Signals::block()?;

@@ -2,7 +2,7 @@
 //! here that knows libbpf.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
@@ -17,7 +17,7 @@ use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 
 use super::declaration::{Declaration, MapFacts};
 use super::table::{OptionSpec, Table};
-use super::tags::Tags;
+use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, Variant};
 use crate::sys;
 
@@ -72,6 +72,42 @@ impl Schema {
         let raw = unsafe { object.as_libbpf_object().as_ref() };
         let btf = Btf::from_bpf_object(raw).context("failed to read the object's BTF")?;
         Ok(btf.map(|btf| Self::of_btf(&btf)).unwrap_or_default())
+    }
+
+    /// What makes it no tally that can be run: a table whose columns cannot be
+    /// shown, an option that cannot be typed.
+    pub fn fault(&self) -> Option<String> {
+        let table = |table: &Table| Some(format!("table `{}`: {}", table.name, table.fault()?));
+        let option = |option: &OptionSpec| {
+            let ty = &option.place.ty;
+            let is_typed = ty.is_scalar() && ty.kind != Kind::Pointer || ty.is_text();
+            let OptionSpec { name, .. } = option;
+            (!is_typed).then(|| {
+                format!(
+                    "option `{name}` is of a type that nobody can type (`{}`): use an integer, bool, enum, or a char array",
+                    ty.name
+                )
+            })
+        };
+        let mut faults = self.tables.iter().filter_map(table);
+        faults
+            .next()
+            .or_else(|| self.options.iter().find_map(option))
+    }
+
+    /// What `AS(...)` says and [`Decoder`] does not know, each once.
+    pub fn unknown_decoders(&self) -> BTreeSet<&str> {
+        let tables = self.tables.iter();
+        let labels = tables.flat_map(|table| table.labels.iter().chain(&table.details));
+        let decoders = labels.filter_map(|label| label.decoder.as_ref());
+        let options = self.options.iter();
+        decoders
+            .chain(options.filter_map(|option| option.decoder.as_ref()))
+            .filter_map(|decoder| match decoder {
+                Decoder::Unknown(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Of BTF from anywhere. Total: what is malformed or unknown is left out.

@@ -250,7 +250,7 @@ impl Parser<'_> {
         };
         let number = match (named, &tags.unit) {
             (Some(number), _) => number,
-            (None, Some(unit)) if !text.starts_with('-') => with_unit(unit, text)?,
+            (None, Some(unit)) => with_unit(unit, text)?,
             (None, _) => parse_number(text).ok_or_else(|| anyhow!("{}", wanted(ty)))?,
         };
         if number < 0 && ty.name == "pid_t" {
@@ -320,7 +320,10 @@ fn wanted(ty: &Type) -> String {
 }
 
 fn with_unit(unit: &Unit, text: &str) -> Result<i128> {
-    Ok(unit.parse(text)?.into())
+    match text.strip_prefix('-') {
+        Some(positive) => Ok(-i128::from(unit.parse(positive)?)),
+        None => Ok(unit.parse(text)?.into()),
+    }
 }
 
 /// Decimal or `0x` hex, with an optional `-`.

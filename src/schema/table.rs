@@ -1,5 +1,6 @@
 //! A table's rows and columns, from the types and tags of its key and value.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -36,6 +37,8 @@ pub struct Table {
     pub metrics: Vec<Metric>,
     /// What else is in the value: text, names, and what has no number.
     pub details: Vec<Label>,
+    /// Why members that are marked as columns cannot be.
+    refused: Vec<String>,
 }
 
 /// A column that names what a row is about: part of the key.
@@ -113,6 +116,7 @@ impl Table {
             hides_key: false,
             metrics: Vec::new(),
             details: Vec::new(),
+            refused: Vec::new(),
         };
         match &key.kind {
             Kind::Struct(members) => table.add_labels("", 0, members),
@@ -179,6 +183,11 @@ impl Table {
     /// Numbers and histograms become columns; of a short array, each element
     /// does. The rest are details.
     fn add_metric(&mut self, name: String, place: Place, tags: &Tags) {
+        if tags.histogram.is_some() && !Histogram::is(&place.ty) {
+            let message = format!("`{name}` is HISTOGRAM, but no struct {}", Histogram::C_NAME);
+            self.refused.push(message);
+            return;
+        }
         let (kind, help) = if Histogram::is(&place.ty) {
             (MetricKind::Histogram, &tags.histogram)
         } else if let Kind::Array { element, len } = &place.ty.kind
@@ -198,6 +207,9 @@ impl Table {
             });
             return;
         } else if !place.ty.is_scalar() {
+            let ty = &place.ty.name;
+            let message = format!("`{name}` is marked as a column, but a `{ty}` is no integer");
+            self.refused.push(message);
             return;
         } else if tags.gauge.is_some() {
             (MetricKind::Gauge, &tags.gauge)
@@ -242,6 +254,18 @@ impl Table {
                 }
             }
         }
+    }
+
+    /// Why it cannot be shown as it is declared.
+    pub(super) fn fault(&self) -> Option<String> {
+        if let Some(refused) = self.refused.first() {
+            return Some(refused.clone());
+        }
+        let labels = self.labels.iter().map(|label| &label.name);
+        let names = labels.chain(self.metrics.iter().map(|metric| &metric.name));
+        let mut seen = HashSet::new();
+        let twice = names.into_iter().find(|name| !seen.insert(name.as_str()))?;
+        Some(format!("two columns are named `{twice}`; rename one"))
     }
 
     /// Whether a row of these cells has nothing to show: its counters and

@@ -1,6 +1,6 @@
 //! Units: how numbers are scaled for people, and read from them.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 
 /// What `UNIT(...)` says a number counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,27 @@ impl Unit {
         }
     }
 
-    /// From people: `10ms`, `4KiB`, or a bare number of the unit itself.
+    /// As it could be typed, to the last digit: `10ms`, `1500us`, `4KiB`.
+    pub fn exact(&self, number: i128) -> String {
+        let scales: &[(&str, u64)] = match self {
+            Self::Time(_) => &[("ns", NS), ("us", US), ("ms", MS), ("s", S)],
+            Self::Bytes => &BINARY,
+            Self::Other(_) => &[],
+        };
+        let each = match self {
+            Self::Time(each) => i128::from(*each),
+            _ => 1,
+        };
+        let divides = |size: u64| number * each % i128::from(size) == 0;
+        match scales.iter().rev().find(|(_, size)| divides(*size)) {
+            Some((name, size)) if number != 0 => {
+                format!("{}{name}", number * each / i128::from(*size))
+            }
+            _ => number.to_string(),
+        }
+    }
+
+    /// From people: `10ms`, `1.5s`, `4KiB`, or a bare number of the unit itself.
     /// An error says what would have been right.
     pub fn parse(&self, text: &str) -> Result<u64> {
         if let Ok(number) = text.parse() {
@@ -70,11 +90,19 @@ impl Unit {
         }
         match self {
             Self::Time(each) => {
-                let Ok(duration) = humantime::parse_duration(text) else {
-                    bail!("`{text}` is no time; write one like `10ms` or `2s`");
+                let Ok(time) = humantime::parse_duration(text) else {
+                    bail!("`{text}` is no time; write one like `10ms` or `1.5s`");
                 };
-                let number = duration.as_nanos() / u128::from(*each);
-                Ok(number.try_into().unwrap_or(u64::MAX))
+                let ns = time.as_nanos();
+                let each = u128::from(*each);
+                ensure!(
+                    ns.is_multiple_of(each),
+                    "`{text}` is no whole number of {}",
+                    self.name()
+                );
+                (ns / each)
+                    .try_into()
+                    .map_err(|_| anyhow!("`{text}` is more than 64 bits hold"))
             }
             Self::Bytes => parse_bytes(text),
             Self::Other(name) => bail!("`{text}` is no whole number of {name}"),
@@ -168,7 +196,7 @@ fn parse_bytes(text: &str) -> Result<u64> {
     match (number.parse::<u64>(), size) {
         (Ok(number), Some((_, size))) => number
             .checked_mul(*size)
-            .ok_or_else(|| anyhow::anyhow!("`{text}` is more than 64 bits hold")),
+            .ok_or_else(|| anyhow!("`{text}` is more than 64 bits hold")),
         _ => bail!("`{text}` is no size; write one like `512`, `4KiB` or `1MiB`"),
     }
 }
@@ -228,6 +256,8 @@ mod tests {
         assert_eq!(ns.parse("10ms").unwrap(), 10_000_000);
         assert_eq!(ns.parse("42").unwrap(), 42);
         assert_eq!(Unit::from_tag("ms").parse("2s").unwrap(), 2000);
+        assert_eq!(ns.parse("1.5s").unwrap(), 1_500_000_000);
+        assert_eq!(Unit::from_tag("us").parse("0.25ms").unwrap(), 250);
         assert_eq!(Unit::Bytes.parse("4KiB").unwrap(), 4096);
         assert_eq!(Unit::Bytes.parse("4k").unwrap(), 4096);
         assert_eq!(Unit::Bytes.parse("7B").unwrap(), 7);
@@ -239,8 +269,35 @@ mod tests {
             ("bytes", ""),
             ("bytes", "99999999999TiB"),
             ("hz", "x"),
+            // Neither is cut to what would fit.
+            ("us", "1999ns"),
+            ("us", "1ns"),
+            ("ns", "0.5ns"),
+            ("ns", "99999999y"),
+            ("ns", ".5s"),
+            ("ns", "1.5"),
+            ("ns", "1.5.5s"),
         ] {
             assert!(Unit::from_tag(unit).parse(text).is_err(), "{unit} {text}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_exactly_can_be_typed() {
+        for (unit, number, text) in [
+            ("ns", 0, "0"),
+            ("ns", 10_000_000, "10ms"),
+            ("ns", 1_500_000, "1500us"),
+            ("ms", 2000, "2s"),
+            ("s", 90, "90s"),
+            ("bytes", 4096, "4KiB"),
+            ("bytes", 4097, "4097B"),
+            ("hz", 49, "49"),
+        ] {
+            let unit = Unit::from_tag(unit);
+            assert_eq!(unit.exact(number), text);
+            assert_eq!(i128::from(unit.parse(text).unwrap()), number, "{text}");
+        }
+        assert_eq!(Unit::from_tag("ms").exact(-5), "-5ms");
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<V
         let hz = hz.ok_or_else(|| anyhow!("`{target}` names no frequency above 0"))?;
         return attach_clock(program, hz);
     }
+    // The path may have a colon; the other two have none.
     let (kind, rest) = target.split_once(':').unwrap_or((target, ""));
     match (kind, rest.rsplit_once(':')) {
         ("uprobe" | "uretprobe", Some((path, function))) => {

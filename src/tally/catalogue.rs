@@ -163,6 +163,15 @@ impl Tally {
         let shown = path.display();
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = file_name.split('.').next().unwrap_or_default();
+        if name.is_empty() {
+            return Err(usage(format!(
+                "`{shown}` names no tally: its file wants a name before the endings"
+            )));
+        }
+        // Reading a pipe would wait for its writer.
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(usage(format!("`{shown}` is no file")));
+        }
         let object = match path.extension().and_then(OsStr::to_str) {
             Some("c") => compile::compile(path)?,
             Some("o") => fs::read(path)
@@ -181,6 +190,9 @@ impl Tally {
         let mut storage = Storage::uninit();
         let opened = object.open(&name, &mut storage)?;
         let schema = Schema::of_object(opened.object())?;
+        if let Some(fault) = schema.fault() {
+            return Err(usage(format!("tally `{name}`: {fault}")));
+        }
         let programs = opened
             .object()
             .progs()

@@ -28,7 +28,9 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
     let shown = source.display();
     let text =
         fs::read(source).map_err(|error| usage(format!("failed to read `{shown}`: {error}")))?;
-    let folder = tempfile::tempdir().context("failed to make a temporary folder")?;
+    let folder = tempfile::tempdir().with_context(|| {
+        format!("failed to compile `{shown}`: no room for it; point TMPDIR at a folder that can be written to")
+    })?;
     let include = folder.path();
     let bpf = include.join("bpf");
     fs::create_dir(&bpf)?;

@@ -15,7 +15,7 @@ use super::follow::{self, Command};
 use super::options::ResolvedOption;
 use super::sightings::{self, Sighting, Sightings};
 use super::support::Support;
-use crate::error::usage;
+use crate::error::{unknown, usage};
 use crate::host;
 use crate::map::{Map, Outcome, Reader};
 use crate::schema::{Schema, Table};
@@ -72,6 +72,12 @@ impl<'o> Session<'o> {
                 tally.name
             )));
         }
+        if tally.programs.is_empty() {
+            return Err(usage(format!(
+                "tally `{}` has no program that could count: see SEC(...) in ktally.bpf.h",
+                tally.name
+            )));
+        }
         let mut options = options.to_vec();
         if command.is_some() {
             options.push(follow::flag(tally)?);
@@ -123,7 +129,10 @@ impl<'o> Session<'o> {
                 .attach
                 .as_deref()
                 .map(|target| expand(target, &tally.schema, rodata));
-            match attach_one(&program, target.as_deref()) {
+            let links = target
+                .transpose()
+                .and_then(|target| attach_one(&program, target.as_deref()));
+            match links {
                 Ok(links) => self.links.extend(links),
                 Err(error) if tags.optional => {
                     self.warnings
@@ -398,17 +407,24 @@ fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
     }
 }
 
-/// Puts options' values in the place of `$NAME`.
-fn expand(target: &str, schema: &Schema, rodata: &[u8]) -> String {
-    let mut expanded = target.to_owned();
-    // The longest first: `$path_of` is not `$path`.
-    let mut options: Vec<_> = schema.options.iter().collect();
-    options.sort_by_key(|option| std::cmp::Reverse(option.name.len()));
-    for option in options {
-        let value = option.place.decode(rodata).to_string();
-        expanded = expanded.replace(&format!("${}", option.name), &value);
+/// Puts options' values in the place of `$NAME`, each as it is: a `$` inside of
+/// one means nothing.
+fn expand(target: &str, schema: &Schema, rodata: &[u8]) -> Result<String> {
+    let mut pieces = target.split('$');
+    let mut expanded = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let end = piece.find(|c| !is_name(c)).unwrap_or(piece.len());
+        let (name, rest) = piece.split_at(end);
+        let mut options = schema.options.iter();
+        let Some(option) = options.find(|option| option.name == name) else {
+            let known = schema.options.iter().map(|option| option.name.as_str());
+            return Err(unknown("option", name, known).context(format!("ATTACH(\"{target}\")")));
+        };
+        expanded += &option.place.decode(rodata).to_string();
+        expanded += rest;
     }
-    expanded
+    Ok(expanded)
 }
 
 impl std::fmt::Debug for Session<'_> {

@@ -103,6 +103,7 @@ fn a_tally_s_own_options_are_checked_against_their_types() {
         ("syscalls", "--cgroup", "-1", "cgroup's directory"),
         ("syscalls", "--cgroup", "/nowhere", "cgroup's directory"),
         ("syscalls", "--cgroup", "/etc/passwd", "no directory"),
+        ("syscalls", "--cgroup", "/proc", "no cgroup"),
         ("runqlat", "--by-comm", "maybe", "`true` or `false`"),
         ("runqlat", "--by-comm", "", "`true` or `false`"),
     ] {

@@ -1,6 +1,8 @@
 //! What the program says about itself.
 
-use crate::{TALLIES, printed};
+use std::fs::File;
+
+use crate::{TALLIES, end, printed, program};
 
 #[test]
 fn help_shows_every_subcommand_and_the_version_is_the_package_s() {
@@ -38,6 +40,30 @@ fn help_of_run_has_the_tally_s_own_options() {
 }
 
 #[test]
+fn the_version_is_that_of_ktally_everywhere() {
+    let version = printed("--version");
+    for line in ["run --version", "run syscalls --version", "list --version"] {
+        assert_eq!(printed(line), version, "{line}");
+    }
+}
+
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    for line in [
+        "--help",
+        "run syscalls --help",
+        "--version",
+        "list",
+        "check",
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let ended = end(program().args(line.split(' ')).stdout(full));
+        assert_eq!(ended.code, 1, "{line}: {ended:?}");
+        assert!(ended.stderr.contains("No space left"), "{line}: {ended:?}");
+    }
+}
+
+#[test]
 fn list_has_a_line_a_tally() {
     let list = printed("list");
     let lines: Vec<&str> = list.lines().collect();
@@ -58,8 +84,8 @@ fn list_of_one_tally_has_its_columns_and_options() {
     }
     let full = printed("list syscalls");
     for line in [
-        "comm     label            shown as comm",
-        "latency  histogram  ns    time of one call",
+        "comm     label      comm\n",
+        "latency  histogram  ns        time of one call",
         "--pid     pid_t   count only this process [default: 0]",
         // It has no value until it is given.
         "--uid     UID     count only this user's processes\n",

@@ -383,6 +383,38 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
     assert_eq!(counted.reading.missed, Some(0));
 }
 
+/// A gauge at 0 is a reading; a counter at 0 counted nothing.
+#[test]
+fn gauges_are_rows_at_zero_too() {
+    let source = Source::new(
+        r#"
+TALLY("rows of zeroes");
+struct level { __s64 level GAUGE(""); };
+struct hits { __u64 count COUNTER(""); };
+TABLE(levels, __u64, struct level, 16, "");
+TABLE(counts, __u64, struct hits, 16, "");
+ARRAY_TABLE(level_array, struct level, 4, "");
+ARRAY_TABLE(count_array, struct hits, 4, "");
+SEC("tp_btf/sys_enter")
+int BPF_PROG(enter, struct pt_regs *regs, long id)
+{
+	__u64 key = number(regs);
+
+	if (is_event(regs, id)) {
+		tally_entry(levels, &key);
+		tally_entry(counts, &key);
+	}
+	return 0;
+}
+"#,
+    );
+    let child = Child::new("kt-zero", || (0..3).for_each(event));
+    let counted = run(source.path(), &[("pid", &child.pid())], || child.work());
+    let tables = &counted.reading.tables;
+    let rows: Vec<usize> = tables.iter().map(|table| table.rows.len()).collect();
+    assert_eq!(rows, [3, 0, 4, 0]);
+}
+
 #[test]
 fn a_full_table_tells_what_it_turned_away() {
     const ROUNDS: u64 = 3;

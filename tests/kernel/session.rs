@@ -302,6 +302,28 @@ int sample(void *ctx)
     assert!(error.contains("`cpu-clock@0`"), "{error}");
 }
 
+#[test]
+fn a_target_names_only_options_that_there_are() {
+    let file = File::program(
+        "misnamed",
+        r#"
+OPTION(__u32, rate, 7, "samples a second");
+TABLE(kt_misnamed, __u32, __u64, 1, "samples");
+SEC("perf_event") ATTACH("cpu-clock@$rates")
+int sample(void *ctx)
+{
+	return 0;
+}
+"#,
+    );
+    let mut storage = Storage::uninit();
+    let error = start(&file.find().unwrap(), &mut storage, &[]).unwrap_err();
+    let error = format!("{error:#}");
+    for part in ["`misnamed`", "`sample`", "`rates`", "did you mean `rate`?"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn ktally_test_probed(number: u64) -> u64 {
@@ -341,6 +363,19 @@ int called(void *ctx)
         assert_eq!(end, 23);
     });
     assert_eq!(only_row(&reading), [23]);
+
+    // What is in a path is part of it, and no option.
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("a:b $function");
+    std::os::unix::fs::symlink(path, &odd).unwrap();
+    let options = [
+        ("path", odd.to_str().unwrap()),
+        ("function", "ktally_test_probed"),
+    ];
+    let reading = count_work(&tally, &options, || {
+        assert_eq!(ktally_test_probed(1), 2);
+    });
+    assert_eq!(only_row(&reading), [1]);
 
     let options = [("path", path), ("function", "ktally_no_such_function")];
     let mut storage = Storage::uninit();

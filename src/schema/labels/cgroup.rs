@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 /// Paths by id, of every cgroup that was there at the last look. Those that
 /// have gone since keep their names.
@@ -70,18 +71,21 @@ fn mount(line: &str) -> Option<PathBuf> {
 }
 
 /// A cgroup's id, from a number or a path: as `ktally` shows it, or of its
-/// directory. The kernel uses the directory's inode number.
+/// directory. The kernel uses the directory's inode number; in the hierarchies
+/// of the first version it does not.
 pub(super) fn cgroup_id(text: &str) -> Result<u64> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
     let shown = text.strip_prefix('/').map(Path::new);
-    let mut found = mounts().filter_map(|mount| fs::metadata(mount.join(shown?)).ok());
-    let metadata = found.next().map_or_else(|| fs::metadata(text), Ok);
-    let metadata = metadata.with_context(|| {
+    let mut found = mounts().filter_map(|mount| Some(mount.join(shown?)));
+    let path = found.find(|path| path.exists()).unwrap_or(text.into());
+    let metadata = fs::metadata(&path).with_context(|| {
         format!("failed to look at `{text}`; write a cgroup's directory, as under /sys/fs/cgroup")
     })?;
     ensure!(metadata.is_dir(), "`{text}` is no directory");
+    let is_cgroup = statfs(&path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    ensure!(is_cgroup, "`{text}` is no cgroup (of version 2)");
     Ok(metadata.ino())
 }
 
@@ -98,6 +102,10 @@ mod tests {
             assert_eq!(cgroup_id("/").unwrap(), id);
             assert_eq!(cgroup_id(root.to_str().unwrap()).unwrap(), id);
             assert_eq!(Cgroups::default().path(id).as_deref(), Some("/"));
+        }
+        for path in ["/proc", "/tmp"] {
+            let error = cgroup_id(path).unwrap_err().to_string();
+            assert!(error.contains("no cgroup"), "{error}");
         }
         assert!(cgroup_id("/proc/self/status").is_err());
         assert!(cgroup_id("/no/such/cgroup").is_err());

@@ -26,7 +26,7 @@ use super::btf::KernelBtf;
 use super::decode::{self, Names, Value, text};
 use super::table::{Label, OptionSpec};
 use super::tags::{Decoder, Tags};
-use super::types::{Place, Variant};
+use super::types::{Kind, Place, Variant};
 
 /// The names that were looked up, kept for the next row. Every cache is as
 /// small as what it caches: the kernel's enums, the host's users.
@@ -77,14 +77,22 @@ impl Labels {
         decode::named(place, tags, bytes, self)
     }
 
-    /// An option's value, out of the bytes of `.rodata`.
+    /// An option's value, out of the bytes of `.rodata`, as it could be typed.
     pub fn option<'a>(&self, option: &'a OptionSpec, rodata: &'a [u8]) -> Value<'a> {
         let decoder = option.decoder.as_ref();
         let value = decoder
             .and_then(|decoder| self.name(decoder, &option.place, rodata))
             .unwrap_or_else(|| option.place.decode(rodata));
-        match (&option.unit, &value) {
-            (Some(unit), Value::Uint(number)) => Value::Text(unit.scale(*number as f64).into()),
+        let number = match value {
+            Value::Uint(number) => i128::try_from(number).ok(),
+            Value::Int(number) => Some(number),
+            _ => None,
+        };
+        match (&option.unit, &option.place.ty.kind, number) {
+            (Some(unit), _, Some(number)) => Value::Text(unit.exact(number).into()),
+            (None, Kind::Char, Some(number @ 0x21..0x7f)) => {
+                Value::Text(format!("{number} (`{}`)", number as u8 as char).into())
+            }
             _ => value,
         }
     }
@@ -218,7 +226,7 @@ fn cached(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Kind, Type};
+    use crate::schema::Type;
 
     fn label(size: usize, decoder: &str) -> Label {
         let mut tags = crate::schema::Tags::default();
