@@ -16,6 +16,10 @@ pub const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracin
 /// The running kernel's BTF.
 pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
+/// What to do about a kernel without.
+pub const BTF_FIX: &str =
+    "run one built with CONFIG_DEBUG_INFO_BTF=y, as distributions do since 2021";
+
 /// include/uapi/linux/capability.h
 const CAPABILITIES: [(u32, &str); 3] =
     [(21, "CAP_SYS_ADMIN"), (39, "CAP_BPF"), (38, "CAP_PERFMON")];
@@ -100,24 +104,33 @@ fn btf() -> Fact {
     if has_btf() {
         Fact::good("BTF", VMLINUX_BTF)
     } else {
-        Fact::bad(
-            "BTF",
-            "none",
-            "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, as distributions do since 2021",
-        )
+        Fact::bad("BTF", "none", BTF_FIX)
     }
 }
 
 /// The capabilities that loading wants and this process lacks.
 pub fn missing_capabilities() -> Vec<&'static str> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    lacking(effective(&status).unwrap_or(0))
+    lacking(mask(&status(), "CapEff:").unwrap_or(0))
 }
 
-fn effective(status: &str) -> Option<u64> {
-    let hex = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))?;
+/// Whether this process ignores a signal.
+pub fn ignores(signal: i32) -> bool {
+    ignored(&status(), signal)
+}
+
+fn ignored(status: &str, signal: i32) -> bool {
+    let mask = mask(status, "SigIgn:").unwrap_or(0);
+    // Signals are counted from 1.
+    mask & (1 << (signal - 1)) != 0
+}
+
+fn status() -> String {
+    fs::read_to_string("/proc/self/status").unwrap_or_default()
+}
+
+/// A set of bits, by its name in `/proc/PID/status`.
+fn mask(status: &str, name: &str) -> Option<u64> {
+    let hex = status.lines().find_map(|line| line.strip_prefix(name))?;
     u64::from_str_radix(hex.trim(), 16).ok()
 }
 
@@ -269,12 +282,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_are_read_from_status() {
-        assert_eq!(
-            effective("Name:\tx\nCapEff:\t000001ffffffffff\n"),
-            Some(0x1ff_ffff_ffff)
-        );
-        assert_eq!(effective(""), None);
+    fn capabilities_and_signals_are_read_from_status() {
+        let status = "Name:\tx\nSigIgn:\t0000000000001001\nCapEff:\t000001ffffffffff\n";
+        assert_eq!(mask(status, "CapEff:"), Some(0x1ff_ffff_ffff));
+        assert_eq!(mask("", "CapEff:"), None);
+        assert!(ignored(status, libc::SIGHUP));
+        assert!(!ignored(status, libc::SIGINT));
         assert!(lacking(1 << 21).is_empty());
         assert!(lacking(1 << 38 | 1 << 39).is_empty());
         assert_eq!(lacking(1 << 39), ["CAP_PERFMON"]);

@@ -31,15 +31,6 @@ pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     Ok((size as usize >= end).then_some(info.recursion_misses))
 }
 
-/// Whether this process ignores a signal.
-pub fn is_ignored(signal: i32) -> io::Result<bool> {
-    // SAFETY: all zeroes is a valid sigaction.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes one sigaction, and changes nothing.
-    check(unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) })?;
-    Ok(action.sa_sigaction == libc::SIG_IGN)
-}
-
 /// Waits until every BPF program that was running has come to its end: a
 /// program runs with preemption or at least RCU readers held, and
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period.

@@ -323,3 +323,14 @@ fn every_decoder_that_a_tally_uses_is_known() {
     }
     assert!(matches!(decoder("tomorrow"), Some(Decoder::Unknown(_))));
 }
+
+/// The README shows one tally whole, and promises that this is all of it.
+#[test]
+fn the_example_of_the_readme_is_the_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let readme = read("README.md");
+    let (_, rest) = readme.split_once("```c\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    assert_eq!(example, read("src/bpf/failures.bpf.c"));
+}

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::sys;
+use crate::host;
 
 /// When to read next.
 pub(super) struct Schedule {
@@ -88,8 +88,7 @@ impl Signals {
     pub(super) fn block() -> Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            let is_ignored = sys::is_ignored(signal as i32);
-            if !is_ignored.context("failed to ask how signals are handled")? {
+            if !host::ignores(signal as i32) {
                 set.add(signal);
             }
         }

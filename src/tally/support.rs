@@ -36,7 +36,9 @@ impl Support {
         let kind = kind.trim_start_matches('?').trim_end_matches(".s");
         match kind {
             "tp_btf" | "raw_tp" | "raw_tracepoint" => match &self.btf {
-                None if kind == "tp_btf" => Some("this kernel has no BTF".to_owned()),
+                None if kind == "tp_btf" => {
+                    Some(format!("this kernel has no BTF; {}", host::BTF_FIX))
+                }
                 Some(btf) if !btf.has_tracepoint(target) => {
                     Some(format!("this kernel has no tracepoint `{target}`"))
                 }
@@ -140,4 +142,24 @@ fn try_fentry() -> Result<()> {
         drop(program.attach()?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_btf_tp_btf_programs_cannot_attach() {
+        let support = Support {
+            btf: None,
+            missing: Vec::new(),
+            fentry: OnceCell::new(),
+        };
+        let lack = support.lacks("tp_btf/sys_enter").unwrap();
+        assert!(lack.contains("no BTF"), "{lack}");
+        assert!(lack.contains("CONFIG_DEBUG_INFO_BTF"), "{lack}");
+        // The kernel is asked for these when they are attached.
+        assert_eq!(support.lacks("raw_tp/sys_enter"), None);
+        assert_eq!(support.lacks("perf_event"), None);
+    }
 }

@@ -6,12 +6,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use libbpf_rs::{MapHandle, Program};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use crate::support::{Child, ask_for_parent, event, fail_to_open, require_root, wait_until};
@@ -330,6 +333,40 @@ fn signals_that_were_ignored_stay_so() {
     child.work();
     run.signal(libc::SIGTERM);
     assert_eq!(sum(&run.reading(), GETPPID, "calls"), 23);
+}
+
+/// In a mount namespace of its own, where the kernel's BTF is out of sight.
+#[test]
+fn a_kernel_without_btf_is_told() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
+    command.args(["run", "failures"]).stdout(Stdio::piped());
+    let hide = || {
+        let nothing: Option<&str> = None;
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(
+            nothing,
+            "/",
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            nothing,
+        )?;
+        mount(
+            Some("none"),
+            "/sys/kernel/btf",
+            Some("tmpfs"),
+            MsFlags::empty(),
+            nothing,
+        )?;
+        Ok(())
+    };
+    // SAFETY: only system calls, on strings of ours.
+    unsafe { command.pre_exec(hide) };
+    let (status, lines, stderr) = Run::of(&mut command).end();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert_eq!(lines, [""; 0]);
+    for word in ["`failures`", "no BTF", "CONFIG_DEBUG_INFO_BTF"] {
+        assert!(stderr.contains(word), "{word}: {stderr}");
+    }
 }
 
 #[test]

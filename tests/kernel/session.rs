@@ -988,6 +988,24 @@ fn a_dropped_session_leaves_nothing_in_the_kernel() {
 // ---- histograms -------------------------------------------------------------
 
 #[test]
+fn a_panic_leaves_nothing_in_the_kernel() {
+    let file = File::program("panicking", &count_parents("kt_panic"));
+    let tally = file.find().unwrap();
+    let panicked = std::panic::catch_unwind(|| {
+        let mut storage = Storage::uninit();
+        let _session = start(&tally, &mut storage, &[]).unwrap();
+        let (programs, maps) = ids("enter_kt_panic", "kt_panic");
+        assert_eq!((programs.len(), maps.len()), (1, 1));
+        std::panic::resume_unwind(Box::new((programs[0], maps[0])));
+    });
+    let (program, map) = *panicked.unwrap_err().downcast::<(u32, u32)>().unwrap();
+    wait_until("program and map are gone", || {
+        !exists(libbpf_sys::bpf_prog_get_fd_by_id, program)
+            && !exists(libbpf_sys::bpf_map_get_fd_by_id, map)
+    });
+}
+
+#[test]
 fn each_number_is_in_the_bucket_of_the_next_power_of_two() {
     let program = format!(
         r#"
