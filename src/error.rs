@@ -52,7 +52,7 @@ pub fn unknown_text<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> String {
-    const FEW: usize = 12;
+    const FEW: usize = 32;
     let known: Vec<&str> = known.into_iter().collect();
     let near: Vec<&str> = known
         .iter()
