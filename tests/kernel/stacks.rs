@@ -326,13 +326,13 @@ fn calls_of_a_function_of_the_kernel() {
     let function = ("function".to_owned(), "hrtimer_nanosleep".to_owned());
     let obstacles = Support::probe().obstacles(&tally);
     if !host::has_kprobes() {
-        assert_eq!(obstacles[0], "this kernel has no kprobes");
+        assert_eq!(obstacles[0], "this kernel has no kprobes (CONFIG_KPROBES)");
         let options = resolve(&tally.schema.options, &[function]).unwrap();
         let mut storage = Storage::uninit();
         let error = Session::start(&tally, &mut storage, &options, None).unwrap_err();
         let error = format!("{error:#}");
         assert!(error.starts_with("failed to attach program"), "{error}");
-        assert!(error.ends_with("this kernel has no kprobes"), "{error}");
+        assert!(error.ends_with("this kernel has no kprobes (CONFIG_KPROBES)"), "{error}");
         return;
     }
     assert_eq!(obstacles, [""; 0]);
