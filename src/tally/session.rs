@@ -178,6 +178,15 @@ impl<'o> Session<'o> {
         self.stopped.unwrap_or_else(Instant::now) - self.started
     }
 
+    /// The kernel's numbers of the programs that count.
+    pub fn program_ids(&self) -> Result<Vec<u32>> {
+        let programs = self.object.object().progs();
+        programs
+            .filter(libbpf_rs::ProgramImpl::autoload)
+            .map(|program| Ok(libbpf_rs::Program::id_from_fd(program.as_fd())?))
+            .collect()
+    }
+
     /// Cuts every link, then waits for programs that were already running: the
     /// reading that follows is final. Once is enough.
     pub fn detach(&mut self) {

@@ -332,7 +332,10 @@ fn calls_of_a_function_of_the_kernel() {
         let error = Session::start(&tally, &mut storage, &options, None).unwrap_err();
         let error = format!("{error:#}");
         assert!(error.starts_with("failed to attach program"), "{error}");
-        assert!(error.ends_with("this kernel has no kprobes (CONFIG_KPROBES)"), "{error}");
+        assert!(
+            error.ends_with("this kernel has no kprobes (CONFIG_KPROBES)"),
+            "{error}"
+        );
         return;
     }
     assert_eq!(obstacles, [""; 0]);
