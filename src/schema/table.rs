@@ -50,6 +50,8 @@ pub struct Label {
     pub place: Place,
     /// How it is shown; by its type if this is `None`.
     pub decoder: Option<Decoder>,
+    /// The option without which it says nothing.
+    pub with: Option<String>,
 }
 
 /// A column of numbers: part of the value.
@@ -164,6 +166,7 @@ impl Table {
             name,
             place,
             decoder,
+            with: tags.with.clone(),
         });
     }
 
@@ -204,6 +207,7 @@ impl Table {
                 name,
                 place,
                 decoder,
+                with: tags.with.clone(),
             });
             return;
         } else if !place.ty.is_scalar() {

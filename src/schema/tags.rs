@@ -24,8 +24,12 @@ pub struct Tags {
     pub unit: Option<Unit>,
     /// `HIDDEN`.
     pub hidden: bool,
+    /// `WITH(option)`.
+    pub with: Option<String>,
     /// `OPTIONAL`.
     pub optional: bool,
+    /// `ALTERNATIVE(group)`.
+    pub alternative: Option<String>,
     /// `ATTACH(target)`.
     pub attach: Option<String>,
     /// On the flag that says whether a command is followed.
@@ -45,6 +49,10 @@ pub enum Decoder {
     Syscall,
     /// A positive error number: `ENOENT`.
     Errno,
+    /// A signal's number: `SIGTERM`.
+    Signal,
+    /// How a task sleeps: `interruptible`.
+    State,
     /// A softirq's vector: `NET_RX`.
     Softirq,
     /// A CPU's number.
@@ -89,6 +97,8 @@ impl Decoder {
             "uid" => Self::Uid,
             "syscall" => Self::Syscall,
             "errno" => Self::Errno,
+            "signal" => Self::Signal,
+            "state" => Self::State,
             "softirq" => Self::Softirq,
             "cpu" => Self::Cpu,
             "bool" => Self::Bool,
@@ -131,6 +141,8 @@ impl Decoder {
             Self::Uid => "uid",
             Self::Syscall => "syscall",
             Self::Errno => "errno",
+            Self::Signal => "signal",
+            Self::State => "state",
             Self::Softirq => "softirq",
             Self::Cpu => "cpu",
             Self::Bool => "bool",
@@ -175,7 +187,9 @@ impl Tags {
             "as" => self.decoder = Some(Decoder::from_tag(text)),
             "unit" => self.unit = Some(Unit::from_tag(text)),
             "hidden" => self.hidden = true,
+            "with" => self.with = help(),
             "optional" => self.optional = true,
+            "alternative" => self.alternative = help(),
             "attach" => self.attach = help(),
             "follow" => self.follow = true,
             _ => {}

@@ -9,8 +9,10 @@ mod errno;
 mod host;
 mod ip;
 mod net;
+mod signal;
 mod softirq;
 mod stacks;
+mod state;
 mod symbols;
 mod syscall;
 
@@ -118,6 +120,8 @@ impl Labels {
         let number = match decoder {
             Decoder::Syscall => syscall::number(name),
             Decoder::Errno => errno::number(name),
+            Decoder::Signal => signal::number(name),
+            Decoder::State => state::number(name),
             Decoder::Softirq => softirq::number(name),
             Decoder::Enum(of) => self.with_enum(of, |known| known.numbers.get(name).copied()),
             Decoder::Dev => Some(dev::number(name)?.into()),
@@ -182,6 +186,8 @@ impl Names for Labels {
             Decoder::Hex => Some(format!("{number:#x}")),
             Decoder::Syscall => syscall::name(number),
             Decoder::Errno => errno::name(number),
+            Decoder::Signal => signal::name(number),
+            Decoder::State => state::name(number),
             Decoder::Softirq => softirq::name(number),
             Decoder::Uid => self.user(number),
             Decoder::Enum(name) => self.variant(name, &place.decode(bytes)),
@@ -192,7 +198,10 @@ impl Names for Labels {
             Decoder::Ifindex => cached(&self.interfaces, number, net::interface_name),
             Decoder::Netns => cached(&self.namespaces, number, net::namespace_name),
             Decoder::Cgroup => self.cgroup(number),
-            Decoder::Ksym => self.symbols.kernel(number),
+            Decoder::Ksym => {
+                let symbol = self.symbols.kernel(number);
+                symbol.or_else(|| Some(format!("{number:#x}")))
+            }
             _ => None,
         };
         name.map(|name| Value::Text(Cow::Owned(name)))
@@ -235,6 +244,7 @@ mod tests {
             name: String::new(),
             place: Place::whole(Type::unsigned(size)),
             decoder: tags.decoder,
+            with: None,
         }
     }
 
@@ -248,6 +258,11 @@ mod tests {
         };
         assert_eq!(text("errno", 2), "ENOENT");
         assert_eq!(text("errno", 4000), "4000");
+        assert_eq!(text("signal", 15), "SIGTERM");
+        assert_eq!(text("signal", 0), "0");
+        assert_eq!(text("state", 0x402), "idle");
+        assert_eq!(text("state", 3), "3");
+        assert_eq!(text("ksym", 0xbee), "0xbee");
         assert_eq!(text("softirq", 3), "NET_RX");
         assert_eq!(text("softirq", 10), "10");
         assert_eq!(text("hex", 255), "0xff");
