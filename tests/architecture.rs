@@ -295,6 +295,21 @@ fn every_c_file_names_both_licences() {
     }
 }
 
+/// A filter that is offered but not asked would be silently ignored.
+#[test]
+fn every_filter_that_a_tally_offers_is_asked() {
+    for (path, text) in files("bpf", ".bpf.c") {
+        let has = |text: &str, word: &str| mentions(text, word);
+        for (offer, asks) in [
+            ("TASK_FILTERS", &["wanted_task", "wanted"][..]),
+            ("CPU_FILTER", &["wanted_cpu"][..]),
+        ] {
+            let asked = asks.iter().any(|ask| has(&text, ask));
+            assert_eq!(has(&text, offer), asked, "{path}: {offer}");
+        }
+    }
+}
+
 #[test]
 fn every_decoder_that_a_tally_uses_is_known() {
     let mut used = BTreeSet::new();

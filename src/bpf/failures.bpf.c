@@ -3,7 +3,7 @@
 
 TALLY("system calls that fail, by process and error");
 
-OPTION(pid_t, pid, 0, "count only this process");
+TASK_FILTERS;
 
 struct failure {
 	char comm[TASK_COMM_LEN] AS(comm);

@@ -39,6 +39,7 @@ typedef _Bool bool;
 typedef __u32 uid_t;
 typedef __s32 pid_t;
 typedef unsigned long size_t;
+typedef __u32 dev_t;
 
 enum {
 	false = 0,
@@ -114,13 +115,84 @@ struct thread_info {
 	__u32 status;
 };
 
+typedef struct {
+	uid_t val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
+struct cgroup;
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+struct mm_struct;
+
+struct signal_struct {
+	unsigned int flags;
+	int group_exit_code;
+	struct mm_struct *oom_mm;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state;
+	int exit_code;
 	pid_t pid;
 	pid_t tgid;
+	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	const struct cred *cred;
 	char comm[16];
+	struct signal_struct *signal;
+	struct css_set *cgroups;
+};
+
+struct linux_binprm {
+	const char *filename;
+};
+
+struct kernel_siginfo {
+	int si_code;
+};
+
+struct irqaction {
+	const char *name;
+};
+
+struct work_struct;
+typedef void (*work_func_t)(struct work_struct *work);
+
+struct work_struct {
+	work_func_t func;
+};
+
+struct super_block {
+	dev_t s_dev;
+};
+
+struct inode {
+	dev_t i_rdev;
+	struct super_block *i_sb;
+};
+
+struct address_space {
+	struct inode *host;
+};
+
+/* A run of page cache: since 5.16 events hand it out, before a struct page. */
+struct folio {
+	struct address_space *mapping;
+	unsigned long _flags_1;
+	unsigned char _folio_order;
+};
+
+struct page {
+	struct address_space *mapping;
+	unsigned char compound_order;
 };
 
 struct file {
@@ -277,6 +349,10 @@ struct sk_buff {
 
 #pragma clang attribute pop
 
+enum pageflags {
+	PG_head = 6,
+};
+
 #endif /* __VMLINUX_H__ */
 
 #include <bpf/bpf_helpers.h>
@@ -304,6 +380,10 @@ struct task_struct___before_5_14 {
 #define REQ_OP_MASK 0xff
 #define REQ_OP_WRITE 1
 #define MSG_PEEK 2
+#define TASK_DEAD 0x80
+/* The states that AS(state) names, without what only qualifies them. */
+#define TASK_STATES 0x154f
+#define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h */
 
 /*
  * Whether the running kernel hands these arguments to the tracepoint: its own
@@ -432,6 +512,44 @@ static __always_inline struct gendisk *request_disk(struct request *request)
 	if (bpf_core_field_exists(request->q->disk))
 		return request->q->disk;
 	return ((struct request___before_5_15 *)request)->rq_disk;
+}
+
+/* The name of a task that is not the current one, into zeroed memory. */
+static __always_inline void task_comm(char to[TASK_COMM_LEN],
+				      struct task_struct *task)
+{
+	bpf_probe_read_kernel_str(to, TASK_COMM_LEN, &task->comm);
+}
+
+/* Its cgroup of the unified hierarchy, for AS(cgroup). */
+static __always_inline __u64 task_cgroup(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+}
+
+/* Whose pages these are: NULL for nobody's. */
+static __always_inline struct address_space *folio_mapping(struct folio *folio)
+{
+	if (bpf_core_type_exists(struct folio))
+		return BPF_CORE_READ(folio, mapping);
+	return BPF_CORE_READ((struct page *)folio, mapping);
+}
+
+/* How many pages a folio has: a power of two, kept where each series likes. */
+static __always_inline __u64 folio_pages(struct folio *folio)
+{
+	unsigned long flags = 0; /* the first member, of any type */
+	struct page *second;
+
+	bpf_probe_read_kernel(&flags, sizeof(flags), folio);
+	if (!(flags >> bpf_core_enum_value(enum pageflags, PG_head) & 1))
+		return 1;
+	if (bpf_core_field_exists(folio->_folio_order))
+		return 1UL << (BPF_CORE_READ(folio, _folio_order) & 63);
+	if (bpf_core_field_exists(folio->_flags_1))
+		return 1UL << (BPF_CORE_READ(folio, _flags_1) & 63);
+	second = (void *)folio + bpf_core_type_size(struct page);
+	return 1UL << (BPF_CORE_READ(second, compound_order) & 63);
 }
 
 #endif /* KTALLY_KERNEL_H */

@@ -133,6 +133,8 @@ struct tally_health {
  *	AS(cgroup)	a cgroup's id: its path, or its directory
  *	AS(syscall)	a system call of this architecture
  *	AS(errno)	a positive error number: ENOENT
+ *	AS(signal)	a signal's number: SIGTERM
+ *	AS(state)	how a task sleeps: interruptible
  *	AS(softirq)	a softirq's vector: NET_RX
  *	AS(cpu)		a CPU
  *	AS(bool)	true unless 0
@@ -156,6 +158,8 @@ struct tally_health {
  * is but named. JSON and CSV have the number itself.
  */
 #define UNIT(unit) __ktally_tag("unit", #unit)
+/* On a member of a key: not shown unless this option is given. */
+#define WITH(option) __ktally_tag("with", #option)
 /*
  * Padding or private state: not shown. Rows whose keys differ in nothing else
  * are shown as one.
@@ -166,6 +170,11 @@ struct tally_health {
 
 /* This program may fail to attach; the tally goes on without it. */
 #define OPTIONAL __ktally_tag("optional", "")
+/*
+ * Of several programs that say ALTERNATIVE(group), in the order of the file,
+ * the first one whose event this kernel has is used: events get new names.
+ */
+#define ALTERNATIVE(group) __ktally_tag("alternative", #group)
 /*
  * What the section's name cannot say; $NAME stands for an option's value, as it
  * is, and must be one of the tally's:
@@ -439,6 +448,8 @@ const volatile tally_comm comm;
 const volatile uid_t uid;
 const volatile bool uid_given;
 const volatile __u64 cgroup;
+const volatile __u32 cpu;
+const volatile bool cpu_given;
 
 #define TASK_FILTERS                                                       \
 	OPTION(pid_t, pid, 0, "count only this process");                  \
@@ -447,20 +458,41 @@ const volatile __u64 cgroup;
 	OPTION(__u64 AS(cgroup), cgroup, 0,                                \
 	       "count only in this cgroup and below it (a path)")
 
+/* For where a CPU means something: count only what this one does. */
+#define CPU_FILTER OPTION(__u32 AS(cpu), cpu, 0, "count only on this CPU")
+
 /* cgroups nest; a deeper one than this counts as outside. */
 #define TALLY_CGROUP_DEPTH 32
 
-static __always_inline bool __tally_in_cgroup(__u64 id)
+static __always_inline bool __tally_task_in_cgroup(struct task_struct *task,
+						   __u64 id)
 {
-	for (int level = 0; level < TALLY_CGROUP_DEPTH; level++) {
-		__u64 ancestor = bpf_get_current_ancestor_cgroup_id(level);
+	struct cgroup_subsys_state *css =
+		&BPF_CORE_READ(task, cgroups, dfl_cgrp)->self;
 
-		if (ancestor == id)
+	for (int level = 0; css && level < TALLY_CGROUP_DEPTH; level++) {
+		if (BPF_CORE_READ(css, cgroup, kn, id) == id)
 			return true;
-		if (!ancestor)
-			return false;
+		css = BPF_CORE_READ(css, parent);
 	}
 	return false;
+}
+
+/* There is a helper for the current task, but not before 5.11. */
+static __always_inline bool __tally_in_cgroup(__u64 id)
+{
+	return __tally_task_in_cgroup((void *)bpf_get_current_task(), id);
+}
+
+static __always_inline bool __tally_is_comm(const char *name)
+{
+	for (int i = 0; i < TASK_COMM_LEN; i++) {
+		if (name[i] != comm[i])
+			return false;
+		if (!name[i])
+			return true;
+	}
+	return true;
 }
 
 static __always_inline bool __tally_has_comm(void)
@@ -468,13 +500,7 @@ static __always_inline bool __tally_has_comm(void)
 	tally_comm current = {};
 
 	bpf_get_current_comm(current, sizeof(current));
-	for (int i = 0; i < TASK_COMM_LEN; i++) {
-		if (current[i] != comm[i])
-			return false;
-		if (!current[i])
-			return true;
-	}
-	return true;
+	return __tally_is_comm(current);
 }
 
 /*
@@ -551,12 +577,32 @@ static __always_inline bool wanted_task(void)
 	return !cgroup || __tally_in_cgroup(cgroup);
 }
 
-/* The same of any task, for tallies that offer no filter but `pid`. */
+static __always_inline bool __tally_task_has_comm(struct task_struct *task)
+{
+	tally_comm name = {};
+
+	task_comm(name, task);
+	return __tally_is_comm(name);
+}
+
+/* The same of another task, for events that are not about the current one. */
 static __always_inline bool wanted(struct task_struct *task)
 {
 	if (tally_following && !__tally_follows(task))
 		return false;
-	return !pid || task->tgid == pid;
+	if (pid && task->tgid != pid)
+		return false;
+	if (uid_given && BPF_CORE_READ(task, cred, uid.val) != uid)
+		return false;
+	if (comm[0] && !__tally_task_has_comm(task))
+		return false;
+	return !cgroup || __tally_task_in_cgroup(task, cgroup);
+}
+
+/* Does the current CPU pass the filter? */
+static __always_inline bool wanted_cpu(void)
+{
+	return !cpu_given || bpf_get_smp_processor_id() == cpu;
 }
 
 #endif /* KTALLY_BPF_H */

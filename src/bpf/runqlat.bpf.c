@@ -3,11 +3,12 @@
 
 TALLY("time that tasks wait for a CPU, ready to run");
 
-OPTION(pid_t, pid, 0, "count only this process");
+TASK_FILTERS;
+CPU_FILTER;
 OPTION(bool, by_comm, false, "one histogram a process name");
 
 struct waiter {
-	char comm[TASK_COMM_LEN] AS(comm);
+	char comm[TASK_COMM_LEN] AS(comm) WITH(by_comm);
 };
 
 struct waits {
@@ -70,9 +71,10 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	wait = bpf_ktime_get_ns() - *since;
 	*since = 0;
 
+	if (!wanted_cpu())
+		return 0;
 	if (by_comm)
-		bpf_probe_read_kernel_str(key.comm, sizeof(key.comm),
-					  next->comm);
+		task_comm(key.comm, next);
 	waits = tally_entry(runqlat, &key);
 	if (waits)
 		tally_observe(&waits->latency, wait);

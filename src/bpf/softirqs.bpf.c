@@ -3,6 +3,8 @@
 
 TALLY("software interrupts, by vector");
 
+CPU_FILTER;
+
 #define VECTORS 10 /* NR_SOFTIRQS, since 2.6.35 */
 
 struct runs {
@@ -37,9 +39,12 @@ int BPF_PROG(softirq_exit, unsigned int vector)
 {
 	__u32 zero = 0;
 	__u64 *start = bpf_map_lookup_elem(&began, &zero);
-	struct runs *runs = tally_entry(softirqs, &vector);
+	struct runs *runs;
 	__u64 time;
 
+	if (!wanted_cpu())
+		return 0;
+	runs = tally_entry(softirqs, &vector);
 	if (!runs)
 		return 0;
 	__sync_fetch_and_add(&runs->count, 1);

@@ -92,7 +92,8 @@ impl Signals {
                 set.add(signal);
             }
         }
-        set.thread_block().context("failed to block signals")?;
+        set.thread_block()
+            .context("failed to block SIGINT, SIGTERM and SIGHUP")?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .context("failed to open a signal descriptor")?;
         Ok(Self {

@@ -33,10 +33,11 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
         sort: args.sort.clone(),
         top: args.top,
     };
-    query.check(&tally.schema.tables)?;
-    let format = Format::from(global.output);
-    format.check(&tally.schema.tables, query.by.as_deref())?;
     let options = resolve(&tally.schema.options, given)?;
+    let tables = tally.tables(&options)?;
+    query.check(&tables)?;
+    let format = Format::from(global.output);
+    format.check(&tables, query.by.as_deref())?;
 
     warn_of(tally);
 
@@ -61,6 +62,7 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
     };
     let mut face = Face {
         tally,
+        tables,
         query,
         totals: args.total,
         max_rows: args.max_rows,
@@ -130,6 +132,7 @@ fn end(command: &mut Command, wake: Wake, signals: &Signals) -> Result<()> {
 /// Turns readings into output, and remembers what the next one needs.
 struct Face<'a> {
     tally: &'a Tally,
+    tables: Vec<Table>,
     query: Query,
     totals: bool,
     max_rows: Option<u32>,
@@ -185,8 +188,6 @@ impl Face<'_> {
     fn snapshot(&self, now: &Reading) -> Snapshot {
         let before = self.before.as_ref().filter(|_| !self.totals);
         let tables = self
-            .tally
-            .schema
             .tables
             .iter()
             .enumerate()
@@ -242,7 +243,7 @@ impl Face<'_> {
         let Some(last) = &self.before else {
             return;
         };
-        for (table, reading) in self.tally.schema.tables.iter().zip(&last.tables) {
+        for (table, reading) in self.tables.iter().zip(&last.tables) {
             if reading.dropped > 0 {
                 warn(&self.dropped(table, reading));
             }

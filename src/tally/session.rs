@@ -319,6 +319,25 @@ fn rodata_with(tally: &Tally, options: &[ResolvedOption]) -> Result<Vec<u8>> {
     Ok(rodata)
 }
 
+impl Tally {
+    /// Its tables as they are with these options: some columns need one.
+    pub fn tables(&self, options: &[ResolvedOption]) -> Result<Vec<Table>> {
+        let rodata = rodata_with(self, options)?;
+        let is_off = |name: &String| {
+            let mut options = self.schema.options.iter();
+            let option = options.find(|option| option.name == *name);
+            option.is_some_and(|option| option.place.raw(&rodata) == Some(0))
+        };
+        let mut tables = self.schema.tables.clone();
+        for table in &mut tables {
+            table
+                .labels
+                .retain(|label| !label.with.as_ref().is_some_and(is_off));
+        }
+        Ok(tables)
+    }
+}
+
 fn set_options(opened: &mut dyn Opened<'_>, options: &[ResolvedOption]) -> Result<()> {
     if options.is_empty() {
         return Ok(());
@@ -344,19 +363,22 @@ fn resize(opened: &mut dyn Opened<'_>, tables: &[Table], max_rows: u32) -> Resul
     Ok(())
 }
 
-/// Optional programs whose event this kernel lacks are not even loaded.
+/// Optional programs whose event this kernel lacks are not even loaded, and of
+/// alternatives only one is.
 fn leave_out(opened: &mut dyn Opened<'_>, tally: &Tally, warnings: &mut Vec<String>) {
     if !tally
         .programs
         .iter()
-        .any(|(name, _)| tally.is_optional(name))
+        .any(|(name, _)| tally.is_optional(name) || tally.alternative(name).is_some())
     {
         return;
     }
     let support = Support::probe();
     for mut program in opened.object_mut().progs_mut() {
         let name = lossy(program.name());
-        if tally.is_optional(&name)
+        if support.is_replaced(tally, &name) {
+            program.set_autoload(false);
+        } else if tally.is_optional(&name)
             && let Some(lack) = support.lacks(&lossy(program.section()))
         {
             program.set_autoload(false);

@@ -91,7 +91,8 @@ impl Support {
     /// program that it needs.
     pub fn obstacles(&self, tally: &Tally) -> Vec<String> {
         let programs = tally.programs.iter();
-        let needed = programs.filter(|(name, _)| !tally.is_optional(name));
+        let needed =
+            programs.filter(|(name, _)| !tally.is_optional(name) && !self.is_replaced(tally, name));
         let mut obstacles: Vec<String> = self
             .lacks_capabilities()
             .into_iter()
@@ -99,6 +100,21 @@ impl Support {
             .collect();
         obstacles.dedup();
         obstacles
+    }
+
+    /// Whether another of the program's alternatives is used here: the first
+    /// whose event the kernel has, or else the last.
+    pub(super) fn is_replaced(&self, tally: &Tally, program: &str) -> bool {
+        let Some(group) = tally.alternative(program) else {
+            return false;
+        };
+        let mut group = tally
+            .programs
+            .iter()
+            .filter(|(name, _)| tally.alternative(name) == Some(group));
+        let last = group.clone().next_back();
+        let first = group.find(|(_, section)| self.lacks(section).is_none());
+        first.or(last).is_some_and(|(name, _)| name != program)
     }
 }
 
@@ -112,6 +128,11 @@ impl Tally {
             .functions
             .get(program)
             .is_some_and(|tags| tags.optional)
+    }
+
+    /// The alternatives that this program is one of.
+    pub(super) fn alternative(&self, program: &str) -> Option<&str> {
+        self.schema.functions.get(program)?.alternative.as_deref()
     }
 }
 

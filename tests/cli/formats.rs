@@ -24,8 +24,8 @@ fn list_as_json_is_one_array_of_every_tally() {
         for option in tally["options"].as_array().unwrap() {
             assert!(option["name"].is_string(), "{option}");
             assert!(!option["type"].as_str().unwrap().is_empty(), "{option}");
-            // 0 would be root, where none is meant.
-            let has_none = option["name"] == "uid";
+            // 0 would be root, or the first CPU, where none is meant.
+            let has_none = option["name"] == "uid" || option["name"] == "cpu";
             assert_eq!(option["default"].is_null(), has_none, "{option}");
         }
     }
