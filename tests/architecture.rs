@@ -305,7 +305,7 @@ fn every_filter_that_a_tally_offers_is_asked() {
             ("CPU_FILTER", &["wanted_cpu"][..]),
         ] {
             let asked = asks.iter().any(|ask| has(&text, ask));
-            assert_eq!(has(&text, offer), asked, "{path}: {offer}");
+            assert!(asked || !has(&text, offer), "{path}: {offer}");
         }
     }
 }

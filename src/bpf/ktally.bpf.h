@@ -145,7 +145,7 @@ struct tally_health {
  *	AS(ip)		either: an IPv4 address is ::ffff:a.b.c.d
  *	AS(port)	2 bytes in network order
  *	AS(ifindex)	a network interface
- *	AS(netns)	a network namespace's inode number; a path on the command line
+ *	AS(netns)	a network namespace's inode number; typed as a path
  *	AS(dev)		a block device's dev_t
  *	AS(ksym)	an address of kernel code: vfs_read+0x1c
  *	AS(kstack)	a struct tally_kstack, see below

@@ -19,9 +19,32 @@ use std::sync::LazyLock;
 /// `nobody`, and a group without rights.
 const NOBODY: u32 = 65534;
 
-const TALLIES: [&str; 13] = [
-    "blkio", "cgroups", "failures", "kfunc", "netdev", "netdrops", "profile", "runqlat",
-    "softirqs", "syscalls", "tcp", "tcprtt", "ufunc",
+const TALLIES: [&str; 25] = [
+    "blkio",
+    "cgroups",
+    "cputime",
+    "execs",
+    "exits",
+    "failures",
+    "faults",
+    "filecache",
+    "hardirqs",
+    "kfunc",
+    "locks",
+    "netdev",
+    "netdrops",
+    "offcpu",
+    "oom",
+    "profile",
+    "reclaim",
+    "runqlat",
+    "signals",
+    "softirqs",
+    "syscalls",
+    "tcp",
+    "tcprtt",
+    "ufunc",
+    "workqueue",
 ];
 
 /// How a run of the program ended.

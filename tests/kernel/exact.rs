@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ktally::schema::MetricKind;
-use ktally::tally::Tally;
+use ktally::tally::{Support, Tally, resolve};
 
 use crate::support::{
     Child, Counted, Source, ask_for_parent, event, fail_to_open, nap, on_two_cpus, run, run_with,
@@ -170,6 +171,13 @@ impl Cgroup {
         let mount = mounts.find_map(|mount: Vec<_>| (mount[2] == "cgroup2").then(|| mount[1]));
         let root = mount.expect("mount cgroup2 somewhere to run this test");
         Self::new(root.into(), &format!("{name}-{}", std::process::id()))
+    }
+
+    /// Whether a label means this cgroup: by its id, or by a path.
+    pub fn is(&self, label: &str) -> bool {
+        let id = fs::metadata(&self.0).unwrap().ino().to_string();
+        let name = self.0.file_name().unwrap().to_str().unwrap();
+        label == id || label.ends_with(&format!("/{name}"))
     }
 
     pub fn take(&self, child: &Child) {
@@ -637,6 +645,109 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
     assert_eq!(seen(&given), [2000, -300, 1, 1, 1]);
 }
 
+/// What only an option fills is not there without it.
+#[test]
+fn columns_of_an_option_need_it() {
+    let source = Source::new(
+        r#"
+TALLY("columns of options");
+OPTION(bool, by_cpu, false, "");
+OPTION(__u32, depth, 2, "");
+struct who {
+	__u32 id;
+	__u32 cpu WITH(by_cpu);
+	__u32 level WITH(depth);
+	__u32 other WITH(no_such_option);
+};
+struct hits { __u64 count COUNTER(""); };
+TABLE(hits, struct who, struct hits, 1, "");
+SEC("tp_btf/sys_enter")
+int BPF_PROG(enter)
+{
+	return by_cpu && depth;
+}
+"#,
+    );
+    let tally = Tally::find(source.path().as_os_str()).unwrap();
+    let labels = |given: &[(&str, &str)]| -> Vec<String> {
+        let given: Vec<_> = given
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect();
+        let options = resolve(&tally.schema.options, &given).unwrap();
+        let tables = tally.tables(&options).unwrap();
+        let labels = tables[0].labels.iter();
+        labels.map(|label| label.name.clone()).collect()
+    };
+    assert_eq!(labels(&[]), ["id", "level", "other"]);
+    assert_eq!(labels(&[("depth", "0")]), ["id", "other"]);
+    let all = labels(&[("by_cpu", "true")]);
+    assert_eq!(all, ["id", "cpu", "level", "other"]);
+}
+
+/// Of alternatives one is used, and nobody needs to hear of the others.
+#[test]
+fn of_alternatives_the_first_that_the_kernel_has_counts() {
+    let program = |name: &str, event: &str, add: u32| {
+        format!(
+            r#"
+SEC("tp_btf/{event}")
+ALTERNATIVE(calls)
+int BPF_PROG({name}, struct pt_regs *regs, long id)
+{{
+	return add(regs, id, {add});
+}}
+"#
+        )
+    };
+    let (absent, enter) = ("no_such_event", "sys_enter");
+    let child = Child::new("kt-alternative", || (0..23).for_each(event));
+    for (events, each) in [
+        ([absent, absent, enter], 100),
+        ([absent, enter, enter], 10),
+        ([enter, enter, absent], 1),
+    ] {
+        let source = Source::new(&format!(
+            r#"
+TALLY("programs of which one is used");
+struct hits {{ __u64 count COUNTER(""); }};
+TABLE(hits, __u32, struct hits, 1, "");
+static __always_inline int add(struct pt_regs *regs, long id, __u64 n)
+{{
+	__u32 key = 0;
+	struct hits *row;
+
+	if (!is_event(regs, id))
+		return 0;
+	row = tally_entry(hits, &key);
+	if (row)
+		__sync_fetch_and_add(&row->count, n);
+	return 0;
+}}
+{}{}{}
+"#,
+            program("one", events[0], 1),
+            program("two", events[1], 10),
+            program("three", events[2], 100),
+        ));
+        let tally = Tally::find(source.path().as_os_str()).unwrap();
+        assert_eq!(Support::probe().obstacles(&tally), Vec::<String>::new());
+        let counted = run(source.path(), &[("pid", &child.pid())], || child.work());
+        counted.assert_whole();
+        assert_eq!(counted.row(&["0"]).number("count"), 23 * each, "{events:?}");
+    }
+    // Where there is none, one reason is enough.
+    let none = format!(
+        "TALLY(\"none\");\n#define add(regs, id, n) 0\n{}{}",
+        program("one", absent, 1),
+        program("two", "nor_this_one", 2)
+    );
+    let source = Source::new(&none);
+    let tally = Tally::find(source.path().as_os_str()).unwrap();
+    let obstacles = Support::probe().obstacles(&tally);
+    assert_eq!(obstacles, ["this kernel has no tracepoint `nor_this_one`"]);
+}
+
 /// A program that is already running on its CPU is not run again: the kernel
 /// counts that, and so the reading tells. Here each event makes the program
 /// fault, which would run it once more.
@@ -685,8 +796,8 @@ int BPF_PROG(faulted, unsigned long address)
     assert_eq!(counted.dropped(), 0);
 }
 
-/// Every built-in tally has a test above, or in `blocks`, `cgroups`,
-/// `network` or `stacks`: whoever adds one writes its test.
+/// Every built-in tally has a test here or in a file beside this one: whoever
+/// adds one writes its test.
 #[test]
 fn every_tally_has_an_exact_test() {
     let mut names: Vec<_> = Tally::builtins()
@@ -695,11 +806,32 @@ fn every_tally_has_an_exact_test() {
         .map(|it| it.name)
         .collect();
     names.sort();
-    assert_eq!(
-        names,
-        [
-            "blkio", "cgroups", "failures", "kfunc", "netdev", "netdrops", "profile", "runqlat",
-            "softirqs", "syscalls", "tcp", "tcprtt", "ufunc",
-        ]
-    );
+    let tested = [
+        "blkio",
+        "cgroups",
+        "cputime",
+        "execs",
+        "exits",
+        "failures",
+        "faults",
+        "filecache",
+        "hardirqs",
+        "kfunc",
+        "locks",
+        "netdev",
+        "netdrops",
+        "offcpu",
+        "oom",
+        "profile",
+        "reclaim",
+        "runqlat",
+        "signals",
+        "softirqs",
+        "syscalls",
+        "tcp",
+        "tcprtt",
+        "ufunc",
+        "workqueue",
+    ];
+    assert_eq!(names, tested);
 }

@@ -107,12 +107,20 @@ impl Child {
 
     /// How often it has left a CPU.
     pub fn switches(&self) -> u64 {
+        self.switch_counts().iter().sum()
+    }
+
+    /// The same, first to wait, then because its turn was over.
+    pub fn switch_counts(&self) -> [u64; 2] {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        status
-            .lines()
-            .filter_map(|line| line.split_once("ctxt_switches:"))
-            .map(|(_, number)| number.trim().parse::<u64>().unwrap())
-            .sum()
+        [
+            "\nvoluntary_ctxt_switches:",
+            "\nnonvoluntary_ctxt_switches:",
+        ]
+        .map(|name| {
+            let (_, rest) = status.split_once(name).expect(name);
+            rest.lines().next().unwrap().trim().parse().unwrap()
+        })
     }
 }
 

@@ -101,6 +101,7 @@ mod tests {
             name: String::new(),
             place: Place::whole(Type::unsigned(size)),
             decoder: tags.decoder,
+            with: None,
         }
     }
 

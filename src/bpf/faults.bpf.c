@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("page faults, by process and what it was doing");
+
+TASK_FILTERS;
+CPU_FILTER;
+
+enum mode {
+	user,
+	kernel,
+};
+
+enum access {
+	read,
+	write,
+	execute,
+};
+
+struct fault {
+	char comm[TASK_COMM_LEN] AS(comm);
+	enum mode mode;
+	enum access access;
+};
+
+struct seen {
+	__u64 faults COUNTER("page faults");
+};
+
+TABLE(faults, struct fault, struct seen, 8192, "page faults");
+
+/* Bits of the error code, for this event is x86's: asm/trap_pf.h. */
+#define FAULT_WRITE 2
+#define FAULT_FETCH 16
+
+static __always_inline int count(enum mode mode, unsigned long error)
+{
+	struct fault key = {.mode = mode, .access = read};
+	struct seen *seen;
+
+	if (!wanted_cpu() || !wanted_task())
+		return 0;
+	if (error & FAULT_FETCH)
+		key.access = execute;
+	else if (error & FAULT_WRITE)
+		key.access = write;
+	bpf_get_current_comm(key.comm, sizeof(key.comm));
+
+	seen = tally_entry(faults, &key);
+	if (seen)
+		__sync_fetch_and_add(&seen->faults, 1);
+	return 0;
+}
+
+SEC("tp_btf/page_fault_user")
+int BPF_PROG(page_fault_user, unsigned long address, struct pt_regs *regs,
+	     unsigned long error)
+{
+	return count(user, error);
+}
+
+/* In the kernel's code, for the most part at a process's addresses. */
+SEC("tp_btf/page_fault_kernel")
+int BPF_PROG(page_fault_kernel, unsigned long address, struct pt_regs *regs,
+	     unsigned long error)
+{
+	return count(kernel, error);
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("pages that enter, leave and change in the file cache");
+
+TASK_FILTERS;
+CPU_FILTER;
+
+struct user {
+	char comm[TASK_COMM_LEN] AS(comm);
+	dev_t dev AS(dev);
+};
+
+struct pages {
+	__u64 added COUNTER("pages that were put into the cache");
+	__u64 evicted COUNTER("pages that were taken out");
+	__u64 dirtied COUNTER("clean pages that were changed");
+};
+
+TABLE(filecache, struct user, struct pages, 8192, "pages of the file cache");
+
+/* A file's filesystem is on a device; a device's own pages are that device. */
+static __always_inline dev_t device(struct folio *folio)
+{
+	struct address_space *mapping = folio_mapping(folio);
+	dev_t own = BPF_CORE_READ(mapping, host, i_rdev);
+
+	return own ?: BPF_CORE_READ(mapping, host, i_sb, s_dev);
+}
+
+static __always_inline struct pages *row(struct folio *folio)
+{
+	struct user key = {};
+
+	if (!wanted_cpu() || !wanted_task())
+		return NULL;
+	key.dev = device(folio);
+	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	return tally_entry(filecache, &key);
+}
+
+SEC("tp_btf/mm_filemap_add_to_page_cache")
+int BPF_PROG(added, struct folio *folio)
+{
+	struct pages *pages = row(folio);
+
+	if (pages)
+		__sync_fetch_and_add(&pages->added, folio_pages(folio));
+	return 0;
+}
+
+SEC("tp_btf/mm_filemap_delete_from_page_cache")
+int BPF_PROG(evicted, struct folio *folio)
+{
+	struct pages *pages = row(folio);
+
+	if (pages)
+		__sync_fetch_and_add(&pages->evicted, folio_pages(folio));
+	return 0;
+}
+
+static __always_inline int dirty(struct folio *folio)
+{
+	struct pages *pages = row(folio);
+
+	if (pages)
+		__sync_fetch_and_add(&pages->dirtied, folio_pages(folio));
+	return 0;
+}
+
+SEC("tp_btf/writeback_dirty_folio")
+ALTERNATIVE(dirtied)
+int BPF_PROG(dirtied, struct folio *folio)
+{
+	return dirty(folio);
+}
+
+/* As it was called before 5.18. */
+SEC("tp_btf/writeback_dirty_page")
+ALTERNATIVE(dirtied)
+int BPF_PROG(dirtied_page, struct folio *page)
+{
+	return dirty(page);
+}

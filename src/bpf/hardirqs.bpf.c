@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("interrupts of devices, by name");
+
+CPU_FILTER;
+
+#define NAME_LEN 32 /* the rest of a longer one is cut off */
+
+struct interrupt {
+	char name[NAME_LEN];
+};
+
+struct runs {
+	__u64 count COUNTER("times the interrupt's handler ran");
+	__u64 time COUNTER("time spent in the handler") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time of one run") UNIT(ns);
+};
+
+TABLE(hardirqs, struct interrupt, struct runs, 1024, "interrupts");
+
+/* When the handler that is running on this CPU began: they do not nest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} began SEC(".maps");
+
+SEC("tp_btf/irq_handler_entry")
+int BPF_PROG(irq_handler_entry)
+{
+	__u32 zero = 0;
+	__u64 *start = bpf_map_lookup_elem(&began, &zero);
+
+	if (start)
+		*start = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/irq_handler_exit")
+int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
+{
+	__u32 zero = 0;
+	__u64 *start = bpf_map_lookup_elem(&began, &zero);
+	struct interrupt key = {};
+	struct runs *runs;
+	__u64 time;
+
+	if (!wanted_cpu())
+		return 0;
+	bpf_probe_read_kernel_str(key.name, sizeof(key.name), action->name);
+	runs = tally_entry(hardirqs, &key);
+	if (!runs)
+		return 0;
+	__sync_fetch_and_add(&runs->count, 1);
+
+	/* A handler that ran when counting began has no start. */
+	if (!start || !*start)
+		return 0;
+	time = bpf_ktime_get_ns() - *start;
+	*start = 0;
+	__sync_fetch_and_add(&runs->time, time);
+	tally_observe(&runs->latency, time);
+	return 0;
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("time spent waiting for the kernel's own locks, by who wants them");
+
+TASK_FILTERS;
+CPU_FILTER;
+
+enum kind {
+	spinlock,
+	rwlock_read,
+	rwlock_write,
+	rwsem_read,
+	rwsem_write,
+	percpu_rwsem_read,
+	percpu_rwsem_write,
+	rtmutex,
+	mutex,
+	semaphore, /* before 6.0 a mutex looks like one */
+};
+
+struct wanting {
+	__u64 caller AS(ksym);
+	enum kind kind;
+	__u32 padding HIDDEN;
+};
+
+struct waits {
+	__u64 contentions COUNTER("times that a lock was not free");
+	__u64 time COUNTER("time until it was, or was given up") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time of one wait") UNIT(ns);
+};
+
+TABLE(locks, struct wanting, struct waits, 8192, "waits for locks");
+
+/* Who waits for which lock: interrupts wait while a task does. */
+struct waiter {
+	__u64 lock;
+	__u64 who;
+};
+
+struct wait {
+	__u64 since;
+	struct wanting as;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct waiter);
+	__type(value, struct wait);
+} waiting SEC(".maps");
+
+/* include/trace/events/lock.h */
+#define LCB_F_SPIN 1
+#define LCB_F_READ 2
+#define LCB_F_WRITE 4
+#define LCB_F_RT 8
+#define LCB_F_PERCPU 16
+#define LCB_F_MUTEX 32
+
+static __always_inline enum kind kind_of(unsigned int flags)
+{
+	bool read = flags & LCB_F_READ;
+
+	if (flags & LCB_F_MUTEX)
+		return mutex;
+	if (flags & LCB_F_RT)
+		return rtmutex;
+	if (flags & LCB_F_PERCPU)
+		return read ? percpu_rwsem_read : percpu_rwsem_write;
+	if (!(flags & (LCB_F_READ | LCB_F_WRITE)))
+		return flags & LCB_F_SPIN ? spinlock : semaphore;
+	if (flags & LCB_F_SPIN)
+		return read ? rwlock_read : rwlock_write;
+	return read ? rwsem_read : rwsem_write;
+}
+
+/* The idle tasks of all CPUs are number 0. */
+static __always_inline struct waiter waiter(void *lock)
+{
+	__u64 who = (__u32)bpf_get_current_pid_tgid();
+
+	return (struct waiter){
+		.lock = (unsigned long)lock,
+		.who = who
+			       ?: (__u64)bpf_get_smp_processor_id() << 32 |
+					  1ULL << 63,
+	};
+}
+
+/* Where the kernel keeps the code of locks, and of what sleeps. */
+extern const void __lock_text_start __ksym __weak;
+extern const void __lock_text_end __ksym __weak;
+extern const void __sched_text_start __ksym __weak;
+extern const void __sched_text_end __ksym __weak;
+
+static __always_inline bool of_locks(__u64 address)
+{
+	return (address >= (__u64)&__lock_text_start &&
+		address < (__u64)&__lock_text_end) ||
+	       (address >= (__u64)&__sched_text_start &&
+		address < (__u64)&__sched_text_end);
+}
+
+#define FRAMES 16
+
+/* Who called the lock's functions, which are called by this program's. */
+static __always_inline __u64 caller(void *ctx)
+{
+	__u64 frames[FRAMES] = {};
+	bool inside = false;
+
+	bpf_get_stack(ctx, frames, sizeof(frames), 0);
+	for (int i = 0; i < FRAMES; i++) {
+		bool lock = of_locks(frames[i]);
+
+		if (inside && !lock)
+			return frames[i];
+		inside |= lock;
+	}
+	return 0;
+}
+
+SEC("tp_btf/contention_begin")
+int BPF_PROG(contention_begin, void *lock, unsigned int flags)
+{
+	struct waiter key;
+	struct wait wait = {};
+
+	if (!wanted_cpu() || !wanted_task())
+		return 0;
+	key = waiter(lock);
+	/* A mutex begins again when it goes from spinning to sleeping. */
+	if (flags & LCB_F_MUTEX && bpf_map_lookup_elem(&waiting, &key))
+		return 0;
+	wait.as.kind = kind_of(flags);
+	wait.as.caller = caller(ctx);
+	wait.since = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&waiting, &key, &wait, BPF_ANY))
+		__sync_fetch_and_add(&locks_health.dropped, 1);
+	return 0;
+}
+
+SEC("tp_btf/contention_end")
+int BPF_PROG(contention_end, void *lock)
+{
+	struct waiter key = waiter(lock);
+	struct wait *found = bpf_map_lookup_elem(&waiting, &key), wait;
+	struct waits *waits;
+	__u64 time;
+
+	if (!found)
+		return 0;
+	wait = *found;
+	bpf_map_delete_elem(&waiting, &key);
+
+	time = bpf_ktime_get_ns() - wait.since;
+	waits = tally_entry(locks, &wait.as);
+	if (!waits)
+		return 0;
+	__sync_fetch_and_add(&waits->contentions, 1);
+	__sync_fetch_and_add(&waits->time, time);
+	tally_observe(&waits->latency, time);
+	return 0;
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("time that tasks are blocked, by what kind of sleep");
+
+TASK_FILTERS;
+CPU_FILTER;
+
+struct sleeper {
+	char comm[TASK_COMM_LEN] AS(comm);
+	__u32 state AS(state);
+};
+
+struct sleeps {
+	__u64 blocked COUNTER("times a task began to wait");
+	__u64 time COUNTER("time until it ran again") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time off the CPU") UNIT(ns);
+};
+
+TABLE(offcpu, struct sleeper, struct sleeps, 8192, "sleeps");
+
+/* How a task fell asleep: gone with the task. */
+struct asleep {
+	__u64 since;
+	struct sleeper as;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct asleep);
+} sleeping SEC(".maps");
+
+static __always_inline void fall_asleep(struct task_struct *task, __u32 state)
+{
+	struct sleeper key = {};
+	struct sleeps *sleeps;
+	struct asleep *asleep;
+
+	if (!wanted_cpu() || !wanted(task))
+		return;
+	key.state = state & TASK_STATES;
+	task_comm(key.comm, task);
+	sleeps = tally_entry(offcpu, &key);
+	if (!sleeps)
+		return;
+	__sync_fetch_and_add(&sleeps->blocked, 1);
+
+	asleep = bpf_task_storage_get(&sleeping, task, NULL,
+				      BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!asleep)
+		return;
+	asleep->as = key;
+	asleep->since = bpf_ktime_get_ns();
+}
+
+static __always_inline void wake_up(struct task_struct *task)
+{
+	struct asleep *asleep = bpf_task_storage_get(&sleeping, task, NULL, 0);
+	struct sleeps *sleeps;
+	struct sleeper key;
+	__u64 time;
+
+	if (!asleep || !asleep->since)
+		return;
+	time = bpf_ktime_get_ns() - asleep->since;
+	asleep->since = 0;
+	key = asleep->as;
+	/* The row is there since it fell asleep. */
+	sleeps = bpf_map_lookup_elem(&offcpu, &key);
+	if (!sleeps)
+		return;
+	__sync_fetch_and_add(&sleeps->time, time);
+	tally_observe(&sleeps->latency, time);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
+	     struct task_struct *next)
+{
+	__u32 state = task_state(prev);
+
+	/* Since 5.18; whoever wakes it may already have changed its own. */
+	if (tracepoint_takes(sched_switch, with_state, bool,
+			     struct task_struct *, struct task_struct *,
+			     unsigned int))
+		state = ctx[3];
+	/* The dead do not wake up. */
+	if (!preempt && state != TASK_RUNNING && !(state & TASK_DEAD))
+		fall_asleep(prev, state);
+	wake_up(next);
+	return 0;
+}

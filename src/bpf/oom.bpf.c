@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("processes that the kernel kills for want of memory");
+
+TASK_FILTERS;
+
+struct victim {
+	char comm[TASK_COMM_LEN] AS(comm);
+	__u64 cgroup AS(cgroup);
+};
+
+struct kills {
+	__u64 kills COUNTER("processes that were chosen to die");
+};
+
+TABLE(oom, struct victim, struct kills, 1024, "victims");
+
+static __always_inline int count(struct task_struct *task)
+{
+	struct victim key = {};
+	struct kills *kills;
+
+	if (!wanted(task))
+		return 0;
+	task_comm(key.comm, task);
+	key.cgroup = task_cgroup(task);
+
+	kills = tally_entry(oom, &key);
+	if (kills)
+		__sync_fetch_and_add(&kills->kills, 1);
+	return 0;
+}
+
+/* Since 6.9, and in some stable series, the event names the task. */
+#define NAMES_TASK \
+	tracepoint_takes(mark_victim, with_task, struct task_struct *, uid_t)
+
+SEC("tp_btf/mark_victim")
+int BPF_PROG(mark_victim)
+{
+	return NAMES_TASK ? count((struct task_struct *)ctx[0]) : 0;
+}
+
+/* Where it names only a pid: victims are still marked when they die. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(sched_process_exit, struct task_struct *task)
+{
+	if (!NAMES_TASK && task->pid == task->tgid && task->signal->oom_mm)
+		return count(task);
+	return 0;
+}

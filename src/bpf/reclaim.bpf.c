@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("time that tasks spend freeing memory before they get some");
+
+TASK_FILTERS;
+CPU_FILTER;
+
+/* Who was short of memory: the machine, or a cgroup at its limit. */
+enum kind {
+	machine,
+	cgroup_limit,
+};
+
+struct reclaimer {
+	char comm[TASK_COMM_LEN] AS(comm);
+	enum kind kind;
+};
+
+struct reclaims {
+	__u64 reclaims COUNTER("times a task had to free memory");
+	__u64 pages COUNTER("pages that it freed");
+	__u64 time COUNTER("time that it took") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time of one") UNIT(ns);
+};
+
+TABLE(reclaim, struct reclaimer, struct reclaims, 8192, "direct reclaims");
+
+/* When a task began to reclaim. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} began SEC(".maps");
+
+static __always_inline int begin(void)
+{
+	__u64 *start;
+
+	if (!wanted_task())
+		return 0;
+	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
+				     BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (start)
+		*start = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int end(enum kind kind, unsigned long pages)
+{
+	struct reclaimer key = {.kind = kind};
+	struct reclaims *reclaims;
+	__u64 *start, time;
+
+	if (!wanted_cpu() || !wanted_task())
+		return 0;
+	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	reclaims = tally_entry(reclaim, &key);
+	if (!reclaims)
+		return 0;
+	__sync_fetch_and_add(&reclaims->reclaims, 1);
+	__sync_fetch_and_add(&reclaims->pages, pages);
+
+	/* One that was under way when counting began has no start. */
+	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
+				     0);
+	if (!start || !*start)
+		return 0;
+	time = bpf_ktime_get_ns() - *start;
+	*start = 0;
+	__sync_fetch_and_add(&reclaims->time, time);
+	tally_observe(&reclaims->latency, time);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(direct_begin)
+{
+	return begin();
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+int BPF_PROG(direct_end, unsigned long pages)
+{
+	return end(machine, pages);
+}
+
+/* These are only where the kernel knows memory cgroups. */
+SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+OPTIONAL
+int BPF_PROG(memcg_begin)
+{
+	return begin();
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
+OPTIONAL
+int BPF_PROG(memcg_end, unsigned long pages)
+{
+	return end(cgroup_limit, pages);
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("signals, by who sends them to whom");
+
+TASK_FILTERS;
+CPU_FILTER;
+
+struct signal {
+	__u32 signal AS(signal);
+	char target[TASK_COMM_LEN] AS(comm);
+	char sender[TASK_COMM_LEN] AS(comm);
+};
+
+struct sent {
+	__u64 signals COUNTER("signals that were sent");
+	__u64 lost COUNTER("of these, ignored or already pending");
+};
+
+TABLE(signals, struct signal, struct sent, 8192, "signals");
+
+/* include/linux/sched/signal.h, asm-generic/siginfo.h */
+#define SEND_SIG_PRIV 1
+#define SI_TIMER (-2)
+
+/* Nobody sent it: the task that happens to run has nothing to do with it. */
+static __always_inline bool from_kernel(struct kernel_siginfo *info)
+{
+	if ((unsigned long)info <= SEND_SIG_PRIV)
+		return (unsigned long)info == SEND_SIG_PRIV;
+	return BPF_CORE_READ(info, si_code) == SI_TIMER;
+}
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(signal_generate, int number, struct kernel_siginfo *info,
+	     struct task_struct *task, int group, int result)
+{
+	struct signal key = {.signal = number, .sender = "[kernel]"};
+	struct sent *sent;
+
+	/* The filters are about the target. */
+	if (!wanted_cpu() || !wanted(task))
+		return 0;
+	task_comm(key.target, task);
+	if (!from_kernel(info))
+		bpf_get_current_comm(key.sender, sizeof(key.sender));
+
+	sent = tally_entry(signals, &key);
+	if (!sent)
+		return 0;
+	__sync_fetch_and_add(&sent->signals, 1);
+	if (result)
+		__sync_fetch_and_add(&sent->lost, 1);
+	return 0;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+#include "ktally.bpf.h"
+
+TALLY("work that the kernel puts off to its worker threads, by function");
+
+CPU_FILTER;
+
+struct work {
+	__u64 function AS(ksym);
+};
+
+struct runs {
+	__u64 runs COUNTER("times the function ran");
+	__u64 time COUNTER("time that it took") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time of one run") UNIT(ns);
+};
+
+TABLE(workqueue, struct work, struct runs, 8192, "work items");
+
+/* When a worker began its work. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} began SEC(".maps");
+
+SEC("tp_btf/workqueue_execute_start")
+int BPF_PROG(execute_start)
+{
+	__u64 *start =
+		bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
+				     BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (start)
+		*start = bpf_ktime_get_ns();
+	return 0;
+}
+
+/*
+ * By now the work itself may be freed, but its function is told; pointers to
+ * functions are out of bounds for tp_btf programs.
+ */
+SEC("raw_tp/workqueue_execute_end")
+int BPF_PROG(execute_end, struct work_struct *work, work_func_t function)
+{
+	struct work key = {.function = (unsigned long)function};
+	struct runs *runs;
+	__u64 *start, time;
+
+	if (!wanted_cpu())
+		return 0;
+	runs = tally_entry(workqueue, &key);
+	if (!runs)
+		return 0;
+	__sync_fetch_and_add(&runs->runs, 1);
+
+	/* Work that was under way when counting began has no start. */
+	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
+				     0);
+	if (!start || !*start)
+		return 0;
+	time = bpf_ktime_get_ns() - *start;
+	*start = 0;
+	__sync_fetch_and_add(&runs->time, time);
+	tally_observe(&runs->latency, time);
+	return 0;
+}
