@@ -339,6 +339,25 @@ fn every_decoder_that_a_tally_uses_is_known() {
     assert!(matches!(decoder("tomorrow"), Some(Decoder::Unknown(_))));
 }
 
+/// `ktally.bpf.h` lists what `AS(...)` takes, and no more than that.
+#[test]
+fn the_header_lists_every_decoder() {
+    let tags = fs::read_to_string(src().join("schema/tags.rs")).unwrap();
+    let (_, known) = tags.split_once("fn from_tag").unwrap();
+    let (known, _) = known.split_once("other =>").unwrap();
+    // `"ip" | "ipv6" => ...`
+    let arms = known.lines().filter_map(|line| line.split_once("=>"));
+    let names = arms.flat_map(|(names, _)| names.split('"').skip(1).step_by(2));
+    let mut known: BTreeSet<String> = names.map(str::to_owned).collect();
+    known.insert("enum:NAME".into());
+    let header = fs::read_to_string(src().join("bpf/ktally.bpf.h")).unwrap();
+    let listed = header.lines().filter_map(|line| {
+        let (name, _) = line.strip_prefix(" *\tAS(")?.split_once(')')?;
+        Some(name.to_owned())
+    });
+    assert_eq!(listed.collect::<BTreeSet<_>>(), known);
+}
+
 /// The README shows one tally whole, and promises that this is all of it.
 #[test]
 fn the_example_of_the_readme_is_the_file() {

@@ -63,7 +63,8 @@ int block_rq_insert(__u64 *ctx)
 
 	if (device && device_of(request) != device)
 		return 0;
-	bpf_map_update_elem(&under_way, &address, &times, BPF_ANY);
+	if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
+		tally_dropped(blkio); /* its time; the request is counted */
 	return 0;
 }
 
@@ -80,8 +81,8 @@ int block_rq_issue(__u64 *ctx)
 	known = bpf_map_lookup_elem(&under_way, &address);
 	if (known)
 		known->issued = times.issued;
-	else
-		bpf_map_update_elem(&under_way, &address, &times, BPF_ANY);
+	else if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
+		tally_dropped(blkio);
 	return 0;
 }
 

@@ -140,12 +140,13 @@ struct tally_health {
  *	AS(bool)	true unless 0
  *	AS(hex)		0x2a
  *	AS(enum:NAME)	the running kernel's own enum NAME
+ *	AS(ksym)	an address in the kernel: the function there
  *	AS(ipv4)	4 bytes in network order
  *	AS(ipv6)	16 bytes in network order
  *	AS(ip)		either: an IPv4 address is ::ffff:a.b.c.d
  *	AS(port)	2 bytes in network order
  *	AS(ifindex)	a network interface
- *	AS(netns)	a network namespace's inode number; typed as a path
+ *	AS(netns)	a network namespace's inode number, or the path of one
  *	AS(dev)		a block device's dev_t
  *	AS(ksym)	an address of kernel code: vfs_read+0x1c
  *	AS(kstack)	a struct tally_kstack, see below
