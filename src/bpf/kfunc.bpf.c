@@ -72,5 +72,7 @@ int called(struct pt_regs *regs)
 				    BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (open)
 		tally_call(open, regs, key.function);
+	else
+		tally_dropped(kfunc); /* its time; the call is counted */
 	return 0;
 }

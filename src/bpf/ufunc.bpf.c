@@ -75,5 +75,7 @@ int called(struct pt_regs *regs)
 				    BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (open)
 		tally_call(open, regs, 0);
+	else
+		tally_dropped(ufunc); /* its time; the call is counted */
 	return 0;
 }
