@@ -25,7 +25,7 @@ fn what_does_not_exist_is_named() {
         ("run", ["<TALLY>", "--help"]),
         ("run syscall", ["`syscall`", "did you mean `syscalls`?"]),
         ("list syscall", ["`syscall`", "did you mean `syscalls`?"]),
-        ("run zzz", ["`zzz`", "are known"]),
+        ("run zzz", ["`zzz`", "known:"]),
         ("run syscalls --nope", ["--nope", "Usage"]),
         ("run softirqs --pid 3", ["--pid", "Usage"]),
         ("run syscalls more", ["more", "Usage"]),
