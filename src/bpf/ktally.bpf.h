@@ -130,6 +130,7 @@ struct tally_health {
  *	AS(comm)	text up to its first NUL
  *	AS(pid)		a process or thread
  *	AS(uid)		a user's login name
+ *	AS(gid)		a group's name
  *	AS(cgroup)	a cgroup's id: its path, or its directory
  *	AS(syscall)	a system call of this architecture
  *	AS(errno)	a positive error number: ENOENT
@@ -140,6 +141,8 @@ struct tally_health {
  *	AS(bool)	true unless 0
  *	AS(hex)		0x2a
  *	AS(enum:NAME)	the running kernel's own enum NAME
+ *	AS(flags:NAME)	the bits that are set, by the names of such an enum
+ *	AS(time)	bpf_ktime_get_ns(): a date and time
  *	AS(ksym)	an address in the kernel: the function there
  *	AS(ipv4)	4 bytes in network order
  *	AS(ipv6)	16 bytes in network order

@@ -45,6 +45,8 @@ pub enum Decoder {
     Pid,
     /// A user id, shown as the user's name.
     Uid,
+    /// A group id, shown as the group's name.
+    Gid,
     /// A system call's number on the running architecture.
     Syscall,
     /// A positive error number: `ENOENT`.
@@ -77,53 +79,74 @@ pub enum Decoder {
     Dev,
     /// An address of the kernel's code: `vfs_read+0x1c`.
     Ksym,
+    /// Nanoseconds by the kernel's monotonic clock, shown as a date and time.
+    Time,
     /// A `struct tally_kstack`: the kernel's functions, root first.
     Kstack,
     /// A `struct tally_ustack`: a process's functions, root first.
     Ustack,
     /// A name from the running kernel's enum of this name.
     Enum(String),
+    /// The names of the bits that are set, from the running kernel's enum of
+    /// this name.
+    Flags(String),
     /// One that this version does not know: shown by its C type.
     Unknown(String),
 }
+
+/// `AS(NAME)`, but for those that take another name.
+const NAMES: [(&str, Decoder); 24] = [
+    ("comm", Decoder::Comm),
+    ("pid", Decoder::Pid),
+    ("uid", Decoder::Uid),
+    ("gid", Decoder::Gid),
+    ("syscall", Decoder::Syscall),
+    ("errno", Decoder::Errno),
+    ("signal", Decoder::Signal),
+    ("state", Decoder::State),
+    ("softirq", Decoder::Softirq),
+    ("cpu", Decoder::Cpu),
+    ("bool", Decoder::Bool),
+    ("hex", Decoder::Hex),
+    ("cgroup", Decoder::Cgroup),
+    ("ipv4", Decoder::Ipv4),
+    ("ip", Decoder::Ip),
+    // The same bytes: an IPv4 address in them is shown as one.
+    ("ipv6", Decoder::Ip),
+    ("port", Decoder::Port),
+    ("ifindex", Decoder::Ifindex),
+    ("netns", Decoder::Netns),
+    ("dev", Decoder::Dev),
+    ("time", Decoder::Time),
+    ("ksym", Decoder::Ksym),
+    ("kstack", Decoder::Kstack),
+    ("ustack", Decoder::Ustack),
+];
 
 impl Decoder {
     fn from_tag(text: &str) -> Self {
         // Formatters of C write `enum : state`, for all they know a bitfield.
         let text: String = text.split_whitespace().collect();
-        match text.as_str() {
-            "comm" => Self::Comm,
-            "pid" => Self::Pid,
-            "uid" => Self::Uid,
-            "syscall" => Self::Syscall,
-            "errno" => Self::Errno,
-            "signal" => Self::Signal,
-            "state" => Self::State,
-            "softirq" => Self::Softirq,
-            "cpu" => Self::Cpu,
-            "bool" => Self::Bool,
-            "hex" => Self::Hex,
-            "cgroup" => Self::Cgroup,
-            "ipv4" => Self::Ipv4,
-            "ip" | "ipv6" => Self::Ip,
-            "port" => Self::Port,
-            "ifindex" => Self::Ifindex,
-            "netns" => Self::Netns,
-            "dev" => Self::Dev,
-            "ksym" => Self::Ksym,
-            "kstack" => Self::Kstack,
-            "ustack" => Self::Ustack,
-            other => match other.strip_prefix("enum:") {
-                Some(name) => Self::Enum(name.to_owned()),
-                None => Self::Unknown(other.to_owned()),
-            },
+        let known = NAMES.into_iter().find(|(name, _)| *name == text);
+        match (known, text.split_once(':')) {
+            (Some((_, decoder)), _) => decoder,
+            (None, Some(("enum", name))) => Self::Enum(name.to_owned()),
+            (None, Some(("flags", name))) => Self::Flags(name.to_owned()),
+            _ => Self::Unknown(text),
         }
+    }
+
+    /// Every decoder that a tag can name; `NAME` stands for another name.
+    pub fn all() -> Vec<&'static str> {
+        let names = NAMES.iter().map(|(name, _)| *name);
+        names.chain(["enum:NAME", "flags:NAME"]).collect()
     }
 
     /// As the tag wrote it.
     pub fn tag(&self) -> String {
         match self {
             Self::Enum(name) => format!("enum:{name}"),
+            Self::Flags(name) => format!("flags:{name}"),
             _ => self.name().to_owned(),
         }
     }
@@ -136,28 +159,11 @@ impl Decoder {
     /// A scalar key's column is named so.
     pub fn name(&self) -> &str {
         match self {
-            Self::Comm => "comm",
-            Self::Pid => "pid",
-            Self::Uid => "uid",
-            Self::Syscall => "syscall",
-            Self::Errno => "errno",
-            Self::Signal => "signal",
-            Self::State => "state",
-            Self::Softirq => "softirq",
-            Self::Cpu => "cpu",
-            Self::Bool => "bool",
-            Self::Hex => "hex",
-            Self::Cgroup => "cgroup",
-            Self::Ipv4 => "ipv4",
-            Self::Ip => "ip",
-            Self::Port => "port",
-            Self::Ifindex => "ifindex",
-            Self::Netns => "netns",
-            Self::Dev => "dev",
-            Self::Ksym => "ksym",
-            Self::Kstack => "kstack",
-            Self::Ustack => "ustack",
-            Self::Enum(name) | Self::Unknown(name) => name,
+            Self::Enum(name) | Self::Flags(name) | Self::Unknown(name) => name,
+            _ => {
+                let known = NAMES.iter().find(|(_, decoder)| decoder == self);
+                known.map_or("", |(name, _)| name)
+            }
         }
     }
 }

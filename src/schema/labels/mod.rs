@@ -5,8 +5,8 @@
 mod cache;
 mod cgroup;
 mod dev;
+mod enums;
 mod errno;
-mod host;
 mod ip;
 mod net;
 mod signal;
@@ -15,27 +15,28 @@ mod stacks;
 mod state;
 mod symbols;
 mod syscall;
+mod time;
+mod users;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use anyhow::{Result, anyhow};
 
 use self::cache::Cache;
 use self::cgroup::Cgroups;
-use super::btf::KernelBtf;
 use super::decode::{self, Names, Value, text};
 use super::table::{Label, OptionSpec};
 use super::tags::{Decoder, Tags};
-use super::types::{Kind, Place, Variant};
+use super::types::{Kind, Place};
 
-/// The names that were looked up, kept for the next row. Every cache is as
-/// small as what it caches: the kernel's enums, the host's users.
+/// The names that were looked up, kept for the next row; no more of them than
+/// its cache allows, or than the kernel's enums have.
 #[derive(Default)]
 pub struct Labels {
-    enums: RefCell<HashMap<String, Enum>>,
-    users: RefCell<HashMap<u32, Option<String>>>,
+    enums: enums::Enums,
+    users: Cache<u32>,
+    groups: Cache<u32>,
     cgroups: RefCell<Cgroups>,
     devices: Cache<u32>,
     interfaces: Cache<u32>,
@@ -43,13 +44,6 @@ pub struct Labels {
     symbols: symbols::Symbols,
     stacks: stacks::Stacks,
     raw: bool,
-}
-
-/// One of the running kernel's enums.
-#[derive(Default)]
-struct Enum {
-    names: HashMap<i128, String>,
-    numbers: HashMap<String, i128>,
 }
 
 impl Labels {
@@ -85,12 +79,7 @@ impl Labels {
         let value = decoder
             .and_then(|decoder| self.name(decoder, &option.place, rodata))
             .unwrap_or_else(|| option.place.decode(rodata));
-        let number = match value {
-            Value::Uint(number) => i128::try_from(number).ok(),
-            Value::Int(number) => Some(number),
-            _ => None,
-        };
-        match (&option.unit, &option.place.ty.kind, number) {
+        match (&option.unit, &option.place.ty.kind, signed(&value)) {
             (Some(unit), _, Some(number)) => Value::Text(unit.exact(number).into()),
             (None, Kind::Char, Some(number @ 0x21..0x7f)) => {
                 Value::Text(format!("{number} (`{}`)", number as u8 as char).into())
@@ -105,7 +94,10 @@ impl Labels {
         // These are read by their own rules, numbers too.
         match decoder {
             Decoder::Uid if !name.starts_with("0x") => {
-                return Ok(Some(host::user_id(name)?.into()));
+                return Ok(Some(users::user_id(name)?.into()));
+            }
+            Decoder::Gid if !name.starts_with("0x") => {
+                return Ok(Some(users::group_id(name)?.into()));
             }
             Decoder::Cgroup if !name.starts_with("0x") => {
                 return Ok(Some(cgroup::cgroup_id(name)?.into()));
@@ -123,7 +115,8 @@ impl Labels {
             Decoder::Signal => signal::number(name),
             Decoder::State => state::number(name),
             Decoder::Softirq => softirq::number(name),
-            Decoder::Enum(of) => self.with_enum(of, |known| known.numbers.get(name).copied()),
+            Decoder::Enum(of) => self.enums.number(of, name),
+            Decoder::Flags(of) => self.enums.flag_bits(of, name),
             Decoder::Dev => Some(dev::number(name)?.into()),
             Decoder::Ifindex => Some(net::interface_index(name)?.into()),
             Decoder::Netns => Some(net::namespace_inode(name)?.into()),
@@ -144,32 +137,6 @@ impl Labels {
         let id = u64::try_from(number).ok()?;
         self.cgroups.borrow_mut().path(id)
     }
-
-    fn user(&self, number: u128) -> Option<String> {
-        let uid = u32::try_from(number).ok()?;
-        let mut users = self.users.borrow_mut();
-        users
-            .entry(uid)
-            .or_insert_with(|| host::user_name(uid))
-            .clone()
-    }
-
-    /// The name of a number in one of the running kernel's enums.
-    fn variant(&self, name: &str, number: &Value<'_>) -> Option<String> {
-        let number = match number {
-            Value::Uint(number) => i128::try_from(*number).ok()?,
-            Value::Int(number) => *number,
-            _ => return None,
-        };
-        self.with_enum(name, |known| known.names.get(&number).cloned())
-    }
-
-    fn with_enum<T>(&self, name: &str, ask: impl FnOnce(&Enum) -> T) -> T {
-        let mut enums = self.enums.borrow_mut();
-        ask(enums
-            .entry(name.to_owned())
-            .or_insert_with(|| Enum::load(name)))
-    }
 }
 
 impl Names for Labels {
@@ -189,8 +156,11 @@ impl Names for Labels {
             Decoder::Signal => signal::name(number),
             Decoder::State => state::name(number),
             Decoder::Softirq => softirq::name(number),
-            Decoder::Uid => self.user(number),
-            Decoder::Enum(name) => self.variant(name, &place.decode(bytes)),
+            Decoder::Uid => cached(&self.users, number, users::user_name),
+            Decoder::Gid => cached(&self.groups, number, users::group_name),
+            Decoder::Enum(of) => self.enums.name(of, signed(&place.decode(bytes))?),
+            Decoder::Flags(of) => self.enums.flags(of, signed(&place.decode(bytes))?),
+            Decoder::Time => time::name(number),
             Decoder::Ipv4 => ip::ipv4(number),
             Decoder::Ip => ip::ip(number),
             Decoder::Port => ip::port(number),
@@ -212,15 +182,12 @@ impl Names for Labels {
     }
 }
 
-impl Enum {
-    fn load(name: &str) -> Self {
-        let variants = KernelBtf::load().map(|btf| btf.enum_variants(name));
-        let mut known = Self::default();
-        for Variant { name, value } in variants.unwrap_or_default() {
-            known.names.insert(value, name.clone());
-            known.numbers.insert(name, value);
-        }
-        known
+/// Enums of the kernel have signs of their own.
+fn signed(number: &Value<'_>) -> Option<i128> {
+    match number {
+        Value::Uint(number) => i128::try_from(*number).ok(),
+        Value::Int(number) => Some(*number),
+        _ => None,
     }
 }
 
@@ -270,6 +237,8 @@ mod tests {
         assert_eq!(text("pid", 42), "42");
         assert_eq!(text("cpu", 1), "1");
         assert_eq!(text("uid", 0), "root");
+        assert_eq!(text("gid", 0), "root");
+        assert_eq!(text("flags:no_such_enum_here", 3), "3");
         assert_eq!(text("uid", 4_000_000_000), "4000000000");
         assert_eq!(text("enum:no_such_enum_here", 3), "3");
         assert_eq!(text("tomorrow", 3), "3");

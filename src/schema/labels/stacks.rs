@@ -49,11 +49,18 @@ impl Labels {
         }
     }
 
-    /// The same as `of` for a column that people read: of a stack, the frames
-    /// nearest to what was running.
+    /// The same as `of` for a column that people read: a process with its name,
+    /// while it lives; of a stack, the frames nearest to what was running.
     pub fn brief(&self, label: &Label, key: &[u8]) -> String {
         const FRAMES: usize = 3;
         let text = self.of(label, key).to_string();
+        if label.decoder == Some(Decoder::Pid) && !self.raw {
+            let name = std::fs::read_to_string(format!("/proc/{text}/comm"));
+            return match name {
+                Ok(name) => format!("{text} ({})", name.trim_end()),
+                Err(_) => text,
+            };
+        }
         if !Self::is_stack(label) {
             return text;
         }
