@@ -13,10 +13,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: help setup build run test lint format bench install uninstall clean
+.PHONY: help setup build run test lint format docs bench install uninstall clean
 
 help:
-	@echo "make run | test | build | lint | format | bench | install PREFIX=$(PREFIX) | clean"
+	@echo "make run | test | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
 
 setup:
 	@dist/setup
@@ -39,6 +39,10 @@ lint: setup
 format:
 	$(CARGO) fmt
 	clang-format -i src/bpf/*.c src/bpf/*.h src/bpf/internal/*.c
+
+# Writes docs/tallies.md from what the tallies say about themselves.
+docs: setup
+	KTALLY_WRITE_DOCS=1 $(CARGO) test --quiet --test kernel the_page_of_the_tallies
 
 # Ratios against the peers that are installed, in one run.
 bench: setup

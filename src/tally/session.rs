@@ -1,12 +1,14 @@
 //! A tally that is counting: load, attach, read, detach. Dropping the session
 //! removes all of it from the kernel, as does the end of the process.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
-use libbpf_rs::{ErrorKind, Link, MapCore, MapType, ProgramMut};
+use libbpf_rs::query::ProgInfoIter;
+use libbpf_rs::{ErrorKind, Link, MapCore, MapType, Program, ProgramImpl, ProgramMut};
 use plain::Plain;
 
 use super::attach;
@@ -66,6 +68,44 @@ impl<'o> Session<'o> {
         max_rows: Option<u32>,
         command: Option<&Command>,
     ) -> Result<Self> {
+        let (mut session, rodata) = Self::load(tally, storage, options, max_rows, command)?;
+        if let Some(command) = command {
+            follow::follow(session.object.object(), command)?;
+        }
+        session.attach(tally, &rodata)?;
+        session.started = Instant::now();
+        Ok(session)
+    }
+
+    /// Loads a tally and attaches nothing, to see what the verifier makes of it:
+    /// a name and the number of instructions that it looked at for each program,
+    /// 0 where the kernel does not tell (before Linux 5.16).
+    pub fn verify(tally: &Tally, options: &[ResolvedOption]) -> Result<Vec<(String, u32)>> {
+        let mut storage = Storage::uninit();
+        let (session, _) = Session::load(tally, &mut storage, options, None, None)?;
+        let ids = session.program_ids()?;
+        let programs = ProgInfoIter::default().filter(|program| ids.contains(&program.id));
+        let verified: HashMap<u32, u32> = programs
+            .map(|program| (program.id, program.verified_insns))
+            .collect();
+        let programs = session.object.object().progs();
+        programs
+            .filter(ProgramImpl::autoload)
+            .map(|program| {
+                let id = Program::id_from_fd(program.as_fd())?;
+                let instructions = verified.get(&id).copied().unwrap_or_default();
+                Ok((lossy(program.name()), instructions))
+            })
+            .collect()
+    }
+
+    fn load(
+        tally: &Tally,
+        storage: &'o mut Storage,
+        options: &[ResolvedOption],
+        max_rows: Option<u32>,
+        command: Option<&Command>,
+    ) -> Result<(Self, Vec<u8>)> {
         if tally.schema.tables.is_empty() {
             return Err(usage(format!(
                 "tally `{}` has no tables: declare one with TABLE(...) of ktally.bpf.h",
@@ -94,7 +134,7 @@ impl<'o> Session<'o> {
         let mut warnings = Vec::new();
         leave_out(&mut *opened, tally, &mut warnings);
         let object = opened.load().map_err(|error| load_error(tally, &error))?;
-        let mut session = Self {
+        let session = Self {
             links: Vec::new(),
             sightings: Sightings::of(object.object(), tally)?,
             object,
@@ -104,12 +144,7 @@ impl<'o> Session<'o> {
             stopped: None,
             warnings,
         };
-        if let Some(command) = command {
-            follow::follow(session.object.object(), command)?;
-        }
-        session.attach(tally, &rodata)?;
-        session.started = Instant::now();
-        Ok(session)
+        Ok((session, rodata))
     }
 
     /// Program by program, so that a failure names the one.
@@ -182,8 +217,8 @@ impl<'o> Session<'o> {
     pub fn program_ids(&self) -> Result<Vec<u32>> {
         let programs = self.object.object().progs();
         programs
-            .filter(libbpf_rs::ProgramImpl::autoload)
-            .map(|program| Ok(libbpf_rs::Program::id_from_fd(program.as_fd())?))
+            .filter(ProgramImpl::autoload)
+            .map(|program| Ok(Program::id_from_fd(program.as_fd())?))
             .collect()
     }
 
@@ -288,12 +323,7 @@ impl<'o> Session<'o> {
 
     fn missed(&self) -> Result<Option<u64>> {
         let mut sum = Some(0);
-        for program in self
-            .object
-            .object()
-            .progs()
-            .filter(libbpf_rs::ProgramImpl::autoload)
-        {
+        for program in self.object.object().progs().filter(ProgramImpl::autoload) {
             let missed =
                 sys::recursion_misses(program.as_fd()).context("failed to ask for missed runs")?;
             sum = sum.zip(missed).map(|(sum, missed)| sum + missed);

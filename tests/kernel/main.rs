@@ -2,6 +2,7 @@
 //! 23. Each test counts only children of its own, and leaves nothing behind.
 
 mod blocks;
+mod catalogue;
 mod cgroups;
 mod command;
 mod exact;

@@ -1,0 +1,157 @@
+//! `docs/tallies.md`: what every tally offers, from its BTF, and what the
+//! verifier made of it. `make docs` writes it; this test holds that it is
+//! current.
+
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use ktally::cli::flag;
+use ktally::host;
+use ktally::schema::{Decoder, Labels, MetricKind, OptionSpec, Table};
+use ktally::tally::{Given, Session, Tally, resolve};
+
+use crate::support::require_root;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tallies.md");
+
+/// Instructions depend on the kernel: only of this one are they compared.
+fn series() -> (u32, u32) {
+    host::kernel_version(&host::kernel_release())
+}
+
+fn page() -> String {
+    let (major, minor) = series();
+    let mut page = format!(
+        "# The tallies\n\n\
+         Written by `make docs` from what the tallies say about themselves. *Verified* is the number of\n\
+         instructions that the verifier of Linux {major}.{minor} looked at. What an event costs is\n\
+         measured by `make bench ARGS=tallies`.\n"
+    );
+    for tally in Tally::builtins().unwrap() {
+        describe(&mut page, &tally);
+    }
+    page
+}
+
+fn describe(page: &mut String, tally: &Tally) {
+    writeln!(page, "\n## {}\n\n{}.", tally.name, tally.summary()).unwrap();
+    for table in &tally.schema.tables {
+        describe_table(page, table);
+    }
+    if !tally.schema.options.is_empty() {
+        writeln!(page, "\n| option | default | |\n|---|---|---|").unwrap();
+        for option in &tally.schema.options {
+            let default = default(option, tally);
+            let help = &option.help;
+            writeln!(page, "| `--{}` | {default} | {help} |", flag(option)).unwrap();
+        }
+    }
+    writeln!(page, "\n| program | event | verified |\n|---|---|---|").unwrap();
+    let verified = verified(tally);
+    for (name, section) in &tally.programs {
+        // Only with a command, which is not what is counted.
+        if section.starts_with('?') {
+            continue;
+        }
+        let tags = tally.schema.functions.get(name);
+        let event = tags
+            .and_then(|tags| tags.attach.as_ref())
+            .unwrap_or(section);
+        let mut programs = verified.iter();
+        let instructions = programs.find(|(program, _)| program == name);
+        let instructions = match instructions {
+            Some((_, instructions)) => instructions.to_string(),
+            None => "not used on that kernel".to_owned(),
+        };
+        writeln!(page, "| `{name}` | `{event}` | {instructions} |").unwrap();
+    }
+}
+
+fn describe_table(page: &mut String, table: &Table) {
+    let (name, help, rows) = (&table.name, &table.help, table.max_entries);
+    writeln!(page, "\nTable `{name}`: {help}; at most {rows} rows.\n").unwrap();
+    writeln!(page, "| column | | |\n|---|---|---|").unwrap();
+    for label in &table.labels {
+        let decoder = label.decoder.as_ref().map(Decoder::tag);
+        let shown = decoder.unwrap_or_else(|| label.place.ty.name.clone());
+        writeln!(page, "| `{}` | key | {shown} |", label.name).unwrap();
+    }
+    for metric in &table.metrics {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        let unit = metric.unit.as_ref();
+        let unit = unit.map_or_else(String::new, |unit| format!(", {}", unit.name()));
+        let (name, help) = (&metric.name, &metric.help);
+        writeln!(page, "| `{name}` | {kind}{unit} | {help} |").unwrap();
+    }
+}
+
+fn default(option: &OptionSpec, tally: &Tally) -> String {
+    let text = Labels::raw().option(option, &tally.rodata).to_string();
+    match text.is_empty() || option.given.is_some() {
+        true => String::new(),
+        false => format!("`{text}`"),
+    }
+}
+
+/// Every tally loads here: what it cannot attach to is another question.
+fn verified(tally: &Tally) -> Vec<(String, u32)> {
+    let needed = [("path", "libc.so.6"), ("function", "getppid")];
+    let given: Vec<Given> = needed
+        .into_iter()
+        .filter(|(name, _)| tally.schema.options.iter().any(|it| it.name == *name))
+        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .collect();
+    let options = resolve(&tally.schema.options, &given).unwrap();
+    Session::verify(tally, &options).unwrap_or_else(|error| panic!("{}: {error:#}", tally.name))
+}
+
+/// Without the numbers that depend on the kernel, and those numbers.
+fn split(page: &str) -> (String, Vec<u32>) {
+    let mut numbers = Vec::new();
+    let mut text = String::new();
+    for line in page.lines() {
+        let cell = line.strip_suffix(" |").and_then(|it| it.rsplit_once("| "));
+        match cell.map(|(row, cell)| (row, cell.parse())) {
+            Some((row, Ok(number))) => {
+                numbers.push(number);
+                text.push_str(row);
+            }
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    (text, numbers)
+}
+
+#[test]
+fn the_page_of_the_tallies_is_current() {
+    require_root();
+    let now = page();
+    if std::env::var_os("KTALLY_WRITE_DOCS").is_some() {
+        fs::write(PATH, &now).unwrap();
+    }
+    let written = fs::read_to_string(Path::new(PATH)).unwrap_or_default();
+    let (major, minor) = series();
+    if !written.contains(&format!("Linux {major}.{minor} ")) {
+        // Other kernels have other events and another verifier: all of the
+        // tallies were loaded above, and that is what can be held here.
+        return;
+    }
+    let ((now, counts), (then, written)) = (split(&now), split(&written));
+    assert_eq!(now, then, "docs/tallies.md is not current: run `make docs`");
+    for (now, then) in counts.into_iter().zip(written) {
+        assert!(now > 0 && now < 1_000_000);
+        let is_near = now <= 2 * then && then <= 2 * now;
+        assert!(
+            is_near,
+            "{now} instructions, where docs/tallies.md has {then}: run `make docs`"
+        );
+    }
+}
