@@ -1,15 +1,16 @@
 //! `watch`: what changed, each interval.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::time::{Instant, SystemTime};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::{Verb, stdout, warn};
+use super::{Verb, warn};
 use crate::cli::{Exit, Output, WatchArgs};
 use crate::commands::clock::{Schedule, Signals};
+use crate::commands::output::{Stdout, Writer};
 use crate::error::usage;
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Change, Changes};
@@ -30,6 +31,7 @@ impl Verb<'_> {
         let style = super::style(self.global);
         let format = self.global.output.into();
         let mut face = Changes::new(format, style, &declaration, &self.labels);
+        let stdout = Stdout::open()?;
         let mut complete = true;
         let (mut before, mut then) = (read(&map, &mut complete)?, Instant::now());
         loop {
@@ -38,11 +40,22 @@ impl Verb<'_> {
             let (now, at) = (read(&map, &mut complete)?, Instant::now());
             let seconds = (at - then).as_secs_f64();
             let changes = differences(&map, &before, &now);
-            let out = &mut stdout();
-            face.render(out, SystemTime::now(), seconds, &changes)?;
-            out.flush()?;
+            let is_last = is_last || ended;
+            let out = &mut BufWriter::new(Writer {
+                stdout: &stdout,
+                signals: &signals,
+                end: schedule.end().filter(|_| !is_last),
+                stop: &mut || {},
+            });
+            let written = face.render(out, SystemTime::now(), seconds, &changes);
+            let written = written.and_then(|()| out.flush());
+            if stdout.was_cut() {
+                warn("the output is not whole: nobody read on, and a signal ended it");
+                return Ok(Exit::Incomplete);
+            }
+            written.context("failed to write")?;
             (before, then) = (now, at);
-            if ended || is_last {
+            if is_last {
                 break;
             }
         }
