@@ -41,11 +41,13 @@ impl Verb<'_> {
             let seconds = (at - then).as_secs_f64();
             let changes = differences(&map, &before, &now);
             let is_last = is_last || ended;
+            // Nothing counts for us that would have to be stopped.
+            let mut nothing = || {};
             let out = &mut BufWriter::new(Writer {
                 stdout: &stdout,
                 signals: &signals,
                 end: schedule.end().filter(|_| !is_last),
-                stop: &mut || {},
+                stop: &mut nothing,
             });
             let written = face.render(out, SystemTime::now(), seconds, &changes);
             let written = written.and_then(|()| out.flush());
