@@ -60,7 +60,13 @@ impl Map {
     /// Overwrites the value of a key: all of it, on every CPU.
     pub fn update(&self, key: &[u8], copied: &[u8], update: Update) -> Result<()> {
         self.check_key(key)?;
-        let refused = |error: io::Error| self.refused(Verb::Update, &error);
+        let refused = |error: io::Error| match error.raw_os_error() {
+            Some(libc::EINVAL) if update.lock => anyhow!(
+                "failed to update map {}: there is no bpf_spin_lock in its values",
+                self.title()
+            ),
+            _ => self.refused(Verb::Update, &error),
+        };
         // Maps are told by their ids, and given by descriptors.
         if self.holds_maps() {
             let id = copied.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
@@ -97,6 +103,7 @@ impl Map {
     /// Adds a value to a queue or a stack; to one that is full, in place of the
     /// oldest, if `replace` says so.
     pub fn push(&self, value: &[u8], replace: bool) -> Result<()> {
+        self.check_queue()?;
         self.check_value(value)?;
         let flags = if replace { libbpf_sys::BPF_EXIST } else { 0 };
         sys::map::update(self.fd(), None, value, flags.into())
@@ -120,12 +127,7 @@ impl Map {
         verb: Verb,
         call: impl FnOnce(&mut [u8]) -> io::Result<()>,
     ) -> Result<Vec<u8>> {
-        ensure!(
-            self.is_queue(),
-            "map {} is of type {}, which has keys: `lookup` and `delete` are for it",
-            self.title(),
-            self.type_name()
-        );
+        self.check_queue()?;
         let mut value = vec![0; self.value_size];
         call(&mut value).map_err(|error| self.refused(verb, &error))?;
         Ok(value)
@@ -171,6 +173,16 @@ impl Map {
         ensure!(
             !self.is_queue(),
             "map {} is of type {}, which has no keys: `push`, `pop` and `peek` are for it",
+            self.title(),
+            self.type_name()
+        );
+        Ok(())
+    }
+
+    fn check_queue(&self) -> Result<()> {
+        ensure!(
+            self.is_queue(),
+            "map {} is of type {}, which has keys: `lookup` and `delete` are for it",
             self.title(),
             self.type_name()
         );

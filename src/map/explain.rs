@@ -69,6 +69,9 @@ impl Map {
             (libc::EEXIST, _) => "the key is there already".to_owned(),
             (libc::ENOENT, Verb::Pop | Verb::Peek) => "it is empty".to_owned(),
             (libc::ENOENT, _) => "there is no such key".to_owned(),
+            (libc::EPERM | libc::EACCES, Verb::Freeze) if self.is_frozen() => {
+                "it is frozen already".to_owned()
+            }
             (libc::EPERM | libc::EACCES, Verb::Update | Verb::Delete | Verb::Push | Verb::Pop)
                 if self.is_frozen() =>
             {

@@ -66,6 +66,7 @@ impl Adder {
             .get_mut(..key.len())
             .ok_or_else(|| anyhow!("keys of more than {MOST_KEY} bytes are not supported"))?
             .copy_from_slice(key);
+        check_type(map).with_context(|| format!("failed to add to map {}", map.title()))?;
         // SAFETY: of a `Plain` type, every byte is initialized.
         let config = unsafe { plain::as_bytes(&config) };
         let object = load(internal::ADD, map, config)
@@ -101,20 +102,7 @@ pub struct Drained {
 /// Takes these numbers out of every value and leaves zeroes: what programs add
 /// meanwhile is either taken or stays.
 pub fn drain(map: &Map, numbers: &[Number]) -> Result<Drained> {
-    ensure!(
-        matches!(
-            map.ty,
-            MapType::Hash
-                | MapType::LruHash
-                | MapType::PercpuHash
-                | MapType::LruPercpuHash
-                | MapType::Array
-                | MapType::PercpuArray
-        ),
-        "map {} cannot be drained: the kernel walks no maps of type {}",
-        map.title(),
-        map.type_name()
-    );
+    check_type(map).with_context(|| format!("failed to drain map {}", map.title()))?;
     ensure!(
         numbers.len() <= MOST_NUMBERS,
         "map {} cannot be drained: more than {MOST_NUMBERS} numbers in a value",
@@ -247,6 +235,29 @@ impl<'a> Drainer<'a> {
         let ring = builder.build()?;
         ring.consume().context("failed to read what was taken")
     }
+}
+
+/// The kernel allows programs that a system call runs no other types. It would
+/// let them write to a frozen map, but whoever froze it meant that nobody does.
+fn check_type(map: &Map) -> Result<()> {
+    ensure!(
+        matches!(
+            map.ty,
+            MapType::Hash
+                | MapType::LruHash
+                | MapType::PercpuHash
+                | MapType::LruPercpuHash
+                | MapType::Array
+                | MapType::PercpuArray
+        ),
+        "the kernel changes no values of maps of type {} in place",
+        map.type_name()
+    );
+    ensure!(
+        !map.is_frozen(),
+        "it is frozen: user space can only read it"
+    );
+    Ok(())
 }
 
 /// Loads a helper with `map` in the place of its `target`, and its constants.

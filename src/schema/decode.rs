@@ -221,8 +221,20 @@ impl<'a> Value<'a> {
 
     fn plus(self, more: &Value<'a>) -> Option<Value<'a>> {
         Some(match (self, more) {
-            (Value::Uint(a), Value::Uint(b)) => Value::Uint(a.wrapping_add(*b)),
-            (Value::Int(a), Value::Int(b)) => Value::Int(a.wrapping_add(*b)),
+            // Of up to 64 bits they wrap as the kernel's own do: one CPU may have
+            // taken away what another added.
+            (Value::Uint(a), Value::Uint(b)) => {
+                Value::Uint(match (u64::try_from(a), (*b).try_into()) {
+                    (Ok(a), Ok(b)) => a.wrapping_add(b).into(),
+                    _ => a.wrapping_add(*b),
+                })
+            }
+            (Value::Int(a), Value::Int(b)) => {
+                Value::Int(match (i64::try_from(a), (*b).try_into()) {
+                    (Ok(a), Ok(b)) => a.wrapping_add(b).into(),
+                    _ => a.wrapping_add(*b),
+                })
+            }
             (Value::Float(a), Value::Float(b)) => Value::Float(a + b),
             (Value::List(a), Value::List(b)) if a.len() == b.len() => {
                 let sums = a.into_iter().zip(b).map(|(a, b)| a.plus(b));

@@ -22,11 +22,12 @@ impl Verb<'_> {
         };
         let (number, signed) = declaration.number(path)?;
         let delta = parse_delta(delta, number)?;
+        let mut adder = Adder::new(&map, &key, number)?;
         if args.create {
             create_row(&map, &key)?;
         }
-        let mut adder = Adder::new(&map, &key, number)?;
-        let (mut before, mut last) = (None, 0);
+        let read = |raw: u64| interpret(raw, number, signed);
+        let (mut before, mut after, mut wrapped) = (None, 0, false);
         for _ in 0..args.repeat {
             let Some(found) = adder.add(delta as u64)? else {
                 return Err(not_found(format!(
@@ -35,15 +36,12 @@ impl Verb<'_> {
                     args.key.escape_debug()
                 )));
             };
-            before.get_or_insert(found);
-            last = found;
+            before.get_or_insert(read(found));
+            // Others may add in between: each step is told by itself.
+            after = read(found.wrapping_add(delta as u64));
+            wrapped |= read(found) + delta != after;
         }
-        let read = |raw: u64| interpret(raw, number, signed);
-        let before = read(before.unwrap_or(last));
-        let after = read(last.wrapping_add(delta as u64));
-        // Each step may wrap; together they wrapped if the end is elsewhere.
-        let wrapped = before.checked_add(delta * i128::from(args.repeat)) != Some(after)
-            && read(last) + delta != after;
+        let before = before.unwrap_or(after);
         if wrapped {
             warn(&format!(
                 "the number has {} bits and wrapped around",
