@@ -10,6 +10,7 @@ mod interrupts;
 mod lifetime;
 mod memory;
 mod network;
+mod map;
 mod reader;
 mod session;
 mod stacks;

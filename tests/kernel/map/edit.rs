@@ -1,0 +1,330 @@
+//! `lookup`, `update`, `delete`, `clear` and `next-key`, flag by flag.
+
+use libbpf_rs::{MapCore, MapFlags, MapType, num_possible_cpus};
+use serde_json::json;
+
+use super::{Maps, create, id, map};
+
+const PAIRS: &str = r#"
+char LICENSE[] SEC("license") = "GPL";
+enum mode { SLOW = -2, OFF = 0, FAST = 7 };
+struct key {
+	char comm[TASK_COMM_LEN];
+	__u16 port;
+	__s16 level;
+};
+struct value {
+	__u64 calls;
+	__s32 balance;
+	enum mode mode;
+	__u8 bytes[4];
+	struct { __u32 low : 3, high : 5; } bits;
+	union { __u32 word; __u8 first; };
+	bool on;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 3);
+	__type(key, struct key);
+	__type(value, struct value);
+} pairs SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 4);
+	__type(key, __u32);
+	__type(value, __s8);
+} small SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} percpu SEC(".maps");
+struct bpf_spin_lock {
+	__u32 val;
+};
+struct locked {
+	struct bpf_spin_lock lock;
+	__u32 number;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct locked);
+} locked SEC(".maps");
+"#;
+
+const WHOLE: &str = "calls=18446744073709551615,balance=-3,mode=FAST,bytes=[1,2,3,4],bits.low=5,bits.high=17,word=513,on=true";
+
+/// Every field that is written comes back, as text and as JSON.
+#[test]
+fn typed_values_come_back() {
+    let maps = Maps::load(PAIRS);
+    let pairs = maps.id("pairs");
+    map!("update", pairs, "comm=bash,port=80,level=-1", WHOLE).done();
+    let seen = map!(
+        "lookup",
+        pairs,
+        "comm=bash,port=0x50,level=-1",
+        "-o",
+        "json"
+    )
+    .json();
+    let value = json!({
+        "calls": 18446744073709551615u64, "balance": -3, "mode": "FAST", "bytes": [1, 2, 3, 4],
+        "bits": {"low": 5, "high": 17}, "word": 513, "first": 1, "on": true,
+    });
+    assert_eq!(seen, value);
+    // What it prints is what it reads.
+    let key = r#"{"comm":"zsh","port":0,"level":32767}"#;
+    map!("update", pairs, key, value).done();
+    assert_eq!(map!("lookup", pairs, key, "-o", "json").json(), value);
+    // The same bytes as the C compiler would have written.
+    let raw = map!("lookup", "--raw", pairs, key_bytes("zsh", 0, 32767)).done();
+    assert_eq!(
+        raw.trim(),
+        "hex:fffffffffffffffffdffffff0700000001020304".to_owned()
+            + "8d000000"
+            + "01020000"
+            + "01000000"
+    );
+}
+
+fn key_bytes(comm: &str, port: u16, level: i16) -> String {
+    let mut bytes = comm.as_bytes().to_vec();
+    bytes.resize(16, 0);
+    bytes.extend(port.to_ne_bytes());
+    bytes.extend(level.to_ne_bytes());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Mistakes are told by field and range, and nothing is written.
+#[test]
+fn mistakes_are_named_and_change_nothing() {
+    let maps = Maps::load(PAIRS);
+    let (pairs, small) = (maps.id("pairs"), maps.id("small"));
+    let key = "comm=a,port=1,level=1";
+    for (key, value, words) in [
+        (
+            "comm=a,port=65536,level=1",
+            WHOLE,
+            &["`port`", "0 to 65535"][..],
+        ),
+        ("comm=a,port=1", WHOLE, &["left out", "`level`"]),
+        ("comm=a,port=1,level=1,x=2", WHOLE, &["`x`"]),
+        (
+            "comm=seventeen letters,port=1,level=1",
+            WHOLE,
+            &["`comm`", "at most 16"],
+        ),
+        (key, "calls=1", &["left out", "--merge", "--zero"]),
+        (key, "calls=-1", &["`calls`", "18446744073709551615"]),
+        (key, "mode=WILD", &["SLOW", "OFF", "FAST"]),
+        (key, "bits.low=8", &["`bits.low`", "0 to 7"]),
+        (key, "bytes=[1,2,3]", &["`bytes`", "3 elements"]),
+        (key, "on=2", &["`on`"]),
+        (key, "hex:00", &["1 bytes"]),
+        (key, "word=1,first=2,calls=1", &["disagree"]),
+    ] {
+        map!("update", pairs, key, value).failed(2, words);
+    }
+    for (value, words) in [
+        ("128", "-128 to 127"),
+        ("-129", "-128 to 127"),
+        ("1.5", "whole"),
+        ("", "whole"),
+    ] {
+        map!("update", small, 0, value).failed(2, &[words]);
+    }
+    map!("update", small, "x", "1").failed(2, &["key", "whole"]);
+    map!("lookup", pairs, key).failed(3, &["no key"]);
+    assert_eq!(map!("lookup", small, 0).done(), "0\n");
+    map!("next-key", pairs).failed(3, &["empty"]);
+}
+
+#[test]
+fn exist_and_noexist_are_kept_apart() {
+    let hash = create(MapType::Hash, 4, 4, 1);
+    let hash_id = id(&hash);
+    map!("update", hash_id, 1, 10, "--exist").failed(3, &["no such key"]);
+    map!("update", hash_id, 1, 10, "--noexist").done();
+    map!("update", hash_id, 1, 11, "--noexist").failed(1, &["there already"]);
+    assert_eq!(map!("lookup", hash_id, 1).done(), "10\n");
+    map!("update", hash_id, 1, 12, "--exist").done();
+    assert_eq!(map!("lookup", hash_id, 1).done(), "12\n");
+    map!("update", hash_id, 1, 13).done();
+    assert_eq!(map!("lookup", hash_id, 1).done(), "13\n");
+    map!("update", hash_id, 2, 1).failed(1, &["full", "1 of 1"]);
+    map!("update", hash_id, 1, 1, "--exist", "--noexist").failed(2, &["cannot be used with"]);
+    map!("lookup", 0xffff_fff0u32, 1).failed(3, &["no map with id"]);
+
+    let array = create(MapType::Array, 4, 8, 3);
+    let array = id(&array);
+    map!("update", array, 2, 5, "--exist").done();
+    map!("update", array, 2, 5, "--noexist").failed(1, &["every index of an array exists"]);
+    map!("update", array, 3, 5).failed(1, &["no such index", "3"]);
+    map!("lookup", array, 3).failed(3, &["no key"]);
+    map!("delete", array, 2).failed(1, &["cannot be deleted"]);
+}
+
+/// `--lock` works where there is a lock, and only there; the lock itself is
+/// the kernel's, and no field.
+#[test]
+fn a_value_is_updated_under_its_lock() {
+    let maps = Maps::load(PAIRS);
+    let locked = maps.id("locked");
+    map!("update", locked, 1, "number=7", "--lock", "--zero").done();
+    map!(
+        "update", locked, 1, "number=8", "--lock", "--exist", "--merge"
+    )
+    .done();
+    let seen = map!("lookup", locked, 1, "-o", "json").json();
+    assert_eq!(seen["number"], 8);
+    map!(
+        "update",
+        locked,
+        1,
+        "number=9",
+        "--lock",
+        "--noexist",
+        "--zero"
+    )
+    .failed(1, &["there already"]);
+    let plain = create(MapType::Hash, 4, 4, 1);
+    map!("update", id(&plain), 1, 1, "--lock").failed(1, &["no bpf_spin_lock"]);
+}
+
+#[test]
+fn fields_left_out_are_kept_or_become_zero() {
+    let maps = Maps::load(PAIRS);
+    let pairs = maps.id("pairs");
+    let key = "comm=a,port=1,level=1";
+    let calls_and_balance = || {
+        let seen = map!("lookup", pairs, key, "-o", "json").json();
+        [seen["calls"].as_i64(), seen["balance"].as_i64()].map(Option::unwrap)
+    };
+    map!("update", pairs, key, "calls=1", "--merge").failed(3, &["nothing to merge with"]);
+    map!("update", pairs, key, "calls=1", "--zero").done();
+    assert_eq!(calls_and_balance(), [1, 0]);
+    map!("update", pairs, key, "balance=-5", "--merge").done();
+    assert_eq!(calls_and_balance(), [1, -5]);
+    map!("update", pairs, key, "calls=2", "--zero").done();
+    assert_eq!(calls_and_balance(), [2, 0]);
+    map!("update", pairs, key, "calls=2", "--zero", "--merge").failed(2, &["cannot be used with"]);
+}
+
+/// A total goes to one CPU and the others become zero, unless told otherwise.
+#[test]
+fn values_of_cpus_are_updated_together_or_alone() {
+    let maps = Maps::load(PAIRS);
+    let percpu = maps.id("percpu");
+    let cpus = num_possible_cpus().unwrap();
+    let each = || {
+        let seen = map!("lookup", percpu, 0, "--per-cpu", "-o", "json").json();
+        serde_json::from_value::<Vec<u32>>(seen).unwrap()
+    };
+    let of = |first: u32, others: u32| {
+        let mut all = vec![others; cpus];
+        all[0] = first;
+        all
+    };
+    map!("update", percpu, 0, 5, "--all-cpus").done();
+    assert_eq!(each(), of(5, 5));
+    map!("update", percpu, 0, 9).done();
+    assert_eq!(each(), of(9, 0));
+    assert_eq!(map!("lookup", percpu, 0).done(), "9\n");
+    map!("update", percpu, 0, 4, "--all-cpus").done();
+    map!("update", percpu, 0, 7, "--cpu", 0).done();
+    assert_eq!(each(), of(7, 4));
+    let sum = 7 + 4 * (cpus as u32 - 1);
+    assert_eq!(map!("lookup", percpu, 0, "-o", "json").json(), sum);
+    map!("update", percpu, 0, 1, "--cpu", cpus).failed(2, &["no CPU"]);
+    map!("update", percpu, 0, 1, "--cpu", 0, "--all-cpus").failed(2, &["cannot be used with"]);
+    map!("update", maps.id("small"), 0, 1, "--cpu", 0).failed(2, &["one value for all CPUs"]);
+    map!("update", maps.id("small"), 0, 1, "--all-cpus").failed(2, &["one value for all CPUs"]);
+}
+
+#[test]
+fn every_deleted_key_has_a_fate() {
+    let hash = create(MapType::Hash, 4, 4, 8);
+    let hash_id = id(&hash);
+    for key in 1..=5u32 {
+        hash.update(&key.to_ne_bytes(), &key.to_ne_bytes(), MapFlags::ANY)
+            .unwrap();
+    }
+    assert_eq!(map!("delete", hash_id, 1).done(), "1: deleted\n");
+    let ended = map!("delete", hash_id, 1, 2, "0x3").failed(3, &[]);
+    assert_eq!(ended.stdout, "1: absent\n2: deleted\n0x3: deleted\n");
+    let ended = map!("delete", hash_id, 4, 4, "-o", "json").failed(3, &[]);
+    let fates = json!([{"key": "4", "deleted": true}, {"key": "4", "deleted": false}]);
+    assert_eq!(super::json(&ended.stdout), fates);
+    // A key that makes no sense: nothing is deleted at all.
+    map!("delete", hash_id, 5, "x").failed(2, &["whole"]);
+    assert_eq!(map!("lookup", hash_id, 5).done(), "5\n");
+}
+
+#[test]
+fn clear_deletes_all_when_it_is_meant() {
+    let hash = create(MapType::Hash, 4, 4, 100);
+    let hash_id = id(&hash);
+    for key in 0..100u32 {
+        hash.update(&key.to_ne_bytes(), &[0; 4], MapFlags::ANY)
+            .unwrap();
+    }
+    map!("clear", hash_id).failed(2, &["--yes"]);
+    assert_eq!(hash.keys().count(), 100);
+    let ended = map!("clear", hash_id, "--yes");
+    assert!(ended.stderr.contains("100 entries"), "{ended:?}");
+    ended.done();
+    assert_eq!(hash.keys().count(), 0);
+    map!("clear", hash_id, "--yes").done();
+    let array = create(MapType::Array, 4, 4, 1);
+    map!("clear", id(&array), "--yes").failed(1, &["cannot be deleted"]);
+}
+
+/// From the first key to the last, each of them once; after a key that is not
+/// there comes the first, as the kernel has it.
+#[test]
+fn keys_are_walked_one_by_one() {
+    let hash = create(MapType::Hash, 4, 4, 8);
+    let hash_id = id(&hash);
+    map!("next-key", hash_id).failed(3, &["is empty"]);
+    let ended = map!("next-key", hash_id, "-o", "json").failed(3, &["is empty"]);
+    assert_eq!(ended.stdout, "null\n");
+    for key in [3u32, 5, 7] {
+        hash.update(&key.to_ne_bytes(), &[0; 4], MapFlags::ANY)
+            .unwrap();
+    }
+    let mut keys = vec![map!("next-key", hash_id).done()];
+    for _ in 0..2 {
+        keys.push(map!("next-key", hash_id, keys.last().unwrap().trim()).done());
+    }
+    let last = keys.last().unwrap().trim();
+    map!("next-key", hash_id, last).failed(3, &["is the last key"]);
+    assert_eq!(map!("next-key", hash_id, 99).done(), keys[0]);
+    keys.sort();
+    assert_eq!(keys, ["3\n", "5\n", "7\n"]);
+
+    // Of an array they are the indexes; a key of fields can be typed again.
+    let maps = Maps::load(PAIRS);
+    let (pairs, small) = (maps.id("pairs"), maps.id("small"));
+    assert_eq!(map!("next-key", small).done(), "0\n");
+    assert_eq!(map!("next-key", small, 2).done(), "3\n");
+    map!("next-key", small, 3).failed(3, &["is the last key"]);
+    map!(
+        "update",
+        pairs,
+        "comm=\"a, b\",port=1,level=-1",
+        "calls=1",
+        "--zero"
+    )
+    .done();
+    let key = map!("next-key", pairs).done();
+    let key = key.trim();
+    assert_eq!(
+        super::json(key),
+        json!({"comm": "a, b", "port": 1, "level": -1})
+    );
+    map!("next-key", pairs, key).failed(3, &["is the last key"]);
+}

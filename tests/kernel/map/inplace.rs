@@ -1,0 +1,483 @@
+//! `add` and `drain`: in the kernel, in place, and without losing an increment.
+
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+use std::process::Stdio;
+use std::thread;
+
+use ktally::map::{Map, Reader, drain};
+use ktally::schema::Number;
+use libbpf_rs::{Link, MapCore, MapFlags, MapType, num_possible_cpus};
+use serde_json::{Value as Json, json};
+
+use super::{Maps, create, create_with, id, map, program};
+use crate::support::{Child, event, on_two_cpus};
+
+/// Numbers of every kind, and a program that counts a child's events into them.
+const COUNTED: &str = r#"
+TALLY("events of a child");
+struct inner { __u32 a; __s32 b; };
+struct counted {
+	__u64 calls COUNTER("");
+	__s64 balance GAUGE("");
+	__u32 narrow;
+	__s32 below;
+	struct inner inner[2];
+	__u32 list[3];
+	char text[4];
+	struct tally_histogram sizes HISTOGRAM("");
+};
+TABLE(counted, __u64, struct counted, 2, "");
+PERCPU_TABLE(percpu, __u64, struct counted, 2, "");
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct { __u16 odd; __u16 even; });
+} narrow SEC(".maps");
+SEC("tp_btf/sys_enter")
+int BPF_PROG(enter, struct pt_regs *regs, long call)
+{
+	__u64 key = 0;
+	struct counted *row;
+
+	if (call != EVENT || bpf_get_current_pid_tgid() >> 32 != CHILD)
+		return 0;
+	row = tally_entry(counted, &key);
+	if (row) {
+		__sync_fetch_and_add(&row->calls, 1);
+		__sync_fetch_and_add(&row->narrow, 1);
+		__sync_fetch_and_add(&row->list[1], 3);
+		tally_observe(&row->sizes, 5);
+	}
+	row = tally_entry(percpu, &key);
+	if (row)
+		__sync_fetch_and_add(&row->calls, 1);
+	return 0;
+}
+"#;
+
+/// Loaded, and attached if there is a child to count.
+struct Counted {
+    maps: Maps,
+    _link: Option<Link>,
+}
+
+impl Counted {
+    fn of(child: Option<&Child>) -> Self {
+        let pid = child.map_or("1".to_owned(), Child::pid);
+        let c = format!(
+            "#define CHILD {pid}\n#define EVENT {}\n{COUNTED}",
+            libc::SYS_getpriority
+        );
+        let mut maps = Maps::load(&c);
+        let link = child.map(|_| {
+            let program = maps.object.progs_mut().next().unwrap();
+            program.attach().unwrap()
+        });
+        Self { maps, _link: link }
+    }
+
+    fn id(&self, name: &str) -> u32 {
+        self.maps.id(name)
+    }
+}
+
+/// The value of key 0.
+#[track_caller]
+fn value(map: u32) -> Json {
+    map!("lookup", map, 0, "-o", "json").json()
+}
+
+#[test]
+fn four_processes_and_a_program_add_at_once() {
+    const EACH: u64 = 20_011;
+    const EVENTS: u64 = 50_021;
+    let child = Child::new("kt-map-add", || (0..EVENTS).for_each(event));
+    let counted = Counted::of(Some(&child));
+    let map = counted.id("counted").to_string();
+    map!("add", map, 0, "calls=0", "--create").done();
+    let each = EACH.to_string();
+    let adders = ["calls=1", "calls=1", "narrow=1", "calls=-1"].map(|delta| {
+        let mut adder = program();
+        adder.args(["map", "add", &map, "0", delta, "--repeat", &each]);
+        adder.stdout(Stdio::null()).stderr(Stdio::null());
+        adder.spawn().unwrap()
+    });
+    child.work();
+    for mut adder in adders {
+        assert!(adder.wait().unwrap().success());
+    }
+    let value = value(counted.id("counted"));
+    assert_eq!(value["calls"], EVENTS + EACH);
+    assert_eq!(value["narrow"], EVENTS + EACH);
+    assert_eq!(value["list"], json!([0, 3 * EVENTS, 0]));
+    assert_eq!(value["sizes"]["count"], EVENTS);
+}
+
+/// Each kind of number by its path, with what it was and what it is.
+#[test]
+fn every_kind_of_number_is_added_to_in_place() {
+    let counted = Counted::of(None);
+    let map = counted.id("counted");
+    map!("update", map, 0, "text=abc", "--zero").done();
+    for (delta, said) in [
+        ("calls=5", "calls: 0 -> 5"),
+        ("calls=-2", "calls: 5 -> 3"),
+        ("balance=-7", "balance: 0 -> -7"),
+        ("balance=9", "balance: -7 -> 2"),
+        ("narrow=0x10", "narrow: 0 -> 16"),
+        ("below=-1", "below: 0 -> -1"),
+        ("inner[1].b=-3", "inner[1].b: 0 -> -3"),
+        ("inner.0.a=4", "inner.0.a: 0 -> 4"),
+        ("list[2]=6", "list[2]: 0 -> 6"),
+        ("sizes.sum=12", "sizes.sum: 0 -> 12"),
+        ("sizes.buckets[3]=2", "sizes.buckets[3]: 0 -> 2"),
+        (
+            "calls=18446744073709551612",
+            "calls: 3 -> 18446744073709551615",
+        ),
+    ] {
+        let ended = map!("add", map, 0, delta);
+        assert!(!ended.stderr.contains("wrapped"), "{delta}: {ended:?}");
+        assert_eq!(ended.done().trim(), said);
+    }
+    let wanted = json!({
+        "calls": u64::MAX, "balance": 2, "narrow": 16, "below": -1,
+        "inner": [{"a": 4, "b": 0}, {"a": 0, "b": -3}], "list": [0, 0, 6], "text": "abc",
+        "sizes": {"count": 2, "sum": 12, "buckets": [[8, 2]]},
+    });
+    assert_eq!(value(map), wanted);
+    let added = map!("add", map, 0, "narrow=2", "--repeat", 3, "-o", "json").json();
+    let wanted = json!({
+        "key": "0", "field": "narrow", "before": 16, "after": 22, "wrapped": false, "one_cpu": false,
+    });
+    assert_eq!(added, wanted);
+    for (delta, code, words) in [
+        ("1", 2, &["say which number", "calls"][..]),
+        ("calls", 2, &["FIELD=DELTA"]),
+        ("calls=1.5", 2, &["whole number"]),
+        ("calls=18446744073709551616", 2, &["whole number"]),
+        ("narrow=4294967296", 2, &["whole number"]),
+        ("nothing=1", 2, &["no field named `nothing`"]),
+        ("list[3]=1", 2, &["no element `3`"]),
+        ("text=1", 2, &["`text`", "no aligned integer"]),
+        ("inner=1", 2, &["`inner`", "no aligned integer"]),
+    ] {
+        map!("add", map, 0, delta).failed(code, words);
+    }
+    map!("add", map, 7, "calls=1").failed(3, &["no key `7`", "--create"]);
+    let narrow = counted.id("narrow");
+    map!("update", narrow, 1, "odd=1,even=2").done();
+    map!("add", narrow, 1, "odd=1").failed(2, &["`odd`", "4 or 8 bytes"]);
+}
+
+/// Modulo the width, and said so.
+#[test]
+fn wrapping_around_is_said() {
+    let counted = Counted::of(None);
+    let map = counted.id("counted");
+    map!(
+        "update",
+        map,
+        0,
+        "narrow=4294967295,below=2147483647,balance=-9223372036854775808",
+        "--zero"
+    )
+    .done();
+    for (delta, said, bits) in [
+        ("narrow=2", "narrow: 4294967295 -> 1", "32 bits"),
+        ("narrow=-2", "narrow: 1 -> 4294967295", "32 bits"),
+        ("below=1", "below: 2147483647 -> -2147483648", "32 bits"),
+        ("calls=-1", "calls: 0 -> 18446744073709551615", "64 bits"),
+        (
+            "balance=-1",
+            "balance: -9223372036854775808 -> 9223372036854775807",
+            "64 bits",
+        ),
+    ] {
+        let ended = map!("add", map, 0, delta);
+        assert!(
+            ended.stderr.contains(bits) && ended.stderr.contains("wrapped"),
+            "{ended:?}"
+        );
+        assert_eq!(ended.done().trim(), said);
+    }
+    // Around and past the start once more, in one command.
+    let added = map!(
+        "add",
+        map,
+        0,
+        "list[0]=2147483648",
+        "--repeat",
+        3,
+        "-o",
+        "json"
+    )
+    .json();
+    assert_eq!(
+        (&added["after"], &added["wrapped"]),
+        (&json!(2_147_483_648u64), &json!(true))
+    );
+    let added = map!(
+        "add",
+        map,
+        0,
+        "list[2]=2147483648",
+        "--repeat",
+        2,
+        "-o",
+        "json"
+    )
+    .json();
+    assert_eq!(
+        (&added["after"], &added["wrapped"]),
+        (&json!(0), &json!(true))
+    );
+    // Neighbours are as they were.
+    assert_eq!(value(map)["list"], json!([2_147_483_648u64, 0, 0]));
+}
+
+#[test]
+fn create_makes_a_row_of_zeroes_where_there_is_room() {
+    let hash = create(MapType::Hash, 4, 8, 1);
+    let hash = id(&hash);
+    map!("add", hash, 5, 3).failed(3, &["no key `5`"]);
+    assert_eq!(
+        map!("add", hash, 5, 3, "--create").done(),
+        "value: 0 -> 3\n"
+    );
+    assert_eq!(
+        map!("add", hash, 5, 3, "--create").done(),
+        "value: 3 -> 6\n"
+    );
+    map!("add", hash, 6, 3, "--create").failed(1, &["full", "1 of 1"]);
+    map!("lookup", hash, 6).failed(3, &["no key"]);
+    let array = create(MapType::Array, 4, 8, 2);
+    assert_eq!(
+        map!("add", id(&array), 1, 7, "--create").done(),
+        "value: 0 -> 7\n"
+    );
+    map!("add", id(&array), 2, 7, "--create").failed(1, &["no such index"]);
+    let lru = create(MapType::LruHash, 4, 4, 64);
+    assert_eq!(
+        map!("add", id(&lru), 1, 7, "--create").done(),
+        "value: 0 -> 7\n"
+    );
+    // What programs cannot change in place is refused by name, and left alone.
+    let trie = create_with(
+        MapType::LpmTrie,
+        8,
+        8,
+        2,
+        libbpf_rs::libbpf_sys::BPF_F_NO_PREALLOC,
+    );
+    map!("add", id(&trie), "hex:0000000000000000", 7, "--create").failed(1, &["type lpm_trie"]);
+    assert_eq!(trie.keys().count(), 0);
+    let queue = create(MapType::Queue, 0, 8, 2);
+    map!("add", id(&queue), "hex:", 7).failed(1, &["type queue"]);
+}
+
+/// This CPU's copy gets it, and the sum is exact.
+#[test]
+fn a_per_cpu_number_is_added_to_on_one_cpu() {
+    let counted = Counted::of(None);
+    let percpu = counted.id("percpu");
+    for sum in 1..=5 {
+        let said = map!("add", percpu, 0, "calls=1", "--create").done();
+        assert!(said.contains("(this CPU's copy)"), "{said}");
+        assert_eq!(value(percpu)["calls"], sum);
+    }
+    let added = map!("add", percpu, 0, "calls=-5", "-o", "json").json();
+    assert_eq!(added["one_cpu"], true);
+    assert_eq!(value(percpu)["calls"], 0);
+}
+
+// ---- drain ------------------------------------------------------------------
+
+/// Of the only entry, or zeroes.
+fn taken(map: u32) -> [u64; 3] {
+    let taken = map!("drain", map, "-o", "json").json();
+    let entries = taken.as_array().unwrap();
+    assert!(entries.len() <= 1, "{taken}");
+    let numbers = |entry: &Json| {
+        let value = &entry["value"];
+        [&value["calls"], &value["list"][1], &value["sizes"]["count"]]
+            .map(|number| number.as_u64().unwrap())
+    };
+    entries.first().map_or([0; 3], numbers)
+}
+
+/// What is taken and what is left are what was issued, however often it is
+/// drained meanwhile.
+#[test]
+fn draining_a_running_counter_loses_nothing() {
+    const EVENTS: u64 = 1_000_003;
+    let child = Child::new("kt-map-drain", || (0..EVENTS).for_each(event));
+    let counted = Counted::of(Some(&child));
+    let map = counted.id("counted");
+    let (mut sum, mut while_running) = ([0; 3], 0);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| child.work());
+        while !worker.is_finished() {
+            let now = taken(map);
+            while_running += u64::from(now[0] > 0);
+            sum = std::array::from_fn(|i| sum[i] + now[i]);
+        }
+    });
+    let left = value(map);
+    let left = [&left["calls"], &left["list"][1], &left["sizes"]["count"]]
+        .map(|number| number.as_u64().unwrap());
+    assert!(while_running >= 2, "drained {while_running} times");
+    let whole: [u64; 3] = std::array::from_fn(|i| sum[i] + left[i]);
+    assert_eq!(
+        whole,
+        [EVENTS, 3 * EVENTS, EVENTS],
+        "taken {sum:?}, left {left:?}"
+    );
+    // And the last of it.
+    assert_eq!(taken(map), left);
+    assert_eq!(taken(map), [0; 3]);
+}
+
+#[test]
+fn draining_every_cpu_loses_nothing() {
+    const ROUNDS: u64 = 100_003;
+    let child = Child::new("kt-map-percpu", || {
+        on_two_cpus(ROUNDS, |_, round| event(round))
+    });
+    let counted = Counted::of(Some(&child));
+    let map = counted.id("percpu");
+    let mut sum = 0;
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| child.work());
+        while !worker.is_finished() {
+            sum += taken(map)[0];
+        }
+    });
+    let left = value(map)["calls"].as_u64().unwrap();
+    assert_eq!(sum + left, 2 * ROUNDS, "taken {sum}, left {left}");
+    assert_eq!(taken(map)[0], left);
+    assert_eq!(value(map)["calls"], 0);
+}
+
+/// Only what counts is taken.
+#[test]
+fn gauges_and_text_stay() {
+    let counted = Counted::of(None);
+    let map = counted.id("counted");
+    let whole = r#"{"calls":1,"balance":-2,"narrow":3,"below":-4,"inner":[{"a":5,"b":6},{"a":7,"b":8}],
+        "list":[9,10,11],"text":"abc","sizes":{"count":2,"sum":12,"buckets":[[8,2]]}}"#;
+    map!("update", map, 0, whole).done();
+    let taken = map!("drain", map, "-o", "json").json();
+    let left = value(map);
+    let (taken, whole) = (&taken[0]["value"], super::json(whole));
+    for name in ["balance", "text"] {
+        assert_eq!(left[name], whole[name], "{name} is left: {left}");
+    }
+    for name in ["calls", "narrow", "below", "list", "sizes"] {
+        assert_eq!(taken[name], whole[name], "{name} is taken: {taken}");
+    }
+    assert_eq!(left["calls"], 0);
+    assert_eq!(left["list"], json!([0, 0, 0]));
+    assert_eq!(left["sizes"]["count"], 0);
+    // What it cannot take exactly it does not touch.
+    let narrow = counted.id("narrow");
+    map!("update", narrow, 1, "odd=1,even=2").done();
+    map!("drain", narrow).failed(1, &["`odd`", "4 or 8 bytes"]);
+    assert_eq!(
+        map!("lookup", narrow, 1, "-o", "json").json(),
+        json!({"odd": 1, "even": 2})
+    );
+}
+
+/// More than the records of one walk hold: each entry is taken once.
+#[test]
+fn a_map_larger_than_the_ring_is_drained_in_several_walks() {
+    const ENTRIES: u64 = 80_000;
+    const KEY: usize = 504;
+    let large = create(MapType::Hash, KEY as u32, 8, ENTRIES as u32);
+    let mut keys = vec![0; ENTRIES as usize * KEY];
+    let mut values = Vec::new();
+    for (i, key) in (0u64..).zip(keys.chunks_mut(KEY)) {
+        key[KEY - 8..].copy_from_slice(&i.to_ne_bytes());
+        values.extend((i + 1).to_ne_bytes());
+    }
+    large
+        .update_batch(&keys, &values, ENTRIES as u32, MapFlags::ANY, MapFlags::ANY)
+        .unwrap();
+    let map = Map::new(large.as_fd()).unwrap();
+    let drained = drain(
+        &map,
+        &[Number {
+            offset: 0,
+            width: 8,
+        }],
+    )
+    .unwrap();
+    assert_eq!(drained.incomplete, None);
+    assert_eq!(drained.entries.len(), ENTRIES as usize);
+    for (key, value) in &drained.entries {
+        let i = u64::from_ne_bytes(key[KEY - 8..].try_into().unwrap());
+        assert_eq!(value, &(i + 1).to_ne_bytes());
+    }
+    let mut left = 0;
+    Reader::new(&map)
+        .read(|_, value| {
+            assert_eq!(value, [0; 8]);
+            left += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(left, ENTRIES);
+}
+
+/// By type, sizes and formats.
+#[test]
+fn maps_of_other_types_are_drained_or_refused_by_name() {
+    for ty in [
+        MapType::Hash,
+        MapType::LruHash,
+        MapType::Array,
+        MapType::PercpuArray,
+        MapType::PercpuHash,
+        MapType::LruPercpuHash,
+    ] {
+        let copies = match ty {
+            MapType::PercpuArray | MapType::PercpuHash | MapType::LruPercpuHash => {
+                num_possible_cpus().unwrap()
+            }
+            _ => 1,
+        };
+        let some = create(ty, 4, 8, 64);
+        let values = vec![7u64.to_ne_bytes().to_vec(); copies];
+        match copies {
+            1 => some
+                .update(&1u32.to_ne_bytes(), &values[0], MapFlags::ANY)
+                .unwrap(),
+            _ => some
+                .update_percpu(&1u32.to_ne_bytes(), &values, MapFlags::ANY)
+                .unwrap(),
+        }
+        let taken = map!("drain", id(&some), "-o", "csv").done();
+        assert_eq!(
+            taken,
+            format!("\"key\",\"value\"\n1,{}\n# 1 entry taken\n", 7 * copies),
+            "{ty:?}"
+        );
+        assert_eq!(map!("drain", id(&some), "-o", "jsonl").done(), "", "{ty:?}");
+        assert_eq!(
+            map!("drain", id(&some), "-o", "json").json(),
+            json!([]),
+            "{ty:?}"
+        );
+    }
+    let trie = create_with(
+        MapType::LpmTrie,
+        8,
+        8,
+        2,
+        libbpf_rs::libbpf_sys::BPF_F_NO_PREALLOC,
+    );
+    map!("drain", id(&trie)).failed(1, &["failed to drain", "type lpm_trie"]);
+}

@@ -1,0 +1,337 @@
+//! The rest of a map's life: `create`, `pin`, `unpin`, `freeze`, in a bpffs of
+//! the test's own.
+
+use std::path::PathBuf;
+
+use libbpf_rs::{MapCore, MapFlags, MapType};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::json;
+
+use super::{Maps, create, id, map};
+use crate::support::require_root;
+
+/// A bpffs of a test's own, with all that is pinned in it gone when dropped.
+pub(super) struct Bpffs(tempfile::TempDir);
+
+impl Bpffs {
+    pub(super) fn new() -> Self {
+        require_root();
+        let folder = tempfile::tempdir().unwrap();
+        let (source, kind) = (Some("bpf"), Some("bpf"));
+        mount(source, folder.path(), kind, MsFlags::empty(), None::<&str>).unwrap();
+        Self(folder)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_pin_outlives_its_maker_and_goes_when_told() {
+    let bpffs = Bpffs::new();
+    let pin = bpffs.path("kept");
+    let shown = pin.display();
+    let map_id = {
+        let hash = create(MapType::Hash, 4, 4, 2);
+        map!("pin", id(&hash), shown).done();
+        map!("pin", id(&hash), shown).failed(1, &["something is there"]);
+        id(&hash)
+    };
+    map!("update", shown, 1, 2).done();
+    assert_eq!(map!("lookup", map_id, 1).done(), "2\n");
+    let seen = map!("show", shown, "-o", "json").json();
+    assert_eq!(seen["id"], map_id);
+    assert_eq!(seen["pins"], json!([pin]));
+    let ended = map!("unpin", shown);
+    assert!(ended.stderr.contains("no longer pinned"), "{ended:?}");
+    ended.done();
+    assert!(!pin.exists());
+    crate::support::wait_until("the map goes with its pin", || {
+        map!("lookup", map_id, 1).code == 3
+    });
+    map!("unpin", shown).failed(3, &["there is no pin"]);
+}
+
+#[test]
+fn only_maps_are_unpinned_and_only_a_bpffs_holds_pins() {
+    let bpffs = Bpffs::new();
+    let hash = create(MapType::Hash, 4, 4, 2);
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("file");
+    std::fs::write(&plain, "kept").unwrap();
+    map!("unpin", plain.display()).failed(1, &["is no pin"]);
+    assert_eq!(std::fs::read_to_string(&plain).unwrap(), "kept");
+    map!("pin", id(&hash), folder.path().join("pin").display()).failed(1, &["bpffs"]);
+    map!("pin", id(&hash), bpffs.path("no/such/pin").display()).failed(1, &["no/such/pin"]);
+    // A program's pin is no map's.
+    let maps = Maps::load(
+        r#"
+char LICENSE[] SEC("license") = "GPL";
+SEC("socket") int pinned(void *ctx) { return 0; }
+"#,
+    );
+    let pin = bpffs.path("program");
+    let object = maps.object;
+    object.progs_mut().next().unwrap().pin(&pin).unwrap();
+    map!("unpin", pin.display()).failed(2, &["pins no map"]);
+    map!("show", pin.display()).failed(2, &["pins no map"]);
+    assert!(pin.exists());
+}
+
+#[test]
+fn maps_are_created_as_asked() {
+    let bpffs = Bpffs::new();
+    let pin = bpffs.path("counts");
+    let shown = pin.display();
+    map!(
+        "create",
+        shown,
+        "--type",
+        "hash",
+        "--key",
+        4,
+        "--value",
+        8,
+        "--max-entries",
+        7,
+        "--flags",
+        "no_prealloc,zero_seed"
+    )
+    .done();
+    let seen = map!("show", shown, "-o", "json").json();
+    for (what, wanted) in [
+        ("type", json!("hash")),
+        ("name", json!("counts")),
+        ("key_size", json!(4)),
+        ("value_size", json!(8)),
+        ("max_entries", json!(7)),
+        ("flags", json!(["no_prealloc", "zero_seed"])),
+        ("frozen", json!(false)),
+    ] {
+        assert_eq!(seen[what], wanted, "{what}: {seen}");
+    }
+    map!(
+        "create",
+        shown,
+        "--type",
+        "hash",
+        "--key",
+        4,
+        "--value",
+        8,
+        "--max-entries",
+        7
+    )
+    .failed(1, &["something is there"]);
+    for (args, code, words) in [
+        (
+            &["--type", "hsah", "--max-entries", "1"][..],
+            2,
+            "did you mean `hash`",
+        ),
+        (
+            &["--type", "hash", "--max-entries", "1"],
+            1,
+            "takes no hash map",
+        ),
+        (&["--type", "hash"], 2, "--max-entries"),
+        (&["--max-entries", "1"], 2, "--type"),
+        (
+            &[
+                "--type",
+                "array",
+                "--key",
+                "8",
+                "--value",
+                "8",
+                "--max-entries",
+                "1",
+            ],
+            1,
+            "takes no array map of 8 bytes",
+        ),
+        (
+            &[
+                "--type",
+                "hash",
+                "--key",
+                "4",
+                "--value",
+                "4",
+                "--max-entries",
+                "1",
+                "--flags",
+                "nonsense",
+            ],
+            2,
+            "nonsense",
+        ),
+        (
+            &[
+                "--type",
+                "hash",
+                "--key",
+                "4",
+                "--value",
+                "4",
+                "--max-entries",
+                "1",
+                "--name",
+                "a name with spaces",
+            ],
+            1,
+            "a name with spaces",
+        ),
+    ] {
+        let other = bpffs.path("other");
+        let other = other.to_str().unwrap();
+        super::run(["create", other].iter().chain(args)).failed(code, &[words]);
+        assert!(!bpffs.path("other").exists());
+    }
+}
+
+/// With types and flags of another map, and other numbers where they are given.
+#[test]
+fn a_map_is_created_like_another() {
+    let maps = Maps::load(
+        r#"
+char LICENSE[] SEC("license") = "GPL";
+struct seen { __u32 reads; __u32 writes; };
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 5);
+	__uint(map_flags, 1);
+	__type(key, char[16]);
+	__type(value, struct seen);
+} model SEC(".maps");
+"#,
+    );
+    let bpffs = Bpffs::new();
+    let pin = bpffs.path("copy");
+    let shown = pin.display();
+    map!(
+        "create",
+        shown,
+        "--like",
+        maps.id("model"),
+        "--name",
+        "own_name"
+    )
+    .done();
+    let seen = map!("show", shown, "-o", "json").json();
+    for (what, wanted) in [
+        ("type", json!("percpu_hash")),
+        ("name", json!("own_name")),
+        ("key_size", json!(16)),
+        ("value_size", json!(8)),
+        ("max_entries", json!(5)),
+        ("flags", json!(["no_prealloc"])),
+    ] {
+        assert_eq!(seen[what], wanted, "{what}: {seen}");
+    }
+    map!("update", shown, "bash", "reads=1,writes=2").done();
+    let value = map!("lookup", shown, "bash", "-o", "json").json();
+    assert_eq!(value, json!({"reads": 1, "writes": 2}));
+    // Of other sizes it has other types.
+    let wide = bpffs.path("wide");
+    let shown = wide.display();
+    map!(
+        "create",
+        shown,
+        "--like",
+        maps.id("model"),
+        "--value",
+        16,
+        "--max-entries",
+        9
+    )
+    .done();
+    let seen = map!("show", shown, "-o", "json").json();
+    assert_eq!(
+        (&seen["value_size"], &seen["max_entries"]),
+        (&json!(16), &json!(9))
+    );
+    let other = bpffs.path("other");
+    map!("create", other.display(), "--like", u32::MAX).failed(3, &["no map with id"]);
+}
+
+/// User space only reads it from then on; programs go on.
+#[test]
+fn a_frozen_map_is_read_only_for_user_space() {
+    let array = create(MapType::Array, 4, 4, 2);
+    let array_id = id(&array);
+    map!("update", array_id, 0, 1).done();
+    map!("freeze", array_id).done();
+    map!("update", array_id, 0, 2).failed(1, &["frozen"]);
+    map!("freeze", array_id).failed(1, &["frozen"]);
+    assert_eq!(map!("lookup", array_id, 0).done(), "1\n");
+    assert_eq!(map!("show", array_id, "-o", "json").json()["frozen"], true);
+    let hash = create(MapType::Hash, 4, 4, 2);
+    let hash_id = id(&hash);
+    hash.update(&[1, 0, 0, 0], &[1, 0, 0, 0], MapFlags::ANY)
+        .unwrap();
+    map!("freeze", hash_id).done();
+    map!("delete", hash_id, 1).failed(1, &["frozen"]);
+    map!("clear", hash_id, "--yes").failed(1, &["frozen"]);
+    assert_eq!(
+        map!("dump", hash_id, "-o", "json").json(),
+        json!([{"key": 1, "value": 1}])
+    );
+    // What a program does inside the kernel is not for user space to ask for.
+    map!("add", hash_id, 1, 1).failed(1, &["frozen"]);
+    map!("drain", hash_id).failed(1, &["frozen"]);
+    assert_eq!(map!("lookup", hash_id, 1).done(), "1\n");
+    let queue = create(MapType::Queue, 0, 4, 2);
+    map!("push", id(&queue), 1).done();
+    map!("freeze", id(&queue)).done();
+    map!("pop", id(&queue)).failed(1, &["frozen"]);
+    map!("push", id(&queue), 2).failed(1, &["frozen"]);
+    assert_eq!(map!("peek", id(&queue)).done(), "1\n");
+}
+
+/// The full name is longer than what the kernel keeps.
+#[test]
+fn names_are_whole_and_ambiguous_ones_refused() {
+    let c = r#"
+char LICENSE[] SEC("license") = "GPL";
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} kt_a_name_that_is_cut_SUFFIX SEC(".maps");
+"#;
+    let unique = |suffix: &str| c.replace("SUFFIX", &format!("{suffix}_{}", std::process::id()));
+    let (one, other) = (Maps::load(&unique("x")), Maps::load(&unique("y")));
+    let name = |maps: &Maps| {
+        maps.object
+            .maps()
+            .next()
+            .unwrap()
+            .name()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let (x, y) = (name(&one), name(&other));
+    map!("update", x, 0, 23).done();
+    assert_eq!(map!("lookup", x, 0).done(), "23\n");
+    assert_eq!(map!("lookup", format!("name:{x}"), 0).done(), "23\n");
+    assert_eq!(map!("lookup", y, 0).done(), "0\n");
+    let twin = Maps::load(&unique("x"));
+    let [first, second] = [&one, &twin].map(|maps| maps.id(&x));
+    map!("lookup", x, 0).failed(
+        2,
+        &["2 maps", &format!("{x}:{first}"), &format!("{x}:{second}")],
+    );
+    assert_eq!(map!("lookup", format!("{x}:{first}"), 0).done(), "23\n");
+    assert_eq!(map!("lookup", format!("{x}:{second}"), 0).done(), "0\n");
+    map!("lookup", format!("{y}:{second}"), 0).failed(3, &["is called"]);
+    map!("lookup", "kt_no_such_map_anywhere", 0).failed(3, &["no map named"]);
+}
