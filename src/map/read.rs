@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::ControlFlow;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use libbpf_rs::MapType;
 
 use super::Map;
@@ -150,7 +150,7 @@ impl<'m> Reader<'m> {
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                     return Ok(Outcome::Complete);
                 }
-                Err(error) => return Err(error).context("failed to walk the keys of a map"),
+                Err(error) => return Err(self.refused(error, "failed to walk the keys of a map")),
             }
             if !restarts || seen.insert(next.clone()) {
                 match sys::map::lookup(self.map.fd(), Some(&next), &mut value, 0) {
@@ -158,10 +158,9 @@ impl<'m> Reader<'m> {
                     Ok(()) => {}
                     // Deleted since: it was not there all along.
                     Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-                    Err(error) if error.raw_os_error() == Some(ENOTSUPP) => {
-                        bail!("maps of type {:?} cannot be read", self.map.ty);
+                    Err(error) => {
+                        return Err(self.refused(error, "failed to look up a key of a map"));
                     }
-                    Err(error) => return Err(error).context("failed to look up a key of a map"),
                 }
             }
             key = Some(next.clone());
@@ -169,6 +168,21 @@ impl<'m> Reader<'m> {
         Ok(Outcome::Incomplete(format!(
             "keys changed faster than they could be walked ({most_steps} steps)"
         )))
+    }
+
+    /// Types that user space cannot read are told by name.
+    fn refused(&self, error: io::Error, what: &'static str) -> anyhow::Error {
+        match error.raw_os_error() {
+            Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL) => {
+                anyhow!("maps of type {} cannot be read", self.map.type_name())
+            }
+            // Sockets are shown by cookies of 64 bits.
+            Some(libc::ENOSPC) if self.map.value_size < 8 => anyhow!(
+                "maps of type {} with values of less than 8 bytes cannot be read",
+                self.map.type_name()
+            ),
+            _ => anyhow!(error).context(what),
+        }
     }
 
     /// For tests: the walk that serves maps without batches.

@@ -5,6 +5,7 @@ mod edit;
 mod inplace;
 mod pin;
 mod queue;
+mod types;
 
 use std::ffi::OsStr;
 use std::io::Write;

@@ -70,7 +70,7 @@ impl Counted {
             "#define CHILD {pid}\n#define EVENT {}\n{COUNTED}",
             libc::SYS_getpriority
         );
-        let mut maps = Maps::load(&c);
+        let maps = Maps::load(&c);
         let link = child.map(|_| {
             let program = maps.object.progs_mut().next().unwrap();
             program.attach().unwrap()

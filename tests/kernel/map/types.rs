@@ -1,0 +1,213 @@
+//! Every type of map that the kernel has: made, listed, shown, and dumped or
+//! refused by name.
+
+use std::os::fd::AsFd;
+
+use ktally::map::type_names;
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
+use serde_json::json;
+
+use super::pin::Bpffs;
+use super::{Maps, create, create_with, id, json_lines, map};
+
+/// What libbpf makes from C better than bpf(2) does from numbers: maps that
+/// need BTF, or another map.
+const SPECIAL: &str = r#"
+char LICENSE[] SEC("license") = "GPL";
+#define STORAGE(type_, name)                   \
+	struct {                               \
+		__uint(type, type_);           \
+		__uint(map_flags, 1);          \
+		__type(key, int);              \
+		__type(value, __u64);          \
+	} name SEC(".maps")
+STORAGE(24, sk_storage);
+STORAGE(28, inode_storage);
+STORAGE(29, task_storage);
+STORAGE(32, cgrp_storage);
+struct inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} inside SEC(".maps");
+struct {
+	__uint(type, 12);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__array(values, struct inner);
+} array_of_maps SEC(".maps") = { .values = { &inside } };
+struct {
+	__uint(type, 13);
+	__uint(max_entries, 2);
+	__type(key, __u64);
+	__array(values, struct inner);
+} hash_of_maps SEC(".maps");
+struct {
+	__uint(type, 33);
+	__uint(map_flags, 1 << 10);
+	__uint(max_entries, 2);
+} arena SEC(".maps");
+"#;
+
+/// A type that the kernel registers; made, but never registered.
+const STRUCT_OPS: &str = r#"
+char LICENSE[] SEC("license") = "GPL";
+struct tcp_congestion_ops {
+	__u32 flags;
+	char name[16];
+};
+SEC(".struct_ops") struct tcp_congestion_ops struct_ops = { .name = "kt_map" };
+"#;
+
+/// What `dump` makes of a map.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Dumped {
+    Entries(usize),
+    Refused,
+}
+use Dumped::{Entries, Refused};
+
+/// A map of this type, as small as it can be, and what `dump` makes of it.
+fn made(name: &str, special: &Maps, struct_ops: &Maps) -> Option<(MapHandle, Dumped)> {
+    const NO_PREALLOC: u32 = libbpf_sys::BPF_F_NO_PREALLOC;
+    let of_one = |ty, key: usize, value: usize| {
+        let map = create(ty, key as u32, value as u32, 64);
+        map.update(&vec![0; key], &vec![0; value], MapFlags::ANY)
+            .unwrap();
+        map
+    };
+    let of_cpus = |ty| {
+        let map = create(ty, 4, 8, 64);
+        let values = vec![vec![0; 8]; num_possible_cpus().unwrap()];
+        map.update_percpu(&[0; 4], &values, MapFlags::ANY).unwrap();
+        map
+    };
+    Some(match name {
+        "hash" => (of_one(MapType::Hash, 4, 8), Entries(1)),
+        "array" => (create(MapType::Array, 4, 8, 3), Entries(3)),
+        "prog_array" => (create(MapType::ProgArray, 4, 4, 2), Entries(0)),
+        "perf_event_array" => (create(MapType::PerfEventArray, 4, 4, 2), Refused),
+        "percpu_hash" => (of_cpus(MapType::PercpuHash), Entries(1)),
+        "percpu_array" => (create(MapType::PercpuArray, 4, 8, 3), Entries(3)),
+        "stack_trace" => (create(MapType::StackTrace, 4, 8 * 16, 2), Entries(0)),
+        "cgroup_array" => (create(MapType::CgroupArray, 4, 4, 2), Refused),
+        "lru_hash" => (of_one(MapType::LruHash, 4, 8), Entries(1)),
+        "lru_percpu_hash" => (of_cpus(MapType::LruPercpuHash), Entries(1)),
+        "lpm_trie" => {
+            let map = create_with(MapType::LpmTrie, 8, 4, 8, NO_PREALLOC);
+            map.update(&[8, 0, 0, 0, 10, 0, 0, 0], &[1; 4], MapFlags::ANY)
+                .unwrap();
+            (map, Entries(1))
+        }
+        "array_of_maps" => (special.handle(name), Entries(1)),
+        "hash_of_maps" => (special.handle(name), Entries(0)),
+        "devmap" => (create(MapType::Devmap, 4, 8, 2), Entries(0)),
+        "sockmap" => (create(MapType::Sockmap, 4, 8, 2), Entries(0)),
+        "cpumap" => {
+            let map = create(MapType::Cpumap, 4, 4, 2);
+            map.update(&[0; 4], &192u32.to_ne_bytes(), MapFlags::ANY)
+                .unwrap();
+            (map, Entries(1))
+        }
+        "xskmap" => (create(MapType::Xskmap, 4, 4, 2), Refused),
+        "sockhash" => (create(MapType::Sockhash, 4, 8, 2), Entries(0)),
+        "cgroup_storage" => (create(MapType::CgroupStorage, 16, 8, 0), Entries(0)),
+        "percpu_cgroup_storage" => (create(MapType::PercpuCgroupStorage, 16, 8, 0), Entries(0)),
+        "reuseport_sockarray" => (create(MapType::ReuseportSockarray, 4, 8, 2), Entries(0)),
+        "queue" => (create(MapType::Queue, 0, 4, 2), Refused),
+        "stack" => (create(MapType::Stack, 0, 4, 2), Refused),
+        "devmap_hash" => (create(MapType::DevmapHash, 4, 8, 2), Entries(0)),
+        "ringbuf" => (create(MapType::RingBuf, 0, 0, 4096), Refused),
+        "user_ringbuf" => (create(MapType::UserRingBuf, 0, 0, 4096), Refused),
+        "bloom_filter" => (create(MapType::BloomFilter, 0, 4, 2), Refused),
+        "struct_ops" => (struct_ops.handle(name), Entries(1)),
+        "sk_storage" | "inode_storage" | "task_storage" | "cgrp_storage" | "arena" => {
+            (special.handle(name), Refused)
+        }
+        _ => return None,
+    })
+}
+
+#[test]
+fn every_type_is_listed_and_dumped_or_refused_by_name() {
+    let (special, struct_ops) = (Maps::load(SPECIAL), Maps::load(STRUCT_OPS));
+    let bpffs = Bpffs::new();
+    let mut kept = Vec::new();
+    let mut refused = Vec::new();
+    for name in type_names() {
+        match made(name, &special, &struct_ops) {
+            Some((map, dumped)) => kept.push((name, map, dumped)),
+            None => refused.push(name),
+        }
+    }
+    // Only what the kernel does not have, or wants a program for.
+    for name in &refused {
+        let pin = bpffs.path(name);
+        map!(
+            "create",
+            pin.display(),
+            "--type",
+            name,
+            "--key",
+            4,
+            "--value",
+            32,
+            "--max-entries",
+            1
+        )
+        .failed(1, &["the kernel takes no", name]);
+        assert!(!pin.exists());
+    }
+    assert!(
+        refused.iter().all(|name| *name == "insn_array"),
+        "{refused:?}"
+    );
+    let listed = json_lines(&map!("list", "-o", "jsonl").done());
+    for (name, handle, dumped) in &kept {
+        let map = id(handle);
+        let found = listed.iter().find(|it| it["id"] == map).expect(name);
+        for (what, wanted) in [
+            ("type", json!(name)),
+            ("key_size", json!(handle.key_size())),
+            ("value_size", json!(handle.value_size())),
+            ("max_entries", json!(handle.max_entries())),
+        ] {
+            assert_eq!(found[what], wanted, "{what} of {name}");
+        }
+        assert!(map!("show", map).done().contains(name));
+        let ended = map!("dump", map, "-o", "jsonl");
+        match dumped {
+            Entries(entries) => {
+                let lines = ended.done();
+                assert_eq!(lines.lines().count(), *entries, "{name}: {lines}");
+            }
+            Refused => {
+                ended.failed(1, &[&format!("type {name}")]);
+                for format in ["json", "csv", "table"] {
+                    assert_eq!(map!("dump", map, "-o", format).failed(1, &[]).stdout, "");
+                }
+            }
+        }
+    }
+}
+
+/// What other maps, programs and sockets are in them, as user space sees it.
+#[test]
+fn programs_in_an_array_are_told_by_their_ids() {
+    let maps = Maps::load(
+        r#"
+char LICENSE[] SEC("license") = "GPL";
+SEC("socket") int tail(void *ctx) { return 0; }
+"#,
+    );
+    let array = create(MapType::ProgArray, 4, 4, 2);
+    let program = maps.object.progs().next().unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&program.as_fd());
+    array
+        .update(&[1, 0, 0, 0], &fd.to_ne_bytes(), MapFlags::ANY)
+        .unwrap();
+    let seen = map!("dump", id(&array), "-o", "json").json();
+    let program = libbpf_rs::Program::id_from_fd(program.as_fd()).unwrap();
+    assert_eq!(seen, json!([{"key": 1, "value": program}]));
+}
