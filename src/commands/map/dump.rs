@@ -174,7 +174,7 @@ impl Dump<'_> {
             );
         }
         let mut inner = Vec::new();
-        let outcome = Reader::new(self.map).read(|key, copied| {
+        let mut outcome = Reader::new(self.map).read(|key, copied| {
             inner.push((key.to_vec(), self.map.inner(copied)));
             ControlFlow::Continue(())
         })?;
@@ -188,6 +188,10 @@ impl Dump<'_> {
             .within(Some(self.declaration));
         let mut maps = 0;
         for (key, map) in &inner {
+            if face.count() >= self.limit() {
+                outcome = Outcome::Stopped;
+                break;
+            }
             let map = match map {
                 Ok(map) => map,
                 Err(error) => {
@@ -197,7 +201,7 @@ impl Dump<'_> {
             };
             maps += 1;
             let mut written = Ok(());
-            Reader::new(map).read(|inner_key, copied| {
+            let inside = Reader::new(map).read(|inner_key, copied| {
                 let outer = Some((&key[..], map.id));
                 written = write_entry(&mut face, out, map, inner_key, copied, outer);
                 match written.is_err() || face.count() >= self.limit() {
@@ -206,6 +210,9 @@ impl Dump<'_> {
                 }
             })?;
             written?;
+            if let Outcome::Incomplete(why) = inside {
+                outcome = Outcome::Incomplete(format!("map {}: {why}", map.title()));
+            }
         }
         let footer = format!(
             "{} of {} inside",

@@ -1,0 +1,134 @@
+//! `list` and `show`: what is known about a map, among maps that come and go.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use libbpf_rs::{MapCore, MapFlags, MapType, libbpf_sys};
+use serde_json::{Value as Json, json};
+
+use super::pin::Bpffs;
+use super::{Maps, create, create_with, id, json_lines, map};
+
+/// The line of this map; panics where there is none, or more.
+#[track_caller]
+fn listed(map: u32) -> Json {
+    let mut lines = json_lines(&map!("list", "-o", "jsonl").done());
+    lines.retain(|line| line["id"] == map);
+    assert_eq!(lines.len(), 1);
+    lines.remove(0)
+}
+
+#[test]
+fn all_that_is_known_is_listed() {
+    let flags = libbpf_sys::BPF_F_NO_PREALLOC | libbpf_sys::BPF_F_ZERO_SEED;
+    let hash = create_with(MapType::Hash, 4, 8, 10, flags);
+    for key in 0..3u32 {
+        hash.update(&key.to_ne_bytes(), &[0; 8], MapFlags::ANY)
+            .unwrap();
+    }
+    let bpffs = Bpffs::new();
+    let pin = bpffs.path("a pin");
+    map!("pin", id(&hash), pin.display()).done();
+    let line = listed(id(&hash));
+    for (what, wanted) in [
+        ("type", json!("hash")),
+        ("name", json!("kt_map")),
+        ("used", json!(3)),
+        ("used_is_exact", json!(true)),
+        ("max_entries", json!(10)),
+        ("flags", json!(["no_prealloc", "zero_seed"])),
+        ("pins", json!([pin])),
+        ("programs", json!([])),
+        ("key", json!(null)),
+    ] {
+        assert_eq!(line[what], wanted, "{what}: {line}");
+    }
+    assert!(line["memory"].as_u64().unwrap() > 0);
+    let mine = |holder: &Json| holder["pid"] == std::process::id();
+    assert!(
+        line["held_by"].as_array().unwrap().iter().any(mine),
+        "{line}"
+    );
+}
+
+/// Its programs, its types as C, and its tags.
+#[test]
+fn a_map_is_shown_with_its_types_and_programs() {
+    let maps = Maps::load(
+        r#"
+TALLY("shown");
+struct who { char comm[TASK_COMM_LEN] AS(comm); __u32 uid AS(uid); };
+struct what { __u64 time COUNTER("time spent") UNIT(ns); __u32 low : 3; };
+TABLE(kt_shown_whole_name, struct who, struct what, 16, "who did what");
+SEC("socket") int uses(void *ctx)
+{
+	struct who key = {};
+	return tally_entry(kt_shown_whole_name, &key) != 0;
+}
+"#,
+    );
+    let shown = map!("show", maps.id("kt_shown_whole_name")).done();
+    for words in [
+        "kt_shown_whole_name",
+        "who did what",
+        "0 of 16",
+        "struct who {",
+        "char comm[16] AS(comm);",
+        "__u32 uid AS(uid);",
+        "__u64 time COUNTER(\"time spent\") UNIT(ns);",
+        "__u32 low : 3;",
+        "uses (id ",
+    ] {
+        assert!(shown.contains(words), "no `{words}`: {shown}");
+    }
+    let line = listed(maps.id("kt_shown_whole_name"));
+    assert_eq!(
+        (&line["key"], &line["value"]),
+        (&json!("struct who"), &json!("struct what"))
+    );
+    assert_eq!(line["programs"][0]["name"], "uses");
+}
+
+/// Maps that vanish are notes; those that stay are all there.
+#[test]
+fn two_hundred_maps_come_and_go_during_a_list() {
+    let stay: Vec<_> = (0..20).map(|_| create(MapType::Array, 4, 4, 1)).collect();
+    let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let brief: Vec<_> = (0..200).map(|_| create(MapType::Hash, 4, 4, 1)).collect();
+                drop(brief);
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for format in ["jsonl", "json", "csv", "table", "jsonl"] {
+            let text = map!("list", "-o", format).done();
+            let ids: Vec<u64> = match format {
+                "json" => super::json(&text)
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|line| line["id"].as_u64().unwrap())
+                    .collect(),
+                "jsonl" => json_lines(&text)
+                    .iter()
+                    .map(|line| line["id"].as_u64().unwrap())
+                    .collect(),
+                _ => text
+                    .lines()
+                    .filter_map(|line| line.split([',', ' ']).next()?.parse().ok())
+                    .collect(),
+            };
+            for map in &stay {
+                let times = ids
+                    .iter()
+                    .filter(|found| **found == u64::from(id(map)))
+                    .count();
+                assert_eq!(times, 1, "{format}: {}", id(map));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(rounds.load(Ordering::Relaxed) >= 5, "{rounds:?}");
+}
