@@ -12,7 +12,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use plain::Plain;
 
-use super::{Map, Reader};
+use super::{Map, Reader, flag_bit};
 use crate::host;
 use crate::internal;
 use crate::schema::Number;
@@ -253,6 +253,12 @@ fn check_type(map: &Map) -> Result<()> {
         "the kernel changes no values of maps of type {} in place",
         map.type_name()
     );
+    for flag in ["rdonly_prog", "wronly_prog"] {
+        ensure!(
+            map.flags & flag_bit(flag) == 0,
+            "it was created with the flag {flag}, and so programs cannot do it"
+        );
+    }
     ensure!(
         !map.is_frozen(),
         "it is frozen: user space can only read it"

@@ -1,12 +1,15 @@
 //! `ktally map` on live maps that somebody else made: each test makes its own,
 //! names them by their ids, and looks at what the program prints and how it ends.
 
+mod access;
 mod dump;
 mod edit;
 mod inplace;
 mod list;
 mod pin;
 mod queue;
+mod save;
+mod sizes;
 mod types;
 
 use std::ffi::OsStr;

@@ -1,0 +1,150 @@
+//! What may not be done, and is said so: maps that are read-only, and readers
+//! without privileges.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use libbpf_rs::{MapCore, MapFlags, MapType, libbpf_sys};
+use serde_json::json;
+
+use super::pin::Bpffs;
+use super::{Ended, create, create_with, id, map};
+
+/// `nobody`, and a group without rights.
+const NOBODY: u32 = 65534;
+
+/// The program where anybody can run it, gone when dropped.
+struct Copied(tempfile::TempDir);
+
+impl Copied {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        open_up(folder.path().into(), 0o755);
+        fs::copy(env!("CARGO_BIN_EXE_ktally"), folder.path().join("ktally")).unwrap();
+        Self(folder)
+    }
+
+    fn map(&self, args: &[&str]) -> Ended {
+        let mut command = Command::new(self.0.path().join("ktally"));
+        command
+            .arg("map")
+            .args(args)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .current_dir("/");
+        super::end(&mut command)
+    }
+}
+
+fn open_up(path: PathBuf, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Those flags bind the descriptor that the map's maker got; root, who opens it
+/// by its id, gets what the kernel gives: all of it.
+#[test]
+fn flags_for_user_space_bind_its_maker_alone() {
+    let readonly = create_with(MapType::Array, 4, 4, 2, libbpf_sys::BPF_F_RDONLY);
+    let map_id = id(&readonly);
+    assert!(readonly.update(&[0; 4], &[1; 4], MapFlags::ANY).is_err());
+    map!("update", map_id, 0, 5).done();
+    assert_eq!(map!("add", map_id, 0, 5).done(), "value: 5 -> 10\n");
+    assert_eq!(
+        map!("dump", map_id, "-o", "csv").done(),
+        "\"key\",\"value\"\n0,10\n1,0\n# 2 entries\n"
+    );
+    let writeonly = create_with(MapType::Array, 4, 4, 2, libbpf_sys::BPF_F_WRONLY);
+    assert!(writeonly.lookup(&[0; 4], MapFlags::ANY).is_err());
+    assert_eq!(map!("lookup", id(&writeonly), 1).done(), "0\n");
+}
+
+/// Those for programs bind every program, and so `add` and `drain`.
+#[test]
+fn flags_for_programs_bind_add_and_drain() {
+    for (flag, name) in [
+        (libbpf_sys::BPF_F_RDONLY_PROG, "rdonly_prog"),
+        (libbpf_sys::BPF_F_WRONLY_PROG, "wronly_prog"),
+    ] {
+        let bound = create_with(MapType::Array, 4, 4, 2, flag);
+        map!("update", id(&bound), 0, 5).done();
+        map!("add", id(&bound), 0, 5).failed(1, &[name]);
+        map!("drain", id(&bound)).failed(1, &[name]);
+        assert_eq!(map!("lookup", id(&bound), 0).done(), "5\n");
+    }
+}
+
+/// By an id nothing is to be had; by a pin as much as its file mode says.
+#[test]
+fn a_reader_without_privileges_reads_what_is_readable() {
+    let copied = Copied::new();
+    let hash = create(MapType::Hash, 4, 4, 4);
+    hash.update(&[1, 0, 0, 0], &[7, 0, 0, 0], MapFlags::ANY)
+        .unwrap();
+    let map_id = id(&hash).to_string();
+    for args in [
+        &["dump", &map_id][..],
+        &["lookup", &map_id, "1"],
+        &["update", &map_id, "1", "2"],
+        &["list"],
+        &["dump", "kt_map"],
+    ] {
+        copied
+            .map(args)
+            .failed(1, &["CAP_SYS_ADMIN", "run it as root", "pin"]);
+    }
+    let bpffs = Bpffs::new();
+    open_up(bpffs.path(""), 0o755);
+    let pin = bpffs.path("pin");
+    map!("pin", map_id, pin.display()).done();
+    let path = pin.to_str().unwrap();
+    copied.map(&["dump", path]).failed(1, &["file mode", path]);
+    for mode in [0o644, 0o444] {
+        open_up(pin.clone(), mode);
+        assert_eq!(copied.map(&["lookup", path, "1"]).done(), "7\n");
+        assert_eq!(
+            copied.map(&["dump", path, "-o", "json"]).json(),
+            json!([{"key": 1, "value": 7}])
+        );
+        assert_eq!(copied.map(&["next-key", path]).done(), "1\n");
+        copied.map(&["show", path]).done();
+        copied.map(&["save", path, "-"]).done();
+        for args in [
+            &["update", path, "1", "2"][..],
+            &["delete", path, "1"],
+            &["clear", path, "--yes"],
+            &["freeze", path],
+            &["add", path, "1", "1"],
+            &["drain", path],
+        ] {
+            copied.map(args).failed(1, &["to write", "file mode"]);
+        }
+    }
+    open_up(pin.clone(), 0o666);
+    copied.map(&["update", path, "1", "8"]).done();
+    // The kernel runs programs only for the privileged.
+    copied
+        .map(&["add", path, "1", "1"])
+        .failed(1, &["needs CAP_BPF", "run it as root"]);
+    copied
+        .map(&["drain", path])
+        .failed(1, &["needs CAP_BPF", "run it as root"]);
+    assert_eq!(map!("lookup", map_id, 1).done(), "8\n");
+    let other = bpffs.path("other");
+    copied
+        .map(&[
+            "create",
+            other.to_str().unwrap(),
+            "--type",
+            "hash",
+            "--key",
+            "4",
+            "--value",
+            "4",
+            "--max-entries",
+            "1",
+        ])
+        .failed(1, &["CAP_BPF"]);
+}

@@ -1,0 +1,259 @@
+//! `save` and `restore`: what comes back is what was there, byte by byte.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::os::fd::AsFd;
+
+use ktally::map::{Map, Reader};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
+
+use super::{Maps, create, create_with, id, map, map_reading};
+
+/// All entries, each with what was copied for it.
+fn entries(map: &MapHandle) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut entries = BTreeMap::new();
+    Reader::new(&Map::new(map.as_fd()).unwrap())
+        .read(|key, copied| {
+            entries.insert(key.to_vec(), copied.to_vec());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    entries
+}
+
+/// Bytes that look random, the same each time.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    })
+    .take(len)
+    .collect()
+}
+
+/// Saves, restores into `target`, and compares.
+#[track_caller]
+fn round_trip(source: &MapHandle, target: &MapHandle) {
+    let saved = map!("save", id(source), "-").done();
+    let head = super::json(saved.lines().next().unwrap());
+    assert_eq!(head["ktally_map"], 1);
+    let ended = map_reading(&["restore", &id(target).to_string(), "-"], &saved);
+    let count = entries(source).len();
+    assert_eq!(saved.lines().count(), count + 1);
+    assert!(ended.stderr.contains("failed 0"), "{ended:?}");
+    ended.done();
+    assert_eq!(entries(source), entries(target));
+}
+
+#[test]
+fn every_kind_of_map_comes_back() {
+    let cpus = num_possible_cpus().unwrap();
+    for ty in [
+        MapType::Hash,
+        MapType::LruHash,
+        MapType::Array,
+        MapType::PercpuHash,
+        MapType::PercpuArray,
+        MapType::LruPercpuHash,
+        MapType::LpmTrie,
+    ] {
+        let flags = if ty == MapType::LpmTrie {
+            libbpf_sys::BPF_F_NO_PREALLOC
+        } else {
+            0
+        };
+        let key_size = if ty == MapType::LpmTrie { 8 } else { 4 };
+        let make = || create_with(ty, key_size, 16, 64, flags);
+        let (source, target) = (make(), make());
+        for i in 0..20u32 {
+            let key = match ty {
+                MapType::LpmTrie => [32u32.to_ne_bytes(), i.to_ne_bytes()].concat(),
+                _ => i.to_ne_bytes().to_vec(),
+            };
+            if ty.is_percpu() {
+                let values: Vec<Vec<u8>> = (0..cpus)
+                    .map(|cpu| noise(u64::from(i) + 100 * cpu as u64, 16))
+                    .collect();
+                source.update_percpu(&key, &values, MapFlags::ANY).unwrap();
+            } else {
+                source
+                    .update(&key, &noise(i.into(), 16), MapFlags::ANY)
+                    .unwrap();
+            }
+        }
+        assert!(entries(&source).len() >= 20, "{ty:?}");
+        round_trip(&source, &target);
+    }
+}
+
+const TYPED: &str = r#"
+char LICENSE[] SEC("license") = "GPL";
+enum mode { OFF, ON = 5 };
+struct typed {
+	double ratio;
+	float small;
+	char text[8];
+	__s16 below;
+	enum mode mode;
+	bool on;
+	struct { __u64 low : 5, high : 50; } bits;
+	union { __u32 word; __u8 bytes[4]; } either;
+	__u8 tail;
+};
+struct key { char name[4]; __u16 n; };
+#define HASH(name_)                             \
+	struct {                                \
+		__uint(type, BPF_MAP_TYPE_HASH); \
+		__uint(max_entries, 64);        \
+		__type(key, struct key);        \
+		__type(value, struct typed);    \
+	} name_ SEC(".maps")
+HASH(typed_source);
+HASH(typed_target);
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct key);
+	__type(value, struct { __u8 same_size[SIZE]; });
+} typed_other SEC(".maps");
+"#;
+
+/// NaN with its payload, text that is not UTF-8 or goes on behind its NUL, a
+/// bool of 2, padding: whatever the type does not say is kept as bytes.
+#[test]
+fn what_a_type_does_not_say_comes_back_too() {
+    let maps = Maps::load(&TYPED.replace("SIZE", "64"));
+    let (source, target) = (maps.handle("typed_source"), maps.handle("typed_target"));
+    let size = source.value_size() as usize;
+    let mut values: Vec<Vec<u8>> = (0..30).map(|seed| noise(seed + 1, size)).collect();
+    values.push(vec![0; size]);
+    values.push(vec![0xff; size]);
+    let nan = |payload: u64| {
+        let mut value = vec![0; size];
+        value[..8].copy_from_slice(&(0x7ff8_0000_0000_0000 | payload).to_ne_bytes());
+        value
+    };
+    values.extend([nan(0), nan(1)]);
+    for infinite in [f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e-320, f64::MAX] {
+        let mut value = vec![0; size];
+        value[..8].copy_from_slice(&infinite.to_ne_bytes());
+        values.push(value);
+    }
+    for (i, value) in (0u16..).zip(&values) {
+        let key = [&noise(u64::from(i) + 77, 4)[..], &i.to_ne_bytes()].concat();
+        source.update(&key, value, MapFlags::ANY).unwrap();
+    }
+    round_trip(&source, &target);
+    // What the type says in full is written by the type.
+    let key = [&b"abc\0"[..], &[1, 0]].concat();
+    let plain = maps.id("typed_source");
+    map!("clear", plain, "--yes").done();
+    source.update(&key, &vec![0; size], MapFlags::ANY).unwrap();
+    let saved = map!("save", plain, "-").done();
+    assert!(saved.contains(r#""key":{"name":"abc","n":1}"#), "{saved}");
+    assert!(saved.contains(r#""mode":"OFF""#), "{saved}");
+}
+
+/// Sizes and types must be the same; names and room need not.
+#[test]
+fn another_type_is_refused() {
+    let maps = Maps::load(&TYPED.replace("SIZE", "64"));
+    let saved = map!("save", maps.id("typed_source"), "-").done();
+    let other = maps.id("typed_other").to_string();
+    map_reading(&["restore", &other, "-"], &saved).failed(2, &["does not fit"]);
+    let [plain, wide] = [(4, 4), (4, 8)].map(|(key, value)| create(MapType::Hash, key, value, 4));
+    let saved = map!("save", id(&plain), "-").done();
+    map_reading(&["restore", &id(&wide).to_string(), "-"], &saved)
+        .failed(2, &["value_size differs", "4 in the file, 8 in the map"]);
+    let percpu = create(MapType::PercpuHash, 4, 4, 4);
+    if num_possible_cpus().unwrap() > 1 {
+        map_reading(&["restore", &id(&percpu).to_string(), "-"], &saved)
+            .failed(2, &["copies differs"]);
+    }
+    for text in [
+        "",
+        "\n",
+        "{}",
+        "[1,2]",
+        "no JSON",
+        "\u{0}\u{1}",
+        r#"{"ktally_map":2}"#,
+    ] {
+        map_reading(&["restore", &id(&plain).to_string(), "-"], text)
+            .failed(2, &["not that of a saved map"]);
+    }
+    map!("restore", id(&plain), "/no/such/file").failed(2, &["/no/such/file"]);
+    map!("restore", u32::MAX, "-").failed(3, &["no map with id"]);
+    // A hash's entries in an array of the same types.
+    let array = create(MapType::Array, 4, 4, 4);
+    plain
+        .update(&[2, 0, 0, 0], &[9, 0, 0, 0], MapFlags::ANY)
+        .unwrap();
+    let saved = map!("save", id(&plain), "-").done();
+    map_reading(&["restore", &id(&array).to_string(), "-"], &saved).done();
+    assert_eq!(map!("lookup", id(&array), 2).done(), "9\n");
+}
+
+/// Each failure is told by its line, and no other entry is lost for it.
+#[test]
+fn failures_are_told_one_by_one() {
+    let source = create(MapType::Hash, 4, 4, 8);
+    for key in 0..5u32 {
+        source
+            .update(&key.to_ne_bytes(), &key.to_ne_bytes(), MapFlags::ANY)
+            .unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved");
+    map!("save", id(&source), file.display()).done();
+    let small = create(MapType::Hash, 4, 4, 3);
+    let ended = map!("restore", id(&small), file.display())
+        .failed(1, &["restored 3 entries, failed 2", "full"]);
+    assert_eq!(
+        ended.stderr.matches("was not restored").count(),
+        2,
+        "{ended:?}"
+    );
+    assert_eq!(entries(&small).len(), 3);
+    // What is there stays, if it is meant to.
+    let target = create(MapType::Hash, 4, 4, 8);
+    target
+        .update(&[2, 0, 0, 0], &[99, 0, 0, 0], MapFlags::ANY)
+        .unwrap();
+    map!("restore", id(&target), file.display(), "--noexist")
+        .failed(1, &["restored 4 entries, failed 1", "there already"]);
+    assert_eq!(map!("lookup", id(&target), 2).done(), "99\n");
+    map!("restore", id(&target), file.display()).done();
+    assert_eq!(entries(&source), entries(&target));
+    // Lines that make no sense, among those that do.
+    let saved = std::fs::read_to_string(&file).unwrap();
+    let mut lines: Vec<&str> = saved.lines().collect();
+    let bad = [
+        "not JSON",
+        "{}",
+        r#"{"key":1}"#,
+        r#"{"key":300000000000,"value":1}"#,
+        r#"{"key":1,"value":"hex:00"}"#,
+        r#"{"key":1,"values":[1,2]}"#,
+        "",
+    ];
+    lines.splice(2..2, bad);
+    let target = create(MapType::Hash, 4, 4, 8);
+    let ended = map_reading(
+        &["restore", &id(&target).to_string(), "-"],
+        &lines.join("\n"),
+    );
+    let ended = ended.failed(
+        1,
+        &[
+            "restored 5 entries, failed 7",
+            "line 3 was not",
+            "line 9 was not",
+        ],
+    );
+    assert!(!ended.stderr.contains("line 10 "), "{ended:?}");
+    assert_eq!(entries(&source), entries(&target));
+}
