@@ -2,6 +2,7 @@
 //! names them by their ids, and looks at what the program prints and how it ends.
 
 mod access;
+mod bpftool;
 mod dump;
 mod edit;
 mod inplace;
@@ -9,6 +10,7 @@ mod list;
 mod pin;
 mod queue;
 mod save;
+mod shape;
 mod sizes;
 mod types;
 
