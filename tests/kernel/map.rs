@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 use std::{fs, str};
 
 use libbpf_rs::{
-    MapCore, MapHandle, MapInfo, MapType, Object, ObjectBuilder, OpenObject, libbpf_sys,
+    MapCore, MapHandle, MapInfo, MapType, Object, ObjectBuilder, OpenObject, ProgramMut, libbpf_sys,
 };
 use serde_json::Value as Json;
 
@@ -149,6 +149,12 @@ impl Maps {
         Self {
             object: opened.load().unwrap(),
         }
+    }
+
+    /// There may be others, of the headers.
+    fn program(&mut self, name: &str) -> ProgramMut<'_> {
+        let program = self.object.progs_mut().find(|it| it.name() == name);
+        program.expect(name)
     }
 
     fn handle(&self, name: &str) -> MapHandle {

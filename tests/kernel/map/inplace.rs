@@ -70,11 +70,8 @@ impl Counted {
             "#define CHILD {pid}\n#define EVENT {}\n{COUNTED}",
             libc::SYS_getpriority
         );
-        let maps = Maps::load(&c);
-        let link = child.map(|_| {
-            let program = maps.object.progs_mut().next().unwrap();
-            program.attach().unwrap()
-        });
+        let mut maps = Maps::load(&c);
+        let link = child.map(|_| maps.program("enter").attach().unwrap());
         Self { maps, _link: link }
     }
 

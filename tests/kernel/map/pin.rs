@@ -71,15 +71,14 @@ fn only_maps_are_unpinned_and_only_a_bpffs_holds_pins() {
     map!("pin", id(&hash), folder.path().join("pin").display()).failed(1, &["bpffs"]);
     map!("pin", id(&hash), bpffs.path("no/such/pin").display()).failed(1, &["no/such/pin"]);
     // A program's pin is no map's.
-    let maps = Maps::load(
+    let mut maps = Maps::load(
         r#"
 char LICENSE[] SEC("license") = "GPL";
 SEC("socket") int pinned(void *ctx) { return 0; }
 "#,
     );
     let pin = bpffs.path("program");
-    let object = maps.object;
-    object.progs_mut().next().unwrap().pin(&pin).unwrap();
+    maps.program("pinned").pin(&pin).unwrap();
     map!("unpin", pin.display()).failed(2, &["pins no map"]);
     map!("show", pin.display()).failed(2, &["pins no map"]);
     assert!(pin.exists());
@@ -309,17 +308,9 @@ struct {
 } kt_a_name_that_is_cut_SUFFIX SEC(".maps");
 "#;
     let unique = |suffix: &str| c.replace("SUFFIX", &format!("{suffix}_{}", std::process::id()));
-    let (one, other) = (Maps::load(&unique("x")), Maps::load(&unique("y")));
-    let name = |maps: &Maps| {
-        maps.object
-            .maps()
-            .next()
-            .unwrap()
-            .name()
-            .to_string_lossy()
-            .into_owned()
-    };
-    let (x, y) = (name(&one), name(&other));
+    let (one, _other) = (Maps::load(&unique("x")), Maps::load(&unique("y")));
+    let [x, y] =
+        ["x", "y"].map(|suffix| format!("kt_a_name_that_is_cut_{suffix}_{}", std::process::id()));
     map!("update", x, 0, 23).done();
     assert_eq!(map!("lookup", x, 0).done(), "23\n");
     assert_eq!(map!("lookup", format!("name:{x}"), 0).done(), "23\n");

@@ -195,14 +195,14 @@ fn every_type_is_listed_and_dumped_or_refused_by_name() {
 /// What other maps, programs and sockets are in them, as user space sees it.
 #[test]
 fn programs_in_an_array_are_told_by_their_ids() {
-    let maps = Maps::load(
+    let mut maps = Maps::load(
         r#"
 char LICENSE[] SEC("license") = "GPL";
 SEC("socket") int tail(void *ctx) { return 0; }
 "#,
     );
     let array = create(MapType::ProgArray, 4, 4, 2);
-    let program = maps.object.progs().next().unwrap();
+    let program = maps.program("tail");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&program.as_fd());
     array
         .update(&[1, 0, 0, 0], &fd.to_ne_bytes(), MapFlags::ANY)
