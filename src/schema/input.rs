@@ -11,6 +11,8 @@ use super::types::{Kind, Type};
 pub(super) enum Input {
     /// A number, a name, a text; or fields, where the type is a struct.
     Word(String),
+    /// A text that stood in quotes: itself, whatever it looks like.
+    Quoted(String),
     /// `hex:` and so on.
     Bytes(Vec<u8>),
     /// `[1, 2]`
@@ -26,15 +28,26 @@ impl Input {
 
     /// Takes a word apart as far as the type wants it: text and numbers stay.
     pub(super) fn for_type(&self, ty: &Type) -> Result<Self> {
-        let Self::Word(text) = self else {
-            return Ok(self.clone());
+        let (text, quoted) = match self {
+            Self::Word(text) => (text, false),
+            Self::Quoted(text) => (text, true),
+            other => return Ok(other.clone()),
         };
+        if quoted && ty.is_text() && text.len() <= ty.size {
+            return Ok(Self::Word(text.clone()));
+        }
         if let Some(hex) = text.strip_prefix("hex:") {
             return Ok(Self::Bytes(hex_bytes(hex)?));
         }
         let members = ty.members();
-        let is_whole =
-            ty.is_text() || (members.is_empty() && !matches!(ty.kind, Kind::Array { .. }));
+        let is_whole = match ty.kind {
+            Kind::Struct(_) | Kind::Union(_) => false,
+            Kind::Array { .. } => ty.is_text(),
+            _ => true,
+        };
+        if quoted && is_whole {
+            return Ok(Self::Word(text.clone()));
+        }
         let is_json = match text.trim_start().chars().next() {
             Some('"') => true,
             Some('{' | '[') => !is_whole,
@@ -44,13 +57,12 @@ impl Input {
             let json =
                 serde_json::from_str(text).with_context(|| format!("`{text}` is not JSON"))?;
             return Ok(match Self::from_json(json) {
-                // A text in quotes is itself, whatever it looks like.
-                Self::Word(word) if is_whole => Self::Word(word),
+                Self::Quoted(word) if is_whole => Self::Word(word),
                 other => other,
             });
         }
         if is_whole || matches!(ty.kind, Kind::Array { .. }) {
-            return Ok(self.clone());
+            return Ok(Self::Word(text.clone()));
         }
         match (split(text, '=').len(), members) {
             // A struct of one field is as good as the field.
@@ -66,7 +78,7 @@ impl Input {
             Json::Null => Self::Word("null".to_owned()),
             Json::Bool(value) => Self::Word(value.to_string()),
             Json::Number(number) => Self::Word(number.to_string()),
-            Json::String(text) => Self::Word(text),
+            Json::String(text) => Self::Quoted(text),
             Json::Array(items) => Self::List(items.into_iter().map(Self::from_json).collect()),
             Json::Object(fields) => {
                 let fields = fields.into_iter();
@@ -98,6 +110,9 @@ impl Input {
     }
 }
 
+/// No path leads through more fields.
+const DEEPEST: usize = 128;
+
 /// `a=1,b.c=2,d[0]=3`
 fn fields(text: &str) -> Result<Input> {
     let mut fields = Vec::new();
@@ -109,6 +124,10 @@ fn fields(text: &str) -> Result<Input> {
             .split_once('=')
             .ok_or_else(|| anyhow!("`{part}` is no FIELD=VALUE"))?;
         let path = path.trim().replace('[', ".").replace(']', "");
+        ensure!(
+            path.split('.').count() <= DEEPEST,
+            "`{part}` is nested too deep"
+        );
         Input::insert(&mut fields, &path, Input::word(value))?;
     }
     Ok(Input::Fields(fields))
@@ -192,7 +211,8 @@ mod tests {
             ("c".into(), word("3")),
         ]);
         assert_eq!(fields("a.b=1,a[0]=2,c=3").unwrap(), nested);
-        for bad in ["a", "a=1,a.b=2", "=1", "a.=1"] {
+        let deep = format!("a{}=1", ".a".repeat(100_000));
+        for bad in ["a", "a=1,a.b=2", "=1", "a.=1", &deep] {
             assert!(fields(bad).is_err(), "{bad}");
         }
     }

@@ -93,8 +93,9 @@ impl Parser<'_> {
                 Ok(())
             }
             (Kind::Array { element, len }, Input::List(items)) => {
+                // Elements of no bytes are not shown.
                 ensure!(
-                    items.len() == *len,
+                    items.len() == *len || element.size == 0,
                     "{}{} elements, where the array has {len}",
                     prefix(path),
                     items.len()
@@ -547,6 +548,14 @@ mod tests {
             Err("5 bytes are too long: at most 4".into())
         );
         assert_eq!(parse(&comm, "\"a=\""), Ok(b"a=\0\0".to_vec()));
+        // In quotes within quotes, the inner ones are the text's own.
+        assert_eq!(parse(&comm, r#""\"a\"""#), Ok(b"\"a\"\0".to_vec()));
+        let named = struct_of(4, vec![member("comm", 0, None, comm.clone())]);
+        assert_eq!(
+            parse(&named, r#"{"comm":"\"a\""}"#),
+            Ok(b"\"a\"\0".to_vec())
+        );
+        assert_eq!(parse(&named, r#"comm="\"""#), Ok(b"\"\0\0\0".to_vec()));
         assert!(parse(&comm, "a\0b").is_err());
     }
 

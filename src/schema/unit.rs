@@ -73,11 +73,14 @@ impl Unit {
             Self::Time(each) => i128::from(*each),
             _ => 1,
         };
-        let divides = |size: u64| number * each % i128::from(size) == 0;
+        // What 64 bits do not hold cannot be typed with a unit.
+        let fits = |all: &i128| all.unsigned_abs() <= u64::MAX.into();
+        let Some(all) = number.checked_mul(each).filter(fits) else {
+            return number.to_string();
+        };
+        let divides = |size: u64| all % i128::from(size) == 0;
         match scales.iter().rev().find(|(_, size)| divides(*size)) {
-            Some((name, size)) if number != 0 => {
-                format!("{}{name}", number * each / i128::from(*size))
-            }
+            Some((name, size)) if number != 0 => format!("{}{name}", all / i128::from(*size)),
             _ => number.to_string(),
         }
     }

@@ -1,0 +1,149 @@
+//! Whatever else is read from text: tags, units, options, names of maps, numbers.
+
+use std::sync::Arc;
+
+use ktally::map::MapRef;
+use ktally::schema::{
+    Declaration, Decoder, Labels, OptionSpec, Place, Table, Tags, Type, Unit, Value, parse_number,
+};
+use ktally::tally::resolve;
+use proptest::prelude::*;
+
+use crate::cases;
+use crate::shape::any_type;
+
+fn words() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        r"-?[0-9.]{0,25}[a-zA-Zµ]{0,4}",
+        r"-?0x[0-9a-fA-F+]{0,40}",
+        r"[a-z:./_0-9]{0,20}",
+    ]
+}
+
+fn unit() -> impl Strategy<Value = Unit> {
+    prop_oneof!["ns", "us", "ms", "s", "bytes", "hz", ".*"]
+        .prop_map(|tag: String| Unit::from_tag(&tag))
+}
+
+proptest! {
+    #![proptest_config(cases(1024))]
+
+    #[test]
+    fn tags_are_understood_or_passed_over(what in "(ktally:)?[a-z]{0,9}:?", text in words()) {
+        let mut tags = Tags::default();
+        tags.add(&format!("{what}{text}"));
+        tags.add(&text);
+        for known in ["as", "unit", "counter", "gauge", "histogram", "hidden", "attach", "option"] {
+            tags.add(&format!("ktally:{known}:{text}"));
+        }
+        let decoder: Decoder = tags.decoder.unwrap();
+        let mut again = Tags::default();
+        again.add(&format!("ktally:as:{}", decoder.tag()));
+        prop_assert_eq!(again.decoder, Some(decoder));
+    }
+
+    #[test]
+    fn units_are_read_as_they_are_shown(unit in unit(), text in words(), number in any::<u64>(), float in any::<f64>()) {
+        let _ = unit.parse(&text);
+        let _ = unit.scale(float);
+        let _ = unit.exact(i128::from(number) - i128::from(u64::MAX / 2));
+        let exact = unit.exact(number.into());
+        prop_assert_eq!(unit.parse(&exact).ok(), Some(number), "{}", exact);
+    }
+
+    #[test]
+    fn numbers_are_read_as_they_are_shown(number in any::<i128>(), text in words()) {
+        prop_assert_eq!(parse_number(&number.to_string()), Some(number));
+        if number >= 0 {
+            prop_assert_eq!(parse_number(&format!("{number:#x}")), Some(number));
+        }
+        let _ = parse_number(&text);
+    }
+
+    #[test]
+    fn options_of_any_type_are_read_or_refused(ty in any_type(), unit in prop::option::of(unit()), tag in words(), text in words()) {
+        let mut tags = Tags::default();
+        tags.add(&format!("ktally:as:{tag}"));
+        let option = OptionSpec {
+            name: "option".into(),
+            help: String::new(),
+            place: Place::whole(Arc::clone(&ty)),
+            unit,
+            decoder: tags.decoder,
+            given: None,
+        };
+        let options = [option];
+        if let Ok(resolved) = resolve(&options, &[("option".to_owned(), text)]) {
+            prop_assert_eq!(resolved[0].bytes.len(), ty.size);
+            let _ = Labels::new().option(&options[0], &resolved[0].bytes).to_string();
+        }
+    }
+
+    /// By any decoder, of any number, in both directions.
+    #[test]
+    fn labels_have_a_name_or_a_number(
+        tag in prop::sample::select(vec!["comm", "pid", "uid", "syscall", "errno", "softirq", "cpu", "bool", "hex", "cgroup", "enum:bpf_map_type", "ip", "ipv4", "ipv6", "port", "dev", "ifindex", "signal", "nothing"]),
+        size in prop::sample::select(vec![1usize, 2, 4, 8, 16]),
+        bytes in prop::array::uniform16(any::<u8>()),
+        text in words(),
+    ) {
+        let mut tags = Tags::default();
+        tags.add(&format!("ktally:as:{tag}"));
+        let place = Place::whole(Type::unsigned(size));
+        let labels = LABELS.with(Arc::clone);
+        let shown = labels.whole(&place, &tags, &bytes[..size]);
+        prop_assert!(serde_json::to_string(&shown).is_ok());
+        let _ = shown.to_string();
+        let mut read = vec![0; size];
+        let _ = ktally::schema::parse(&place, &tags, &text, ktally::schema::LeftOut::Refused, &labels, &mut read);
+        // A number that was shown as one is read as the same.
+        if let Value::Uint(number) = shown {
+            prop_assert!(number <= u128::MAX >> (128 - 8 * size));
+        }
+    }
+
+    #[test]
+    fn any_text_names_a_map_or_none(text in words()) {
+        prop_assert_eq!(MapRef::parse(&text).is_err(), text.is_empty() || text.bytes().all(|c| c.is_ascii_digit()) && text.parse::<u32>().is_err());
+    }
+
+    /// Columns, numbers to add to, and the C of maps of any types.
+    #[test]
+    fn maps_of_any_type_are_declared(key in any_type(), value in any_type(), text in words(), bytes in prop::collection::vec(any::<u8>(), 64)) {
+        let table = Table::new("x", &Tags::default(), 1, &key, &value);
+        let declaration = Declaration {
+            name: "x".into(),
+            tags: Tags::default(),
+            key: Place::whole(key),
+            value: Place::whole(value),
+            table,
+            has_types: true,
+        };
+        let _ = declaration.as_c();
+        let table = &declaration.table;
+        let paths = table.metrics.iter().map(|it| it.name.as_str());
+        for path in paths.chain([text.as_str(), "m1.m2", "m1[0]", "value"]) {
+            if let Ok((number, _)) = declaration.number(Some(path)) {
+                prop_assert!(number.offset + number.width <= declaration.value.ty.size);
+            }
+        }
+        let _ = declaration.number(None);
+        for number in declaration.counts().unwrap_or_default() {
+            prop_assert!(number.offset + number.width <= declaration.value.ty.size);
+        }
+        // Bytes that are too few count as zeroes.
+        let mut cells = vec![0; table.cells()];
+        table.add_cells(&bytes, &mut cells);
+        let labels = LABELS.with(Arc::clone);
+        for label in table.labels.iter().chain(&table.details) {
+            let _ = labels.of(label, &bytes).to_string();
+        }
+    }
+}
+
+thread_local! {
+    /// Looked up once: the kernel's BTF takes its time.
+    #[allow(clippy::arc_with_non_send_sync)]
+    static LABELS: Arc<Labels> = Arc::new(Labels::new());
+}

@@ -1,0 +1,106 @@
+//! Decoding and parsing: each other's reverse.
+
+use std::sync::Arc;
+
+use ktally::schema::{Labels, LeftOut, Place, Tags, Type, Value, decode, parse};
+use proptest::prelude::*;
+use serde_json::Value as Json;
+
+use crate::cases;
+use crate::shape::{any_value, exact_value};
+
+fn read(ty: &Arc<Type>, text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = vec![0; ty.size];
+    let place = Place::whole(Arc::clone(ty));
+    let (tags, labels) = (Tags::default(), Labels::new());
+    parse(&place, &tags, text, LeftOut::Refused, &labels, &mut bytes)
+        .map(|()| bytes)
+        .map_err(|error| format!("{error:#}"))
+}
+
+/// As a user would type it: bytes as they are, all else as JSON.
+fn typed(value: &Value<'_>) -> String {
+    match value {
+        Value::Bytes(_) => value.to_string(),
+        value => serde_json::to_string(value).unwrap(),
+    }
+}
+
+/// `a.b=1,c=[2,3]`
+fn by_fields(value: &Value<'_>, path: &str, fields: &mut Vec<String>) {
+    match value {
+        Value::Fields(inner) if !inner.is_empty() => {
+            for (name, value) in inner {
+                let dot = if path.is_empty() { "" } else { "." };
+                by_fields(value, &format!("{path}{dot}{name}"), fields);
+            }
+        }
+        value => fields.push(format!("{path}={}", typed(value))),
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(1024))]
+
+    #[test]
+    fn every_run_of_bytes_has_a_value((ty, bytes) in any_value()) {
+        let value = decode(&ty, &bytes).unwrap();
+        let json = serde_json::to_string(&value).unwrap();
+        prop_assert!(serde_json::from_str::<Json>(&json).is_ok(), "{}", json);
+        let _ = value.to_string();
+        let sum = Value::sum(vec![value.clone(), value.clone()]);
+        prop_assert!(serde_json::to_string(&sum).is_ok());
+        for other in [bytes.len().wrapping_sub(1), bytes.len() + 1] {
+            prop_assert!(decode(&ty, &vec![0xff; other.min(4096)]).is_err());
+        }
+    }
+
+    /// What was read back from what was printed prints the same.
+    #[test]
+    fn what_is_printed_means_itself((ty, bytes) in any_value()) {
+        let value = decode(&ty, &bytes).unwrap();
+        let printed = typed(&value);
+        if let Ok(again) = read(&ty, &printed) {
+            let again = decode(&ty, &again).unwrap();
+            prop_assert_eq!(typed(&again), printed);
+        }
+    }
+
+    #[test]
+    fn parse_is_the_reverse_of_print((ty, bytes) in exact_value()) {
+        let value = decode(&ty, &bytes).unwrap();
+        let printed = typed(&value);
+        prop_assert_eq!(read(&ty, &printed), Ok(bytes.clone()), "{}", printed);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        prop_assert_eq!(read(&ty, &format!("hex:{hex}")), Ok(bytes));
+    }
+
+    #[test]
+    fn parse_is_the_reverse_of_fields((ty, bytes) in exact_value()) {
+        let value = decode(&ty, &bytes).unwrap();
+        if let Value::Fields(inner) = &value && !inner.is_empty() {
+            let mut fields = Vec::new();
+            by_fields(&value, "", &mut fields);
+            let text = fields.join(",");
+            prop_assert_eq!(read(&ty, &text), Ok(bytes), "{}", text);
+        }
+    }
+
+    /// A mistake is an error, and never more than that.
+    #[test]
+    fn any_text_is_read_or_refused(
+        (ty, bytes) in any_value(),
+        text in prop_oneof![any::<String>(), r#"[a-z0-9m.,=:"\[\]{}\\ -]{0,40}"#],
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let _ = read(&ty, &text);
+        // What was nearly right.
+        let mut printed = typed(&decode(&ty, &bytes).unwrap());
+        let at = (0..=cut.index(printed.len() + 1)).rev().find(|at| printed.is_char_boundary(*at)).unwrap();
+        printed.insert_str(at, &text);
+        let _ = read(&ty, &printed);
+        let _ = read(&ty, &printed[..at]);
+        let _ = read(&ty, &format!("m1={text}"));
+        let _ = read(&ty, &format!("hex:{text}"));
+    }
+}
