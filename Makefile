@@ -13,10 +13,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: help setup build run test lint format docs bench install uninstall clean
+.PHONY: help setup build run test fuzz lint format docs bench install uninstall clean
 
 help:
-	@echo "make run | test | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
+	@echo "make run | test | fuzz | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
 
 setup:
 	@dist/setup
@@ -28,7 +28,13 @@ run: build
 	$(AS_ROOT) target/release/ktally run syscalls --for 5s --top 10
 
 test: setup
+	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
 	$(CARGO) test --quiet
+
+# The properties of tests/properties/, so many cases each: more than a million.
+CASES ?= 80000
+fuzz: setup
+	PROPTEST_CASES=$(CASES) $(CARGO) test --quiet --test properties
 
 lint: setup
 	@dist/setup clang-format

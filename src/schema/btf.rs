@@ -169,6 +169,8 @@ impl Schema {
 struct Reader<'a> {
     btf: &'a Btf<'a>,
     types: HashMap<TypeId, Arc<Type>>,
+    /// Of each of them, how many scalars it has.
+    leaves: HashMap<*const Type, usize>,
     tags: HashMap<(TypeId, Option<u32>), Tags>,
     depth: usize,
 }
@@ -176,6 +178,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// No C type nests deeper; a hostile one that does ends as bytes.
     const DEEPEST: usize = 64;
+    /// Nor has any so many members of members; a few hostile bytes can say so.
+    const MOST_LEAVES: usize = 1 << 16;
 
     fn new(btf: &'a Btf<'a>) -> Self {
         let mut tags: HashMap<_, Tags> = HashMap::new();
@@ -186,6 +190,7 @@ impl<'a> Reader<'a> {
         Self {
             btf,
             types: HashMap::new(),
+            leaves: HashMap::new(),
             tags,
             depth: 0,
         }
@@ -292,13 +297,31 @@ impl<'a> Reader<'a> {
             return Arc::clone(ty);
         }
         self.depth += 1;
-        let ty = match self.btf.type_by_id::<BtfType<'_>>(id) {
+        let mut ty = match self.btf.type_by_id::<BtfType<'_>>(id) {
             Some(ty) if self.depth <= Self::DEEPEST => self.build(ty),
             _ => Type::opaque(0),
         };
         self.depth -= 1;
+        let mut leaves = self.leaves(&ty);
+        if leaves > Self::MOST_LEAVES {
+            (ty, leaves) = (Type::opaque(ty.size), 1);
+        }
+        self.leaves.insert(Arc::as_ptr(&ty), leaves);
         self.types.insert(id, Arc::clone(&ty));
         ty
+    }
+
+    /// What it is made of was counted before.
+    fn leaves(&self, ty: &Type) -> usize {
+        let of = |ty: &Arc<Type>| self.leaves.get(&Arc::as_ptr(ty)).copied().unwrap_or(1);
+        match &ty.kind {
+            Kind::Struct(members) | Kind::Union(members) => {
+                let leaves = members.iter().map(|member| of(&member.place.ty));
+                leaves.fold(1, usize::saturating_add)
+            }
+            Kind::Array { element, .. } => of(element),
+            _ => 1,
+        }
     }
 
     fn build(&mut self, ty: BtfType<'a>) -> Arc<Type> {

@@ -32,6 +32,8 @@ fn raw_btf(object: &[u8]) -> Vec<u8> {
 
 /// As `ktally::schema` reads the BTF of maps; whether libbpf takes it at all.
 fn read(bytes: &[u8]) -> bool {
+    // It says what is wrong with each.
+    libbpf_rs::set_print(None);
     let mut file = File::from(memfd_create(c"btf", MFdFlags::MFD_CLOEXEC).unwrap());
     file.write_all(bytes).unwrap();
     let Ok(btf) = Btf::from_path(format!("/proc/self/fd/{}", file.as_raw_fd())) else {
@@ -56,6 +58,73 @@ fn read(bytes: &[u8]) -> bool {
         let _ = labels.option(option, &[0xff; 4096]).to_string();
     }
     true
+}
+
+/// Types of BTF, one behind the other, and the names that they have.
+struct Written {
+    types: Vec<u8>,
+    names: Vec<u8>,
+}
+
+impl Written {
+    fn name(&mut self, name: &str) -> u32 {
+        let at = self.names.len() as u32;
+        self.names.extend([name.as_bytes(), &[0]].concat());
+        at
+    }
+
+    /// `struct btf_type`, and the words behind it.
+    fn ty(&mut self, name: &str, kind: u32, vlen: usize, size_or_type: u32, more: &[u32]) {
+        let name = if name.is_empty() { 0 } else { self.name(name) };
+        let words = [name, kind << 24 | vlen as u32, size_or_type];
+        let words = words.iter().chain(more).flat_map(|word| word.to_le_bytes());
+        self.types.extend(words);
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let (types, names) = (self.types.len() as u32, self.names.len() as u32);
+        let header = [0x0001_eb9f, 24, 0, types, types, names];
+        let header = header.iter().flat_map(|word| word.to_le_bytes());
+        header
+            .chain(self.types.iter().copied())
+            .chain(self.names.iter().copied())
+            .collect()
+    }
+}
+
+/// Structs within structs at the same place: few bytes that say they have ten
+/// to the twentieth members.
+#[test]
+fn types_that_multiply_end_as_bytes() {
+    const INT: u32 = 1;
+    const PTR: u32 = 2;
+    const STRUCT: u32 = 4;
+    const VAR: u32 = 14;
+    const DATASEC: u32 = 15;
+    const TAG: u32 = 17;
+    const LEVELS: u32 = 20;
+    let mut btf = Written {
+        types: Vec::new(),
+        names: vec![0],
+    };
+    btf.ty("int", INT, 0, 4, &[32]);
+    for level in 0..LEVELS {
+        let inner = 1 + level;
+        let members: Vec<u32> = (0..10)
+            .flat_map(|i| [btf.name(&format!("m{i}")), inner, 0])
+            .collect();
+        btf.ty("s", STRUCT, 10, 4, &members);
+    }
+    let last = 1 + LEVELS;
+    btf.ty("", PTR, 0, last, &[]);
+    let members = ["key", "value"]
+        .map(|name| [btf.name(name), last + 1, 0])
+        .concat();
+    btf.ty("", STRUCT, 2, 16, &members);
+    btf.ty("multiplied", VAR, 0, last + 2, &[1]);
+    btf.ty(".maps", DATASEC, 1, 16, &[last + 3, 0, 16]);
+    btf.ty("ktally:table:x", TAG, 0, last + 3, &[u32::MAX]);
+    assert!(read(&btf.bytes()));
 }
 
 #[test]
