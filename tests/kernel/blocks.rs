@@ -1,7 +1,5 @@
 //! Block devices: loop devices of a test's own, over memory.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;

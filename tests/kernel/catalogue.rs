@@ -2,8 +2,6 @@
 //! verifier made of it. `make docs` writes it; this test holds that it is
 //! current.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! What a cgroup uses.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::ffi::CString;
 use std::fs;
 use std::hint::black_box;

@@ -1,8 +1,6 @@
 //! `ktally run NAME -- COMMAND`: what it and its children do, all of it, and
 //! nothing else.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::fs;
 use std::process::{self, Command, Stdio};
 

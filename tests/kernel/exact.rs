@@ -1,7 +1,5 @@
 //! What is counted is what happened, to the last event.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::HashMap;
 use std::fs;
 use std::net::UdpSocket;

@@ -1,7 +1,5 @@
 //! The tallies about the kernel itself: interrupts, put-off work and locks.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};

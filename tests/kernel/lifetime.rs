@@ -1,7 +1,5 @@
 //! `ktally run` as a process: how it ends, and that nothing outlives it.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};

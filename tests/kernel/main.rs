@@ -1,6 +1,8 @@
 //! Tests on the running kernel, as root. Counts are exact: make 23 events, see
 //! 23. Each test counts only children of its own, and leaves nothing behind.
 
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
 mod blocks;
 mod catalogue;
 mod cgroups;

@@ -1,7 +1,5 @@
 //! The tallies about memory: faults, the file cache, reclaim, and its end.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::ffi::{CString, c_int};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;

@@ -1,7 +1,5 @@
 //! The network, in a network namespace of each test's own.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};

@@ -1,8 +1,6 @@
 //! Complete reads of live maps: every kind of map, every size of batch, and
 //! maps that change meanwhile.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;

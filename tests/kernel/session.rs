@@ -2,8 +2,6 @@
 //! how programs attach, and what is refused. Every program counts only the
 //! thread of its test, so that tests beside it change nothing.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -1,7 +1,5 @@
 //! Stacks, symbols, and probes of functions.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::process::Command;
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! What the tests share: children whose every system call is known, and tallies
 //! that count inside this process.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::ffi::{CStr, CString, OsStr, c_int, c_void};
 use std::fs;
 use std::io::Read;

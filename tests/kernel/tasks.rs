@@ -1,7 +1,5 @@
 //! The tallies about tasks: how they run, sleep, begin, end and signal.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::ffi::{CString, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;

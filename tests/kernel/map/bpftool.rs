@@ -401,7 +401,9 @@ fn queues_and_stacks_are_used_alike() {
             match i % 2 {
                 0 => drop(map!("push", map, format!("hex:{value}")).done()),
                 _ => {
-                    drop(bpftool!("push", "id", map, "value", "hex", value[..2], value[2..]).done())
+                    drop(
+                        bpftool!("push", "id", map, "value", "hex", value[..2], value[2..]).done(),
+                    );
                 }
             }
         }

@@ -341,7 +341,7 @@ fn draining_a_running_counter_loses_nothing() {
 fn draining_every_cpu_loses_nothing() {
     const ROUNDS: u64 = 100_003;
     let child = Child::new("kt-map-percpu", || {
-        on_two_cpus(ROUNDS, |_, round| event(round))
+        on_two_cpus(ROUNDS, |_, round| event(round));
     });
     let counted = Counted::of(Some(&child));
     let map = counted.id("percpu");
