@@ -246,9 +246,7 @@ fn fill(place: &Place, noise: &[u8], bytes: &mut [u8]) {
         Kind::Bool => bytes[start] = noise[start] & 1,
         Kind::Float => {
             let exponent = if size == 4 { 3 } else { 7 };
-            for i in start..start + size {
-                bytes[i] = noise[i];
-            }
+            bytes[start..start + size].copy_from_slice(&noise[start..start + size]);
             // Neither infinite nor NaN.
             if size <= 8 {
                 bytes[start + exponent] &= 0xbf;
