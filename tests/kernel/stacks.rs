@@ -143,9 +143,9 @@ fn kernel_stacks_have_names() {
     assert!(nameless.is_empty(), "{nameless:?}");
 }
 
-/// What the next test profiles: this program, started once more.
+/// The workload works; and what the next test profiles is this test, of this
+/// program started once more.
 #[test]
-#[ignore = "a workload for the test below"]
 fn workload() {
     assert!(kt_spins_for(60) > 0);
 }
@@ -157,7 +157,7 @@ fn flame_graphs_of_a_command_that_has_ended() {
     require_root();
     let program = this_program();
     let script =
-        "for i in 1 2 3 4 5 6 7 8; do \"$0\" --exact stacks::workload --ignored; done >/dev/null";
+        "for i in 1 2 3 4 5 6 7 8; do \"$0\" --exact stacks::workload; done >/dev/null";
     let command = ["--", "sh", "-c", script, &program];
     let run = |format: &str| {
         // Read along: a picture is longer than a pipe.
