@@ -203,6 +203,8 @@ impl Declaration {
 fn words(place: &Place) -> Result<Vec<Number>> {
     let width = match &place.ty.kind {
         Kind::Array { element, .. } if element.is_number() => element.size,
+        // It may count, and cannot be taken.
+        Kind::Int { .. } if place.ty.size > 8 => return Ok(vec![Number::at("value", place)?]),
         Kind::Opaque if place.ty.size.is_multiple_of(8) => 8,
         Kind::Opaque => 4,
         _ => return Ok(Vec::new()),

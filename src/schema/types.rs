@@ -128,9 +128,10 @@ impl Type {
         )
     }
 
-    /// Whether this is a plain integer: something that can be counted with.
+    /// Whether this is a plain integer: something that can be counted with, in
+    /// cells of 64 bits.
     pub fn is_number(&self) -> bool {
-        matches!(self.kind, Kind::Int { .. })
+        matches!(self.kind, Kind::Int { .. }) && self.size <= 8
     }
 
     /// Whether this is an array of `char`.

@@ -1,5 +1,7 @@
 //! `list` and `show`: what is known about a map, among maps that come and go.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -131,4 +133,82 @@ fn two_hundred_maps_come_and_go_during_a_list() {
         stop.store(true, Ordering::Relaxed);
     });
     assert!(rounds.load(Ordering::Relaxed) >= 5, "{rounds:?}");
+}
+
+/// New, changed and gone keys of each interval, and by how much they grew.
+#[test]
+fn changes_are_watched() {
+    let hash = create(MapType::Hash, 4, 8, 8);
+    let set = |key: u32, value: u64| {
+        hash.update(&key.to_ne_bytes(), &value.to_ne_bytes(), MapFlags::ANY)
+            .unwrap();
+    };
+    set(1, 5);
+    set(2, 7);
+    let mut watch = super::program()
+        .args([
+            "map",
+            "watch",
+            &id(&hash).to_string(),
+            "--every",
+            "300ms",
+            "-o",
+            "jsonl",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || super::json(&lines.next().unwrap().unwrap())["changes"].clone();
+    // Once it has written, it has read what there was.
+    assert_eq!(next(), json!([]));
+    set(1, 15);
+    set(3, 1);
+    hash.delete(&2u32.to_ne_bytes()).unwrap();
+    // An interval may end between these.
+    let mut changes = Vec::new();
+    while changes.len() < 3 {
+        changes.extend(next().as_array().unwrap().clone());
+    }
+    let of = |key: u32| changes.iter().find(|change| change["key"] == key).unwrap();
+    let changed =
+        json!({"change": "changed", "key": 1, "before": 5, "now": 15, "difference": {"value": 10}});
+    assert_eq!(of(1), &changed);
+    assert_eq!(
+        of(2),
+        &json!({"change": "gone", "key": 2, "before": 7, "now": null})
+    );
+    assert_eq!(
+        of(3),
+        &json!({"change": "new", "key": 3, "before": null, "now": 1})
+    );
+    assert_eq!(next(), json!([]));
+    // SAFETY: a signal to a child of ours that is not reaped yet.
+    unsafe { libc::kill(watch.id() as i32, libc::SIGINT) };
+    assert!(watch.wait().unwrap().success());
+}
+
+/// In every format, to the last digit.
+#[test]
+fn numbers_of_128_bits_are_whole() {
+    let maps = Maps::load(
+        r#"
+char LICENSE[] SEC("license") = "GPL";
+struct wide { unsigned __int128 all; __s64 other; };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct wide);
+} wide SEC(".maps");
+"#,
+    );
+    let wide = maps.id("wide");
+    let most = u128::MAX.to_string();
+    map!("update", wide, 0, format!("all={most},other=-1")).done();
+    for format in ["json", "jsonl", "csv", "table"] {
+        let text = map!("dump", wide, "-o", format).done();
+        assert!(text.contains(&most) && text.contains("-1"), "{text}");
+    }
+    map!("drain", wide).failed(1, &["no aligned integer"]);
 }

@@ -1,24 +1,31 @@
 //! The rest of a map's life: `create`, `pin`, `unpin`, `freeze`, in a bpffs of
 //! the test's own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libbpf_rs::{MapCore, MapFlags, MapType};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 
 use super::{Maps, create, id, map};
 use crate::support::require_root;
 
-/// A bpffs of a test's own, with all that is pinned in it gone when dropped.
+/// A bpffs of a test's own, in mounts of its thread's own: it goes with the
+/// thread, whatever ends that.
 pub(super) struct Bpffs(tempfile::TempDir);
 
 impl Bpffs {
     pub(super) fn new() -> Self {
         require_root();
         let folder = tempfile::tempdir().unwrap();
-        let (source, kind) = (Some("bpf"), Some("bpf"));
-        mount(source, folder.path(), kind, MsFlags::empty(), None::<&str>).unwrap();
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let mount = |source, target: &Path, kind, flags| {
+            mount(source, target, kind, flags, None::<&str>).unwrap();
+        };
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None, Path::new("/"), None, private);
+        mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty());
         Self(folder)
     }
 
@@ -29,6 +36,7 @@ impl Bpffs {
 
 impl Drop for Bpffs {
     fn drop(&mut self) {
+        // What it is mounted on can then be removed.
         let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
     }
 }
