@@ -34,7 +34,7 @@ test: setup
 # The properties of tests/properties/, so many cases each: more than a million.
 CASES ?= 80000
 fuzz: setup
-	PROPTEST_CASES=$(CASES) $(CARGO) test --quiet --test properties
+	PROPTEST_CASES=$(CASES) $(CARGO) test --quiet --profile fuzz --test properties
 
 lint: setup
 	@dist/setup clang-format
