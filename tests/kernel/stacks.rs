@@ -156,8 +156,7 @@ fn workload() {
 fn flame_graphs_of_a_command_that_has_ended() {
     require_root();
     let program = this_program();
-    let script =
-        "for i in 1 2 3 4 5 6 7 8; do \"$0\" --exact stacks::workload; done >/dev/null";
+    let script = "for i in 1 2 3 4 5 6 7 8; do \"$0\" --exact stacks::workload; done >/dev/null";
     let command = ["--", "sh", "-c", script, &program];
     let run = |format: &str| {
         // Read along: a picture is longer than a pipe.
