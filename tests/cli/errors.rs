@@ -148,7 +148,7 @@ fn one_json_object_cannot_hold_many_readings() {
 
 #[test]
 fn without_privileges_it_says_which_are_missing() {
-    for tally in TALLIES {
+    for tally in TALLIES.iter() {
         // What some of them have to be given.
         let own: &[&str] = match tally {
             "kfunc" => &["--function", "f"],

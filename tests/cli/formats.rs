@@ -14,7 +14,7 @@ fn names(tallies: &[Value]) -> Vec<&str> {
 #[test]
 fn list_as_json_is_one_array_of_every_tally() {
     let tallies: Vec<Value> = serde_json::from_str(&printed("list -o json")).unwrap();
-    assert_eq!(names(&tallies), TALLIES);
+    assert_eq!(names(&tallies), *TALLIES);
     for tally in &tallies {
         for table in tally["tables"].as_array().unwrap() {
             assert!(table["max_rows"].is_u64(), "{table}");
@@ -43,7 +43,7 @@ fn list_as_jsonl_is_a_tally_a_line() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(names(&tallies), TALLIES);
+    assert_eq!(names(&tallies), *TALLIES);
     let one: Value = serde_json::from_str(&printed("list runqlat -o jsonl")).unwrap();
     assert!(tallies.contains(&one), "{one}");
 }
@@ -59,7 +59,7 @@ fn check_names_missing_capabilities_and_the_fix() {
     for word in [" no ", "CAP_BPF", "CAP_PERFMON", "root"] {
         assert!(line("capabilities").contains(word), "{word}: {table}");
     }
-    for tally in TALLIES {
+    for tally in TALLIES.iter() {
         let line = line(&format!("tally {tally}"));
         assert!(line.contains(" no "), "{table}");
         assert!(line.contains("run it as root"), "{table}");

@@ -66,16 +66,16 @@ fn list_has_a_line_a_tally() {
     let list = printed("list");
     let lines: Vec<&str> = list.lines().collect();
     assert!(lines[0].starts_with("NAME"), "{list}");
-    for (line, tally) in lines[1..].iter().zip(TALLIES) {
+    for (line, tally) in lines[1..].iter().zip(TALLIES.iter()) {
         assert!(line.starts_with(tally), "{list}");
     }
     let bare = printed("list --no-header");
-    assert!(bare.starts_with(TALLIES[0]), "{bare}");
+    assert!(bare.starts_with(&TALLIES[0]), "{bare}");
 }
 
 #[test]
 fn list_of_one_tally_has_its_columns_and_options() {
-    for tally in TALLIES {
+    for tally in TALLIES.iter() {
         let full = printed(&format!("list {tally}"));
         assert!(full.starts_with(&format!("{tally}: ")), "{full}");
         assert!(full.contains(&format!("table {tally}: ")), "{full}");

@@ -19,33 +19,19 @@ use std::sync::LazyLock;
 /// `nobody`, and a group without rights.
 const NOBODY: u32 = 65534;
 
-const TALLIES: [&str; 25] = [
-    "blkio",
-    "cgroups",
-    "cputime",
-    "execs",
-    "exits",
-    "failures",
-    "faults",
-    "filecache",
-    "hardirqs",
-    "kfunc",
-    "locks",
-    "netdev",
-    "netdrops",
-    "offcpu",
-    "oom",
-    "profile",
-    "reclaim",
-    "runqlat",
-    "signals",
-    "softirqs",
-    "syscalls",
-    "tcp",
-    "tcprtt",
-    "ufunc",
-    "workqueue",
-];
+/// The built-in tallies, sorted: a C file each.
+static TALLIES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf");
+    let files = fs::read_dir(folder).unwrap().map(|entry| {
+        let name = entry.unwrap().file_name();
+        name.to_string_lossy().into_owned()
+    });
+    let names = files.filter_map(|name| Some(name.strip_suffix(".bpf.c")?.to_owned()));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    assert!(names.len() >= 25, "{names:?}");
+    names
+});
 
 /// How a run of the program ended.
 #[derive(Debug)]
