@@ -150,7 +150,7 @@ fn one_json_object_cannot_hold_many_readings() {
 fn without_privileges_it_says_which_are_missing() {
     for tally in TALLIES.iter() {
         // What some of them have to be given.
-        let own: &[&str] = match tally {
+        let own: &[&str] = match tally.as_str() {
             "kfunc" => &["--function", "f"],
             "ufunc" => &["--function", "f", "--path", "p"],
             _ => &[],

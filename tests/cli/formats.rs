@@ -98,7 +98,7 @@ fn check_as_json() {
     let capabilities = facts.iter().find(|fact| fact["name"] == "capabilities");
     assert_eq!(capabilities.unwrap()["ok"], false);
     let tallies = report["tallies"].as_array().unwrap();
-    assert_eq!(names(tallies), TALLIES);
+    assert_eq!(names(tallies), *TALLIES);
     assert!(tallies.iter().all(|tally| tally["ok"] == false));
     assert_eq!(printed("check -o jsonl"), printed("check -o json"));
 }
