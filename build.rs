@@ -58,6 +58,7 @@ fn build() -> Result<()> {
         }
         fs::write(out.join(list), modules(&names)? + &entries(folder, &names)?)?;
     }
+    fs::write(out.join("headers.rs"), headers()?)?;
     Ok(())
 }
 
@@ -181,6 +182,20 @@ fn entries(folder: &str, names: &[String]) -> Result<String> {
             code,
             "    Builtin {{ name: \"{name}\", open: |storage| \
              open_skeleton({name}::{skeleton}SkelBuilder::default(), storage) }},"
+        )?;
+    }
+    code.push_str("];\n");
+    Ok(code)
+}
+
+/// The headers, for C files that are compiled later.
+fn headers() -> Result<String> {
+    let mut code = String::from("const HEADERS: &[(&str, &str)] = &[\n");
+    for path in files("src/bpf", ".h")? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        writeln!(
+            code,
+            "    ({name:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/bpf/{name}\"))),"
         )?;
     }
     code.push_str("];\n");

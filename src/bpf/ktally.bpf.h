@@ -20,6 +20,8 @@
  *	TABLE(failures, struct who, struct failed, 1024, "failed system calls");
  *
  * and then programs, which find their row with tally_entry() and add to it.
+ * Beside this file are headers for some tallies: calls.h for what is timed from
+ * a function's start to its return, stacks.h, and net.h.
  */
 #ifndef KTALLY_BPF_H
 #define KTALLY_BPF_H
@@ -143,7 +145,6 @@ struct tally_health {
  *	AS(enum:NAME)	the running kernel's own enum NAME
  *	AS(flags:NAME)	the bits that are set, by the names of such an enum
  *	AS(time)	bpf_ktime_get_ns(): a date and time
- *	AS(ksym)	an address in the kernel: the function there
  *	AS(ipv4)	4 bytes in network order
  *	AS(ipv6)	16 bytes in network order
  *	AS(ip)		either: an IPv4 address is ::ffff:a.b.c.d
@@ -152,8 +153,8 @@ struct tally_health {
  *	AS(netns)	a network namespace's inode number, or the path of one
  *	AS(dev)		a block device's dev_t
  *	AS(ksym)	an address of kernel code: vfs_read+0x1c
- *	AS(kstack)	a struct tally_kstack, see below
- *	AS(ustack)	a struct tally_ustack, see below
+ *	AS(kstack)	a struct tally_kstack of stacks.h
+ *	AS(ustack)	a struct tally_ustack of stacks.h
  */
 #define AS(decoder) __ktally_tag("as", #decoder)
 /*
@@ -296,143 +297,6 @@ static __always_inline void tally_observe(struct tally_histogram *histogram,
 		bucket = TALLY_BUCKETS - 1;
 	__sync_fetch_and_add(&histogram->buckets[bucket], 1);
 	__sync_fetch_and_add(&histogram->sum, n);
-}
-
-/* ---- calls: from a probe at the start to a probe at the return ------------
- */
-
-/* Calls of one task that have not returned; the outermost come first. */
-#define TALLY_CALLS 16 /* a power of 2; deeper recursion is not timed */
-
-struct tally_call {
-	__u64 sp;
-	__u64 since;
-	__u64 function;
-};
-
-struct tally_calls {
-	__u32 depth;
-	struct tally_call call[TALLY_CALLS];
-};
-
-/*
- * Takes back the calls whose frames end at or below *sp*: their functions have
- * returned, or were left by a longjmp or an exception. The outermost of them,
- * or NULL.
- */
-static __always_inline struct tally_call *
-__tally_unwind(struct tally_calls *calls, __u64 sp)
-{
-	struct tally_call *outermost = NULL;
-
-	for (int i = 0; i < TALLY_CALLS; i++) {
-		__u32 top = calls->depth;
-
-		if (!top)
-			break;
-		if (top > TALLY_CALLS)
-			top = TALLY_CALLS;
-		top = (top - 1) & (TALLY_CALLS - 1);
-		if (calls->call[top].sp > sp)
-			break;
-		outermost = &calls->call[top];
-		calls->depth = top;
-	}
-	return outermost;
-}
-
-/* At the start of a function. */
-static __always_inline void tally_call(struct tally_calls *calls,
-				       struct pt_regs *regs, __u64 function)
-{
-	__u64 sp = stack_pointer(regs);
-	__u32 depth;
-
-	__tally_unwind(calls, sp);
-	depth = calls->depth;
-	calls->depth = depth + 1;
-	if (depth < TALLY_CALLS) {
-		calls->call[depth].sp = sp;
-		calls->call[depth].since = bpf_ktime_get_ns();
-		calls->call[depth].function = function;
-	}
-}
-
-/*
- * At the return of a function: its call. NULL if its start was not seen, or
- * was too deep in a recursion.
- */
-static __always_inline struct tally_call *
-tally_return(struct tally_calls *calls, struct pt_regs *regs)
-{
-	if (calls->depth > TALLY_CALLS) {
-		calls->depth--;
-		return NULL;
-	}
-	return __tally_unwind(calls, stack_pointer(regs) - RETURN_SLOT);
-}
-
-/* ---- stacks: AS(kstack), AS(ustack) ---------------------------------------
- */
-
-/*
- * The instruction pointers themselves stand in the key, the innermost first
- * and zeroes behind the last. A key with an id into a BPF_MAP_TYPE_STACK_TRACE
- * would be smaller, but that map drops or overwrites stacks whose hashes
- * collide, and a table could not be read without it. Deeper stacks lose their
- * outermost frames. Such a key is larger than the BPF stack: build it in an
- * element of a BPF_MAP_TYPE_PERCPU_ARRAY.
- */
-#define TALLY_KERNEL_FRAMES 48
-#define TALLY_USER_FRAMES 79
-
-struct tally_kstack {
-	__u64 ip[TALLY_KERNEL_FRAMES];
-};
-
-/* Addresses of user space mean something only together with their process. */
-struct tally_ustack {
-	__u32 pid;
-	__u32 unused;
-	__u64 ip[TALLY_USER_FRAMES];
-};
-
-/*
- * Whose stack was taken, and where it was running, for the reader to look at
- * what the process has mapped while it lives. No event depends on it: when the
- * ring is full, the reader is only late.
- */
-struct tally_sighting {
-	__u64 ip;
-	__u32 pid;
-	__u32 unused;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 64 << 10);
-} tally_sightings SEC(".maps");
-
-/* bpf_get_stack() zeroes what it does not fill, also when it fails. */
-static __always_inline void tally_kernel_stack(void *ctx,
-					       struct tally_kstack *stack)
-{
-	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), 0);
-}
-
-static __always_inline void tally_user_stack(void *ctx,
-					     struct tally_ustack *stack)
-{
-	struct tally_sighting sighting = {};
-
-	stack->pid = bpf_get_current_pid_tgid() >> 32;
-	stack->unused = 0;
-	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), BPF_F_USER_STACK);
-	sighting.pid = stack->pid;
-	sighting.ip = stack->ip[0];
-	if (sighting.ip)
-		bpf_ringbuf_output(&tally_sightings, &sighting,
-				   sizeof(sighting), 0);
 }
 
 /* ---- filters ------------------------------------------------------------- */

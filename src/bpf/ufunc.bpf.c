@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include "ktally.bpf.h"
+#include "calls.h"
 
 TALLY("calls of a function of a program or library, by process");
 

@@ -11,11 +11,8 @@ use crate::error::usage;
 use crate::host;
 use crate::schema::KernelBtf;
 
-const HEADERS: [(&str, &str); 3] = [
-    ("kernel.h", include_str!("../bpf/kernel.h")),
-    ("ktally.bpf.h", include_str!("../bpf/ktally.bpf.h")),
-    ("net.h", include_str!("../bpf/net.h")),
-];
+// `HEADERS`: every header of `src/bpf/`, a name and a text each.
+include!(concat!(env!("OUT_DIR"), "/headers.rs"));
 const FLAGS: &str = include_str!("../bpf/flags");
 
 #[cfg(target_arch = "x86_64")]

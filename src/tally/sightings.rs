@@ -1,5 +1,5 @@
 //! Which processes' stacks were taken, told by `tally_user_stack()` of
-//! `ktally.bpf.h` as it happens, while the processes live.
+//! `stacks.h` as it happens, while the processes live.
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

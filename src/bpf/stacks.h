@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Stacks as parts of a key: AS(kstack), AS(ustack). Include it behind
+ * ktally.bpf.h.
+ *
+ * The instruction pointers themselves stand in the key, the innermost first
+ * and zeroes behind the last. A key with an id into a BPF_MAP_TYPE_STACK_TRACE
+ * would be smaller, but that map drops or overwrites stacks whose hashes
+ * collide, and a table could not be read without it. Deeper stacks lose their
+ * outermost frames. Such a key is larger than the BPF stack: build it in an
+ * element of a BPF_MAP_TYPE_PERCPU_ARRAY.
+ */
+#ifndef KTALLY_STACKS_H
+#define KTALLY_STACKS_H
+
+#define TALLY_KERNEL_FRAMES 48
+#define TALLY_USER_FRAMES 79
+
+struct tally_kstack {
+	__u64 ip[TALLY_KERNEL_FRAMES];
+};
+
+/* Addresses of user space mean something only together with their process. */
+struct tally_ustack {
+	__u32 pid;
+	__u32 unused;
+	__u64 ip[TALLY_USER_FRAMES];
+};
+
+/*
+ * Whose stack was taken, and where it was running, for the reader to look at
+ * what the process has mapped while it lives. No event depends on it: when the
+ * ring is full, the reader is only late.
+ */
+struct tally_sighting {
+	__u64 ip;
+	__u32 pid;
+	__u32 unused;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 << 10);
+} tally_sightings SEC(".maps");
+
+/* bpf_get_stack() zeroes what it does not fill, also when it fails. */
+static __always_inline void tally_kernel_stack(void *ctx,
+					       struct tally_kstack *stack)
+{
+	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), 0);
+}
+
+static __always_inline void tally_user_stack(void *ctx,
+					     struct tally_ustack *stack)
+{
+	struct tally_sighting sighting = {};
+
+	stack->pid = bpf_get_current_pid_tgid() >> 32;
+	stack->unused = 0;
+	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), BPF_F_USER_STACK);
+	sighting.pid = stack->pid;
+	sighting.ip = stack->ip[0];
+	if (sighting.ip)
+		bpf_ringbuf_output(&tally_sightings, &sighting,
+				   sizeof(sighting), 0);
+}
+
+#endif /* KTALLY_STACKS_H */
