@@ -366,7 +366,7 @@ fn in_range(ty: &Type, bits: usize, number: i128) -> Result<()> {
         // Any number that was parsed; the sign is but a bit.
         (_, 128..) => return Ok(()),
         (true, _) => (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1),
-        (false, _) => (0, (1i128 << bits) - 1),
+        (false, _) => (0, i128::MAX >> (127 - bits)),
     };
     ensure!(
         (least..=most).contains(&number),

@@ -1,6 +1,8 @@
 //! `ktally map` on live maps that somebody else made: each test makes its own,
 //! names them by their ids, and looks at what the program prints and how it ends.
 
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
 mod access;
 mod bpftool;
 mod dump;

@@ -398,14 +398,11 @@ fn queues_and_stacks_are_used_alike() {
         let queue = create(ty, 0, 2, 4);
         let map = id(&queue);
         for (i, value) in ["0100", "0200", "0300", "0400"].iter().enumerate() {
-            match i % 2 {
-                0 => drop(map!("push", map, format!("hex:{value}")).done()),
-                _ => {
-                    drop(
-                        bpftool!("push", "id", map, "value", "hex", value[..2], value[2..]).done(),
-                    );
-                }
-            }
+            let printed = match i % 2 {
+                0 => map!("push", map, format!("hex:{value}")).done(),
+                _ => bpftool!("push", "id", map, "value", "hex", value[..2], value[2..]).done(),
+            };
+            assert!(!printed.contains("error"), "{printed}");
         }
         assert_ne!(
             bpftool!("push", "id", map, "value", "hex", "05", "00").code,
