@@ -32,7 +32,7 @@ test: setup
 	$(CARGO) test --quiet
 
 # The properties of tests/properties/, so many cases each: more than a million.
-CASES ?= 80000
+CASES ?= 85000
 fuzz: setup
 	PROPTEST_CASES=$(CASES) $(CARGO) test --quiet --profile fuzz --test properties
 

@@ -10,7 +10,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::cases;
+use crate::slow_cases;
 
 /// Objects as the build makes them: of tables, options, tags and helpers.
 const OBJECTS: [&[u8]; 3] = [
@@ -138,7 +138,7 @@ fn the_objects_are_read_whole() {
 }
 
 proptest! {
-    #![proptest_config(cases(1024))]
+    #![proptest_config(slow_cases(1024))]
 
     /// Bytes of the types (not of the header or the names) are changed: most of
     /// these libbpf takes.

@@ -22,3 +22,12 @@ fn cases(usual: u32) -> Config {
         ..usual
     }
 }
+
+/// The same of cases that take ten times as long: libbpf reads whole objects.
+fn slow_cases(usual: u32) -> Config {
+    let cases = cases(10 * usual);
+    Config {
+        cases: cases.cases / 10,
+        ..cases
+    }
+}

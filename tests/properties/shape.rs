@@ -172,6 +172,9 @@ fn enumeration(size: usize, signed: bool, values: &[i64]) -> Arc<Type> {
     ty("enum e", size, Kind::Enum { signed, variants })
 }
 
+/// In bits. Compilers put none that is wider where it needs a 17th byte.
+const WIDEST: usize = 120;
+
 fn members(parts: &[Part], names: &mut usize, overlap: bool) -> (Vec<Member>, usize) {
     let (mut bit, mut most) = (0usize, 0);
     let mut members = Vec::new();
@@ -181,7 +184,7 @@ fn members(parts: &[Part], names: &mut usize, overlap: bool) -> (Vec<Member>, us
         let bits = part
             .bits
             .filter(|_| may_have_bits)
-            .map(|bits| 1 + (bits - 1) % (8 * ty.size));
+            .map(|bits| 1 + (bits - 1) % (8 * ty.size).min(WIDEST));
         if overlap || bits.is_none() {
             bit = if overlap { 0 } else { bit.next_multiple_of(8) };
         }
