@@ -123,6 +123,22 @@ pub enum Action {
     List(ListArgs),
     /// Count, print, and leave nothing behind
     Run(RunArgs),
+    /// Leave a tally counting in the kernel, without a process
+    Attach(AttachArgs),
+    /// Show what is attached, since when, and how it fares
+    Status(StatusArgs),
+    /// Read what an attached tally has counted, with every flag of `run`
+    #[command(
+        mut_arg("tally", |arg| arg.value_name("LABEL").help("One from `ktally status`")),
+        mut_arg("run_for", |arg| arg.help("Read the difference over so long a time [at once, since it was attached]")),
+        mut_arg("every", |arg| arg.help("Print a reading every so often, as differences, until Ctrl-C")),
+        mut_arg("total", |arg| arg.help("Totals since it was attached, rather than rates and differences")),
+        mut_arg("max_rows", |arg| arg.hide(true)),
+        mut_arg("command", |arg| arg.hide(true))
+    )]
+    Read(RunArgs),
+    /// Print a last reading of an attached tally, then remove all of it
+    Detach(DetachArgs),
     /// Look at live maps, whoever made them, and change them
     Map(MapArgs),
     /// Show what this host allows, and the fix for what it does not
@@ -137,9 +153,10 @@ pub struct ListArgs {
 }
 
 /// `ktally run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct RunArgs {
-    /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it
+    /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it;
+    /// or @LABEL, to read what is attached
     pub tally: OsString,
     /// Count for so long, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
@@ -179,13 +196,54 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
+/// `ktally attach`.
+#[derive(Debug, Args)]
+pub struct AttachArgs {
+    /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it
+    pub tally: OsString,
+    /// What to call it [the tally's name]
+    #[arg(long = "as", value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Take the place of what is attached under this label, without losing a count
+    #[arg(long)]
+    pub replace: bool,
+    /// Let the members of a group read it, without privileges [root alone]
+    #[arg(long, value_name = "GROUP")]
+    pub readable_by: Option<String>,
+    /// Make room for so many rows in each table (arrays keep their size)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    pub max_rows: Option<u32>,
+}
+
+/// `ktally status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Measure for a second how many events there are, and what one costs
+    #[arg(long)]
+    pub cost: bool,
+}
+
+/// `ktally detach`.
+#[derive(Debug, Args)]
+pub struct DetachArgs {
+    /// One from `ktally status`
+    #[arg(required_unless_present = "all", value_name = "LABEL")]
+    pub labels: Vec<String>,
+    /// Everything that is attached
+    #[arg(long, conflicts_with = "labels")]
+    pub all: bool,
+    /// Stop counting, but leave what was counted to be read
+    #[arg(long)]
+    pub keep: bool,
+}
+
 /// What was asked for: the command line, and the tally that it names with the
 /// options given to it.
 #[derive(Debug)]
 pub struct Request {
     /// The command line.
     pub cli: Cli,
-    /// Of `run`.
+    /// Of `run` and `attach`.
     pub tally: Option<(Tally, Vec<Given>)>,
 }
 
@@ -193,20 +251,21 @@ pub struct Request {
 const OWN: &str = "option:";
 
 /// Parses a command line, `ktally` first. A tally's own options are known only
-/// once its object has been read, so `run` is parsed with them added.
+/// once its object has been read, so `run` and `attach` are parsed with them
+/// added.
 pub fn parse(args: &[OsString]) -> Result<Request> {
     let command = named(Cli::command());
-    let Some(name) = tally_of_run(&command, args) else {
+    let Some((verb, name)) = tally_of(&command, args) else {
         let matches = matches(command, args)?;
         let cli = Cli::from_arg_matches(&matches)?;
         return Ok(Request { cli, tally: None });
     };
     let tally = Tally::find(&name)?;
-    let command = with_options(command, &tally)?;
+    let command = with_options(command, verb, &tally)?;
     let matches = matches(command, args)?;
     let given = matches
-        .subcommand_matches("run")
-        .map(|run| given(run, &tally))
+        .subcommand_matches(verb)
+        .map(|matches| given(matches, &tally))
         .unwrap_or_default();
     let cli = Cli::from_arg_matches(&matches)?;
     Ok(Request {
@@ -249,11 +308,18 @@ fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
         .then(|| format!("`{before} {culprit}` is written `{before}={culprit}`"))
 }
 
-/// The first operand after `run`, if there is one.
-fn tally_of_run(command: &Command, args: &[OsString]) -> Option<OsString> {
-    let run = command.find_subcommand("run")?;
+/// The subcommands whose first operand is a tally.
+const VERBS: [&str; 2] = ["run", "attach"];
+
+/// The first operand after one of them, if there is one, and it is none that is
+/// attached already.
+fn tally_of(command: &Command, args: &[OsString]) -> Option<(&'static str, OsString)> {
+    let own = VERBS
+        .iter()
+        .filter_map(|verb| command.find_subcommand(verb));
+    let own: Vec<&Arg> = own.flat_map(Command::get_arguments).collect();
     let takes_value = |word: &str| {
-        let mut known = run.get_arguments().chain(command.get_arguments());
+        let mut known = own.iter().copied().chain(command.get_arguments());
         known.any(|arg| {
             let long = arg
                 .get_long()
@@ -278,21 +344,25 @@ fn tally_of_run(command: &Command, args: &[OsString]) -> Option<OsString> {
             words.next();
         }
     }
-    match operands.first() {
-        Some(first) if first == "run" => operands.into_iter().nth(1),
-        _ => None,
-    }
+    let mut operands = operands.into_iter();
+    let first = operands.next()?;
+    let verb = VERBS.into_iter().find(|verb| first == **verb)?;
+    let name = operands.next()?;
+    (!name.as_encoded_bytes().starts_with(b"@")).then_some((verb, name))
 }
 
-fn with_options(command: Command, tally: &Tally) -> Result<Command> {
+fn with_options(command: Command, verb: &str, tally: &Tally) -> Result<Command> {
     if let Some(clash) = clash(tally) {
         return Err(usage(clash));
     }
     let options = tally.schema.options.iter();
     let own: Vec<Arg> = options.map(|option| own_option(option, tally)).collect();
     let heading = format!("Options of {}", tally.name);
-    let about = format!("Count {}", tally.summary());
-    Ok(command.mut_subcommand("run", |run| {
+    let about = match verb {
+        "run" => format!("Count {}", tally.summary()),
+        _ => format!("Leave counting: {}", tally.summary()),
+    };
+    Ok(command.mut_subcommand(verb, |run| {
         let run = if tally.summary().is_empty() {
             run
         } else {
@@ -306,12 +376,10 @@ fn with_options(command: Command, tally: &Tally) -> Result<Command> {
 pub fn clash(tally: &Tally) -> Option<String> {
     let command = Cli::command();
     let mut args: Vec<&Arg> = command.get_arguments().collect();
-    args.extend(
-        command
-            .find_subcommand("run")
-            .into_iter()
-            .flat_map(Command::get_arguments),
-    );
+    let verbs = VERBS
+        .iter()
+        .filter_map(|verb| command.find_subcommand(verb));
+    args.extend(verbs.flat_map(Command::get_arguments));
     let is_taken = |option: &&OptionSpec| {
         let flag = flag(option);
         let mut longs = args.iter().filter_map(|arg| arg.get_long());
@@ -423,7 +491,7 @@ mod tests {
 
     fn tally(line: &str) -> Option<String> {
         let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        tally_of_run(&Cli::command(), &args).map(|name| name.to_string_lossy().into_owned())
+        tally_of(&Cli::command(), &args).map(|(_, name)| name.to_string_lossy().into_owned())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod log;
 pub mod map;
+pub mod program;
 
 use std::ffi::{CString, c_char, c_void};
 use std::fs::File;

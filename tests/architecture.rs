@@ -258,6 +258,7 @@ fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
             "schema/histogram.rs",
             "sys.rs",
             "sys/map.rs",
+            "sys/program.rs",
             "tally/session.rs"
         ]
     );
@@ -268,6 +269,7 @@ fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
             "map/explain.rs",
             "sys.rs",
             "sys/map.rs",
+            "sys/program.rs",
             "tally/attach.rs",
             "tally/compile.rs"
         ]

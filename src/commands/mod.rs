@@ -1,11 +1,15 @@
 //! One file a subcommand: what happens in which order, and nothing of bytes.
 
+mod attach;
 mod check;
 mod clock;
+mod face;
 mod list;
 mod map;
 mod output;
+mod read;
 mod run;
+mod status;
 
 use std::io::{self, IsTerminal};
 
@@ -13,6 +17,7 @@ use anstream::AutoStream;
 use anyhow::Result;
 
 use crate::cli::{self, Action, Exit, Global, Request};
+use crate::error::usage;
 use crate::host;
 use crate::render::Style;
 use crate::tally::{self, Support, Tally};
@@ -23,9 +28,15 @@ pub fn execute(request: Request) -> Result<Exit> {
     tally::set_verbose(cli.global.verbose);
     match (cli.action, tally) {
         (Action::Run(args), Some((tally, given))) => run::run(&cli.global, &args, &tally, &given),
-        (Action::Run(_), None) => {
-            unreachable!("clap wants the tally of `run`, and parse() finds it")
-        }
+        (Action::Attach(args), Some((tally, given))) => attach::attach(&args, &tally, &given),
+        (Action::Attach(args), None) => Err(usage(format!(
+            "`{}` is what is attached already; name a tally of `ktally list`",
+            args.tally.to_string_lossy().escape_debug()
+        ))),
+        // No tally, so it is one that is attached.
+        (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
+        (Action::Status(args), _) => status::status(&cli.global, &args),
+        (Action::Detach(args), _) => attach::detach(&cli.global, &args),
         (Action::List(args), _) => list::list(&cli.global, &args),
         (Action::Map(args), _) => map::map(&cli.global, args),
         (Action::Check, _) => check::check(&cli.global),

@@ -128,6 +128,14 @@ impl Census {
         census
     }
 
+    /// How full maps are, and nothing else.
+    pub fn of_usage() -> Self {
+        let mut census = Self::default();
+        // Without it they are walked.
+        let _ = census.ask_usage();
+        census
+    }
+
     fn ask(&mut self) {
         let census = self;
         if let Err(error) = census.ask_usage() {
@@ -185,7 +193,8 @@ impl Census {
         }
     }
 
-    fn used(&self, map: &Map) -> Used {
+    /// How many entries a map has.
+    pub fn used(&self, map: &Map) -> Used {
         match (self.usage.get(&map.id), map.ty) {
             (Some(used), _) => Used::Exactly(*used),
             (None, MapType::Array | MapType::PercpuArray) => Used::Exactly(map.max_entries.into()),

@@ -167,3 +167,9 @@ impl Map {
             .map(move |value| &value[..size])
     }
 }
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd()
+    }
+}

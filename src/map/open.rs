@@ -84,8 +84,8 @@ impl MapRef {
         Ok((map, declaration))
     }
 
-    /// Without a look at names.
-    pub(super) fn open_alone(&self, access: Access) -> Result<Map> {
+    /// Without a look at its types.
+    pub fn open_alone(&self, access: Access) -> Result<Map> {
         let read_only = access == Access::Read;
         match self {
             Self::Id(id) | Self::Both(_, id) => {

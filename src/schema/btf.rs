@@ -110,6 +110,27 @@ impl Schema {
             .collect()
     }
 
+    /// These tables without the columns that are off with these contents of
+    /// `.rodata`.
+    pub fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
+        let is_off = |name: &String| {
+            let mut options = self.options.iter();
+            let option = options.find(|option| option.name == *name);
+            option.is_some_and(|option| option.place.raw(rodata) == Some(0))
+        };
+        for table in &mut tables {
+            table
+                .labels
+                .retain(|label| !label.with.as_ref().is_some_and(is_off));
+        }
+        tables
+    }
+
+    /// Of raw BTF, as [`raw_btf`] gives it.
+    pub fn of_raw(raw: &[u8]) -> Result<Self> {
+        Ok(Self::of_btf(&parse_btf(raw)?))
+    }
+
     /// Of BTF from anywhere. Total: what is malformed or unknown is left out.
     pub fn of_btf(btf: &Btf<'_>) -> Self {
         let mut reader = Reader::new(btf);
@@ -163,6 +184,44 @@ impl Schema {
             functions: reader.functions(),
         }
     }
+}
+
+/// The BTF of an object that is open, with all of its tags; none where it has
+/// none.
+pub fn raw_btf(object: &OpenObject) -> Result<Vec<u8>> {
+    // SAFETY: the pointer is valid for as long as `object` is borrowed, and
+    // nothing here outlives this function.
+    let raw = unsafe { object.as_libbpf_object().as_ref() };
+    let btf = Btf::from_bpf_object(raw).context("failed to read the object's BTF")?;
+    Ok(btf
+        .map(|btf| sys::program::raw_btf(&btf))
+        .unwrap_or_default())
+}
+
+/// What is in every map that raw BTF declares, as C without tags, by the name
+/// of the map or of the section.
+pub fn declared_types(raw: &[u8]) -> Result<HashMap<String, String>> {
+    let btf = parse_btf(raw)?;
+    let mut reader = Reader::new(&btf);
+    let mut types = HashMap::new();
+    for var in reader.section(".maps") {
+        if let Some(definition) = reader.definition(var.ty) {
+            let (key, value) = (definition.key, definition.value);
+            let mut c = String::new();
+            for (what, id) in [("key", key), ("value", value)] {
+                if let Some(id) = id {
+                    c += &reader.ty(id).as_c(what);
+                }
+            }
+            types.insert(var.name, c);
+        }
+    }
+    for section in all::<types::DataSec<'_>>(&btf) {
+        let name = string(section.name());
+        let c = reader.ty(section.type_id()).as_c("");
+        types.insert(name, c);
+    }
+    Ok(types)
 }
 
 /// Types by id, each built once; tags by what they are on.

@@ -1,10 +1,11 @@
 //! Types as C declares them, tags and help included.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::declaration::Declaration;
 use super::tags::Tags;
-use super::types::{Kind, Member, Type};
+use super::types::{Kind, Member, Place, Type};
 
 impl Declaration {
     /// Key and value as a C author would write them.
@@ -19,6 +20,38 @@ impl Declaration {
         }
         c
     }
+}
+
+impl Type {
+    /// As C declares it, without what stands beside it in words.
+    pub(super) fn as_c(&self, name: &str) -> String {
+        format!("{};\n", declare(&bare(self), name, 0))
+    }
+}
+
+/// Without tags.
+fn bare(ty: &Type) -> Type {
+    let members = |members: &[Member]| -> Vec<Member> {
+        let bare = |member: &Member| Member {
+            name: member.name.clone(),
+            place: Place {
+                ty: Arc::new(bare(&member.place.ty)),
+                ..member.place.clone()
+            },
+            tags: Tags::default(),
+        };
+        members.iter().map(bare).collect()
+    };
+    let kind = match &ty.kind {
+        Kind::Struct(of) => Kind::Struct(members(of)),
+        Kind::Union(of) => Kind::Union(members(of)),
+        Kind::Array { element, len } => Kind::Array {
+            element: Arc::new(bare(element)),
+            len: *len,
+        },
+        kind => kind.clone(),
+    };
+    Type { kind, ..ty.clone() }
 }
 
 /// `__u64 name`, or a struct with its members.

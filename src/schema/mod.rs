@@ -17,7 +17,7 @@ mod tags;
 mod types;
 mod unit;
 
-pub use btf::{KernelBtf, MapBtf, Schema, Tagged};
+pub use btf::{KernelBtf, MapBtf, Schema, Tagged, declared_types, raw_btf};
 pub use declaration::{Declaration, MapFacts};
 pub use decode::{LengthMismatch, Value, decode};
 pub use histogram::Histogram;

@@ -12,7 +12,7 @@ use libbpf_rs::{Object, ObjectBuilder, OpenObject};
 
 use super::compile;
 use crate::error::{unknown, usage};
-use crate::schema::Schema;
+use crate::schema::{Schema, raw_btf};
 use crate::sys::log;
 
 /// Where a skeleton keeps its object; it must outlive the session.
@@ -124,6 +124,8 @@ pub struct Tally {
     pub programs: Vec<(String, String)>,
     /// The initial contents of `.rodata`, where the options' defaults are.
     pub rodata: Vec<u8>,
+    /// The object's own BTF, as the kernel need not get it: with all tags.
+    pub btf: Vec<u8>,
     object: Source,
 }
 
@@ -206,12 +208,14 @@ impl Tally {
             .find(|map| is_section(map.name(), ".rodata"))
             .and_then(|map| map.initial_value().map(<[u8]>::to_vec))
             .unwrap_or_default();
+        let btf = raw_btf(opened.object())?;
         drop(opened);
         Ok(Self {
             name,
             schema,
             programs,
             rodata,
+            btf,
             object,
         })
     }

@@ -4,6 +4,7 @@ mod attach;
 mod catalogue;
 mod compile;
 mod follow;
+mod instance;
 mod options;
 mod session;
 mod sightings;
@@ -11,6 +12,9 @@ mod support;
 
 pub use catalogue::{Storage, Tally, builtin_names};
 pub use follow::Command;
+pub use instance::{
+    Attached, Cost, Fill, Folder, Instance, Label, Member, Meta, Plan, group_id, measure,
+};
 pub use options::{Given, ResolvedOption, resolve};
 pub use session::Session;
 pub use sightings::Sighting;

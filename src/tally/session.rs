@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::query::ProgInfoIter;
-use libbpf_rs::{ErrorKind, Link, MapCore, MapType, Program, ProgramImpl, ProgramMut};
+use libbpf_rs::{ErrorKind, Link, MapCore, MapType, Object, Program, ProgramImpl, ProgramMut};
 use plain::Plain;
 
 use super::attach;
@@ -27,11 +27,12 @@ use crate::sys::{self, log};
 /// Counts until it is dropped or detached.
 pub struct Session<'o> {
     // Links go first: no program may outlive what it writes to.
-    links: Vec<Link>,
+    links: Vec<(String, Link)>,
     object: Box<dyn Loaded + 'o>,
     sightings: Option<Sightings>,
     schema: Schema,
     tables: Vec<Table>,
+    rodata: Vec<u8>,
     started: Instant,
     stopped: Option<Instant>,
     warnings: Vec<String>,
@@ -68,12 +69,11 @@ impl<'o> Session<'o> {
         max_rows: Option<u32>,
         command: Option<&Command>,
     ) -> Result<Self> {
-        let (mut session, rodata) = Self::load(tally, storage, options, max_rows, command)?;
+        let mut session = Self::load(tally, storage, options, max_rows, command, |_| Ok(()))?;
         if let Some(command) = command {
             follow::follow(session.object.object(), command)?;
         }
-        session.attach(tally, &rodata)?;
-        session.started = Instant::now();
+        session.attach(tally)?;
         Ok(session)
     }
 
@@ -82,7 +82,7 @@ impl<'o> Session<'o> {
     /// 0 where the kernel does not tell (before Linux 5.16).
     pub fn verify(tally: &Tally, options: &[ResolvedOption]) -> Result<Vec<(String, u32)>> {
         let mut storage = Storage::uninit();
-        let (session, _) = Session::load(tally, &mut storage, options, None, None)?;
+        let session = Session::load(tally, &mut storage, options, None, None, |_| Ok(()))?;
         let ids = session.program_ids()?;
         let programs = ProgInfoIter::default().filter(|program| ids.contains(&program.id));
         let verified: HashMap<u32, u32> = programs
@@ -99,13 +99,16 @@ impl<'o> Session<'o> {
             .collect()
     }
 
-    fn load(
+    /// As far as nothing counts yet. What is open is handed out before that, to
+    /// be given the maps of another.
+    pub(super) fn load(
         tally: &Tally,
         storage: &'o mut Storage,
         options: &[ResolvedOption],
         max_rows: Option<u32>,
         command: Option<&Command>,
-    ) -> Result<(Self, Vec<u8>)> {
+        prepare: impl FnOnce(&mut dyn Opened<'o>) -> Result<()>,
+    ) -> Result<Self> {
         if tally.schema.tables.is_empty() {
             return Err(usage(format!(
                 "tally `{}` has no tables: declare one with TABLE(...) of ktally.bpf.h",
@@ -133,6 +136,7 @@ impl<'o> Session<'o> {
         }
         let mut warnings = Vec::new();
         leave_out(&mut *opened, tally, &mut warnings);
+        prepare(&mut *opened)?;
         let object = opened.load().map_err(|error| load_error(tally, &error))?;
         let session = Self {
             links: Vec::new(),
@@ -140,36 +144,29 @@ impl<'o> Session<'o> {
             object,
             schema: tally.schema.clone(),
             tables: tally.schema.tables.clone(),
+            rodata,
             started: Instant::now(),
             stopped: None,
             warnings,
         };
-        Ok((session, rodata))
+        Ok(session)
     }
 
     /// Program by program, so that a failure names the one.
-    fn attach(&mut self, tally: &Tally, rodata: &[u8]) -> Result<()> {
+    pub(super) fn attach(&mut self, tally: &Tally) -> Result<()> {
         for program in self.object.object_mut().progs_mut() {
             if !program.autoload() {
                 continue;
             }
             let name = lossy(program.name());
-            let tags = tally
-                .schema
-                .functions
-                .get(&name)
-                .cloned()
-                .unwrap_or_default();
-            let target = tags
-                .attach
-                .as_deref()
-                .map(|target| expand(target, &tally.schema, rodata));
-            let links = target
-                .transpose()
+            let links = target(tally, &name, &self.rodata)
                 .and_then(|target| attach_one(&program, target.as_deref()));
             match links {
-                Ok(links) => self.links.extend(links),
-                Err(error) if tags.optional => {
+                Ok(links) => {
+                    let links = links.into_iter().map(|link| (name.clone(), link));
+                    self.links.extend(links);
+                }
+                Err(error) if tally.is_optional(&name) => {
                     self.warnings
                         .push(format!("goes on without program `{name}`: {error:#}"));
                 }
@@ -187,12 +184,32 @@ impl<'o> Session<'o> {
         if self.links.is_empty() {
             bail!("no program of tally `{}` could be attached", tally.name);
         }
+        self.started = Instant::now();
         Ok(())
     }
 
     /// What the user should know, though counting goes on.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// What is loaded.
+    pub(super) fn object(&self) -> &Object {
+        self.object.object()
+    }
+
+    pub(super) fn object_mut(&mut self) -> &mut Object {
+        self.object.object_mut()
+    }
+
+    /// With the program's name. Whoever pins them may let go of them.
+    pub(super) fn links_mut(&mut self) -> &mut [(String, Link)] {
+        &mut self.links
+    }
+
+    /// What `ATTACH(...)` of a program comes to, with the options as they are.
+    pub(super) fn target(&self, tally: &Tally, program: &str) -> Result<Option<String>> {
+        target(tally, program, &self.rodata)
     }
 
     /// Readable when a process's stack was taken; `None` where none are.
@@ -265,8 +282,6 @@ impl<'o> Session<'o> {
         })
     }
 
-    /// Not those that count nothing: a row that is just being made, or an index
-    /// of an array that no event had.
     fn rows(&self, table: &Table) -> Result<(Rows, Outcome)> {
         let map = self
             .object
@@ -275,20 +290,7 @@ impl<'o> Session<'o> {
             .find(|map| map.name() == table.name.as_str());
         let map = map.ok_or_else(|| anyhow!("table `{}` has no map", table.name))?;
         let map = Map::new(map.as_fd())?;
-        let mut rows = Rows::of(table);
-        let outcome = Reader::new(&map)
-            .read(|key, copied| {
-                let cells = rows.push(key);
-                for value in map.values(copied) {
-                    table.add_cells(value, cells);
-                }
-                if table.counts_nothing(cells) {
-                    rows.pop();
-                }
-                ControlFlow::Continue(())
-            })
-            .with_context(|| format!("failed to read table `{}`", table.name))?;
-        Ok((rows, outcome))
+        rows_of(&map, table)
     }
 
     /// The contents of `.bss.ktally`: every table's health.
@@ -309,16 +311,7 @@ impl<'o> Session<'o> {
     }
 
     fn dropped(&self, section: &[u8], table: &str) -> u64 {
-        let mut health = Health::default();
-        let bytes = self
-            .schema
-            .health
-            .get(table)
-            .and_then(|place| place.bytes(section));
-        match bytes.map(|bytes| health.copy_from_bytes(bytes)) {
-            Some(Ok(())) => health.dropped,
-            _ => 0,
-        }
+        dropped_of(&self.schema, section, table)
     }
 
     fn missed(&self) -> Result<Option<u64>> {
@@ -330,6 +323,45 @@ impl<'o> Session<'o> {
         }
         Ok(sum)
     }
+}
+
+/// Not those that count nothing: a row that is just being made, or an index of
+/// an array that no event had.
+pub(super) fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {
+    let mut rows = Rows::of(table);
+    let outcome = Reader::new(map)
+        .read(|key, copied| {
+            let cells = rows.push(key);
+            for value in map.values(copied) {
+                table.add_cells(value, cells);
+            }
+            if table.counts_nothing(cells) {
+                rows.pop();
+            }
+            ControlFlow::Continue(())
+        })
+        .with_context(|| format!("failed to read table `{}`", table.name))?;
+    Ok((rows, outcome))
+}
+
+/// What a table had to turn away, out of the contents of `.bss.ktally`.
+pub(super) fn dropped_of(schema: &Schema, section: &[u8], table: &str) -> u64 {
+    let mut health = Health::default();
+    let place = schema.health.get(table);
+    let bytes = place.and_then(|place| place.bytes(section));
+    match bytes.map(|bytes| health.copy_from_bytes(bytes)) {
+        Some(Ok(())) => health.dropped,
+        _ => 0,
+    }
+}
+
+/// What `ATTACH(...)` of a program comes to with these options.
+fn target(tally: &Tally, program: &str, rodata: &[u8]) -> Result<Option<String>> {
+    let tags = tally.schema.functions.get(program);
+    let target = tags.and_then(|tags| tags.attach.as_deref());
+    target
+        .map(|target| expand(target, &tally.schema, rodata))
+        .transpose()
 }
 
 fn attach_one(program: &ProgramMut<'_>, target: Option<&str>) -> Result<Vec<Link>> {
@@ -353,18 +385,9 @@ impl Tally {
     /// Its tables as they are with these options: some columns need one.
     pub fn tables(&self, options: &[ResolvedOption]) -> Result<Vec<Table>> {
         let rodata = rodata_with(self, options)?;
-        let is_off = |name: &String| {
-            let mut options = self.schema.options.iter();
-            let option = options.find(|option| option.name == *name);
-            option.is_some_and(|option| option.place.raw(&rodata) == Some(0))
-        };
-        let mut tables = self.schema.tables.clone();
-        for table in &mut tables {
-            table
-                .labels
-                .retain(|label| !label.with.as_ref().is_some_and(is_off));
-        }
-        Ok(tables)
+        Ok(self
+            .schema
+            .with_options(self.schema.tables.clone(), &rodata))
     }
 }
 

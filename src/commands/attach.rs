@@ -1,0 +1,98 @@
+//! `ktally attach` and `ktally detach`: counting that needs no process.
+
+use std::io;
+
+use anyhow::Result;
+
+use super::face::Face;
+use super::{note, plural, warn, warn_of};
+use crate::cli::{AttachArgs, DetachArgs, Exit, Global, Output, RunArgs};
+use crate::error::usage;
+use crate::tally::{Folder, Given, Instance, Label, Plan, Tally, group_id, resolve};
+
+pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[Given]) -> Result<Exit> {
+    let label = Label::parse(args.label.as_deref().unwrap_or(&tally.name))?;
+    let plan = Plan {
+        options: resolve(&tally.schema.options, given)?,
+        max_rows: args.max_rows,
+        readable_by: args.readable_by.as_deref().map(group_id).transpose()?,
+        replace: args.replace,
+    };
+    warn_of(tally);
+    let mut folder = Folder::open()?;
+    let attached = folder.attach(&label, tally, &plan);
+    tell(&mut folder);
+    folder.close();
+    let attached = attached?;
+    attached.warnings.iter().for_each(|warning| warn(warning));
+    let verb = match attached.replaced {
+        true => "replaced",
+        false => "attached",
+    };
+    note(&format!(
+        "{verb} `{label}`: {} in the kernel; see `ktally read {label}`, and end it with `ktally detach {label}`",
+        plural(attached.programs as u64, "program")
+    ));
+    Ok(Exit::Done)
+}
+
+pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
+    if args.all && matches!(global.output, Output::Json | Output::Svg) {
+        return Err(usage(
+            "`--all` gives a reading an instance, and JSON is one object; use `-o jsonl`",
+        ));
+    }
+    let labels = args.labels.iter().map(|label| Label::parse(label));
+    let mut labels: Vec<Label> = labels.collect::<Result<_>>()?;
+    let mut folder = Folder::open()?;
+    tell(&mut folder);
+    if args.all {
+        labels = folder.labels()?;
+        if labels.is_empty() {
+            note("nothing is attached");
+        }
+    }
+    let mut exit = Exit::Done;
+    for label in &labels {
+        if detach_one(global, args, label, &mut folder)? != Exit::Done {
+            exit = Exit::Incomplete;
+        }
+        tell(&mut folder);
+    }
+    folder.close();
+    Ok(exit)
+}
+
+/// The last reading is of what no program adds to any more. It is printed
+/// before anything is removed, and nothing stays when that fails.
+fn detach_one(
+    global: &Global,
+    args: &DetachArgs,
+    label: &Label,
+    folder: &mut Folder,
+) -> Result<Exit> {
+    let mut instance = Instance::open(label)?;
+    instance.stop(folder, args.keep)?;
+    let shown = show(global, &instance);
+    if args.keep {
+        note(&format!(
+            "`{label}` counts no more, and can be read until `ktally detach {label}`"
+        ));
+    } else {
+        instance.remove(folder)?;
+    }
+    shown
+}
+
+fn show(global: &Global, instance: &Instance) -> Result<Exit> {
+    let named = (instance.meta.tally.as_str(), instance.summary());
+    let mut face = Face::new(global, &RunArgs::default(), named, instance.tables())?;
+    face.show(instance.read()?, io::stdout().lock())?;
+    face.last_words(0);
+    Ok(face.exit())
+}
+
+/// What was found that earlier commands have left, and what is not ktally's.
+fn tell(folder: &mut Folder) {
+    folder.notes.drain(..).for_each(|what| note(&what));
+}

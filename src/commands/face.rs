@@ -1,0 +1,239 @@
+//! Readings as output: the loop that `run` and `read` share, and what it shows.
+
+use std::io::{self, BufWriter, Write};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::clock::{Schedule, Signals, Wake};
+use super::output::{Stdout, Writer};
+use super::{plural, style, warn};
+use crate::cli::{Exit, Global, Output, RunArgs};
+use crate::error::usage;
+use crate::render::{Format, Renderer, Style};
+use crate::schema::{Labels, Table};
+use crate::snapshot::{Query, Reading, Snapshot, TableReading, TableSnapshot};
+
+/// What is read again and again: a tally that counts for this process, or one
+/// that is attached.
+pub(super) trait Source {
+    /// All of it, at this instant.
+    fn read(&self) -> Result<Reading>;
+
+    /// Until it is time, or something else comes first.
+    fn wait(&self, labels: &Labels, signals: &Signals, instant: Option<Instant>) -> Result<Wake>;
+
+    /// Whether there is nothing more to wait for: the next reading is the last.
+    fn has_ended(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The reading that follows is the last.
+    fn finish(&mut self, wake: Wake, signals: &Signals) -> Result<()>;
+
+    /// Nobody reads the output in time, and counting goes on no longer for that.
+    fn stop(&mut self);
+}
+
+/// Readings as the schedule has them, to stdout.
+pub(super) fn show(
+    face: &mut Face,
+    source: &mut dyn Source,
+    signals: &Signals,
+    mut schedule: Schedule,
+) -> Result<Exit> {
+    let stdout = Stdout::open()?;
+    loop {
+        let (instant, is_last) = schedule.next();
+        let wake = source.wait(&face.labels, signals, instant)?;
+        let is_last = is_last || wake != Wake::Time || source.has_ended()?;
+        if is_last {
+            source.finish(wake, signals)?;
+        }
+        let reading = source.read()?;
+        let shown = face.show(
+            reading,
+            Writer {
+                stdout: &stdout,
+                signals,
+                end: schedule.end().filter(|_| !is_last),
+                stop: &mut || source.stop(),
+            },
+        );
+        if stdout.was_cut() {
+            warn("the output is not whole: nobody read on, and a signal ended it");
+            return Ok(Exit::Incomplete);
+        }
+        shown?;
+        if is_last {
+            break;
+        }
+    }
+    face.last_words(schedule.left_out());
+    Ok(face.exit())
+}
+
+/// Turns readings into output, and remembers what the next one needs.
+pub(super) struct Face {
+    name: String,
+    summary: String,
+    tables: Vec<Table>,
+    query: Query,
+    totals: bool,
+    max_rows: Option<u32>,
+    labels: Labels,
+    renderer: Renderer,
+    before: Option<Reading>,
+    whole: bool,
+    complete: bool,
+    strict: bool,
+}
+
+impl Face {
+    /// Refuses what this tally's tables cannot show.
+    pub(super) fn new(
+        global: &Global,
+        args: &RunArgs,
+        (name, summary): (&str, &str),
+        tables: Vec<Table>,
+    ) -> Result<Self> {
+        let many = |what| usage(format!("`--every` gives many readings, and {what}"));
+        match (args.every, global.output) {
+            (Some(_), Output::Json) => return Err(many("JSON is one object; use `-o jsonl`")),
+            (Some(_), Output::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
+            _ => {}
+        }
+        let query = Query {
+            by: args.by.clone(),
+            filters: args.filters.clone(),
+            sort: args.sort.clone(),
+            top: args.top,
+        };
+        query.check(&tables)?;
+        let format = Format::from(global.output);
+        format.check(&tables, query.by.as_deref())?;
+        let style = Style {
+            histogram: args.histogram,
+            totals: args.total,
+            ..style(global)
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            summary: summary.to_owned(),
+            tables,
+            query,
+            totals: args.total,
+            max_rows: args.max_rows,
+            labels: if args.raw {
+                Labels::raw()
+            } else {
+                Labels::new()
+            },
+            renderer: Renderer::new(format, style),
+            before: None,
+            whole: true,
+            complete: true,
+            strict: args.strict,
+        })
+    }
+
+    /// What the first reading is subtracted from.
+    pub(super) fn start_from(&mut self, reading: Reading) {
+        self.before = Some(reading);
+    }
+
+    /// As good as what was shown.
+    pub(super) fn exit(&self) -> Exit {
+        match (self.complete, self.strict && !self.whole) {
+            (true, false) => Exit::Done,
+            _ => Exit::Incomplete,
+        }
+    }
+
+    pub(super) fn show(&mut self, reading: Reading, out: impl Write) -> Result<()> {
+        let snapshot = self.snapshot(&reading);
+        self.complete &= snapshot.incomplete.is_none();
+        self.whole &= snapshot.is_whole();
+        self.renderer
+            .render(&mut BufWriter::new(out), &snapshot, &self.labels)
+            .context("failed to write")?;
+        self.before = Some(reading);
+        Ok(())
+    }
+
+    /// Of an interval, or with `--total` since counting began.
+    fn snapshot(&self, now: &Reading) -> Snapshot {
+        let before = self.before.as_ref().filter(|_| !self.totals);
+        let tables = self
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(i, table)| {
+                let (now, before) = (&now.tables[i], before.map(|before| &before.tables[i]));
+                let (table, rows) = self.query.apply(
+                    table,
+                    &now.rows,
+                    before.map(|before| &before.rows),
+                    &self.labels,
+                );
+                TableSnapshot {
+                    table,
+                    rows,
+                    rows_read: now.rows.len(),
+                    dropped: now.dropped - before.map_or(0, |before| before.dropped),
+                }
+            })
+            .collect();
+        let missed_before = before.and_then(|before| before.missed).unwrap_or(0);
+        Snapshot {
+            tally: self.name.clone(),
+            summary: self.summary.clone(),
+            time: now.time,
+            seconds: now.seconds - before.map_or(0.0, |before| before.seconds),
+            missed: now.missed.map(|missed| missed - missed_before),
+            incomplete: now.incomplete.clone(),
+            tables,
+        }
+    }
+
+    fn dropped(&self, table: &Table, reading: &TableReading) -> String {
+        let (name, rows) = (&table.name, reading.rows.len());
+        let events = plural(reading.dropped, "event");
+        let most = self.max_rows.unwrap_or(table.max_entries) as usize;
+        match rows < most {
+            true => format!("table `{name}` had no memory for {events}"),
+            false => format!(
+                "table `{name}` had no room for {events} (it holds {}); give it more with --max-rows",
+                plural(rows as u64, "row")
+            ),
+        }
+    }
+
+    /// What a user must not overlook.
+    pub(super) fn last_words(&self, left_out: u64) {
+        if left_out > 0 {
+            warn(&format!(
+                "{} left out: a reading takes longer than `--every`",
+                plural(left_out, "interval")
+            ));
+        }
+        let Some(last) = &self.before else {
+            return;
+        };
+        for (table, reading) in self.tables.iter().zip(&last.tables) {
+            if reading.dropped > 0 {
+                warn(&self.dropped(table, reading));
+            }
+        }
+        if let Some(missed @ 1..) = last.missed {
+            warn(&format!(
+                "the kernel skipped {} of the tally's programs, as one was already running",
+                plural(missed, "run")
+            ));
+        }
+        if let Some(why) = &last.incomplete {
+            warn(&format!("the last reading is incomplete: {why}"));
+        }
+        let _ = io::stderr().flush();
+    }
+}

@@ -1,0 +1,66 @@
+//! `ktally read`: what an attached tally has counted. Also `run @LABEL`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::clock::{Schedule, Signals, Wake};
+use super::face::{self, Face, Source};
+use super::note;
+use crate::cli::{Exit, Global, RunArgs};
+use crate::error::usage;
+use crate::schema::Labels;
+use crate::snapshot::Reading;
+use crate::tally::{Folder, Instance, Label};
+
+pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
+    let text = args.tally.to_string_lossy();
+    let label = Label::parse(text.strip_prefix('@').unwrap_or(&text))?;
+    if args.max_rows.is_some() || !args.command.is_empty() {
+        return Err(usage(
+            "what is attached has its room and its filters already: --max-rows and a command are for those who start counting",
+        ));
+    }
+    // A half-made instance is not for reading; who may not look, reads on.
+    if let Ok(Some(folder)) = Folder::look() {
+        folder.notes.iter().for_each(|what| note(what));
+    }
+    let mut instance = Instance::open(&label)?;
+    let named = (instance.meta.tally.as_str(), instance.summary());
+    let mut face = Face::new(global, args, named, instance.tables())?;
+    let signals = Signals::block()?;
+    // Without a time, what there is by now.
+    let schedule = match (args.run_for, args.every) {
+        (None, None) => Schedule::new(Some(Duration::ZERO), None),
+        (run_for, every) => {
+            face.start_from(instance.read()?);
+            Schedule::new(run_for, every)
+        }
+    };
+    let exit = face::show(&mut face, &mut instance, &signals, schedule)?;
+    if args.every.is_some() && instance.has_stopped()? {
+        note(&format!("instance `{label}` counts no more"));
+    }
+    Ok(exit)
+}
+
+impl Source for Instance {
+    fn read(&self) -> Result<Reading> {
+        Self::read(self)
+    }
+
+    fn wait(&self, _labels: &Labels, signals: &Signals, instant: Option<Instant>) -> Result<Wake> {
+        signals.wait(instant, [])
+    }
+
+    fn has_ended(&self) -> Result<bool> {
+        self.has_stopped()
+    }
+
+    /// It goes on, whoever reads it.
+    fn finish(&mut self, _wake: Wake, _signals: &Signals) -> Result<()> {
+        Ok(())
+    }
+
+    fn stop(&mut self) {}
+}

@@ -1,0 +1,262 @@
+//! `ktally status`: what is attached, and how it fares.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value as Json, json};
+
+use super::{note, style, warn};
+use crate::cli::{Exit, Global, Output, StatusArgs, flag};
+use crate::error::usage;
+use crate::map::{Census, Used};
+use crate::render::columns;
+use crate::schema::{Kind, Labels, Unit};
+use crate::snapshot::Reading;
+use crate::tally::{Cost, Fill, Folder, Instance, measure};
+
+/// An instance, and what was asked about it.
+struct Report {
+    instance: Instance,
+    reading: Reading,
+    fill: Vec<Fill>,
+    has_stopped: bool,
+    cost: Option<Rate>,
+}
+
+/// What its programs did in a second.
+struct Rate {
+    runs: f64,
+    nanos: f64,
+}
+
+pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
+    if !matches!(global.output, Output::Table | Output::Json) {
+        return Err(usage("`status` writes a table or JSON: -o json"));
+    }
+    let Some(folder) = Folder::look()? else {
+        return nothing(global);
+    };
+    folder.notes.iter().for_each(|what| note(what));
+    for stranger in folder.strangers()? {
+        note(&format!(
+            "`{}` is not ktally's: left alone",
+            stranger.display()
+        ));
+    }
+    let mut exit = Exit::Done;
+    let mut instances = Vec::new();
+    for label in folder.labels()? {
+        match Instance::open(&label) {
+            Ok(instance) => instances.push(instance),
+            Err(error) => {
+                warn(&format!("{error:#}"));
+                exit = Exit::Incomplete;
+            }
+        }
+    }
+    if instances.is_empty() {
+        folder.close();
+        nothing(global)?;
+        return Ok(exit);
+    }
+    let costs = match args.cost {
+        true => measured(&instances)?,
+        false => instances.iter().map(|_| None).collect(),
+    };
+    let census = Census::of_usage();
+    let reports: Vec<Report> = instances
+        .into_iter()
+        .zip(costs)
+        .map(|(instance, cost)| {
+            Ok(Report {
+                reading: instance.read()?,
+                fill: instance.fill(&census),
+                has_stopped: instance.has_stopped()?,
+                cost,
+                instance,
+            })
+        })
+        .collect::<Result<_>>()?;
+    let mut out = io::stdout().lock();
+    match global.output {
+        Output::Json => {
+            let all: Vec<Json> = reports.iter().map(as_json).collect();
+            writeln!(out, "{}", Json::Array(all))?;
+        }
+        _ => write_table(&mut out, global, &reports, args.cost)?,
+    }
+    Ok(exit)
+}
+
+fn nothing(global: &Global) -> Result<Exit> {
+    if global.output == Output::Json {
+        writeln!(io::stdout(), "[]")?;
+    }
+    note("nothing is attached; `ktally attach NAME` leaves a tally of `ktally list` counting");
+    Ok(Exit::Done)
+}
+
+/// The kernel measures for a second.
+fn measured(instances: &[Instance]) -> Result<Vec<Option<Rate>>> {
+    const TIME: Duration = Duration::from_secs(1);
+    let costs = || -> Result<Vec<Option<Cost>>> { instances.iter().map(Instance::cost).collect() };
+    let held = measure()?;
+    let (start, before) = (std::time::Instant::now(), costs()?);
+    std::thread::sleep(TIME);
+    let (seconds, after) = (start.elapsed().as_secs_f64(), costs()?);
+    drop(held);
+    let rates = before.into_iter().zip(after).map(|(before, after)| {
+        let (before, after) = (before?, after?);
+        let runs = after.runs.saturating_sub(before.runs) as f64;
+        let time = after.time.saturating_sub(before.time) as f64;
+        Some(Rate {
+            runs: runs / seconds,
+            nanos: if runs > 0.0 { time / runs } else { 0.0 },
+        })
+    });
+    Ok(rates.collect())
+}
+
+fn write_table(
+    out: &mut dyn Write,
+    global: &Global,
+    reports: &[Report],
+    with_cost: bool,
+) -> Result<()> {
+    let mut head = vec![
+        "LABEL", "TALLY", "STATE", "SINCE", "ROWS/MAX", "DROPPED", "MISSED", "MEMORY", "PROGRAMS",
+        "VERSION", "OPTIONS",
+    ];
+    let mut right = vec![
+        false, false, false, false, true, true, true, true, true, false, false,
+    ];
+    if with_cost {
+        head.splice(10..10, ["EVENTS/s", "ns/EVENT"]);
+        right.splice(10..10, [true, true]);
+    }
+    let head: Vec<String> = head.into_iter().map(str::to_owned).collect();
+    let rows: Vec<Vec<String>> = reports
+        .iter()
+        .map(|report| as_row(report, with_cost))
+        .collect();
+    columns(out, &head, &right, &rows, &style(global))?;
+    Ok(())
+}
+
+fn as_row(report: &Report, with_cost: bool) -> Vec<String> {
+    let Report {
+        instance, reading, ..
+    } = report;
+    let meta = &instance.meta;
+    let fill = match &report.fill[..] {
+        [one] => format!("{}/{}", used(one.used), one.max),
+        many => {
+            let of = |fill: &Fill| format!("{} {}/{}", fill.table, used(fill.used), fill.max);
+            many.iter().map(of).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let missed = reading.missed;
+    let mut row = vec![
+        instance.label.to_string(),
+        meta.tally.clone(),
+        state(report).to_owned(),
+        humantime::format_rfc3339_seconds(meta.since).to_string(),
+        fill,
+        dropped(reading).to_string(),
+        missed.map_or_else(|| "unknown".to_owned(), |missed| missed.to_string()),
+        Unit::Bytes.scale(instance.memory as f64),
+        meta.programs.len().to_string(),
+        meta.version.clone(),
+        options(instance),
+    ];
+    if with_cost {
+        let [events, nanos] = match &report.cost {
+            Some(rate) => [format!("{:.0}", rate.runs), format!("{:.0}", rate.nanos)],
+            None => ["-".to_owned(), "-".to_owned()],
+        };
+        row.splice(10..10, [events, nanos]);
+    }
+    row
+}
+
+fn state(report: &Report) -> &'static str {
+    match report.has_stopped {
+        true => "stopped",
+        false => "counting",
+    }
+}
+
+fn used(used: Used) -> String {
+    match used {
+        Used::Exactly(rows) => rows.to_string(),
+        Used::AtLeast(rows) => format!("{rows}+"),
+        Used::Unknown => "-".to_owned(),
+    }
+}
+
+fn dropped(reading: &Reading) -> u64 {
+    reading.tables.iter().map(|table| table.dropped).sum()
+}
+
+/// Those that are not off, as they would be typed.
+fn options(instance: &Instance) -> String {
+    let labels = Labels::new();
+    let is_on = |option: &&crate::schema::OptionSpec| match &option.given {
+        Some(given) => given.raw(&instance.rodata) != Some(0),
+        None => option
+            .place
+            .bytes(&instance.rodata)
+            .is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)),
+    };
+    let typed = |option: &crate::schema::OptionSpec| match option.place.ty.kind {
+        Kind::Bool => format!("--{}", flag(option)),
+        _ => format!(
+            "--{} {}",
+            flag(option),
+            labels.option(option, &instance.rodata)
+        ),
+    };
+    let on = instance.schema.options.iter().filter(is_on).map(typed);
+    on.collect::<Vec<_>>().join(" ")
+}
+
+fn as_json(report: &Report) -> Json {
+    let Report {
+        instance, reading, ..
+    } = report;
+    let (meta, labels) = (&instance.meta, Labels::new());
+    let options = instance.schema.options.iter().map(|option| {
+        let value = labels.option(option, &instance.rodata);
+        (option.name.clone(), json!(value))
+    });
+    let tables = report.fill.iter().zip(&reading.tables).map(|(fill, table)| {
+        let used = match fill.used {
+            Used::Exactly(rows) => Some(rows),
+            _ => None,
+        };
+        json!({"name": fill.table, "rows": used, "max_rows": fill.max, "dropped": table.dropped})
+    });
+    let programs = meta.programs.iter().map(|program| {
+        json!({"name": program.name, "section": program.section, "target": program.target})
+    });
+    let mut all = json!({
+        "label": instance.label.as_str(),
+        "tally": meta.tally,
+        "state": state(report),
+        "since": humantime::format_rfc3339_millis(meta.since).to_string(),
+        "seconds": reading.seconds,
+        "version": meta.version,
+        "options": options.collect::<serde_json::Map<String, Json>>(),
+        "tables": tables.collect::<Vec<_>>(),
+        "dropped": dropped(reading),
+        "missed": reading.missed,
+        "memory": instance.memory,
+        "programs": programs.collect::<Vec<_>>(),
+    });
+    if let Some(rate) = &report.cost {
+        all["events_per_second"] = json!(rate.runs);
+        all["nanoseconds_per_event"] = json!(rate.nanos);
+    }
+    all
+}

@@ -1,0 +1,160 @@
+//! The system calls on programs: what the kernel tells of them, and entries.
+
+use std::ffi::CString;
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
+
+use libbpf_rs::libbpf_sys;
+
+use super::{check, descriptor};
+
+/// What the kernel tells of a program; `None` where it is too old to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProgramInfo {
+    /// As `bpftool` and the kernel number them.
+    pub id: u32,
+    /// In nanoseconds, while statistics are on.
+    pub run_time_ns: u64,
+    /// How often it ran, while statistics are on.
+    pub run_cnt: u64,
+    /// How often the kernel skipped it, since Linux 5.12.
+    pub recursion_misses: Option<u64>,
+    /// A number of `enum bpf_prog_type`.
+    kind: u32,
+    /// The BTF and the type that it attaches to, since Linux 5.18.
+    target: Option<(u32, u32)>,
+}
+
+/// Asks the kernel about a program.
+pub fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+    // SAFETY: the kernel writes at most `size` bytes of plain integers, and
+    // follows no pointer, as all of them are zero.
+    check(unsafe {
+        libbpf_sys::bpf_obj_get_info_by_fd(
+            program.as_raw_fd(),
+            ptr::from_mut(&mut info).cast(),
+            &raw mut size,
+        )
+    })?;
+    let tells = |end: usize| size as usize >= end;
+    let misses_end = offset_of!(libbpf_sys::bpf_prog_info, recursion_misses) + size_of::<u64>();
+    let target_end = offset_of!(libbpf_sys::bpf_prog_info, attach_btf_id) + size_of::<u32>();
+    Ok(ProgramInfo {
+        id: info.id,
+        run_time_ns: info.run_time_ns,
+        run_cnt: info.run_cnt,
+        recursion_misses: tells(misses_end).then_some(info.recursion_misses),
+        kind: info.type_,
+        target: tells(target_end).then_some((info.attach_btf_obj_id, info.attach_btf_id)),
+    })
+}
+
+/// An entry: a program of the same kind as another, for the same place, that
+/// does nothing but go on in the program of the first slot of `slots` (a
+/// `BPF_MAP_TYPE_PROG_ARRAY`). While that slot is empty it ends.
+///
+/// `target` names what it attaches to, for kernels that do not tell.
+pub fn load_entry(
+    name: &str,
+    like: &ProgramInfo,
+    attach_type: u32,
+    target: &str,
+    slots: BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
+    /// include/uapi/linux/bpf.h and bpf_common.h: these numbers are ABI.
+    const LOAD_MAP: u64 = 0x18 | 2 << 8 | (libbpf_sys::BPF_PSEUDO_MAP_FD as u64) << 12;
+    const R3_IS_0: u64 = 0xb7 | 3 << 8;
+    const TAIL_CALL: u64 = 0x85 | (libbpf_sys::BPF_FUNC_tail_call as u64) << 32;
+    const R0_IS_0: u64 = 0xb7;
+    const EXIT: u64 = 0x95;
+    let map = LOAD_MAP | (slots.as_raw_fd() as u64) << 32;
+    let instructions = [map, 0, R3_IS_0, TAIL_CALL, R0_IS_0, EXIT];
+
+    let mut opts = libbpf_sys::bpf_prog_load_opts {
+        sz: size_of::<libbpf_sys::bpf_prog_load_opts>() as libbpf_sys::size_t,
+        expected_attach_type: attach_type,
+        ..Default::default()
+    };
+    // Held until the program is loaded.
+    let _btf = attach_to(&mut opts, like, attach_type, target)?;
+    let name = CString::new(name)?;
+    // SAFETY: libbpf reads `sz` bytes of the options, two C strings and the
+    // instructions, which are 8 bytes each, as the kernel's are.
+    descriptor(unsafe {
+        libbpf_sys::bpf_prog_load(
+            like.kind,
+            name.as_ptr(),
+            c"Dual BSD/GPL".as_ptr(),
+            instructions.as_ptr().cast(),
+            instructions.len() as libbpf_sys::size_t,
+            &raw mut opts,
+        )
+    })
+}
+
+/// Tracing programs say when they are loaded what they attach to.
+fn attach_to(
+    opts: &mut libbpf_sys::bpf_prog_load_opts,
+    like: &ProgramInfo,
+    attach_type: u32,
+    target: &str,
+) -> io::Result<Option<OwnedFd>> {
+    if ![
+        libbpf_sys::BPF_PROG_TYPE_TRACING,
+        libbpf_sys::BPF_PROG_TYPE_LSM,
+    ]
+    .contains(&like.kind)
+    {
+        return Ok(None);
+    }
+    if let Some((btf, id)) = like.target {
+        // SAFETY: takes an integer.
+        let btf = descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(btf) })?;
+        opts.attach_btf_id = id;
+        // The kernel's own needs no descriptor, but allows it.
+        opts.attach_btf_obj_fd = btf.as_raw_fd() as u32;
+        return Ok(Some(btf));
+    }
+    let target = CString::new(target)?;
+    // SAFETY: libbpf reads a C string.
+    let id = unsafe { libbpf_sys::libbpf_find_vmlinux_btf_id(target.as_ptr(), attach_type) };
+    check(id)?;
+    opts.attach_btf_id = id as u32;
+    Ok(None)
+}
+
+/// Puts another program in the place of one: whoever goes on to use that
+/// descriptor uses the other program.
+pub fn put_in_place_of(program: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open; the first stays open, as something else.
+    let ret = unsafe { libc::dup3(other.as_raw_fd(), program.as_raw_fd(), libc::O_CLOEXEC) };
+    match ret {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The kernel measures the runs of all programs while this is open.
+pub fn enable_stats() -> io::Result<OwnedFd> {
+    // SAFETY: takes an integer.
+    descriptor(unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) })
+}
+
+/// The raw BTF of an object or of the kernel.
+pub fn raw_btf(btf: &libbpf_rs::Btf<'_>) -> Vec<u8> {
+    use libbpf_rs::AsRawLibbpf;
+    let mut size = 0;
+    // SAFETY: the pointer is valid while `btf` is borrowed; libbpf returns that
+    // many bytes that it owns, or NULL.
+    unsafe {
+        let bytes = libbpf_sys::btf__raw_data(btf.as_libbpf_object().as_ptr(), &raw mut size);
+        if bytes.is_null() {
+            return Vec::new();
+        }
+        std::slice::from_raw_parts(bytes.cast::<u8>(), size as usize).to_vec()
+    }
+}

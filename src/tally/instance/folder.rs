@@ -1,0 +1,388 @@
+//! The folder of all instances: its lock, the names in it, and what commands
+//! that were killed have left there.
+//!
+//! A folder of bpffs takes no names with a dot. One that begins with `+` is
+//! being made or removed: whoever holds the lock and finds one knows that its
+//! maker is dead.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+
+use super::meta::{BTF, Goal, META, Meta, STATE, State};
+use super::{remove, slots};
+use crate::error::usage;
+use crate::host;
+
+/// The folders of an instance. Only `maps` is for readers: who has a descriptor
+/// of a program can run it, and who has one of a link can cut it.
+pub(super) const MAPS: &str = "maps";
+pub(super) const SLOTS: &str = "slots";
+pub(super) const ENTRIES: &str = "entries";
+pub(super) const PROGRAMS: &str = "programs";
+pub(super) const LINKS: &str = "links";
+/// Links first: without them nothing counts any more.
+pub(super) const FOLDERS: [&str; 5] = [LINKS, ENTRIES, SLOTS, PROGRAMS, MAPS];
+
+/// The name of an instance: also that of its folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Label(String);
+
+impl Label {
+    const LONGEST: usize = 64;
+
+    /// Letters, digits, `_` and `-`, at most 64, no `-` at first.
+    pub fn parse(text: &str) -> Result<Self> {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let is_good = !text.is_empty()
+            && text.len() <= Self::LONGEST
+            && text.chars().all(is_word)
+            && !text.starts_with('-');
+        if is_good {
+            return Ok(Self(text.to_owned()));
+        }
+        let mut shown: String = text.chars().take(Self::LONGEST).collect();
+        if shown.len() < text.len() {
+            shown += "...";
+        }
+        Err(usage(format!(
+            "`{}` is no label: letters, digits, `_` and `-`, 1 to {} of them",
+            shown.escape_debug(),
+            Self::LONGEST
+        )))
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The folder of all instances.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// What was found half-made, half-removed or foreign, for people.
+    pub notes: Vec<String>,
+    // Nothing changes here without it; gone with the process, however it ends.
+    lock: Option<Flock<File>>,
+}
+
+impl Folder {
+    /// Where instances are pinned.
+    pub fn path() -> PathBuf {
+        Path::new(host::BPFFS).join("ktally")
+    }
+
+    /// To be changed: made if it is not there, and nobody else changes it.
+    pub fn open() -> Result<Self> {
+        let path = Self::path();
+        host::mount_bpffs_for(&path)?;
+        let lock = loop {
+            make(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error).with_context(|| format!("failed to make `{}`", path.display())),
+            })?;
+            // Whoever held the lock before may have removed the folder.
+            if let Some(lock) = lock(&path, FlockArg::LockExclusive)?
+                && is_still(&lock, &path)
+            {
+                check(&path)?;
+                break lock;
+            }
+        };
+        let mut folder = Self {
+            path,
+            notes: Vec::new(),
+            lock: Some(lock),
+        };
+        folder.clean()?;
+        Ok(folder)
+    }
+
+    /// To be looked at; `None` where there is none, so nothing is attached.
+    /// Leftovers are removed if nobody is just making them.
+    pub fn look() -> Result<Option<Self>> {
+        let path = Self::path();
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(&path, &error)),
+            Ok(_) => {}
+        }
+        let mut folder = Self {
+            path,
+            notes: Vec::new(),
+            lock: None,
+        };
+        if geteuid().is_root() {
+            let lock = lock(&folder.path, FlockArg::LockExclusiveNonblock)?;
+            let Some(lock) = lock.filter(|lock| is_still(lock, &folder.path)) else {
+                return Ok(folder.path.exists().then_some(folder));
+            };
+            check(&folder.path)?;
+            folder.lock = Some(lock);
+        }
+        if folder.lock.is_some() {
+            folder.clean()?;
+        }
+        Ok(Some(folder))
+    }
+
+    /// Removes it, if nothing is left in it.
+    pub fn close(self) {
+        if self.lock.is_some() {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    /// The folder of an instance, which need not be there.
+    pub(super) fn of(&self, label: &Label) -> PathBuf {
+        self.path.join(label.as_str())
+    }
+
+    /// Where an instance is made, or what it replaced is removed.
+    pub(super) fn hidden(&self, label: &Label) -> PathBuf {
+        self.path.join(format!("+{label}"))
+    }
+
+    /// Where an old instance is for a moment, on kernels that cannot exchange.
+    pub(super) fn aside(&self, label: &Label) -> PathBuf {
+        self.path.join(format!("+{label}+old"))
+    }
+
+    /// The instances, by name. What is no instance is not among them.
+    pub fn labels(&self) -> Result<Vec<Label>> {
+        let mut labels: Vec<Label> = names(&self.path)?
+            .iter()
+            .filter_map(|name| Label::parse(name).ok())
+            .filter(|label| self.of(label).join(META).exists())
+            .collect();
+        labels.sort();
+        Ok(labels)
+    }
+
+    /// What stands in the folder and is nothing of ours.
+    pub fn strangers(&self) -> Result<Vec<PathBuf>> {
+        let known = self.labels()?;
+        let mut found: Vec<PathBuf> = names(&self.path)?
+            .into_iter()
+            .filter(|name| !name.starts_with('+'))
+            .filter(|name| !known.iter().any(|label| label.as_str() == name))
+            .map(|name| self.path.join(name))
+            .collect();
+        for label in &known {
+            found.extend(strangers_in(&self.of(label))?);
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Finishes what commands that were killed have begun.
+    fn clean(&mut self) -> Result<()> {
+        for name in names(&self.path)? {
+            let Some(hidden) = name.strip_prefix('+') else {
+                continue;
+            };
+            let Ok(label) = Label::parse(hidden.trim_end_matches("+old")) else {
+                continue;
+            };
+            // One that was set aside is the instance, if nothing is in its place.
+            let (place, aside) = (self.of(&label), self.aside(&label));
+            if aside.exists() && !place.exists() {
+                fs::rename(&aside, &place)
+                    .with_context(|| format!("failed to bring back instance `{label}`"))?;
+            }
+            for leftover in [aside, self.hidden(&label)] {
+                if leftover.exists() {
+                    self.finish_leftover(&label, &leftover)?;
+                }
+            }
+        }
+        for label in self.labels()? {
+            let folder = self.of(&label);
+            // What cannot be read is for `status` to tell.
+            let Ok((_, state)) = State::open(&folder) else {
+                continue;
+            };
+            match state.goal {
+                Goal::Remove => {
+                    self.note(format!(
+                        "instance `{label}` was half removed; removed the rest"
+                    ));
+                    let left = remove::remove(&folder)?;
+                    self.note_strangers(&left);
+                }
+                Goal::Keep if state.stopped_at.is_none() => {
+                    self.note(format!("instance `{label}` was being stopped; stopped it"));
+                    remove::stop(&folder)?;
+                }
+                Goal::Count | Goal::Keep => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The programs of whatever is in place are those that count.
+    fn finish_leftover(&mut self, label: &Label, leftover: &Path) -> Result<()> {
+        let place = self.of(label);
+        if let Ok(meta) = Meta::open(&place)
+            && State::open(&place).is_ok_and(|(_, state)| state.goal == Goal::Count)
+        {
+            slots::fill_from(&place, &meta)
+                .with_context(|| format!("failed to put instance `{label}` in order"))?;
+            self.note(format!(
+                "instance `{label}` was being replaced by a ktally that was killed; removed what it left"
+            ));
+        } else {
+            self.note(format!(
+                "instance `{label}` was being made by a ktally that was killed; removed what it left"
+            ));
+        }
+        let left = remove::remove_hidden(leftover)?;
+        self.note_strangers(&left);
+        Ok(())
+    }
+
+    fn note(&mut self, what: String) {
+        self.notes.push(what);
+    }
+
+    pub(super) fn note_strangers(&mut self, left: &[PathBuf]) {
+        for path in left {
+            self.note(format!(
+                "left `{}` alone: ktally did not pin it",
+                path.display()
+            ));
+        }
+    }
+}
+
+/// What is in an instance's folder that it does not know.
+pub(super) fn strangers_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let known = Meta::open(folder).map(|meta| meta.pins).unwrap_or_default();
+    let mut found = Vec::new();
+    for name in names(folder)? {
+        if [META, STATE, BTF].contains(&name.as_str()) {
+            continue;
+        }
+        if !FOLDERS.contains(&name.as_str()) {
+            found.push(folder.join(name));
+            continue;
+        }
+        for pin in names(&folder.join(&name))? {
+            let pin = format!("{name}/{pin}");
+            if !known.contains(&pin) {
+                found.push(folder.join(pin));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The names in a folder, sorted.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(folder, &error))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// For its owner alone.
+pub(super) fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)
+}
+
+/// bpffs may be open to everyone, and then anyone could have been first.
+fn check(folder: &Path) -> Result<()> {
+    let metadata = fs::symlink_metadata(folder).map_err(|error| unreadable(folder, &error))?;
+    let shown = folder.display();
+    if !metadata.is_dir() {
+        bail!("`{shown}` is no folder, so it is not ktally's; remove it");
+    }
+    if metadata.uid() != geteuid().as_raw() || metadata.permissions().mode() & 0o022 != 0 {
+        bail!("`{shown}` belongs to others, or others may write to it; remove it");
+    }
+    Ok(())
+}
+
+/// `None` where it is gone, or somebody has the lock who is not waited for.
+fn lock(folder: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
+    let shown = folder.display();
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(folder);
+    let file = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| unreadable(folder, &error))?,
+    };
+    match Flock::lock(file, how) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => bail!("failed to lock `{shown}`: {errno}"),
+    }
+}
+
+/// Whether a path still leads to an open folder.
+fn is_still(open: &File, path: &Path) -> bool {
+    let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let there = fs::metadata(path).map(inode);
+    matches!((open.metadata().map(inode), there), (Ok(a), Ok(b)) if a == b)
+}
+
+fn unreadable(folder: &Path, error: &io::Error) -> anyhow::Error {
+    let shown = folder.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("failed to look into `{shown}`: its mode does not let you; run it as root")
+        }
+        _ => anyhow!("failed to look into `{shown}`: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_plain_names() {
+        for good in ["a", "A-1_b", "9", "_x", &"x".repeat(64)] {
+            assert_eq!(Label::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "../x",
+            "a/b",
+            "a b",
+            ".",
+            "a.b",
+            "+a",
+            "-a",
+            "@a",
+            "é",
+            "a\n",
+            &"x".repeat(65),
+            &"x".repeat(300),
+        ] {
+            let error = Label::parse(bad).unwrap_err();
+            assert!(error.is::<crate::error::Usage>(), "{bad:?}");
+            assert!(error.to_string().len() < 200, "{error}");
+        }
+    }
+}

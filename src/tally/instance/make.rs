@@ -1,0 +1,374 @@
+//! Attaching and replacing. Both make a folder under a hidden name, with all
+//! that belongs to an instance, and put it in its place by one rename: until
+//! then there is nothing, or the old instance.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow, bail};
+use libbpf_rs::{MapCore, Object};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use super::folder::{
+    ENTRIES, FOLDERS, Folder, LINKS, Label, MAPS, PROGRAMS, SLOTS, make, strangers_in,
+};
+use super::meta::{BTF, Goal, META, Member, Meta, STATE, State, open_map, pin_bytes};
+use super::slots::{self, Slot};
+use super::{monotonic_now, pin_name, remove, replace};
+use crate::error::usage;
+use crate::host;
+use crate::sys;
+use crate::tally::{ResolvedOption, Session, Storage, Tally};
+
+/// How an instance is attached.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Of the tally's own.
+    pub options: Vec<ResolvedOption>,
+    /// Room in each table.
+    pub max_rows: Option<u32>,
+    /// Whose members may read it, beside root.
+    pub readable_by: Option<u32>,
+    /// Whether it takes the place of an instance that is there.
+    pub replace: bool,
+}
+
+/// What the user should know of an instance that was attached.
+#[derive(Debug, Clone, Default)]
+pub struct Attached {
+    /// How many programs.
+    pub programs: usize,
+    /// Whether there was one before.
+    pub replaced: bool,
+    /// It goes on all the same.
+    pub warnings: Vec<String>,
+}
+
+impl Folder {
+    /// Attaches a tally: it counts until it is detached. All of it, or nothing.
+    pub fn attach(&mut self, label: &Label, tally: &Tally, plan: &Plan) -> Result<Attached> {
+        let place = self.of(label);
+        let is_there = fs::symlink_metadata(&place).is_ok();
+        if is_there && Meta::open(&place).is_err() {
+            bail!(
+                "`{}` is no instance that this ktally knows; choose another label with --as",
+                place.display()
+            );
+        }
+        if is_there && !plan.replace {
+            return Err(anyhow!(
+                "instance `{label}` is attached already; see `ktally status`, or use --replace, or --as LABEL"
+            ));
+        }
+        let hidden = self.hidden(label);
+        let made = match is_there {
+            false => self.attach_new(label, &hidden, tally, plan),
+            true => self.replace(label, &hidden, tally, plan),
+        };
+        if made.is_err() && hidden.exists() {
+            // The error of before is the one to tell; the next command tries again.
+            let _ = remove::remove_hidden(&hidden);
+        }
+        made
+    }
+
+    fn attach_new(
+        &self,
+        label: &Label,
+        hidden: &Path,
+        tally: &Tally,
+        plan: &Plan,
+    ) -> Result<Attached> {
+        let mut storage = Storage::uninit();
+        let mut session = Session::load(
+            tally,
+            &mut storage,
+            &plan.options,
+            plan.max_rows,
+            None,
+            |_| Ok(()),
+        )?;
+        make_folders(hidden)?;
+        let slots = slots::insert(session.object_mut())?;
+        pin_maps(session.object(), hidden)?;
+        pin_slots(&slots, hidden)?;
+        session.attach(tally)?;
+        let links = link_names(&mut session);
+        let meta = Meta {
+            tally: tally.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: SystemTime::now(),
+            attached_at: monotonic_now(),
+            programs: members(&session, tally, &slots)?,
+            pins: pins(hidden, &links)?,
+        };
+        pin_words(hidden, &meta, tally)?;
+        State::COUNTING.pin(hidden)?;
+        // Last: from here on it counts, whatever becomes of this process.
+        pin_links(&mut session, &links, hidden)?;
+        open_to(hidden, plan.readable_by)?;
+        put_in_place(hidden, &self.of(label))?;
+        let warnings = session.warnings().to_vec();
+        let programs = meta.programs.len();
+        // libbpf would turn the events of perf links off.
+        for (_, link) in session.links_mut() {
+            link.disconnect();
+        }
+        Ok(Attached {
+            programs,
+            replaced: false,
+            warnings,
+        })
+    }
+
+    /// The tables go on, and so do links and entries; what is in the slots is
+    /// new.
+    fn replace(
+        &mut self,
+        label: &Label,
+        hidden: &Path,
+        tally: &Tally,
+        plan: &Plan,
+    ) -> Result<Attached> {
+        let place = self.of(label);
+        let failed = || format!("failed to replace instance `{label}`");
+        let old = Meta::open(&place)?;
+        if State::open(&place)?.1.goal != Goal::Count {
+            bail!("instance `{label}` has stopped: detach it, and attach it anew");
+        }
+        if let Some(stranger) = strangers_in(&place)?.first() {
+            bail!(
+                "{}: ktally did not pin `{}`; move it out of the way",
+                failed(),
+                stranger.display()
+            );
+        }
+        let mut storage = Storage::uninit();
+        let mut session = Session::load(
+            tally,
+            &mut storage,
+            &plan.options,
+            plan.max_rows,
+            None,
+            |opened| replace::keep_maps(opened.object_mut(), &place, tally, plan.max_rows),
+        )
+        .with_context(failed)?;
+        make_folders(hidden)?;
+        // Of those, only the programs are used.
+        let slots = slots::insert(session.object_mut())?;
+        let programs = members(&session, tally, &slots)?;
+        replace::check_programs(&old.programs, &programs).with_context(failed)?;
+
+        pin_maps(session.object(), hidden)?;
+        for slot in &slots {
+            pin(
+                slot.program.as_fd(),
+                &hidden.join(PROGRAMS).join(&slot.name),
+            )?;
+        }
+        let links = replace::pin_again(&old, &place, hidden)?;
+        let meta = Meta {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            tally: tally.name.clone(),
+            programs,
+            pins: pins(hidden, &links)?,
+            ..old.clone()
+        };
+        pin_words(hidden, &meta, tally)?;
+        pin(
+            open_map(&place.join(STATE), false)?.as_fd(),
+            &hidden.join(STATE),
+        )?;
+        open_to(hidden, plan.readable_by.or(reader_of(&place)?))?;
+
+        let switched = slots::fill_from(hidden, &meta).and_then(|()| exchange(self, label, hidden));
+        if let Err(error) = switched {
+            slots::fill_from(&place, &old).with_context(failed)?;
+            return Err(error.context(failed()));
+        }
+        let left = remove::remove_hidden(hidden)?;
+        self.note_strangers(&left);
+        Ok(Attached {
+            programs: meta.programs.len(),
+            replaced: true,
+            warnings: session.warnings().to_vec(),
+        })
+    }
+}
+
+fn make_folders(hidden: &Path) -> Result<()> {
+    let folders = FOLDERS.map(|folder| hidden.join(folder));
+    for folder in std::iter::once(hidden.to_owned()).chain(folders) {
+        make(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    }
+    Ok(())
+}
+
+fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    sys::map::pin(fd, path).with_context(|| format!("failed to pin to `{}`", path.display()))
+}
+
+fn pin_maps(object: &Object, hidden: &Path) -> Result<()> {
+    object
+        .maps()
+        .filter(libbpf_rs::MapImpl::autocreate)
+        .try_for_each(|map| {
+            let name = pin_name(&map.name().to_string_lossy());
+            pin(map.as_fd(), &hidden.join(MAPS).join(name))
+        })
+}
+
+fn pin_slots(slots: &[Slot], hidden: &Path) -> Result<()> {
+    slots.iter().try_for_each(|slot| {
+        pin(slot.slots.as_fd(), &hidden.join(SLOTS).join(&slot.name))?;
+        pin(slot.entry.as_fd(), &hidden.join(ENTRIES).join(&slot.name))?;
+        pin(
+            slot.program.as_fd(),
+            &hidden.join(PROGRAMS).join(&slot.name),
+        )
+    })
+}
+
+/// What the kernel's BTF of a map may lack, and nobody without privileges may
+/// ask for.
+fn pin_words(hidden: &Path, meta: &Meta, tally: &Tally) -> Result<()> {
+    pin_bytes(BTF, &tally.btf, hidden)?;
+    meta.pin(hidden)
+}
+
+/// A name for each link: the program's, and a number where it has several.
+fn link_names(session: &mut Session<'_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (program, _) in session.links_mut() {
+        let number = names
+            .iter()
+            .filter(|name| name.split('@').next() == Some(program))
+            .count();
+        names.push(match number {
+            0 => program.clone(),
+            number => format!("{program}@{number}"),
+        });
+    }
+    names
+}
+
+fn pin_links(session: &mut Session<'_>, names: &[String], hidden: &Path) -> Result<()> {
+    for ((program, link), name) in session.links_mut().iter().zip(names) {
+        sys::map::pin(link.as_fd(), &hidden.join(LINKS).join(name)).with_context(|| {
+            format!(
+                "failed to pin the link of program `{program}`: links of its kind can be pinned since Linux 5.15"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn members(session: &Session<'_>, tally: &Tally, slots: &[Slot]) -> Result<Vec<Member>> {
+    session
+        .object()
+        .progs()
+        .filter(libbpf_rs::ProgramImpl::autoload)
+        .map(|program| {
+            let name = program.name().to_string_lossy().into_owned();
+            Ok(Member {
+                section: program.section().to_string_lossy().into_owned(),
+                target: session.target(tally, &name)?,
+                has_entry: slots.iter().any(|slot| slot.name == name),
+                name,
+            })
+        })
+        .collect()
+}
+
+/// What is pinned, and the links that will be.
+fn pins(hidden: &Path, links: &[String]) -> Result<Vec<String>> {
+    let mut pins = BTreeSet::new();
+    for folder in FOLDERS {
+        for name in super::folder::names(&hidden.join(folder))? {
+            pins.insert(format!("{folder}/{name}"));
+        }
+    }
+    pins.extend(links.iter().map(|name| format!("{LINKS}/{name}")));
+    Ok(pins.into_iter().collect())
+}
+
+/// Lets the members of a group read: what is counted, and nothing that counts.
+fn open_to(hidden: &Path, group: Option<u32>) -> Result<()> {
+    let Some(group) = group else {
+        return Ok(());
+    };
+    let open = |path: &Path, mode: u32| {
+        chown(path, None, Some(group))
+            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+            .with_context(|| format!("failed to let group {group} read `{}`", path.display()))
+    };
+    for pin in super::folder::names(&hidden.join(MAPS))? {
+        open(&hidden.join(MAPS).join(pin), 0o640)?;
+    }
+    for pin in [META, STATE, BTF] {
+        open(&hidden.join(pin), 0o640)?;
+    }
+    open(&hidden.join(MAPS), 0o750)?;
+    open(hidden, 0o750)?;
+    // Whoever may not list them can still pass through to a name he knows.
+    for folder in [Path::new(host::BPFFS), &Folder::path()] {
+        let mode = fs::metadata(folder)
+            .with_context(|| format!("failed to look at `{}`", folder.display()))?
+            .permissions()
+            .mode();
+        if mode & 0o001 == 0 {
+            fs::set_permissions(folder, Permissions::from_mode(mode | 0o011))
+                .with_context(|| format!("failed to let readers through `{}`", folder.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whose members may read an instance.
+fn reader_of(place: &Path) -> Result<Option<u32>> {
+    let metadata =
+        fs::metadata(place).with_context(|| format!("failed to look at `{}`", place.display()))?;
+    let is_open = metadata.permissions().mode() & 0o040 != 0;
+    Ok(is_open.then_some(metadata.gid()))
+}
+
+fn put_in_place(hidden: &Path, place: &Path) -> Result<()> {
+    let flags = RenameFlags::RENAME_NOREPLACE;
+    renameat2(AT_FDCWD, hidden, AT_FDCWD, place, flags)
+        .with_context(|| format!("failed to put the instance at `{}`", place.display()))
+}
+
+/// The old folder is then the hidden one. bpffs exchanges since Linux 5.17;
+/// before, what is set aside is brought back by the next command, if this one
+/// comes to its end in between.
+fn exchange(folder: &Folder, label: &Label, hidden: &Path) -> Result<()> {
+    let place: PathBuf = folder.of(label);
+    let flags = RenameFlags::RENAME_EXCHANGE;
+    match renameat2(AT_FDCWD, hidden, AT_FDCWD, &place, flags) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            let aside = folder.aside(label);
+            fs::rename(&place, &aside)?;
+            fs::rename(hidden, &place)?;
+            fs::rename(&aside, hidden)?;
+            Ok(())
+        }
+        result => result.context("failed to exchange the old instance for the new one"),
+    }
+}
+
+/// The number of a group, by its name or as it is.
+pub fn group_id(name: &str) -> Result<u32> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let group = nix::unistd::Group::from_name(name)
+        .with_context(|| format!("failed to look up group `{}`", name.escape_debug()))?;
+    group
+        .map(|group| group.gid.as_raw())
+        .ok_or_else(|| usage(format!("there is no group `{}`", name.escape_debug())))
+}

@@ -1,0 +1,294 @@
+//! What an instance says of itself: a pinned map of one value, JSON, frozen
+//! once it is written. And its state, in a map of three numbers: what is told
+//! by one update is either told or not, whenever a process is killed.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Map as Object, Value, json};
+
+use crate::map::{Access, Map, MapRef, NewMap, create};
+use crate::sys;
+
+/// What pins are called: these two, and `btf`, stand beside the folders.
+pub(super) const META: &str = "meta";
+pub(super) const STATE: &str = "state";
+pub(super) const BTF: &str = "btf";
+
+/// The key of an array's first value.
+const FIRST: [u8; 4] = [0; 4];
+
+/// Of the folders and of what follows. A later one is refused by name.
+const LAYOUT: u64 = 1;
+
+/// A program of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name in C.
+    pub name: String,
+    /// Of its `SEC(...)`, and what its `ATTACH(...)` came to.
+    pub section: String,
+    /// What its `ATTACH(...)` came to.
+    pub target: Option<String>,
+    /// Whether its link runs an entry, so that the program can be replaced.
+    pub has_entry: bool,
+}
+
+/// What a reader needs to know beside the maps and their BTF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Of the tally.
+    pub tally: String,
+    /// Of the ktally that attached it.
+    pub version: String,
+    /// When it was attached, by the clock of the host.
+    pub since: SystemTime,
+    /// The same by `CLOCK_MONOTONIC`, in nanoseconds.
+    pub attached_at: u64,
+    /// In the order of the object.
+    pub programs: Vec<Member>,
+    /// Every pin of the instance but these three, from its folder.
+    pub pins: Vec<String>,
+}
+
+impl Meta {
+    fn to_json(&self) -> String {
+        let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let programs = self.programs.iter().map(|program| {
+            json!({
+                "name": program.name,
+                "section": program.section,
+                "target": program.target,
+                "entry": program.has_entry,
+            })
+        });
+        json!({
+            "ktally": LAYOUT,
+            "version": self.version,
+            "tally": self.tally,
+            "since_ms": since.as_millis() as u64,
+            "attached_at": self.attached_at,
+            "programs": programs.collect::<Vec<_>>(),
+            "pins": self.pins,
+        })
+        .to_string()
+    }
+
+    /// Fields that a later version added are passed over.
+    fn from_json(text: &str) -> Result<Self> {
+        let json: Object<String, Value> = serde_json::from_str(text)?;
+        let number = |name: &str| json.get(name).and_then(Value::as_u64);
+        let text = |json: &Object<String, Value>, name: &str| {
+            let text = json.get(name).and_then(Value::as_str);
+            text.map(str::to_owned)
+                .ok_or_else(|| anyhow!("`{name}` is missing"))
+        };
+        let version = text(&json, "version")?;
+        if number("ktally").is_none_or(|layout| layout > LAYOUT) {
+            bail!("ktally {version} attached it, in a way that this one does not know");
+        }
+        let list = |name: &str| json.get(name).and_then(Value::as_array);
+        let programs = list("programs").into_iter().flatten();
+        let member = |program: &Value| {
+            let program = program.as_object().context("a program is no object")?;
+            Ok(Member {
+                name: text(program, "name")?,
+                section: text(program, "section")?,
+                target: text(program, "target").ok(),
+                has_entry: program.get("entry").and_then(Value::as_bool) == Some(true),
+            })
+        };
+        let pins = list("pins").into_iter().flatten();
+        Ok(Self {
+            tally: text(&json, "tally")?,
+            since: UNIX_EPOCH + Duration::from_millis(number("since_ms").unwrap_or(0)),
+            attached_at: number("attached_at").context("`attached_at` is missing")?,
+            programs: programs.map(member).collect::<Result<_>>()?,
+            pins: pins
+                .filter_map(|pin| pin.as_str().map(str::to_owned))
+                .collect(),
+            version,
+        })
+    }
+
+    pub(super) fn pin(&self, folder: &Path) -> Result<()> {
+        pin_bytes(META, self.to_json().as_bytes(), folder)
+    }
+
+    /// An error where what is pinned there is nothing of ktally's.
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        let bytes = read_bytes(&folder.join(META))?;
+        Self::from_json(&String::from_utf8_lossy(&bytes))
+    }
+}
+
+/// What is to become of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// It counts.
+    Count,
+    /// It is being removed, or should have been.
+    Remove,
+    /// It counts no more, and can be read.
+    Keep,
+}
+
+/// The state of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) goal: Goal,
+    /// When it stopped, by `CLOCK_MONOTONIC`; its counts are final then.
+    pub(super) stopped_at: Option<u64>,
+    /// What the kernel had missed by then, where it is known.
+    pub(super) missed: Option<u64>,
+}
+
+impl State {
+    pub(super) const COUNTING: Self = Self {
+        goal: Goal::Count,
+        stopped_at: None,
+        missed: None,
+    };
+
+    fn to_bytes(self) -> Vec<u8> {
+        let goal = match self.goal {
+            Goal::Count => 0,
+            Goal::Remove => 1,
+            Goal::Keep => 2,
+        };
+        [
+            goal,
+            self.stopped_at.unwrap_or(0),
+            self.missed.map_or(0, |missed| missed + 1),
+        ]
+        .map(u64::to_ne_bytes)
+        .concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut numbers = bytes
+            .chunks_exact(8)
+            .map(|bytes| u64::from_ne_bytes(bytes.try_into().unwrap_or_default()));
+        let mut next = || numbers.next().context("the state is too short");
+        Ok(Self {
+            goal: match next()? {
+                0 => Goal::Count,
+                2 => Goal::Keep,
+                _ => Goal::Remove,
+            },
+            stopped_at: Some(next()?).filter(|at| *at != 0),
+            missed: next()?.checked_sub(1),
+        })
+    }
+
+    pub(super) fn pin(self, folder: &Path) -> Result<()> {
+        let map = new_map(STATE, self.to_bytes().len())?;
+        write_first(&map, &self.to_bytes())?;
+        map.pin(&folder.join(STATE))
+    }
+
+    /// In one update, which no signal cuts in half.
+    pub(super) fn write(self, folder: &Path) -> Result<()> {
+        let map = open_map(&folder.join(STATE), false)?;
+        write_first(&map, &self.to_bytes())
+    }
+
+    pub(super) fn read(map: &Map) -> Result<Self> {
+        Self::from_bytes(&first(map)?)
+    }
+
+    pub(super) fn open(folder: &Path) -> Result<(Map, Self)> {
+        let map = open_map(&folder.join(STATE), true)?;
+        let state = Self::read(&map)?;
+        Ok((map, state))
+    }
+}
+
+fn new_map(name: &str, size: usize) -> Result<Map> {
+    const ARRAY: u32 = 2;
+    let new = NewMap {
+        type_number: ARRAY,
+        name: format!("ktally_{name}"),
+        key_size: 4,
+        value_size: u32::try_from(size)?,
+        max_entries: 1,
+        flags: 0,
+    };
+    create(&new, None, None)
+}
+
+/// A map of one value that nobody changes any more.
+pub(super) fn pin_bytes(name: &str, bytes: &[u8], folder: &Path) -> Result<()> {
+    let map = new_map(name, bytes.len())?;
+    write_first(&map, bytes)?;
+    map.freeze()?;
+    map.pin(&folder.join(name))
+}
+
+pub(super) fn open_map(path: &Path, read_only: bool) -> Result<Map> {
+    let access = match read_only {
+        true => Access::Read,
+        false => Access::Write,
+    };
+    MapRef::Pin(path.to_owned()).open_alone(access)
+}
+
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    first(&open_map(path, true)?)
+}
+
+/// The first value of an array.
+pub(super) fn first(map: &Map) -> Result<Vec<u8>> {
+    let mut value = vec![0; map.value_size];
+    sys::map::lookup(map.as_fd(), Some(&FIRST), &mut value, 0)
+        .with_context(|| format!("failed to read map {}", map.title()))?;
+    Ok(value)
+}
+
+fn write_first(map: &Map, value: &[u8]) -> Result<()> {
+    sys::map::update(map.as_fd(), Some(&FIRST), value, 0)
+        .with_context(|| format!("failed to write map {}", map.title()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_comes_back() {
+        let meta = Meta {
+            tally: "a".into(),
+            version: "9.9.9".into(),
+            since: UNIX_EPOCH + Duration::from_millis(1234),
+            attached_at: 5,
+            programs: vec![Member {
+                name: "p".into(),
+                section: "tp_btf/x".into(),
+                target: None,
+                has_entry: true,
+            }],
+            pins: vec!["maps/a".into()],
+        };
+        assert_eq!(Meta::from_json(&meta.to_json()).unwrap(), meta);
+        let later = meta.to_json().replace("\"ktally\":1", "\"ktally\":2");
+        let error = Meta::from_json(&later).unwrap_err().to_string();
+        assert!(error.contains("9.9.9"), "{error}");
+        assert!(Meta::from_json("{}").is_err());
+        assert!(Meta::from_json("\0\0").is_err());
+    }
+
+    #[test]
+    fn a_state_is_three_numbers() {
+        let stopped = State {
+            goal: Goal::Keep,
+            stopped_at: Some(7),
+            missed: Some(0),
+        };
+        for state in [State::COUNTING, stopped] {
+            assert_eq!(State::from_bytes(&state.to_bytes()).unwrap(), state);
+        }
+        assert!(State::from_bytes(&[0; 16]).is_err());
+    }
+}

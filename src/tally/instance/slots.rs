@@ -1,0 +1,85 @@
+//! Entries: what the links of an instance run. An entry does nothing but go on
+//! in the program of its slot, so that a program is replaced by one update of
+//! a slot: an event goes through the old program or the new one, never through
+//! both or none. What the kernel missed is counted by the entry, and stays.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use libbpf_rs::Object;
+
+use super::folder::{PROGRAMS, SLOTS};
+use super::meta::{Meta, open_map};
+use crate::map::{Map, NewMap, create};
+use crate::sys;
+
+/// An entry in the place of its program.
+pub(super) struct Slot {
+    /// Of the program.
+    pub(super) name: String,
+    pub(super) entry: OwnedFd,
+    pub(super) program: OwnedFd,
+    /// A `BPF_MAP_TYPE_PROG_ARRAY` of one slot.
+    pub(super) slots: Map,
+}
+
+/// Puts an entry in the place of each program, so that they are attached
+/// instead. Programs that may sleep can have none, and stay.
+pub(super) fn insert(object: &mut Object) -> Result<Vec<Slot>> {
+    let mut inserted = Vec::new();
+    for program in object.progs_mut().filter(|program| program.autoload()) {
+        let name = program.name().to_string_lossy().into_owned();
+        let section = program.section().to_string_lossy().into_owned();
+        let target = section.split_once('/').map_or("", |(_, target)| target);
+        let what = || format!("failed to make an entry for program `{name}`");
+        let info = sys::program::info(program.as_fd()).with_context(what)?;
+        let attach_type = program.attach_type() as u32;
+        let slots = new_slots(&name).with_context(what)?;
+        let Ok(entry) = sys::program::load_entry(&name, &info, attach_type, target, slots.as_fd())
+        else {
+            continue;
+        };
+        let own = program.as_fd().try_clone_to_owned().with_context(what)?;
+        fill(&slots, &own).with_context(what)?;
+        sys::program::put_in_place_of(program.as_fd(), entry.as_fd()).with_context(what)?;
+        inserted.push(Slot {
+            name,
+            entry,
+            program: own,
+            slots,
+        });
+    }
+    Ok(inserted)
+}
+
+fn new_slots(program: &str) -> Result<Map> {
+    const PROG_ARRAY: u32 = 3;
+    let new = NewMap {
+        type_number: PROG_ARRAY,
+        name: program.chars().take(15).collect(),
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+    };
+    create(&new, None, None)
+}
+
+fn fill(slots: &Map, program: &OwnedFd) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let fd = u32::try_from(program.as_raw_fd())?;
+    sys::map::update(slots.as_fd(), Some(&[0; 4]), &fd.to_ne_bytes(), 0)
+        .context("failed to put a program into its slot")
+}
+
+/// From now on the programs in this folder count, and no others.
+pub(super) fn fill_from(folder: &Path, meta: &Meta) -> Result<()> {
+    for member in meta.programs.iter().filter(|member| member.has_entry) {
+        let what = || format!("program `{}`", member.name);
+        let program = sys::map::open_pin(&folder.join(PROGRAMS).join(&member.name), false);
+        let slots = open_map(&folder.join(SLOTS).join(&member.name), false);
+        fill(&slots.with_context(what)?, &program.with_context(what)?).with_context(what)?;
+    }
+    Ok(())
+}
