@@ -52,15 +52,20 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
             note("nothing is attached");
         }
     }
-    let mut exit = Exit::Done;
+    let mut exit = Ok(Exit::Done);
     for label in &labels {
-        if detach_one(global, args, label, &mut folder)? != Exit::Done {
-            exit = Exit::Incomplete;
-        }
+        let detached = detach_one(global, args, label, &mut folder);
         tell(&mut folder);
+        match detached {
+            Ok(Exit::Done) => {}
+            detached => exit = detached,
+        }
+        if exit.is_err() {
+            break;
+        }
     }
     folder.close();
-    Ok(exit)
+    exit
 }
 
 /// The last reading is of what no program adds to any more. It is printed

@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
+mod attach;
 mod blocks;
 mod catalogue;
 mod cgroups;
 mod command;
 mod exact;
+mod instances;
 mod interrupts;
 mod lifetime;
 mod map;

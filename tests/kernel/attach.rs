@@ -1,0 +1,870 @@
+//! `ktally attach`, `status`, `read` and `detach`: counts go on without a
+//! process, exactly, and what is removed is gone.
+
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+use serde_json::Value;
+
+use crate::instances::{Ended, Host, Reader, end, links_of, programs_called, sum};
+use crate::support::{Child, ask_for_parent, event, fail_to_open, wait_until};
+
+const GETPPID: (&str, &str) = ("call", "getppid");
+
+fn assert_whole(reading: &Value) {
+    assert_eq!(reading["missed"], 0);
+    assert_eq!(reading["incomplete"], false);
+    assert_eq!(reading["tables"][0]["dropped"], 0);
+}
+
+fn refused(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    assert_eq!(ended.stdout, "", "{ended:?}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "{word}: {ended:?}");
+    }
+}
+
+#[test]
+fn what_is_attached_counts_until_it_is_detached() {
+    let host = Host::new();
+    let child = Child::new("kt-attach", || ask_for_parent(23));
+    let attached = host.good(&format!("attach syscalls --pid {}", child.pid()));
+    assert!(attached.stderr.contains("attached `syscalls`: 2 programs"));
+    let objects = host.objects("syscalls");
+    objects.assert_alive();
+
+    child.work();
+    let reading = host.json("read syscalls -o json");
+    assert_eq!(sum(&reading, GETPPID, "calls"), 23);
+    assert_eq!(reading["tally"], "syscalls");
+    assert!(reading["seconds"].as_f64().unwrap() > 0.0);
+    assert_whole(&reading);
+    // It goes on, and `run` reads it as well.
+    child.work();
+    let reading = host.json("run @syscalls -o json --where call=getppid");
+    assert_eq!(sum(&reading, GETPPID, "calls"), 46);
+    assert_eq!(reading["tables"][0]["rows"].as_array().unwrap().len(), 1);
+    child.work();
+    let last = host.json("detach syscalls -o json");
+    assert_eq!(sum(&last, GETPPID, "calls"), 69);
+    let latency: Vec<&Value> = last["tables"][0]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["call"] == "getppid")
+        .map(|row| &row["latency"]["count"])
+        .collect();
+    assert_eq!(latency, [69]);
+    assert_whole(&last);
+
+    assert_eq!(host.pins(), [""; 0]);
+    objects.wait_until_gone();
+}
+
+#[test]
+fn with_nothing_attached_status_says_how_to() {
+    for host in [Host::new(), Host::with_bpffs(false)] {
+        let ended = host.good("status");
+        assert_eq!(ended.stdout, "");
+        assert!(ended.stderr.contains("ktally attach NAME"), "{ended:?}");
+        assert_eq!(host.json("status -o json"), serde_json::json!([]));
+        assert_eq!(host.good("detach --all").stdout, "");
+        refused(&host.ktally(["read", "x"]), 3, &["no instance named `x`"]);
+        refused(&host.ktally(["detach", "x"]), 3, &["no instance named `x`"]);
+        assert_eq!(host.pins(), [""; 0]);
+    }
+}
+
+#[test]
+fn bpffs_is_mounted_where_it_is_not() {
+    let host = Host::with_bpffs(false);
+    let child = Child::new("kt-mount", || fail_to_open(23));
+    host.good(&format!("attach failures --pid {}", child.pid()));
+    let mode = fs::metadata(host.bpffs("")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    child.work();
+    let last = host.json("detach failures -o json");
+    assert_eq!(sum(&last, ("error", "ENOENT"), "calls"), 23);
+}
+
+/// Every column of it.
+#[test]
+fn status_tells_what_is_in_force() {
+    let host = Host::new();
+    let child = Child::new("kt-status", || ask_for_parent(23));
+    let pid = child.pid();
+    host.good(&format!(
+        "attach syscalls --as a --pid {pid} --uid 0 --max-rows 5"
+    ));
+    host.good(&format!("attach runqlat --as b --by-comm --pid {pid}"));
+    child.work();
+    let status = host.json("status -o json");
+    let [a, b] = &status.as_array().unwrap()[..] else {
+        panic!("{status}");
+    };
+    assert_eq!(
+        (&a["label"], &a["tally"]),
+        (&"a".into(), &"syscalls".into())
+    );
+    assert_eq!((&b["label"], &b["tally"]), (&"b".into(), &"runqlat".into()));
+    assert_eq!(a["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(a["state"], "counting");
+    assert_eq!(a["options"]["pid"].as_u64().unwrap().to_string(), pid);
+    assert_eq!(a["options"]["uid"], "root");
+    assert_eq!(b["options"]["by_comm"], true);
+    // write, read, getppid.
+    assert_eq!(a["tables"][0]["rows"], 3);
+    assert_eq!(a["tables"][0]["max_rows"], 5);
+    assert_eq!((&a["dropped"], &a["missed"]), (&0.into(), &0.into()));
+    assert!(a["memory"].as_u64().unwrap() > 1000);
+    assert_eq!(a["programs"].as_array().unwrap().len(), 2);
+    assert_eq!(a["programs"][0]["section"], "tp_btf/sys_enter");
+    assert!(a["seconds"].as_f64().unwrap() > 0.0);
+    assert!(a.get("events_per_second").is_none());
+
+    let table = host.good("status").stdout;
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("LABEL  TALLY"), "{table}");
+    for word in ["3/5", &format!("--pid {pid} --uid root"), "counting"] {
+        assert!(lines[1].contains(word), "{word}: {table}");
+    }
+    assert!(lines[2].contains("--by-comm"), "{table}");
+    host.good("detach --all");
+    assert_eq!(host.pins(), [""; 0]);
+}
+
+#[test]
+fn cost_is_measured_when_it_is_asked_for() {
+    let host = Host::new();
+    host.good("attach syscalls");
+    // This host makes system calls: `status` itself does.
+    let status = host.json("status --cost -o json");
+    assert!(status[0]["events_per_second"].as_f64().unwrap() > 1.0);
+    let nanos = status[0]["nanoseconds_per_event"].as_f64().unwrap();
+    assert!(nanos > 1.0 && nanos < 1e6, "{nanos}");
+    host.good("detach --all");
+}
+
+/// Exactness of an attachment with replacements in the middle of it, and with
+/// readers all along: what was issued is what is counted in the end.
+#[test]
+fn not_a_count_is_lost_over_replace_with_writers_at_full_speed() {
+    const REPLACEMENTS: usize = 12;
+    static SHARED: AtomicU64 = AtomicU64::new(0);
+    let shared = shared_counters();
+    SHARED.store(shared as usize as u64, Ordering::SeqCst);
+    let host = Host::new();
+    // No other process is called so.
+    let comm = format!("kt{}", std::process::id());
+    let writers: Vec<Child> = (1..=4)
+        .map(|i| {
+            Child::new(&comm, move || {
+                let shared = SHARED.load(Ordering::SeqCst) as usize as *const AtomicU64;
+                // SAFETY: a page that both processes keep.
+                let (stop, own) = unsafe { (&*shared, &*shared.add(8 * i)) };
+                while stop.load(Ordering::SeqCst) == 0 {
+                    ask_for_parent(1000);
+                    own.fetch_add(1000, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    host.good(&format!("attach syscalls --as exact --comm {comm}"));
+    let entries = host.objects("exact");
+    let readers: Vec<Reader> = (0..3)
+        .map(|_| Reader::start(&host, "read exact --every 50ms -o jsonl --total"))
+        .collect();
+    // SAFETY: the page stays.
+    let issued = || -> u64 {
+        (1..=4)
+            .map(|i| unsafe { &*shared.add(8 * i) }.load(Ordering::SeqCst))
+            .sum()
+    };
+    std::thread::scope(|scope| {
+        for writer in &writers {
+            scope.spawn(|| writer.work());
+        }
+        wait_until("they write", || issued() > 0);
+        for _ in 0..REPLACEMENTS {
+            let before = issued();
+            let line = format!("attach syscalls --as exact --comm {comm} --replace");
+            let ended = host.ktally(line.split(' '));
+            if ended.code != Some(0) {
+                // SAFETY: as above; lets them end.
+                unsafe { &*shared }.store(1, Ordering::SeqCst);
+                panic!("{ended:?}");
+            }
+            wait_until("they write meanwhile", || issued() > before);
+        }
+        // SAFETY: as above.
+        unsafe { &*shared }.store(1, Ordering::SeqCst);
+    });
+    let last = host.json("detach exact -o json");
+    let calls = sum(&last, GETPPID, "calls");
+    assert_eq!(calls, issued());
+    assert!(calls > 10_000, "{calls}");
+    assert_whole(&last);
+    // Each reader saw it grow, to the very end, and ended by itself.
+    for reader in readers {
+        let (readings, stderr) = reader.rest();
+        assert!(readings.len() > 3, "{}", readings.len());
+        let seen: Vec<u64> = readings
+            .iter()
+            .map(|reading| sum(reading, GETPPID, "calls"))
+            .collect();
+        assert!(seen.is_sorted(), "{seen:?}");
+        assert_eq!(seen.last(), Some(&calls));
+        assert!(stderr.contains("counts no more"), "{stderr}");
+    }
+    entries.wait_until_gone();
+    assert_eq!(host.pins(), [""; 0]);
+}
+
+/// Whatever is killed, wherever: what is there afterwards is the old state or
+/// the new one, and counts as such.
+#[test]
+fn a_kill_at_any_point_leaves_the_old_state_or_the_new() {
+    let host = Host::new();
+    let child = Child::new("kt-kill9", || ask_for_parent(23));
+    let attach = format!("attach syscalls --as k --pid {}", child.pid());
+    let replace = format!("{attach} --replace");
+    let lines = [attach.as_str(), replace.as_str(), "detach k"];
+    let lengths = lines.map(|line| {
+        let start = std::time::Instant::now();
+        host.good(line);
+        start.elapsed().as_micros() as u64
+    });
+    let mut chance = Chance::new();
+    let mut counted = None;
+    let mut killed = [0; 3];
+    for round in 0..100 {
+        let kind = round % 3;
+        match (kind, counted) {
+            (0, Some(_)) => {
+                host.good("detach k");
+                counted = None;
+            }
+            (1 | 2, None) => {
+                host.good(&attach);
+                counted = Some(0);
+            }
+            _ => {}
+        }
+        let delay = chance.up_to(lengths[kind]);
+        killed[kind] += u32::from(kill_after(&host, lines[kind], delay));
+        let what = format!("round {round}: `{}` killed after {delay} us", lines[kind]);
+
+        let status = host.json("status -o json");
+        let there = status.as_array().unwrap();
+        let pins = host.pins();
+        if let [instance] = &there[..] {
+            assert_eq!(instance["state"], "counting", "{what}");
+            child.work();
+            let total = counted.unwrap_or(0) + 23;
+            let reading = host.json("read k -o json");
+            assert_eq!(sum(&reading, GETPPID, "calls"), total, "{what}");
+            assert_whole(&reading);
+            assert!(
+                pins.iter().all(|pin| !pin.contains('+')),
+                "{what}: {pins:?}"
+            );
+            counted = Some(total);
+        } else {
+            assert_ne!(kind, 1, "{what}: it is gone");
+            // Links are held by pins alone, so nothing counts in secret.
+            assert_eq!(pins, [""; 0], "{what}");
+            counted = None;
+        }
+    }
+    host.good("detach --all");
+    assert_eq!(host.pins(), [""; 0]);
+    eprintln!("killed in time: {killed:?} of attach, replace and detach");
+    assert!(killed.iter().all(|killed| *killed > 5), "{killed:?}");
+}
+
+/// Whether it was killed before it came to its end.
+fn kill_after(host: &Host, line: &str, micros: u64) -> bool {
+    let mut command = host.program();
+    command.args(line.split(' '));
+    let (stdout, stderr) = (std::process::Stdio::null(), std::process::Stdio::null());
+    let mut process = command.stdout(stdout).stderr(stderr).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_micros(micros));
+    let _ = process.kill();
+    process.wait().unwrap().code().is_none()
+}
+
+/// Random enough: xorshift.
+struct Chance(u64);
+
+impl Chance {
+    fn new() -> Self {
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap();
+        Self(since.as_nanos() as u64 | 1)
+    }
+
+    fn up_to(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % most
+    }
+}
+
+/// A page of numbers that children share with us.
+fn shared_counters() -> *const AtomicU64 {
+    // SAFETY: fresh memory, all zeroes, never freed.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(page, libc::MAP_FAILED);
+    page.cast_const().cast()
+}
+
+/// A tally of a test's own that the catalogue does not have. Another `step`
+/// makes another program, `ty` another table.
+fn own_tally(ty: &str, step: u32, extra: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let program = format!(
+        r#"#include "ktally.bpf.h"
+TALLY("events of a test");
+OPTION(pid_t, pid, 0, "count only this process");
+struct key {{ __u32 number AS(nothing_that_is_known); }};
+struct seen {{ {ty} events COUNTER("events"); }};
+TABLE(events, struct key, struct seen, 64, "events");
+{extra}
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
+{{
+	struct key key = {{ 7 }};
+	struct seen *seen;
+
+	if (id != {} || !wanted_task())
+		return 0;
+	seen = tally_entry(events, &key);
+	if (seen)
+		__sync_fetch_and_add(&seen->events, {step});
+	return 0;
+}}
+"#,
+        libc::SYS_getpriority
+    );
+    fs::write(folder.path().join("own.bpf.c"), program).unwrap();
+    folder
+}
+
+fn own(folder: &tempfile::TempDir) -> String {
+    folder.path().join("own.bpf.c").display().to_string()
+}
+
+fn events(reading: &Value) -> u64 {
+    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    rows.iter().map(|row| row["events"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn replace_goes_on_with_the_same_rows_and_other_programs() {
+    let host = Host::new();
+    let child = Child::new("kt-replace", || (0..23).for_each(event));
+    let (one, hundred) = (own_tally("__u64", 1, ""), own_tally("__u64", 100, ""));
+    host.good(&format!("attach {} --pid {}", own(&one), child.pid()));
+    child.work();
+    let before = host.json("status -o json");
+    // An instance that is there is not attached over.
+    let again = host.ktally(["attach", &own(&hundred)]);
+    refused(&again, 1, &["`own` is attached already", "--replace"]);
+    let line = format!("attach {} --pid {} --replace", own(&hundred), child.pid());
+    assert!(host.good(&line).stderr.contains("replaced `own`"));
+    child.work();
+    let after = host.json("status -o json");
+    assert_eq!(before[0]["since"], after[0]["since"]);
+    assert_eq!(before[0]["tables"], after[0]["tables"]);
+    let last = host.json("detach own -o json");
+    assert_eq!(events(&last), 23 + 2300);
+    assert_eq!(last["tables"][0]["rows"][0]["number"], 7);
+    assert_whole(&last);
+    assert_eq!(host.pins(), [""; 0]);
+}
+
+#[test]
+fn what_cannot_go_on_is_not_replaced_and_the_difference_is_shown() {
+    let host = Host::new();
+    let child = Child::new("kt-differs", || (0..23).for_each(event));
+    let first = own_tally("__u64", 1, "");
+    let pid = child.pid();
+    host.good(&format!("attach {} --pid {pid}", own(&first)));
+    let pins = host.pins();
+    let objects = host.objects("own");
+    let more = "SEC(\"tp_btf/sys_exit\") int BPF_PROG(more) { return 0; }";
+    let cases = [
+        (
+            own_tally("__u32", 1, ""),
+            "",
+            ["- __u64 events", "+ __u32 events"],
+        ),
+        (
+            own_tally("__u64", 1, more),
+            "",
+            ["+ program `more` (tp_btf/sys_exit)", "detach it"],
+        ),
+        (
+            own_tally("__u64", 1, ""),
+            " --max-rows 8",
+            ["room for 64 rows", "--max-rows says 8"],
+        ),
+    ];
+    for (other, flags, words) in &cases {
+        let line = format!("attach {} --pid {pid} --replace{flags}", own(other));
+        let ended = host.ktally(line.split_whitespace());
+        refused(&ended, 1, &["failed to replace instance `own`"]);
+        refused(&ended, 1, words);
+        // The old one goes on, as it was.
+        assert_eq!(host.pins(), pins);
+        assert_eq!(host.objects("own"), objects);
+    }
+    child.work();
+    assert_eq!(events(&host.json("detach own -o json")), 23);
+}
+
+/// Names and help may be another version's; the types are the same.
+#[test]
+fn words_are_no_difference() {
+    let host = Host::new();
+    let first = own_tally("__u64", 1, "");
+    host.good(&format!("attach {}", own(&first)));
+    let path = first.path().join("own.bpf.c");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("COUNTER(\"events\")", "COUNTER(\"what happened\")");
+    fs::write(&path, text).unwrap();
+    host.good(&format!("attach {} --replace", own(&first)));
+    host.good("detach own");
+}
+
+#[test]
+fn a_failure_leaves_nothing() {
+    let host = Host::new();
+    let broken = own_tally(
+        "__u64",
+        1,
+        "SEC(\"uprobe\") ATTACH(\"uprobe:/bin/true:no_such_function\") int none(void *ctx) { return 0; }",
+    );
+    let ended = host.ktally(["attach", &own(&broken)]);
+    refused(&ended, 1, &["failed to attach program `none`"]);
+    assert_eq!(host.pins(), [""; 0]);
+    refused(
+        &host.ktally(["attach", "no_such_tally"]),
+        2,
+        &["no_such_tally"],
+    );
+    assert_eq!(host.pins(), [""; 0]);
+}
+
+#[test]
+fn labels_are_plain_names() {
+    let host = Host::new();
+    let long = "x".repeat(300);
+    for label in ["../x", "", "a b", "a.b", ".", "+x", "/x", &long] {
+        for args in [
+            &["attach", "failures", "--as", label][..],
+            &["read", label],
+            &["detach", label],
+        ] {
+            refused(&host.ktally(args), 2, &["is no label"]);
+        }
+    }
+    assert_eq!(host.pins(), [""; 0]);
+    let long = "x".repeat(64);
+    host.good(&format!("attach failures --as {long}"));
+    host.good(&format!("detach {long}"));
+}
+
+/// A map of somebody else.
+fn pin_foreign_map(path: &std::path::Path) {
+    let opts = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
+        ..Default::default()
+    };
+    let mut map = MapHandle::create(MapType::Array, Some("foreign"), 4, 4, 1, &opts).unwrap();
+    map.pin(path).unwrap();
+}
+
+#[test]
+fn what_is_foreign_is_left_alone_and_told() {
+    let host = Host::new();
+    host.good("attach failures --as mine");
+    fs::create_dir(host.bpffs("ktally/theirs")).unwrap();
+    let foreign = [
+        "ktally/theirs/map",
+        "ktally/single",
+        "ktally/mine/maps/extra",
+    ];
+    for pin in foreign {
+        pin_foreign_map(&host.bpffs(pin));
+    }
+    let told = host.good("status");
+    for pin in [
+        "/sys/fs/bpf/ktally/theirs",
+        "/sys/fs/bpf/ktally/single",
+        "/sys/fs/bpf/ktally/mine/maps/extra",
+    ] {
+        assert!(told.stderr.contains(&format!("`{pin}`")), "{told:?}");
+    }
+    assert_eq!(told.stdout.lines().count(), 2, "{told:?}");
+    // A label that is somebody else's.
+    for verb in [
+        &["attach", "failures", "--as", "theirs"][..],
+        &["attach", "failures", "--as", "theirs", "--replace"],
+    ] {
+        refused(&host.ktally(verb), 1, &["theirs` is no instance"]);
+    }
+    for verb in ["read", "detach"] {
+        refused(
+            &host.ktally([verb, "theirs"]),
+            3,
+            &["theirs` is no instance"],
+        );
+    }
+    // What would have to be moved along is not.
+    let replace = host.ktally(["attach", "failures", "--as", "mine", "--replace"]);
+    refused(&replace, 1, &["ktally did not pin", "mine/maps/extra"]);
+    let detached = host.good("detach --all");
+    assert!(
+        detached
+            .stderr
+            .contains("left `/sys/fs/bpf/ktally/mine/maps/extra` alone"),
+        "{detached:?}"
+    );
+    for pin in foreign {
+        let map = MapHandle::from_pinned_path(host.bpffs(pin)).unwrap();
+        assert_eq!(map.name(), "foreign");
+    }
+    let left = host.pins();
+    assert_eq!(
+        left,
+        [
+            "ktally",
+            "ktally/mine",
+            "ktally/mine/maps",
+            "ktally/mine/maps/extra",
+            "ktally/single",
+            "ktally/theirs",
+            "ktally/theirs/map"
+        ]
+    );
+}
+
+/// bpffs may be open to all: then somebody else may have been first.
+#[test]
+fn a_folder_of_others_is_not_used() {
+    let host = Host::new();
+    fs::create_dir(host.bpffs("ktally")).unwrap();
+    for (owner, mode) in [(65534, 0o700), (0, 0o777)] {
+        std::os::unix::fs::chown(host.bpffs("ktally"), Some(owner), None).unwrap();
+        fs::set_permissions(host.bpffs("ktally"), fs::Permissions::from_mode(mode)).unwrap();
+        refused(
+            &host.ktally(["attach", "failures"]),
+            1,
+            &["belongs to others"],
+        );
+        refused(&host.ktally(["status"]), 1, &["belongs to others"]);
+    }
+    assert_eq!(host.pins(), ["ktally"]);
+}
+
+#[test]
+fn what_is_kept_can_be_read_and_counts_no_more() {
+    let host = Host::new();
+    let child = Child::new("kt-keep", || ask_for_parent(23));
+    host.good(&format!("attach syscalls --pid {}", child.pid()));
+    let objects = host.objects("syscalls");
+    child.work();
+    let last = host.json("detach syscalls --keep -o json");
+    assert_eq!(sum(&last, GETPPID, "calls"), 23);
+    child.work();
+    let kept = host.json("read syscalls -o json");
+    assert_eq!(kept["tables"], last["tables"]);
+    assert_eq!(kept["seconds"], last["seconds"]);
+    assert_whole(&kept);
+    wait_until("the programs are gone", || links_of(&objects.programs) == 0);
+    let pins = host.pins();
+    assert!(
+        pins.iter()
+            .all(|pin| !pin.contains("links/") && !pin.contains("programs/")),
+        "{pins:?}"
+    );
+    assert_eq!(host.json("status -o json")[0]["state"], "stopped");
+    let replace = host.ktally(["attach", "syscalls", "--replace"]);
+    refused(&replace, 1, &["has stopped"]);
+    let (readings, _) = Reader::start(&host, "read syscalls --every 10ms -o jsonl").rest();
+    assert_eq!(readings.len(), 1);
+    let last = host.json("detach syscalls -o json");
+    assert_eq!(sum(&last, GETPPID, "calls"), 23);
+    assert_eq!(host.pins(), [""; 0]);
+    objects.wait_until_gone();
+}
+
+/// The group, and nobody else, without privileges.
+#[test]
+fn members_of_a_group_read_without_privileges() {
+    const GROUP: u32 = 54321;
+    const NOBODY: u32 = 65534;
+    let host = Host::new();
+    let child = Child::new("kt-group", || ask_for_parent(23));
+    host.good(&format!(
+        "attach syscalls --pid {} --readable-by {GROUP}",
+        child.pid()
+    ));
+    host.good("attach failures");
+    child.work();
+    let reads = |label: &str, groups: &'static [u32]| {
+        let mut command = host.program();
+        command.args(["read", label, "-o", "json"]);
+        // SAFETY: system calls alone; after the namespace is entered.
+        unsafe {
+            command.pre_exec(move || {
+                let set = libc::setgroups(groups.len(), groups.as_ptr());
+                let set = set | libc::setresgid(NOBODY, NOBODY, NOBODY);
+                match set | libc::setresuid(NOBODY, NOBODY, NOBODY) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+        end(&mut command)
+    };
+    let member = reads("syscalls", &[GROUP]);
+    assert_eq!(member.code, Some(0), "{member:?}");
+    let reading: Value = serde_json::from_str(&member.stdout).unwrap();
+    assert_eq!(sum(&reading, GETPPID, "calls"), 23);
+    assert_eq!(reading["tables"][0]["dropped"], 0);
+    // Only who may have a program's descriptor knows what it missed.
+    assert_eq!(reading["missed"], Value::Null);
+    // Again after a replacement, which keeps to the group.
+    host.good(&format!("attach syscalls --pid {} --replace", child.pid()));
+    child.work();
+    let reading = reads("syscalls", &[GROUP]).stdout;
+    let reading: Value = serde_json::from_str(&reading).unwrap();
+    assert_eq!(sum(&reading, GETPPID, "calls"), 46);
+    for (label, groups) in [
+        ("syscalls", &[][..]),
+        ("syscalls", &[4, 5]),
+        ("failures", &[GROUP]),
+    ] {
+        refused(&reads(label, groups), 1, &["mode does not let you"]);
+    }
+    // Who has a descriptor of a program can run it, of a link can cut it.
+    for pin in host.pins().iter().filter(|pin| pin.starts_with("ktally/")) {
+        let metadata = fs::metadata(host.bpffs(pin)).unwrap();
+        let below = pin.strip_prefix("ktally/syscalls").unwrap_or("/closed");
+        let is_open = metadata.gid() == GROUP && metadata.mode() & 0o070 != 0;
+        let should =
+            matches!(below, "" | "/meta" | "/state" | "/btf") || below.starts_with("/maps");
+        assert_eq!(is_open, should, "{pin}: {:o}", metadata.mode());
+        assert_eq!(metadata.mode() & 0o027, 0, "{pin}: {:o}", metadata.mode());
+    }
+    host.good("detach --all");
+}
+
+/// Perf events are held by their links alone, one a CPU.
+#[test]
+fn a_clock_goes_on_without_its_process() {
+    let host = Host::new();
+    let spinner = Child::new("kt-clock", || {
+        let start = std::time::Instant::now();
+        while start.elapsed().as_millis() < 300 {}
+    });
+    host.good(&format!("attach profile --pid {} --hz 200", spinner.pid()));
+    spinner.work();
+    let status = host.json("status -o json");
+    assert_eq!(status[0]["options"]["hz"], 200);
+    let last = host.json("detach profile -o json");
+    let rows = last["tables"][0]["rows"].as_array().unwrap();
+    let samples: u64 = rows
+        .iter()
+        .map(|row| row["samples"].as_u64().unwrap())
+        .sum();
+    // 60, were the machine idle; it shares its CPUs.
+    assert!((5..=90).contains(&samples), "{samples}");
+    assert_eq!(host.pins(), [""; 0]);
+}
+
+/// Of two that want one label, one gets it, and the other learns why not.
+#[test]
+fn two_cannot_make_the_same_instance() {
+    let host = Host::new();
+    let start = || {
+        let mut command = host.program();
+        command.args(["attach", "failures"]);
+        std::thread::spawn(move || end(&mut command))
+    };
+    let attached: Vec<_> = (0..4).map(|_| start()).collect();
+    let ended: Vec<Ended> = attached.into_iter().map(|it| it.join().unwrap()).collect();
+    let good = ended.iter().filter(|ended| ended.code == Some(0)).count();
+    assert_eq!(good, 1, "{ended:?}");
+    for ended in ended.iter().filter(|ended| ended.code != Some(0)) {
+        refused(ended, 1, &["is attached already"]);
+    }
+    assert_eq!(host.json("status -o json").as_array().unwrap().len(), 1);
+    host.good("detach failures");
+}
+
+#[test]
+fn readings_of_an_instance_are_differences() {
+    let host = Host::new();
+    let child = Child::new("kt-every", || ask_for_parent(23));
+    host.good(&format!("attach syscalls --pid {}", child.pid()));
+    child.work();
+    let mut reader = Reader::start(
+        &host,
+        "read syscalls --every 300ms --for 900ms -o jsonl --where call=getppid",
+    );
+    // What was counted before is not in it.
+    assert_eq!(sum(&reader.next().unwrap(), GETPPID, "calls"), 0);
+    child.work();
+    let (readings, _) = reader.rest();
+    let sums = readings.iter().map(|it| sum(it, GETPPID, "calls"));
+    assert_eq!(sums.sum::<u64>(), 23);
+    assert_eq!(readings.len(), 2);
+    let seconds = readings[0]["seconds"].as_f64().unwrap();
+    assert!((0.29..5.0).contains(&seconds), "{seconds}");
+    for (args, words) in [
+        (&["read", "syscalls", "--max-rows", "3"][..], "--max-rows"),
+        (&["read", "syscalls", "--by", "nope"], "nope"),
+        (
+            &["read", "syscalls", "--every", "1s", "-o", "json"],
+            "jsonl",
+        ),
+        (&["attach", "@syscalls"], "attached already"),
+    ] {
+        refused(&host.ktally(args), 2, &[words]);
+    }
+    host.good("detach syscalls");
+}
+
+/// An instance as another release leaves it: its C file is gone, this binary
+/// knows neither its tally nor one of its decoders, and its words about itself
+/// have fewer fields, and others.
+#[test]
+fn an_instance_of_another_release_is_read_and_detached() {
+    let host = Host::new();
+    let child = Child::new("kt-release", || (0..23).for_each(event));
+    let theirs = own_tally("__u64", 1, "");
+    host.good(&format!("attach {} --pid {}", own(&theirs), child.pid()));
+    drop(theirs);
+    let meta = host.bpffs("ktally/own/meta");
+    let said = MapHandle::from_pinned_path(&meta).unwrap();
+    let said = said.lookup(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    let mut said: Value = serde_json::from_slice(&said).unwrap();
+    said["version"] = "0.0.9".into();
+    said["mood"] = "good".into();
+    said["programs"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("target");
+    rewrite(&meta, &said);
+    child.work();
+    let status = host.json("status -o json");
+    assert_eq!(status[0]["version"], "0.0.9");
+    let reading = host.json("read own -o json");
+    assert_eq!(events(&reading), 23);
+    assert_eq!(reading["tables"][0]["rows"][0]["number"], 7);
+
+    // A later one is not guessed at.
+    said["ktally"] = 2.into();
+    said["version"] = "99.0.0".into();
+    rewrite(&meta, &said);
+    for verb in ["read", "detach"] {
+        refused(
+            &host.ktally([verb, "own"]),
+            1,
+            &["ktally 99.0.0 attached it"],
+        );
+    }
+    let status = host.ktally(["status"]);
+    assert_eq!(status.code, Some(4), "{status:?}");
+    assert!(status.stderr.contains("99.0.0"), "{status:?}");
+
+    said["ktally"] = 1.into();
+    rewrite(&meta, &said);
+    assert_eq!(events(&host.json("detach own -o json")), 23);
+    assert_eq!(host.pins(), [""; 0]);
+}
+
+/// Pins other words in the place of those.
+fn rewrite(meta: &std::path::Path, said: &Value) {
+    let said = said.to_string();
+    let opts = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
+        ..Default::default()
+    };
+    let size = said.len() as u32;
+    let mut map = MapHandle::create(MapType::Array, Some("meta"), 4, size, 1, &opts).unwrap();
+    map.update(&[0; 4], said.as_bytes(), MapFlags::ANY).unwrap();
+    fs::remove_file(meta).unwrap();
+    map.pin(meta).unwrap();
+    assert!(map.as_fd().try_clone_to_owned().is_ok());
+}
+
+#[test]
+fn the_unit_for_systemd_is_a_good_one() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/ktally@.service");
+    let text = fs::read_to_string(unit).unwrap();
+    for line in ["Type=oneshot", "RemainAfterExit=yes"] {
+        assert!(text.lines().any(|it| it == line), "{line}");
+    }
+    if std::process::Command::new("systemd-analyze")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: there is no systemd-analyze");
+        return;
+    }
+    // It looks for the program that it starts.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ktally@.service");
+    let program = env!("CARGO_BIN_EXE_ktally");
+    fs::write(&path, text.replace("/usr/local/bin/ktally", program)).unwrap();
+    let verified = end(std::process::Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(&path));
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(
+        !verified.stderr.contains("ktally@.service:"),
+        "{verified:?}"
+    );
+}
+
+#[test]
+fn nothing_is_called_as_entries_are_when_all_is_detached() {
+    let host = Host::new();
+    let name = "sys_enter_of_own";
+    let folder = own_tally("__u64", 1, "");
+    let path = folder.path().join("own.bpf.c");
+    let text = fs::read_to_string(&path).unwrap();
+    let own_name = name.chars().take(15).collect::<String>();
+    fs::write(
+        &path,
+        text.replace("BPF_PROG(sys_enter,", &format!("BPF_PROG({own_name},")),
+    )
+    .unwrap();
+    host.good(&format!("attach {}", path.display()));
+    // The program and its entry.
+    assert_eq!(programs_called(&own_name).len(), 2);
+    host.good("detach own");
+    wait_until("both are gone", || programs_called(&own_name).is_empty());
+}
