@@ -19,7 +19,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[Given]) -> Resul
         replace: args.replace,
     };
     warn_of(tally);
-    let mut folder = Folder::open()?;
+    let mut folder = Folder::open(waiting)?;
     let attached = folder.attach(&label, tally, &plan);
     tell(&mut folder);
     folder.close();
@@ -44,7 +44,7 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
     }
     let labels = args.labels.iter().map(|label| Label::parse(label));
     let mut labels: Vec<Label> = labels.collect::<Result<_>>()?;
-    let mut folder = Folder::open()?;
+    let mut folder = Folder::open(waiting)?;
     tell(&mut folder);
     if args.all {
         labels = folder.labels()?;
@@ -95,6 +95,10 @@ fn show(global: &Global, instance: &Instance) -> Result<Exit> {
     face.show(instance.read()?, io::stdout().lock())?;
     face.last_words(0);
     Ok(face.exit())
+}
+
+fn waiting() {
+    note("another ktally is attaching or detaching; waiting for it");
 }
 
 /// What was found that earlier commands have left, and what is not ktally's.

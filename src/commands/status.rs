@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::{note, style, warn};
 use crate::cli::{Exit, Global, Output, StatusArgs, flag};
-use crate::error::usage;
+use crate::error::{NotFound, usage};
 use crate::map::{Census, Used};
 use crate::render::columns;
 use crate::schema::{Kind, Labels, Unit};
@@ -49,6 +49,8 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
     for label in folder.labels()? {
         match Instance::open(&label) {
             Ok(instance) => instances.push(instance),
+            // Detached meanwhile.
+            Err(error) if error.is::<NotFound>() => {}
             Err(error) => {
                 warn(&format!("{error:#}"));
                 exit = Exit::Incomplete;
@@ -245,7 +247,7 @@ fn as_json(report: &Report) -> Json {
         "tally": meta.tally,
         "state": state(report),
         "since": humantime::format_rfc3339_millis(meta.since).to_string(),
-        "seconds": reading.seconds,
+        "seconds": (reading.seconds * 1e5).round() / 1e5,
         "version": meta.version,
         "options": options.collect::<serde_json::Map<String, Json>>(),
         "tables": tables.collect::<Vec<_>>(),

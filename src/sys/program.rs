@@ -49,7 +49,9 @@ pub fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
         run_cnt: info.run_cnt,
         recursion_misses: tells(misses_end).then_some(info.recursion_misses),
         kind: info.type_,
-        target: tells(target_end).then_some((info.attach_btf_obj_id, info.attach_btf_id)),
+        target: tells(target_end)
+            .then_some((info.attach_btf_obj_id, info.attach_btf_id))
+            .filter(|(btf, id)| *btf != 0 && *id != 0),
     })
 }
 

@@ -87,18 +87,30 @@ impl Folder {
     }
 
     /// To be changed: made if it is not there, and nobody else changes it.
-    pub fn open() -> Result<Self> {
+    /// `waiting` tells that another ktally has it.
+    pub fn open(waiting: impl Fn()) -> Result<Self> {
         let path = Self::path();
+        let missing = host::missing_capabilities();
+        if !missing.is_empty() {
+            bail!(
+                "failed to open `{}`: needs {}; run it as root",
+                path.display(),
+                missing.join(" and ")
+            );
+        }
         host::mount_bpffs_for(&path)?;
         let lock = loop {
             make(&path).or_else(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => Ok(()),
                 _ => Err(error).with_context(|| format!("failed to make `{}`", path.display())),
             })?;
+            let mut lock = try_lock(&path, FlockArg::LockExclusiveNonblock)?;
+            if lock.is_none() && path.exists() {
+                waiting();
+                lock = try_lock(&path, FlockArg::LockExclusive)?;
+            }
             // Whoever held the lock before may have removed the folder.
-            if let Some(lock) = lock(&path, FlockArg::LockExclusive)?
-                && is_still(&lock, &path)
-            {
+            if let Some(lock) = lock.filter(|lock| is_still(lock, &path)) {
                 check(&path)?;
                 break lock;
             }
@@ -127,7 +139,7 @@ impl Folder {
             lock: None,
         };
         if geteuid().is_root() {
-            let lock = lock(&folder.path, FlockArg::LockExclusiveNonblock)?;
+            let lock = try_lock(&folder.path, FlockArg::LockExclusiveNonblock)?;
             let Some(lock) = lock.filter(|lock| is_still(lock, &folder.path)) else {
                 return Ok(folder.path.exists().then_some(folder));
             };
@@ -322,7 +334,7 @@ fn check(folder: &Path) -> Result<()> {
 }
 
 /// `None` where it is gone, or somebody has the lock who is not waited for.
-fn lock(folder: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
+fn try_lock(folder: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
     let shown = folder.display();
     let file = File::options()
         .read(true)

@@ -111,9 +111,9 @@ impl Folder {
         State::COUNTING.pin(hidden)?;
         // Last: from here on it counts, whatever becomes of this process.
         pin_links(&mut session, &links, hidden)?;
-        open_to(hidden, plan.readable_by)?;
+        let mut warnings = session.warnings().to_vec();
+        warnings.extend(open_to(hidden, plan.readable_by)?);
         put_in_place(hidden, &self.of(label))?;
-        let warnings = session.warnings().to_vec();
         let programs = meta.programs.len();
         // libbpf would turn the events of perf links off.
         for (_, link) in session.links_mut() {
@@ -184,7 +184,8 @@ impl Folder {
             open_map(&place.join(STATE), false)?.as_fd(),
             &hidden.join(STATE),
         )?;
-        open_to(hidden, plan.readable_by.or(reader_of(&place)?))?;
+        let mut warnings = session.warnings().to_vec();
+        warnings.extend(open_to(hidden, plan.readable_by.or(reader_of(&place)?))?);
 
         let switched = slots::fill_from(hidden, &meta).and_then(|()| exchange(self, label, hidden));
         if let Err(error) = switched {
@@ -196,7 +197,7 @@ impl Folder {
         Ok(Attached {
             programs: meta.programs.len(),
             replaced: true,
-            warnings: session.warnings().to_vec(),
+            warnings,
         })
     }
 }
@@ -298,9 +299,10 @@ fn pins(hidden: &Path, links: &[String]) -> Result<Vec<String>> {
 }
 
 /// Lets the members of a group read: what is counted, and nothing that counts.
-fn open_to(hidden: &Path, group: Option<u32>) -> Result<()> {
+/// What that takes outside of the instance is told.
+fn open_to(hidden: &Path, group: Option<u32>) -> Result<Vec<String>> {
     let Some(group) = group else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let open = |path: &Path, mode: u32| {
         chown(path, None, Some(group))
@@ -315,6 +317,7 @@ fn open_to(hidden: &Path, group: Option<u32>) -> Result<()> {
     }
     open(&hidden.join(MAPS), 0o750)?;
     open(hidden, 0o750)?;
+    let mut told = Vec::new();
     // Whoever may not list them can still pass through to a name he knows.
     for folder in [Path::new(host::BPFFS), &Folder::path()] {
         let mode = fs::metadata(folder)
@@ -324,9 +327,14 @@ fn open_to(hidden: &Path, group: Option<u32>) -> Result<()> {
         if mode & 0o001 == 0 {
             fs::set_permissions(folder, Permissions::from_mode(mode | 0o011))
                 .with_context(|| format!("failed to let readers through `{}`", folder.display()))?;
+            told.push(format!(
+                "`{}` lets everyone through now, though nobody list it: mode {:04o}",
+                folder.display(),
+                (mode | 0o011) & 0o7777
+            ));
         }
     }
-    Ok(())
+    Ok(told)
 }
 
 /// Whose members may read an instance.

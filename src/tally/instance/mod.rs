@@ -78,7 +78,13 @@ impl Instance {
         if !folder.join(META).try_exists().unwrap_or(true) {
             return Err(unknown_instance(label, &folder));
         }
-        Self::open_at(label, folder).with_context(|| format!("failed to open instance `{label}`"))
+        Self::open_at(label, folder.clone()).map_err(|error| {
+            // It may be detached at this moment.
+            match folder.join(META).try_exists() {
+                Ok(false) => unknown_instance(label, &folder),
+                _ => error.context(format!("failed to open instance `{label}`")),
+            }
+        })
     }
 
     fn open_at(label: &Label, folder: PathBuf) -> Result<Self> {
