@@ -56,9 +56,13 @@ bench: setup
 
 install: build
 	install -D -m 0755 target/release/ktally $(DESTDIR)$(PREFIX)/bin/ktally
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' dist/ktally@.service \
+		>$(DESTDIR)$(PREFIX)/lib/systemd/system/ktally@.service
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/ktally
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/ktally@.service
 
 clean:
 	$(CARGO) clean

@@ -164,6 +164,20 @@ pub struct RunArgs {
     /// Print a reading every so often, as differences; one longer than the run gives one reading
     #[arg(long, value_name = "DURATION", value_parser = interval, allow_hyphen_values = true)]
     pub every: Option<Duration>,
+    /// What to show of it.
+    #[command(flatten)]
+    pub view: View,
+    /// Make room for so many rows in each table (arrays keep their size)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    pub max_rows: Option<u32>,
+    /// A program to run: count only what it and its children do, and end with it
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// What is shown of a reading.
+#[derive(Debug, Clone, Default, Args)]
+pub struct View {
     /// Show at most so many rows; 0 shows none, only the footer
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub top: Option<usize>,
@@ -179,9 +193,6 @@ pub struct RunArgs {
     /// Running totals, rather than rates and differences
     #[arg(long)]
     pub total: bool,
-    /// Make room for so many rows in each table (arrays keep their size)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
-    pub max_rows: Option<u32>,
     /// Show histograms as bars, a block a row
     #[arg(long)]
     pub histogram: bool,
@@ -191,9 +202,6 @@ pub struct RunArgs {
     /// Show numbers rather than names
     #[arg(long)]
     pub raw: bool,
-    /// A program to run: count only what it and its children do, and end with it
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
 }
 
 /// `ktally attach`.
@@ -235,6 +243,9 @@ pub struct DetachArgs {
     /// Stop counting, but leave what was counted to be read
     #[arg(long)]
     pub keep: bool,
+    /// What to show of the last reading.
+    #[command(flatten)]
+    pub view: View,
 }
 
 /// What was asked for: the command line, and the tally that it names with the

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::face::Face;
 use super::{note, plural, warn, warn_of};
-use crate::cli::{AttachArgs, DetachArgs, Exit, Global, Output, RunArgs};
+use crate::cli::{AttachArgs, DetachArgs, Exit, Global, Output};
 use crate::error::usage;
 use crate::tally::{Folder, Given, Instance, Label, Plan, Tally, group_id, resolve};
 
@@ -77,8 +77,17 @@ fn detach_one(
     folder: &mut Folder,
 ) -> Result<Exit> {
     let mut instance = Instance::open(label)?;
+    let named = (instance.meta.tally.as_str(), instance.summary());
+    let mut face = Face::new(global, &args.view, named, instance.tables())?;
     instance.stop(folder, args.keep)?;
-    let shown = show(global, &instance);
+    let reading = match instance.read() {
+        Ok(reading) => reading,
+        Err(error) => {
+            instance.stop(folder, true)?;
+            return Err(error.context(format!("`{label}` counts no more, but is not removed")));
+        }
+    };
+    let shown = face.show(reading, io::stdout().lock());
     if args.keep {
         note(&format!(
             "`{label}` counts no more, and can be read until `ktally detach {label}`"
@@ -86,13 +95,7 @@ fn detach_one(
     } else {
         instance.remove(folder)?;
     }
-    shown
-}
-
-fn show(global: &Global, instance: &Instance) -> Result<Exit> {
-    let named = (instance.meta.tally.as_str(), instance.summary());
-    let mut face = Face::new(global, &RunArgs::default(), named, instance.tables())?;
-    face.show(instance.read()?, io::stdout().lock())?;
+    shown?;
     face.last_words(0);
     Ok(face.exit())
 }

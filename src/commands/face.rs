@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::clock::{Schedule, Signals, Wake};
 use super::output::{Stdout, Writer};
 use super::{plural, style, warn};
-use crate::cli::{Exit, Global, Output, RunArgs};
+use crate::cli::{Exit, Global, Output, RunArgs, View};
 use crate::error::usage;
 use crate::render::{Format, Renderer, Style};
 use crate::schema::{Labels, Table};
@@ -90,11 +90,11 @@ pub(super) struct Face {
 }
 
 impl Face {
-    /// Refuses what this tally's tables cannot show.
-    pub(super) fn new(
+    /// For the readings that `run` and `read` are asked for.
+    pub(super) fn of_many(
         global: &Global,
         args: &RunArgs,
-        (name, summary): (&str, &str),
+        named: (&str, &str),
         tables: Vec<Table>,
     ) -> Result<Self> {
         let many = |what| usage(format!("`--every` gives many readings, and {what}"));
@@ -103,18 +103,30 @@ impl Face {
             (Some(_), Output::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
             _ => {}
         }
+        let mut face = Self::new(global, &args.view, named, tables)?;
+        face.max_rows = args.max_rows;
+        Ok(face)
+    }
+
+    /// Refuses what these tables cannot show.
+    pub(super) fn new(
+        global: &Global,
+        view: &View,
+        (name, summary): (&str, &str),
+        tables: Vec<Table>,
+    ) -> Result<Self> {
         let query = Query {
-            by: args.by.clone(),
-            filters: args.filters.clone(),
-            sort: args.sort.clone(),
-            top: args.top,
+            by: view.by.clone(),
+            filters: view.filters.clone(),
+            sort: view.sort.clone(),
+            top: view.top,
         };
         query.check(&tables)?;
         let format = Format::from(global.output);
         format.check(&tables, query.by.as_deref())?;
         let style = Style {
-            histogram: args.histogram,
-            totals: args.total,
+            histogram: view.histogram,
+            totals: view.total,
             ..style(global)
         };
         Ok(Self {
@@ -122,9 +134,9 @@ impl Face {
             summary: summary.to_owned(),
             tables,
             query,
-            totals: args.total,
-            max_rows: args.max_rows,
-            labels: if args.raw {
+            totals: view.total,
+            max_rows: None,
+            labels: if view.raw {
                 Labels::raw()
             } else {
                 Labels::new()
@@ -133,7 +145,7 @@ impl Face {
             before: None,
             whole: true,
             complete: true,
-            strict: args.strict,
+            strict: view.strict,
         })
     }
 

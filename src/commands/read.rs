@@ -27,7 +27,7 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
     }
     let mut instance = Instance::open(&label)?;
     let named = (instance.meta.tally.as_str(), instance.summary());
-    let mut face = Face::new(global, args, named, instance.tables())?;
+    let mut face = Face::of_many(global, args, named, instance.tables())?;
     let signals = Signals::block()?;
     // Without a time, what there is by now.
     let schedule = match (args.run_for, args.every) {

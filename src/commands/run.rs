@@ -17,7 +17,7 @@ use crate::tally::{Command, Given, Session, Storage, Tally, resolve};
 pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given]) -> Result<Exit> {
     let options = resolve(&tally.schema.options, given)?;
     let named = (tally.name.as_str(), tally.summary());
-    let mut face = Face::new(global, args, named, tally.tables(&options)?)?;
+    let mut face = Face::of_many(global, args, named, tally.tables(&options)?)?;
 
     warn_of(tally);
 

@@ -47,6 +47,33 @@ fn what_does_not_exist_is_named() {
 }
 
 #[test]
+fn what_stays_is_asked_for_as_it_should() {
+    for (line, words) in [
+        ("attach", ["<TALLY>", "--help"]),
+        ("attach syscall", ["`syscall`", "did you mean `syscalls`?"]),
+        ("attach @x", ["`@x`", "attached already"]),
+        ("attach failures --as a.b", ["`a.b`", "no label"]),
+        ("attach failures --pid x", ["`x`", "--pid"]),
+        ("read", ["<LABEL>", "--help"]),
+        ("read ../x", ["`../x`", "no label"]),
+        ("read x --max-rows 3", ["--max-rows", "already"]),
+        ("detach", ["LABEL", "--help"]),
+        ("detach x --all", ["--all", "cannot be used"]),
+        ("detach --all -o json", ["--all", "jsonl"]),
+        ("status -o csv", ["status", "json"]),
+    ] {
+        let args: Vec<&str> = line.split(' ').collect();
+        refused(&args, &words);
+    }
+    // Without privileges nothing is made, not even a folder.
+    for line in ["attach failures", "detach x", "detach --all"] {
+        let ended = ktally(line.split(' '));
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.stderr.contains("run it as root"), "{ended:?}");
+    }
+}
+
+#[test]
 fn flags_of_run_refuse_what_they_cannot_mean() {
     const HUGE: &str = "99999999999999999999999999";
     for (flag, values) in [

@@ -7,7 +7,18 @@ use crate::{TALLIES, end, printed, program};
 #[test]
 fn help_shows_every_subcommand_and_the_version_is_the_package_s() {
     let help = printed("--help");
-    for word in ["list", "run", "check", "--output", "--color", "--verbose"] {
+    for word in [
+        "list",
+        "run",
+        "attach",
+        "status",
+        "read",
+        "detach",
+        "check",
+        "--output",
+        "--color",
+        "--verbose",
+    ] {
         assert!(help.contains(word), "{word}: {help}");
     }
     let version = format!("ktally {}\n", env!("CARGO_PKG_VERSION"));
@@ -59,6 +70,37 @@ fn help_that_cannot_be_written_is_an_error() {
         assert_eq!(ended.code, 1, "{line}: {ended:?}");
         assert!(ended.stderr.contains("No space left"), "{line}: {ended:?}");
     }
+}
+
+#[test]
+fn help_of_what_stays_has_what_it_takes() {
+    let attach = printed("attach runqlat --help");
+    for word in [
+        "--as ",
+        "--replace",
+        "--readable-by",
+        "Options of runqlat",
+        "--by-comm",
+    ] {
+        assert!(attach.contains(word), "{word}: {attach}");
+    }
+    assert!(!printed("attach --help").contains("--by-comm"));
+    // A reading is shown in the same ways, whoever counts.
+    let (run, read) = (printed("run --help"), printed("read --help"));
+    for flag in [
+        "--every",
+        "--by ",
+        "--top",
+        "--sort",
+        "--where",
+        "--histogram",
+        "--raw",
+        "--strict",
+    ] {
+        assert!(run.contains(flag) && read.contains(flag), "{flag}: {read}");
+    }
+    assert!(!read.contains("--max-rows"), "{read}");
+    assert!(printed("detach --help").contains("--keep"));
 }
 
 #[test]

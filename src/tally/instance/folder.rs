@@ -201,47 +201,58 @@ impl Folder {
         Ok(found)
     }
 
-    /// Finishes what commands that were killed have begun.
+    /// Finishes what commands that were killed have begun. What cannot be
+    /// finished is told, and keeps nobody from what else there is to do.
     fn clean(&mut self) -> Result<()> {
         for name in names(&self.path)? {
-            let Some(hidden) = name.strip_prefix('+') else {
-                continue;
-            };
-            let Ok(label) = Label::parse(hidden.trim_end_matches("+old")) else {
-                continue;
-            };
-            // One that was set aside is the instance, if nothing is in its place.
-            let (place, aside) = (self.of(&label), self.aside(&label));
-            if aside.exists() && !place.exists() {
-                fs::rename(&aside, &place)
-                    .with_context(|| format!("failed to bring back instance `{label}`"))?;
-            }
-            for leftover in [aside, self.hidden(&label)] {
-                if leftover.exists() {
-                    self.finish_leftover(&label, &leftover)?;
-                }
+            let hidden = name.strip_prefix('+').unwrap_or_default();
+            if let Ok(label) = Label::parse(hidden.trim_end_matches("+old")) {
+                let done = self.finish_making(&label);
+                self.note_failure(&label, done);
             }
         }
         for label in self.labels()? {
-            let folder = self.of(&label);
-            // What cannot be read is for `status` to tell.
-            let Ok((_, state)) = State::open(&folder) else {
-                continue;
-            };
-            match state.goal {
-                Goal::Remove => {
-                    self.note(format!(
-                        "instance `{label}` was half removed; removed the rest"
-                    ));
-                    let left = remove::remove(&folder)?;
-                    self.note_strangers(&left);
-                }
-                Goal::Keep if state.stopped_at.is_none() => {
-                    self.note(format!("instance `{label}` was being stopped; stopped it"));
-                    remove::stop(&folder)?;
-                }
-                Goal::Count | Goal::Keep => {}
+            let done = self.finish_removing(&label);
+            self.note_failure(&label, done);
+        }
+        Ok(())
+    }
+
+    fn finish_making(&mut self, label: &Label) -> Result<()> {
+        // One that was set aside is the instance, if nothing is in its place.
+        let (place, aside) = (self.of(label), self.aside(label));
+        if aside.exists() && !place.exists() {
+            fs::rename(&aside, &place)?;
+        }
+        for leftover in [aside, self.hidden(label)] {
+            if leftover.exists() {
+                self.finish_leftover(label, &leftover)?;
             }
+        }
+        Ok(())
+    }
+
+    fn finish_removing(&mut self, label: &Label) -> Result<()> {
+        let folder = self.of(label);
+        // What cannot be read is for `status` to tell.
+        let Ok((_, state)) = State::open(&folder) else {
+            return Ok(());
+        };
+        match state.goal {
+            Goal::Remove => {
+                let left = remove::remove(&folder)?;
+                self.note(format!(
+                    "instance `{label}` was half removed by a ktally that was killed; removed the rest"
+                ));
+                self.note_strangers(&left);
+            }
+            Goal::Keep if state.stopped_at.is_none() => {
+                remove::stop(&folder)?;
+                self.note(format!(
+                    "instance `{label}` was being stopped by a ktally that was killed; stopped it"
+                ));
+            }
+            Goal::Count | Goal::Keep => {}
         }
         Ok(())
     }
@@ -252,8 +263,7 @@ impl Folder {
         if let Ok(meta) = Meta::open(&place)
             && State::open(&place).is_ok_and(|(_, state)| state.goal == Goal::Count)
         {
-            slots::fill_from(&place, &meta)
-                .with_context(|| format!("failed to put instance `{label}` in order"))?;
+            slots::fill_from(&place, &meta)?;
             self.note(format!(
                 "instance `{label}` was being replaced by a ktally that was killed; removed what it left"
             ));
@@ -265,6 +275,14 @@ impl Folder {
         let left = remove::remove_hidden(leftover)?;
         self.note_strangers(&left);
         Ok(())
+    }
+
+    fn note_failure(&mut self, label: &Label, done: Result<()>) {
+        if let Err(error) = done {
+            self.note(format!(
+                "failed to put instance `{label}` in order: {error:#}"
+            ));
+        }
     }
 
     fn note(&mut self, what: String) {
