@@ -731,8 +731,15 @@ fn members_of_a_group_read_without_privileges() {
 fn a_clock_goes_on_without_its_process() {
     let host = Host::new();
     let spinner = Child::new("kt-clock", || {
-        let start = std::time::Instant::now();
-        while start.elapsed().as_millis() < 300 {}
+        // Of its own time, however busy the machine is.
+        let clock = nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID;
+        let spent = || {
+            clock
+                .now()
+                .map_or(0, |now| now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000)
+        };
+        let start = spent();
+        while spent() < start + 300 {}
     });
     host.good(&format!("attach profile --pid {} --hz 200", spinner.pid()));
     spinner.work();
@@ -744,8 +751,8 @@ fn a_clock_goes_on_without_its_process() {
         .iter()
         .map(|row| row["samples"].as_u64().unwrap())
         .sum();
-    // 60, were the machine idle; it shares its CPUs.
-    assert!((5..=90).contains(&samples), "{samples}");
+    // 60, but for ticks that a virtual machine's host delays.
+    assert!((20..=90).contains(&samples), "{samples}");
     assert_eq!(host.pins(), [""; 0]);
 }
 
@@ -777,17 +784,19 @@ fn readings_of_an_instance_are_differences() {
     child.work();
     let mut reader = Reader::start(
         &host,
-        "read syscalls --every 300ms --for 900ms -o jsonl --where call=getppid",
+        "read syscalls --every 300ms --for 3s -o jsonl --where call=getppid",
     );
     // What was counted before is not in it.
-    assert_eq!(sum(&reader.next().unwrap(), GETPPID, "calls"), 0);
+    let first = reader.next().unwrap();
+    assert_eq!(sum(&first, GETPPID, "calls"), 0);
     child.work();
     let (readings, _) = reader.rest();
     let sums = readings.iter().map(|it| sum(it, GETPPID, "calls"));
     assert_eq!(sums.sum::<u64>(), 23);
-    assert_eq!(readings.len(), 2);
-    let seconds = readings[0]["seconds"].as_f64().unwrap();
-    assert!((0.29..5.0).contains(&seconds), "{seconds}");
+    // On a busy machine intervals are longer and shorter, but leave no gap.
+    let all = readings.iter().chain([&first]);
+    let seconds: f64 = all.map(|it| it["seconds"].as_f64().unwrap()).sum();
+    assert!((2.99..60.0).contains(&seconds), "{seconds}");
     for (args, words) in [
         (&["read", "syscalls", "--max-rows", "3"][..], "--max-rows"),
         (&["read", "syscalls", "--by", "nope"], "nope"),
