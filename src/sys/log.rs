@@ -1,13 +1,17 @@
 //! What libbpf says: kept, so that a failure can show the part that helps, and
 //! printed at once where the user asked for it.
 
-use std::sync::Mutex;
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use libbpf_rs::{PrintLevel, set_print};
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// libbpf speaks on the thread that loads: others may load meanwhile.
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The verifier can say a lot; what matters is at its end.
 const KEPT: usize = 4096;
@@ -23,9 +27,7 @@ pub fn set_verbose(verbose: bool) {
 /// Starts to listen, with nothing kept.
 pub fn listen() {
     set_print(Some((PrintLevel::Debug, receive)));
-    if let Ok(mut lines) = LINES.lock() {
-        lines.clear();
-    }
+    LINES.with_borrow_mut(Vec::clear);
 }
 
 fn receive(level: PrintLevel, message: String) {
@@ -35,11 +37,11 @@ fn receive(level: PrintLevel, message: String) {
     if matches!(level, PrintLevel::Debug) {
         return;
     }
-    if let Ok(mut lines) = LINES.lock() {
+    LINES.with_borrow_mut(|lines| {
         lines.extend(message.lines().map(str::to_owned));
         let surplus = lines.len().saturating_sub(KEPT);
         lines.drain(..surplus);
-    }
+    });
 }
 
 /// What the verifier had against a program.
@@ -56,8 +58,7 @@ pub struct Refusal {
 
 /// Whether it was the verifier that said no, and why.
 pub fn refusal() -> Option<Refusal> {
-    let lines = LINES.lock().ok()?;
-    let mut refusal = refusal_in(&lines)?;
+    let mut refusal = LINES.with_borrow(|lines| refusal_in(lines))?;
     if VERBOSE.load(Ordering::Relaxed) {
         refusal.place.clear();
     }
@@ -113,19 +114,19 @@ pub fn tail() -> String {
     if VERBOSE.load(Ordering::Relaxed) {
         return String::new();
     }
-    let Ok(lines) = LINES.lock() else {
-        return String::new();
-    };
     // Its guess about memory locks is of kernels before 5.11.
     let noise = [LOG_BEGINS, LOG_ENDS, "try raising 'ulimit -l'"];
-    let useful: Vec<&String> = lines
-        .iter()
-        .filter(|line| !line.trim().is_empty() && !noise.iter().any(|noise| line.contains(noise)))
-        .collect();
-    useful[useful.len().saturating_sub(TAIL)..]
-        .iter()
-        .map(|line| format!("\n    {line}"))
-        .collect()
+    LINES.with_borrow(|lines| {
+        let useful: Vec<&String> = lines
+            .iter()
+            .filter(|line| !line.trim().is_empty())
+            .filter(|line| !noise.iter().any(|noise| line.contains(noise)))
+            .collect();
+        useful[useful.len().saturating_sub(TAIL)..]
+            .iter()
+            .map(|line| format!("\n    {line}"))
+            .collect()
+    })
 }
 
 #[cfg(test)]
