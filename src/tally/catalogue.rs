@@ -8,9 +8,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Object, ObjectBuilder, OpenObject};
+use libbpf_rs::{MapType, Object, ObjectBuilder, OpenObject};
 
 use super::compile;
+use super::follow::FOLLOWED;
 use crate::error::{unknown, usage};
 use crate::schema::{Schema, raw_btf};
 use crate::sys::log;
@@ -126,6 +127,8 @@ pub struct Tally {
     pub rodata: Vec<u8>,
     /// The object's own BTF, as the kernel need not get it: with all tags.
     pub btf: Vec<u8>,
+    /// The type and the size of the keys of each map that it cannot do without.
+    pub(super) maps: Vec<(MapType, u32)>,
     object: Source,
 }
 
@@ -209,6 +212,12 @@ impl Tally {
             .and_then(|map| map.initial_value().map(<[u8]>::to_vec))
             .unwrap_or_default();
         let btf = raw_btf(opened.object())?;
+        let maps = opened
+            .object()
+            .maps()
+            .filter(|map| map.name() != FOLLOWED)
+            .map(|map| (map.map_type(), map.key_size()))
+            .collect();
         drop(opened);
         Ok(Self {
             name,
@@ -216,6 +225,7 @@ impl Tally {
             programs,
             rodata,
             btf,
+            maps,
             object,
         })
     }

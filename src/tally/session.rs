@@ -137,7 +137,9 @@ impl<'o> Session<'o> {
         let mut warnings = Vec::new();
         leave_out(&mut *opened, tally, &mut warnings);
         prepare(&mut *opened)?;
-        let object = opened.load().map_err(|error| load_error(tally, &error))?;
+        let object = opened
+            .load()
+            .map_err(|error| load_error(tally, command.is_some(), &error))?;
         let session = Self {
             links: Vec::new(),
             sightings: Sightings::of(object.object(), tally)?,
@@ -441,12 +443,20 @@ fn leave_out(opened: &mut dyn Opened<'_>, tally: &Tally, warnings: &mut Vec<Stri
 }
 
 /// Why loading failed: the tally, the reason, and what helps.
-fn load_error(tally: &Tally, error: &libbpf_rs::Error) -> anyhow::Error {
+fn load_error(tally: &Tally, follows: bool, error: &libbpf_rs::Error) -> anyhow::Error {
     // What follows may load programs of its own.
     let (refusal, tail) = (log::refusal(), log::tail());
     let failed = format!("failed to load tally `{}`", tally.name);
-    if let Some(obstacle) = Support::probe().obstacles(tally).first() {
+    let support = Support::probe();
+    let following = follows.then(|| support.lacks_map(MapType::TaskStorage, 4));
+    let obstacles = support.obstacles(tally).into_iter();
+    if let Some(obstacle) = obstacles.chain(following.flatten()).next() {
         return anyhow!("{failed}: {obstacle}");
+    }
+    // libbpf fills in the maps' descriptors, but for those that it did not get.
+    let no_map = |it: &log::Refusal| it.reason.ends_with("is not pointing to valid bpf_map");
+    if refusal.as_ref().is_some_and(no_map) {
+        return anyhow!("{failed}: {}", host::advice(libc::EMFILE));
     }
     if let Some(refusal) = refusal {
         let (program, reason, place) = (refusal.program, refusal.reason, refusal.place);
@@ -463,7 +473,12 @@ fn errno(error: &libbpf_rs::Error) -> Option<i32> {
         ErrorKind::PermissionDenied => Some(libc::EPERM),
         ErrorKind::OutOfMemory => Some(libc::ENOMEM),
         ErrorKind::TooBig => Some(libc::E2BIG),
-        _ => None,
+        // Of the others the text alone has it: `... (os error 24)`.
+        _ => {
+            let text = error.to_string();
+            let (_, number) = text.rsplit_once("(os error ")?;
+            number.strip_suffix(')')?.parse().ok()
+        }
     }
 }
 

@@ -4,19 +4,23 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use anyhow::Result;
+use libbpf_rs::MapType;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
 use super::catalogue::{Storage, Tally};
 use crate::host::{self, Fact};
 use crate::internal;
 use crate::schema::KernelBtf;
-use crate::sys::log;
+use crate::sys::map::NewMap;
+use crate::sys::{self, log};
 
 /// What the running kernel offers to attach to.
 pub struct Support {
     btf: Option<KernelBtf>,
     missing: Vec<&'static str>,
     fentry: OnceCell<Result<(), String>>,
+    task_storage: OnceCell<bool>,
+    long_keys: OnceCell<bool>,
 }
 
 impl Support {
@@ -26,6 +30,8 @@ impl Support {
             btf: KernelBtf::load().ok(),
             missing: host::missing_capabilities(),
             fentry: OnceCell::new(),
+            task_storage: OnceCell::new(),
+            long_keys: OnceCell::new(),
         }
     }
 
@@ -81,6 +87,28 @@ impl Support {
         ))
     }
 
+    /// Why a map of this type and with such keys cannot be made here.
+    pub(super) fn lacks_map(&self, kind: MapType, key_size: u32) -> Option<String> {
+        // Without privileges every kernel refuses everything.
+        if !self.missing.is_empty() {
+            return None;
+        }
+        let lacks = |tried: &OnceCell<bool>, works: fn() -> bool| !tried.get_or_init(works);
+        match kind {
+            MapType::TaskStorage if lacks(&self.task_storage, has_task_storage) => {
+                Some("this kernel has no task storage: it needs Linux 5.11".to_owned())
+            }
+            MapType::Hash | MapType::PercpuHash
+                if key_size > SHORT_KEY && lacks(&self.long_keys, has_long_keys) =>
+            {
+                Some(format!(
+                    "this kernel has no keys of more than {SHORT_KEY} bytes: they need Linux 5.11"
+                ))
+            }
+            _ => None,
+        }
+    }
+
     /// What no tally can run without, and this process lacks.
     pub fn lacks_capabilities(&self) -> Option<String> {
         let missing = self.missing.join(" and ");
@@ -88,15 +116,17 @@ impl Support {
     }
 
     /// Why a tally cannot run here: missing capabilities, and a reason for each
-    /// program that it needs.
+    /// program and map that it needs.
     pub fn obstacles(&self, tally: &Tally) -> Vec<String> {
         let programs = tally.programs.iter();
         let needed =
             programs.filter(|(name, _)| !tally.is_optional(name) && !self.is_replaced(tally, name));
+        let maps = tally.maps.iter();
         let mut obstacles: Vec<String> = self
             .lacks_capabilities()
             .into_iter()
             .chain(needed.filter_map(|(_, section)| self.lacks(section)))
+            .chain(maps.filter_map(|(kind, key_size)| self.lacks_map(*kind, *key_size)))
             .collect();
         obstacles.dedup();
         obstacles
@@ -116,6 +146,31 @@ impl Support {
         let first = group.find(|(_, section)| self.lacks(section).is_none());
         first.or(last).is_some_and(|(name, _)| name != program)
     }
+}
+
+/// MAX_BPF_STACK: the longest key of a hash before Linux 5.11.
+const SHORT_KEY: u32 = 512;
+
+fn has_task_storage() -> bool {
+    // Where it cannot be told, loading will.
+    MapType::TaskStorage.is_supported().unwrap_or(true)
+}
+
+fn has_long_keys() -> bool {
+    let made = sys::map::create(
+        &NewMap {
+            type_number: MapType::Hash as u32,
+            name: "long".to_owned(),
+            key_size: SHORT_KEY + 1,
+            value_size: 4,
+            max_entries: 1,
+            flags: 0,
+        },
+        None,
+        None,
+    );
+    // Another refusal, as of memory, says nothing about keys.
+    !made.is_err_and(|error| error.raw_os_error() == Some(libc::E2BIG))
 }
 
 /// What fentry programs want of a kernel.
@@ -175,6 +230,8 @@ mod tests {
             btf: None,
             missing: Vec::new(),
             fentry: OnceCell::new(),
+            task_storage: OnceCell::new(),
+            long_keys: OnceCell::new(),
         };
         let lack = support.lacks("tp_btf/sys_enter").unwrap();
         assert!(lack.contains("no BTF"), "{lack}");
