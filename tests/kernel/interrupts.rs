@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 use std::time::Duration;
 
-use crate::support::{Child, Source, on_two_cpus, run};
+use crate::support::{Child, Source, missed, on_two_cpus, run};
 
 /// What has started gets its end.
 fn let_handlers_end() {
@@ -187,7 +187,7 @@ int BPF_PROG(end, void *lock)
             (counted, events.unwrap())
         })
         .find(|(counted, events)| {
-            counted.reading.missed == Some(0) && events.reading.missed == Some(0)
+            counted.reading.missed == missed(0) && events.reading.missed == missed(0)
         })
         .expect("one of 20 attempts that misses nothing");
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::support::{Child, ask_for_parent, event, fail_to_open, require_root, wait_until};
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A `ktally run` in the background; killed when dropped.
 pub struct Run {
@@ -65,12 +65,17 @@ impl Run {
         }
     }
 
-    /// Goes on once it counts, as `-v` makes it say.
+    /// Goes on once it counts.
     pub fn counting(args: &[&str]) -> Self {
         let run = Self::start(&[args, &["-v"]].concat());
-        let told = run.counting.recv_timeout(PATIENCE);
-        told.expect("no word that it is counting");
+        run.wait_until_counting();
         run
+    }
+
+    /// As `-v` makes it say.
+    pub fn wait_until_counting(&self) {
+        let told = self.counting.recv_timeout(PATIENCE);
+        told.expect("no word that it is counting");
     }
 
     pub fn signal(&self, signal: i32) {

@@ -9,6 +9,7 @@ mod catalogue;
 mod cgroups;
 mod command;
 mod exact;
+mod faults;
 mod instances;
 mod interrupts;
 mod lifetime;

@@ -214,13 +214,13 @@ fn pages_of_the_file_cache_by_device() {
 
 /// A cgroup whose memory is limited. It is also in the unified hierarchy, which
 /// is where tallies look, and which may or may not have the memory controller.
-struct Limited {
+pub struct Limited {
     unified: Cgroup,
     memory: Option<Cgroup>,
 }
 
 impl Limited {
-    fn new(name: &str, limit: usize) -> Self {
+    pub fn new(name: &str, limit: usize) -> Self {
         let unified = Cgroup::of_root(name);
         let file = name.to_owned() + "-" + &std::process::id().to_string();
         let version1 = Path::new("/sys/fs/cgroup/memory");
@@ -247,6 +247,14 @@ impl Limited {
         if let Some(memory) = &self.memory {
             memory.take(child);
         }
+    }
+
+    /// Where it lies, in each hierarchy.
+    pub fn folders(&self) -> String {
+        let folders = [Some(&self.unified), self.memory.as_ref()];
+        let paths = folders.into_iter().flatten();
+        let paths: Vec<_> = paths.map(|it| it.0.to_str().unwrap()).collect();
+        paths.join(" ")
     }
 
     /// How often it was at its limit; each time, something had to be freed.

@@ -1,0 +1,271 @@
+//! Bad luck: what runs short, breaks or changes while ktally counts. Each time
+//! the counts are right, or an error says what is wrong; nothing stays.
+//!
+//! What changes the whole host is ignored here: `tests/vm/` runs it, in machines
+//! of its own.
+
+#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+
+use std::fs::{self, File};
+use std::os::fd::FromRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::lifetime::{Run, sum};
+use crate::memory::Limited;
+use crate::support::{Child, ask_for_parent, fail_to_open, require_root};
+
+const ENOENT: (&str, &str) = ("error", "ENOENT");
+const GETPPID: (&str, &str) = ("call", "getppid");
+
+fn ktally(args: &[&str]) -> Command {
+    require_root();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
+    command.args(args);
+    command
+}
+
+/// The one line of an error, which has ended it.
+fn error_of(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.stdout, b"", "{stderr}");
+    stderr
+}
+
+// ---- what runs short --------------------------------------------------------
+
+/// A table of a million rows does not fit; nobody is killed for it.
+#[test]
+fn a_memory_cgroup_that_is_too_small() {
+    let limited = Limited::new("kt-short", 64 << 20);
+    let script = "for it in $1; do echo $$ >$it/cgroup.procs; done; shift; exec \"$@\"";
+    let program = env!("CARGO_BIN_EXE_ktally");
+    let folders = limited.folders();
+    let run = |rows: &str| {
+        let args = ["-c", script, "sh", &folders, program, "run", "syscalls"];
+        let limits = ["--for", "0", "--max-rows", rows];
+        Command::new("sh").args(args).args(limits).output().unwrap()
+    };
+    let error = error_of(&run("1000000"));
+    for word in ["`syscalls`", "out of memory", "--max-rows", "cgroup"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    let fits = run("100");
+    let stderr = String::from_utf8_lossy(&fits.stderr);
+    assert_eq!(fits.status.code(), Some(0), "{stderr}");
+}
+
+/// Whichever descriptor it is that it does not get, it says so.
+#[test]
+fn too_few_descriptors() {
+    let mut worked = 0;
+    for limit in 4..40 {
+        let mut command = ktally(&["run", "failures", "--for", "0", "-o", "json"]);
+        let set = move || {
+            let limit = libc::rlimit {
+                rlim_cur: limit,
+                rlim_max: limit,
+            };
+            // SAFETY: the kernel reads the limits.
+            match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: only a system call.
+        unsafe { command.pre_exec(set) };
+        let output = command.output().unwrap();
+        if output.status.success() {
+            worked += 1;
+            continue;
+        }
+        let error = error_of(&output);
+        assert!(error.contains("open files"), "{limit}: {error}");
+        assert_eq!(worked, 0, "{limit}: {error}");
+    }
+    assert!(worked > 5, "{worked}");
+}
+
+#[test]
+fn a_hundred_runs_at_once() {
+    let child = Child::new("kt-hundred", || fail_to_open(23));
+    let pid = child.pid();
+    let args = ["failures", "-v", "-o", "json", "--pid", &pid];
+    let mut runs: Vec<Run> = (0..100).map(|_| Run::start(&args)).collect();
+    runs.iter().for_each(Run::wait_until_counting);
+    child.work();
+    let objects: Vec<_> = runs.iter().map(Run::objects).collect();
+    runs.iter().for_each(|run| run.signal(libc::SIGINT));
+    for run in &mut runs {
+        assert_eq!(sum(&run.reading(), ENOENT, "calls"), 23);
+    }
+    objects
+        .iter()
+        .for_each(crate::lifetime::Objects::wait_until_gone);
+}
+
+// ---- what breaks ------------------------------------------------------------
+
+/// Stopped, it does not read; the programs count on.
+#[test]
+fn stopped_and_continued() {
+    let child = Child::new("kt-stopped", || ask_for_parent(23));
+    let args = ["syscalls", "-o", "jsonl", "--every", "100ms", "--pid"];
+    let mut run = Run::counting(&[&args[..], &[&child.pid()]].concat());
+    let stopped = Duration::from_secs(2);
+    run.signal(libc::SIGSTOP);
+    child.work();
+    thread::sleep(stopped);
+    child.work();
+    run.signal(libc::SIGCONT);
+    child.work();
+    run.signal(libc::SIGINT);
+    let (status, lines, stderr) = run.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let readings: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
+    assert_eq!(calls, 3 * 23);
+    // An interval is as long as it was.
+    let longest = readings.iter().map(|it| it["seconds"].as_f64().unwrap());
+    let longest = longest.fold(0.0, f64::max);
+    assert!(longest >= stopped.as_secs_f64() * 0.9, "{longest}");
+    assert!(readings.iter().all(|it| it["incomplete"] == false));
+}
+
+/// What it writes to is closed from the other side, as when a window is.
+#[test]
+fn a_terminal_that_vanishes() {
+    let child = Child::new("kt-terminal", || ask_for_parent(23));
+    let (mut master, mut slave) = (-1, -1);
+    // SAFETY: the kernel fills both; the rest may be left out.
+    let ret = unsafe {
+        let nothing = std::ptr::null_mut();
+        libc::openpty(
+            &raw mut master,
+            &raw mut slave,
+            nothing,
+            nothing.cast(),
+            nothing.cast(),
+        )
+    };
+    assert_eq!(ret, 0);
+    // SAFETY: integers alone. Who writes must not keep the other side open.
+    unsafe { libc::fcntl(master, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: ours alone.
+    let [master, slave] = [master, slave].map(|fd| unsafe { File::from_raw_fd(fd) });
+    let mut command = ktally(&[
+        "run",
+        "syscalls",
+        "-v",
+        "--every",
+        "50ms",
+        "--pid",
+        &child.pid(),
+    ]);
+    let mut run = Run::of(command.stdout(slave));
+    drop(command);
+    run.wait_until_counting();
+    let objects = run.objects();
+    drop(master);
+    child.work();
+    let (status, _, stderr) = run.end();
+    assert!(status.code().is_some_and(|code| code <= 1), "{stderr}");
+    objects.wait_until_gone();
+}
+
+// ---- what changes the host: in machines of its own ---------------------------
+
+/// Its rows stay, and a CPU that is gone counts nothing.
+#[test]
+#[ignore = "changes the host"]
+fn a_cpu_that_goes_and_comes() {
+    const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
+    let child = Child::new("kt-offline", || ask_for_parent(23));
+    let pid = child.pid();
+    for tally in ["syscalls", "profile", "softirqs"] {
+        let filter: &[&str] = match tally {
+            "softirqs" => &[],
+            _ => &["--pid", &pid],
+        };
+        let args = [&[tally, "-o", "jsonl", "--every", "100ms"], filter].concat();
+        let mut run = Run::counting(&args);
+        for online in ["0", "1"] {
+            child.work();
+            fs::write(ONLINE, online).unwrap();
+            child.work();
+        }
+        run.signal(libc::SIGINT);
+        let (status, lines, stderr) = run.end();
+        assert_eq!(status.code(), Some(0), "{tally}: {stderr}");
+        let readings = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+        let readings: Vec<Value> = readings.collect();
+        assert!(readings.iter().all(|it| it["incomplete"] == false));
+        if tally == "syscalls" {
+            let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
+            assert_eq!(calls, 4 * 23);
+        }
+    }
+}
+
+/// Intervals are of the clock that nobody sets.
+#[test]
+#[ignore = "changes the host"]
+fn a_clock_that_is_set_back() {
+    let child = Child::new("kt-clock", || ask_for_parent(23));
+    let args = ["syscalls", "-o", "jsonl", "--every", "100ms", "--pid"];
+    let mut run = Run::counting(&[&args[..], &[&child.pid()]].concat());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let hour_ago = libc::timespec {
+        tv_sec: now.unwrap().as_secs() as i64 - 3600,
+        tv_nsec: 0,
+    };
+    child.work();
+    // SAFETY: the kernel reads the time.
+    let ret = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const hour_ago) };
+    assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
+    child.work();
+    run.signal(libc::SIGINT);
+    let (status, lines, stderr) = run.end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let readings = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+    let readings: Vec<Value> = readings.collect();
+    let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
+    assert_eq!(calls, 2 * 23);
+    for reading in &readings {
+        let seconds = reading["seconds"].as_f64().unwrap();
+        assert!((0.0..60.0).contains(&seconds), "{reading}");
+    }
+}
+
+/// Counting is of no use to who may not read the kernel, but root still may.
+#[test]
+#[ignore = "changes the host"]
+fn without_bpf_for_the_unprivileged() {
+    fs::write("/proc/sys/kernel/unprivileged_bpf_disabled", "1").unwrap();
+    let child = Child::new("kt-sysctl", || fail_to_open(23));
+    let mut run = Run::counting(&["failures", "-o", "json", "--pid", &child.pid()]);
+    child.work();
+    run.signal(libc::SIGINT);
+    assert_eq!(sum(&run.reading(), ENOENT, "calls"), 23);
+}
+
+/// For good: nothing that counts runs after it, so its name is the last.
+#[test]
+#[ignore = "changes the host"]
+fn zz_lockdown() {
+    fs::write("/sys/kernel/security/lockdown", "confidentiality").unwrap();
+    let output = ktally(&["run", "failures", "--for", "0"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let error = error_of(&output);
+    assert!(error.contains("lockdown"), "{error}");
+}
