@@ -13,10 +13,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: help setup build run test fuzz lint format docs bench install uninstall clean
+.PHONY: help setup build run test test-kernels record fuzz lint format docs bench install uninstall clean
 
 help:
-	@echo "make run | test | fuzz | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
+	@echo "make run | test | test-kernels | fuzz | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
 
 setup:
 	@dist/setup
@@ -29,7 +29,20 @@ run: build
 
 test: setup
 	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
-	$(CARGO) test --quiet
+	$(RECORD) $(CARGO) test --quiet
+	@touch target/vm/objects/.complete
+
+# tests/kernel on other kernels, emulated. What clang made of the tests' C files
+# here is what runs there.
+KERNELS ?= 5.10 6.1 6.12 6.18 7.3
+RECORD = KTALLY_OBJECTS="$(CURDIR)/target/vm/objects" PATH="$(CURDIR)/tests/vm/bin:$$PATH"
+test-kernels: setup
+	@dist/setup qemu-system-x86_64 busybox cpio xz mke2fs
+	@tests/vm/run $(KERNELS)
+
+record:
+	$(RECORD) $(CARGO) test --quiet --test kernel
+	@touch target/vm/objects/.complete
 
 # The properties of tests/properties/, so many cases each: more than a million.
 CASES ?= 85000
