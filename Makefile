@@ -13,10 +13,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: help setup build run test test-kernels record fuzz lint format docs bench install uninstall clean
+.PHONY: help setup build run test test-kernels record fuzz lint deny format docs bench install uninstall clean
 
 help:
-	@echo "make run | test | test-kernels | fuzz | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
+	@echo "make run | test | test-kernels | fuzz | deny | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
 
 setup:
 	@dist/setup
@@ -30,19 +30,24 @@ run: build
 test: setup
 	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
 	$(RECORD) $(CARGO) test --quiet
-	@touch target/vm/objects/.complete
+	@$(RECORDED)
 
-# tests/kernel on other kernels, emulated. What clang made of the tests' C files
-# here is what runs there.
+# tests/kernel on other kernels, emulated; with all of them, it writes
+# docs/kernels.md. What clang makes of the tests' C files here runs there.
 KERNELS ?= 5.10 6.1 6.12 6.18 7.3
-RECORD = KTALLY_OBJECTS="$(CURDIR)/target/vm/objects" PATH="$(CURDIR)/tests/vm/bin:$$PATH"
+OBJECTS = $(CURDIR)/target/vm/objects
+RECORD = KTALLY_OBJECTS="$(OBJECTS)" PATH="$(CURDIR)/tests/vm/bin:$$PATH"
+RECORDED = mkdir -p "$(OBJECTS)" && touch "$(OBJECTS)/.complete"
 test-kernels: setup
-	@dist/setup qemu-system-x86_64 busybox cpio xz mke2fs
+	@dist/setup qemu-system-x86_64 busybox cpio xz mke2fs ip
 	@tests/vm/run $(KERNELS)
+ifeq ($(origin KERNELS),file)
+	@cp target/vm/kernels.md docs/kernels.md
+endif
 
 record:
 	$(RECORD) $(CARGO) test --quiet --test kernel
-	@touch target/vm/objects/.complete
+	@$(RECORDED)
 
 # The properties of tests/properties/, so many cases each: more than a million.
 CASES ?= 85000
@@ -54,6 +59,10 @@ lint: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	clang-format --dry-run --Werror src/bpf/*.c src/bpf/*.h src/bpf/internal/*.c
+
+# Wants cargo-deny, which is no part of a Rust toolchain.
+deny:
+	$(CARGO) deny --locked check bans licenses sources
 
 format:
 	$(CARGO) fmt

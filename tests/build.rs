@@ -34,11 +34,15 @@ impl Sources {
     }
 
     fn build(&self, clang: Option<&Path>) -> Output {
+        self.build_for(std::env::consts::ARCH, clang)
+    }
+
+    fn build_for(&self, arch: &str, clang: Option<&Path>) -> Output {
         let mut command = Command::new(script());
         command
             .current_dir(self.0.path())
             .env("OUT_DIR", self.path("out"))
-            .env("CARGO_CFG_TARGET_ARCH", std::env::consts::ARCH)
+            .env("CARGO_CFG_TARGET_ARCH", arch)
             .env_remove("CLANG");
         if let Some(clang) = clang {
             command.env("CLANG", clang);
@@ -141,4 +145,35 @@ fn a_name_that_is_no_module_is_refused() {
     let said = String::from_utf8(sources.build(None).stderr).unwrap();
     assert!(said.contains("My-Tally.bpf.c"), "{said}");
     assert!(said.contains("lower-case letters"), "{said}");
+}
+
+/// Registers, and what only one of them has, differ.
+#[test]
+fn every_tally_compiles_for_every_architecture() {
+    let sources = Sources::new();
+    let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf");
+    for folder in ["", "internal"] {
+        for file in fs::read_dir(original.join(folder)).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                let name = Path::new(folder).join(file.file_name());
+                let name = name.to_str().unwrap();
+                sources.add(name, name);
+            }
+        }
+    }
+    let clang = std::env::var_os("CLANG");
+    let clang = clang.as_deref().map(Path::new);
+    let other = match std::env::consts::ARCH {
+        "x86_64" => "aarch64",
+        _ => "x86_64",
+    };
+    let output = sources.build_for(other, clang);
+    assert!(output.status.success(), "{output:?}");
+    let objects = fs::read_dir(sources.path("out")).unwrap();
+    let objects = objects.filter(|it| {
+        let name = it.as_ref().unwrap().file_name();
+        name.to_string_lossy().ends_with(".bpf.o")
+    });
+    assert!(objects.count() > 20);
 }

@@ -7,7 +7,7 @@ function say(what) { print series ": " what }
 /^kernel / { for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+\.[0-9]/) kernel = $i }
 /^---- .* stdout ----$/ { test = $2; failed[test] = "" }
 /^impossible on this kernel: / { if (test) failed[test] = substr($0, 28) }
-/^test result: / { passed = $4; test = "" }
+/^test result: / { passed += $4; test = "" }
 /^guest-done: / { done = $2 }
 { last = $0 }
 END {

@@ -15,7 +15,7 @@ FNR == 1 { n++ }
 	cell[name, n] = $(1 + ($1 == "tally") + 1) == "ok" ? "yes" : note(lack)
 }
 /^counted: / { cell[$2, n] = "exact" }
-/^test result: / { passed[n] = $4 }
+/^test result: / { passed[n] += $4 }
 function note(text) {
 	if (!(text in notes)) {
 		notes[text] = ++last
