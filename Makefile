@@ -13,10 +13,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: help setup build run test test-kernels record fuzz lint deny format docs bench install uninstall clean
+.PHONY: help setup build run test test-kernels record fuzz soak lint deny format docs bench install uninstall clean
 
 help:
-	@echo "make run | test | test-kernels | fuzz | deny | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
+	@echo "make run | test | test-kernels | fuzz | soak | deny | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
 
 setup:
 	@dist/setup
@@ -59,6 +59,11 @@ lint: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	clang-format --dry-run --Werror src/bpf/*.c src/bpf/*.h src/bpf/internal/*.c
+
+# All tallies at once under load, while readers come and go.
+MINUTES ?= 10
+soak: setup
+	MINUTES=$(MINUTES) $(CARGO) test --quiet --test kernel -- --ignored soak::
 
 # Wants cargo-deny, which is no part of a Rust toolchain.
 deny:

@@ -460,7 +460,13 @@ fn load_error(tally: &Tally, follows: bool, error: &libbpf_rs::Error) -> anyhow:
     }
     if let Some(refusal) = refusal {
         let (program, reason, place) = (refusal.program, refusal.reason, refusal.place);
-        return anyhow!("{failed}: the verifier refused program `{program}`: {reason}{place}");
+        let hint = match reason.contains("bpf_probe_read") {
+            true => " (lockdown=confidentiality forbids it)",
+            false => "",
+        };
+        return anyhow!(
+            "{failed}: the verifier refused program `{program}`: {reason}{hint}{place}"
+        );
     }
     let reason = errno(error).map_or_else(|| error.to_string(), host::advice);
     anyhow!("{failed}: {reason}{tail}")

@@ -11,7 +11,7 @@ use ktally::host;
 use ktally::schema::{Decoder, Labels, MetricKind, OptionSpec, Table};
 use ktally::tally::{Given, Session, Tally, resolve};
 
-use crate::support::require_root;
+use crate::support::{require_root, why_impossible};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tallies.md");
 
@@ -98,7 +98,8 @@ fn default(option: &OptionSpec, tally: &Tally) -> String {
     }
 }
 
-/// Every tally loads here: what it cannot attach to is another question.
+/// Every tally loads here, or cannot for a reason that is true: what it cannot
+/// attach to is another question.
 fn verified(tally: &Tally) -> Vec<(String, u32)> {
     let needed = [("path", "libc.so.6"), ("function", "getppid")];
     let given: Vec<Given> = needed
@@ -107,7 +108,10 @@ fn verified(tally: &Tally) -> Vec<(String, u32)> {
         .map(|(name, text)| (name.to_owned(), text.to_owned()))
         .collect();
     let options = resolve(&tally.schema.options, &given).unwrap();
-    Session::verify(tally, &options).unwrap_or_else(|error| panic!("{}: {error:#}", tally.name))
+    Session::verify(tally, &options).unwrap_or_else(|error| {
+        why_impossible(tally, &error);
+        Vec::new()
+    })
 }
 
 /// Without the numbers that depend on the kernel, and those numbers.

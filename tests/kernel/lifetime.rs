@@ -15,7 +15,9 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-use crate::support::{Child, ask_for_parent, event, fail_to_open, require_root, wait_until};
+use crate::support::{
+    Child, ask_for_parent, event, fail_to_open, kernel_series, require_root, wait_until,
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -26,7 +28,8 @@ pub struct Run {
     stdout: Option<BufReader<ChildStdout>>,
     // Drained all along: libbpf's log fills a pipe.
     stderr: Option<JoinHandle<String>>,
-    counting: Receiver<()>,
+    // Or why it cannot.
+    counting: Receiver<Option<String>>,
 }
 
 impl Run {
@@ -50,7 +53,9 @@ impl Run {
             for line in stderr.lines() {
                 let line = line.unwrap();
                 if line.contains("counting") {
-                    let _ = tell.send(());
+                    let _ = tell.send(None);
+                } else if is_impossible(&line) {
+                    let _ = tell.send(Some(line.clone()));
                 }
                 said += &line;
                 said += "\n";
@@ -75,7 +80,13 @@ impl Run {
     /// As `-v` makes it say.
     pub fn wait_until_counting(&self) {
         let told = self.counting.recv_timeout(PATIENCE);
-        told.expect("no word that it is counting");
+        if let Some(reason) = told.expect("no word that it is counting") {
+            panic!("impossible on this kernel: {reason}");
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn signal(&self, signal: i32) {
@@ -101,6 +112,9 @@ impl Run {
         let lines = self.stdout.take().into_iter().flat_map(BufRead::lines);
         let lines = lines.map(Result::unwrap).collect();
         let stderr = self.stderr.take().unwrap().join().unwrap();
+        if let Some(reason) = stderr.lines().find(|line| is_impossible(line)) {
+            panic!("impossible on this kernel: {reason}");
+        }
         (status.unwrap(), lines, stderr)
     }
 
@@ -132,6 +146,11 @@ impl Run {
         }
         objects
     }
+}
+
+/// An error that is true: this kernel is too old.
+fn is_impossible(line: &str) -> bool {
+    kernel_series() < (5, 11) && line.contains("Linux 5.11")
 }
 
 impl Drop for Run {

@@ -18,6 +18,7 @@ mod memory;
 mod network;
 mod reader;
 mod session;
+mod soak;
 mod stacks;
 mod support;
 mod tasks;

@@ -312,9 +312,8 @@ pub fn missed(runs: u64) -> Option<u64> {
     (kernel_series() >= (5, 12)).then_some(runs)
 }
 
-/// Ends a test that this kernel cannot run, after looking whether that is so:
-/// it fails, and says why in words that `tests/vm/judge.awk` knows.
-fn impossible(tally: &Tally, error: &anyhow::Error) -> ! {
+/// Why a tally cannot run here, after looking whether that is so.
+pub fn why_impossible(tally: &Tally, error: &anyhow::Error) -> String {
     let error = format!("{error:#}");
     let reasons = Support::probe().obstacles(tally);
     let told = reasons.iter().find(|reason| error.ends_with(*reason));
@@ -326,7 +325,16 @@ fn impossible(tally: &Tally, error: &anyhow::Error) -> ! {
         },
     });
     assert!(is_true, "{error}");
-    panic!("impossible on this kernel: {error}");
+    error
+}
+
+/// Ends a test that this kernel cannot run: it fails, in words that
+/// `tests/vm/judge.awk` knows.
+fn impossible(tally: &Tally, error: &anyhow::Error) -> ! {
+    panic!(
+        "impossible on this kernel: {}",
+        why_impossible(tally, error)
+    );
 }
 
 /// For the table of what was counted on which kernel.
