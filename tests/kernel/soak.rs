@@ -36,6 +36,8 @@ fn everything_at_once() {
     const EACH: u64 = 1000;
     /// Tables fill, and what symbols are looked up in is kept.
     const GROWTH: u64 = 16 << 10;
+    /// Programs that symbols come from stay open.
+    const FILES: usize = 64;
     require_root();
     let minutes = std::env::var("MINUTES").map_or(1.0, |text| text.parse().unwrap());
     let time = Duration::from_secs_f64(60.0 * minutes);
@@ -78,7 +80,10 @@ fn everything_at_once() {
 
     for ((name, run), (files, resident)) in runs.iter().zip(before.expect("more time")) {
         let (files_now, resident_now) = usage(run);
-        assert_eq!(files_now, files, "{name}: open files");
+        assert!(
+            files_now < files + FILES,
+            "{name}: {files} to {files_now} open files"
+        );
         assert!(
             resident_now < resident + GROWTH,
             "{name}: {resident} to {resident_now} KiB"
