@@ -29,15 +29,12 @@ run: build
 
 test: setup
 	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
-	$(RECORD) $(CARGO) test --quiet
-	@$(RECORDED)
+	$(CARGO) test --quiet
 
 # tests/kernel on other kernels, emulated; with all of them, it writes
 # docs/kernels.md. What clang makes of the tests' C files here runs there.
 KERNELS ?= 5.10 6.1 6.12 6.18 7.3
 OBJECTS = $(CURDIR)/target/vm/objects
-RECORD = KTALLY_OBJECTS="$(OBJECTS)" PATH="$(CURDIR)/tests/vm/bin:$$PATH"
-RECORDED = mkdir -p "$(OBJECTS)" && touch "$(OBJECTS)/.complete"
 test-kernels: setup
 	@dist/setup qemu-system-x86_64 busybox cpio xz mke2fs ip
 	@tests/vm/run $(KERNELS)
@@ -45,9 +42,10 @@ ifeq ($(origin KERNELS),file)
 	@cp target/vm/kernels.md docs/kernels.md
 endif
 
-record:
-	$(RECORD) $(CARGO) test --quiet --test kernel
-	@$(RECORDED)
+# Runs the tests of the kernel once here, and keeps their objects for the others.
+record: setup
+	KTALLY_OBJECTS="$(OBJECTS)" PATH="$(CURDIR)/tests/vm/bin:$$PATH" $(CARGO) test --quiet --test kernel
+	mkdir -p "$(OBJECTS)" && touch "$(OBJECTS)/.complete"
 
 # The properties of tests/properties/, so many cases each: more than a million.
 CASES ?= 85000
