@@ -108,15 +108,19 @@ impl MapRef {
 
 /// Every id, with its map, or why it could not be opened.
 pub(super) fn all() -> Result<Vec<(u32, io::Result<Map>)>> {
-    let mut found = Vec::new();
+    // The ids first, which takes less time than making maps does: whoever opens
+    // one after the other follows those that are made meanwhile for ever.
+    let mut ids = Vec::new();
     let mut id = 0;
     while let Some(next) = sys::map::next_id(id).map_err(|error| ids_refused(&error))? {
+        ids.push(next);
         id = next;
-        let map =
-            sys::map::open_id(id, true).and_then(|fd| Map::from_fd(fd).map_err(io::Error::other));
-        found.push((id, map));
     }
-    Ok(found)
+    let open = |id| {
+        let fd = sys::map::open_id(id, true);
+        fd.and_then(|fd| Map::from_fd(fd).map_err(io::Error::other))
+    };
+    Ok(ids.into_iter().map(|id| (id, open(id))).collect())
 }
 
 /// The kernel keeps 15 characters of a name.

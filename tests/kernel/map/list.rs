@@ -96,7 +96,15 @@ SEC("socket") int uses(void *ctx)
 fn two_hundred_maps_come_and_go_during_a_list() {
     let stay: Vec<_> = (0..20).map(|_| create(MapType::Array, 4, 4, 1)).collect();
     let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
+    // Also where an assertion fails, which would wait for the thread for ever.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     thread::scope(|scope| {
+        let _stop = Stop(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 let brief: Vec<_> = (0..200).map(|_| create(MapType::Hash, 4, 4, 1)).collect();
@@ -130,7 +138,6 @@ fn two_hundred_maps_come_and_go_during_a_list() {
                 assert_eq!(times, 1, "{format}: {}", id(map));
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(rounds.load(Ordering::Relaxed) >= 5, "{rounds:?}");
 }
