@@ -413,6 +413,8 @@ impl Projection {
     fn new(table: &Table, by: &[String]) -> Self {
         let mut projected = table.clone();
         projected.labels.clear();
+        // Text has no sum.
+        projected.details.clear();
         projected.hides_key = false;
         projected.key_size = 0;
         let mut sources = Vec::new();

@@ -463,6 +463,36 @@ static __always_inline __u32 syscall_number(struct pt_regs *regs)
 #endif
 }
 
+/*
+ * Whether this is a new task on its way to user space: it goes through the exit
+ * of the call that made it, with 0, though only its parent made that call.
+ */
+static __always_inline bool is_new_task(struct pt_regs *regs, long ret)
+{
+	__u32 call = syscall_number(regs);
+
+	if (ret)
+		return false;
+	switch (call) {
+#if defined(__TARGET_ARCH_x86)
+	case 56:  /* clone */
+	case 57:  /* fork */
+	case 58:  /* vfork */
+	case 435: /* clone3 */
+#elif defined(__TARGET_ARCH_arm64)
+	case 220: /* clone */
+	case 435: /* clone3 */
+#endif
+	case COMPAT_SYSCALL | 2:   /* fork */
+	case COMPAT_SYSCALL | 120: /* clone */
+	case COMPAT_SYSCALL | 190: /* vfork */
+	case COMPAT_SYSCALL | 435: /* clone3 */
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Whether it returned an error. */
 static __always_inline bool syscall_failed(struct pt_regs *regs, long ret)
 {

@@ -51,7 +51,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	struct calls *calls;
 	__u64 *start, time;
 
-	if (!wanted_cpu() || !wanted_task())
+	if (is_new_task(regs, ret) || !wanted_cpu() || !wanted_task())
 		return 0;
 	key.call = syscall_number(regs);
 	bpf_get_current_comm(key.comm, sizeof(key.comm));

@@ -313,10 +313,8 @@ impl<'d> Entries<'d> {
                     writer.write_record(&columns.head)?;
                 }
                 columns.widths = Some(Vec::new());
-                match self.style.terminal {
-                    true => writer.write_record(escape_all(&row))?,
-                    false => writer.write_record(&row)?,
-                }
+                // A record is one line, and no name can forge another.
+                writer.write_record(escape_all(&row))?;
                 writer.flush()
             }
             (_, Some(widths)) => {
