@@ -147,6 +147,9 @@ impl Table {
             let inner = place.ty.struct_members();
             if member.tags.hidden {
                 self.hides_key = true;
+            } else if is_anonymous_union(member) {
+                let members = place.ty.members().to_vec();
+                self.add_labels(prefix, place.bit_offset, &members);
             } else if inner.is_empty() || member.tags.decoder.is_some() {
                 match member.name.as_str() {
                     // An anonymous bitfield is padding.
@@ -177,6 +180,16 @@ impl Table {
             if !inner.is_empty() && !Histogram::is(&place.ty) {
                 let inner = inner.to_vec();
                 self.add_metrics(&nested(prefix, &member.name), place.bit_offset, &inner);
+            } else if is_anonymous_union(member) {
+                // The same bytes several times: nothing to add up.
+                for either in place.ty.members().iter().filter(|it| !it.name.is_empty()) {
+                    self.details.push(Label {
+                        name: format!("{prefix}{}", either.name),
+                        place: either.place.shifted(place.bit_offset),
+                        decoder: either.tags.decoder.clone(),
+                        with: None,
+                    });
+                }
             } else if !member.name.is_empty() {
                 self.add_metric(format!("{prefix}{}", member.name), place, &member.tags);
             }
@@ -333,6 +346,11 @@ impl Metric {
             _ => difference,
         }
     }
+}
+
+/// Its members are its parent's, on top of each other.
+fn is_anonymous_union(member: &Member) -> bool {
+    member.name.is_empty() && matches!(member.place.ty.kind, Kind::Union(_))
 }
 
 fn nested(prefix: &str, name: &str) -> String {

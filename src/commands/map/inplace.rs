@@ -8,9 +8,9 @@ use serde_json::json;
 use super::{Verb, entries, stdout, warn};
 use crate::cli::{AddArgs, Exit, Output};
 use crate::error::{not_found, usage};
-use crate::map::{Adder, Insert, Map, Update, drain};
-use crate::render::Entry;
-use crate::schema::Number;
+use crate::map::{Adder, Drained, Insert, Map, Update, drain};
+use crate::render::{Entries, Entry, Format, Style};
+use crate::schema::{Declaration, Number};
 
 impl Verb<'_> {
     pub(super) fn add(&self, args: &AddArgs) -> Result<Exit> {
@@ -77,7 +77,32 @@ impl Verb<'_> {
         let numbers =
             numbers.map_err(|error| anyhow!("failed to drain map {}: {error:#}", map.title()))?;
         let drained = drain(&map, &numbers)?;
-        let (out, face) = (&mut stdout(), &mut self.entries(&declaration));
+        let style = super::style(self.global);
+        let format = self.global.output.into();
+        let written = self.write_drained(&mut stdout(), format, style, &declaration, &drained);
+        if let Err(error) = written {
+            return Err(self.keep(&declaration, &drained, &error));
+        }
+        Ok(match drained.incomplete {
+            Some(why) => {
+                warn(&format!("the map is not empty: {why}"));
+                Exit::Incomplete
+            }
+            None => Exit::Done,
+        })
+    }
+}
+
+impl Verb<'_> {
+    fn write_drained(
+        &self,
+        out: &mut impl Write,
+        format: Format,
+        style: Style,
+        declaration: &Declaration,
+        drained: &Drained,
+    ) -> io::Result<()> {
+        let mut face = Entries::new(format, style, declaration, &self.labels).raw(self.raw);
         for (key, value) in &drained.entries {
             let entry = Entry {
                 key,
@@ -86,14 +111,33 @@ impl Verb<'_> {
             };
             face.entry(out, entry)?;
         }
-        face.end(out, &format!("{} taken", entries(face.count())))?;
-        Ok(match drained.incomplete {
-            Some(why) => {
-                warn(&format!("the map is not empty: {why}"));
-                Exit::Incomplete
-            }
-            None => Exit::Done,
-        })
+        face.end(out, &format!("{} taken", entries(face.count())))
+    }
+
+    /// What was taken is nowhere else any more: where it cannot be written, all
+    /// of it goes into a file. What a reader got of it is in there as well.
+    fn keep(&self, declaration: &Declaration, drained: &Drained, why: &io::Error) -> anyhow::Error {
+        let kept = tempfile::Builder::new()
+            .prefix("ktally-drained-")
+            .suffix(".jsonl")
+            .tempfile()
+            .and_then(|file| {
+                let style = Style::default();
+                let mut out = io::BufWriter::new(file.as_file());
+                self.write_drained(&mut out, Format::Jsonl, style, declaration, drained)?;
+                drop(out);
+                Ok(file.keep()?.1)
+            });
+        // As text: a closed pipe is no quiet end here.
+        match kept {
+            Ok(path) => anyhow!(
+                "failed to write what was taken ({why}); all of it is in `{}`",
+                path.display()
+            ),
+            Err(error) => anyhow!(
+                "failed to write what was taken ({why}), and to keep it in a file ({error}): it is lost; set TMPDIR to a folder with room"
+            ),
+        }
     }
 }
 
