@@ -4,6 +4,7 @@
 //! Each of these may be refused without harm: it is a note then, never the end
 //! of the list.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Read};
@@ -80,6 +81,8 @@ pub struct Census {
     pins: BTreeMap<u32, Vec<PathBuf>>,
     holders: BTreeMap<u32, BTreeSet<Holder>>,
     programs: BTreeMap<u32, Vec<Program>>,
+    /// Steps that were taken to count entries.
+    steps: Cell<u64>,
     /// What could not be found out, and why.
     pub notes: Vec<String>,
 }
@@ -109,6 +112,8 @@ unsafe impl Plain for Held {}
 /// Entries are counted by walking up to this many, where the kernel has no
 /// count of them.
 const MOST_COUNTED: u64 = 10_000;
+/// And no more than this for all maps of a host, which may be many.
+const MOST_STEPS: u64 = 200_000;
 
 impl Census {
     /// Finds all maps, and asks about them at once.
@@ -212,8 +217,35 @@ impl Census {
                 | MapType::DevmapHash
                 | MapType::Devmap
                 | MapType::Cpumap,
-            ) => count(map),
+            ) => self.count(map),
             _ => Used::Unknown,
+        }
+    }
+
+    /// Each index of an array is a step, whether or not there is something.
+    fn count(&self, map: &Map) -> Used {
+        let steps = match map.ty {
+            MapType::ArrayOfMaps | MapType::ProgArray | MapType::Devmap | MapType::Cpumap => {
+                u64::from(map.max_entries)
+            }
+            _ => 0,
+        };
+        if self.steps.get() + steps > MOST_STEPS {
+            return Used::Unknown;
+        }
+        let mut entries = 0;
+        let outcome = Reader::new(map).read(|_, _| {
+            entries += 1;
+            match entries > MOST_COUNTED {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        self.steps.set(self.steps.get() + steps.max(entries));
+        match outcome {
+            Ok(super::Outcome::Complete) => Used::Exactly(entries),
+            Ok(_) => Used::AtLeast(entries - 1),
+            Err(_) => Used::Unknown,
         }
     }
 
@@ -328,20 +360,4 @@ fn bpffs_mounts() -> Vec<PathBuf> {
     found.sort();
     found.dedup();
     found
-}
-
-fn count(map: &Map) -> Used {
-    let mut entries = 0;
-    let outcome = Reader::new(map).read(|_, _| {
-        entries += 1;
-        match entries > MOST_COUNTED {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
-    });
-    match outcome {
-        Ok(super::Outcome::Complete) => Used::Exactly(entries),
-        Ok(_) => Used::AtLeast(entries - 1),
-        Err(_) => Used::Unknown,
-    }
 }
