@@ -200,9 +200,16 @@ struct file {
 	void *private_data;
 };
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
 struct bpf_map {
+	enum bpf_map_type map_type;
 	__u32 id;
-	__s64 *elem_count; /* since 6.6 */
+	char name[16];
+	atomic64_t usercnt; /* descriptors and pins */
+	__s64 *elem_count;  /* since 6.6 */
 };
 
 struct seq_file;

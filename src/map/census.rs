@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Iter, MapFdInfo, MapType};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapFdInfo, MapType};
 use plain::Plain;
 
+use super::seen::iterate;
 use super::{Map, Reader, open};
 use crate::internal;
 use crate::schema::{Declaration, MapBtf};
@@ -326,24 +327,6 @@ impl Census {
             }
         }
     }
-}
-
-/// What an iterator program writes: records, one after the other.
-fn iterate<'o, T: Plain + Default + Clone>(skeleton: &mut impl Skel<'o>) -> Result<Vec<T>> {
-    let mut bytes = Vec::new();
-    for program in skeleton.object_mut().progs_mut() {
-        let link = program.attach().context("failed to attach an iterator")?;
-        Iter::new(&link)?
-            .read_to_end(&mut bytes)
-            .context("failed to read an iterator")?;
-    }
-    Ok(bytes
-        .chunks_exact(size_of::<T>())
-        .filter_map(|bytes| {
-            let mut record = T::default();
-            record.copy_from_bytes(bytes).ok().map(|()| record)
-        })
-        .collect())
 }
 
 /// Where bpffs is mounted.

@@ -8,6 +8,7 @@ mod explain;
 mod inplace;
 mod open;
 mod read;
+mod seen;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use libbpf_rs::MapFdInfo;
 
-use super::Map;
+use super::{Map, seen};
 use crate::error::{not_found, usage};
 use crate::host;
 use crate::schema::{Declaration, MapBtf};
@@ -110,17 +110,35 @@ impl MapRef {
 pub(super) fn all() -> Result<Vec<(u32, io::Result<Map>)>> {
     // The ids first, which takes less time than making maps does: whoever opens
     // one after the other follows those that are made meanwhile for ever.
+    let ids = match seen::seen() {
+        Ok(seen) => seen.iter().map(|map| map.id).collect(),
+        Err(_) => ids()?,
+    };
+    Ok(ids.into_iter().map(|id| (id, open_to_read(id))).collect())
+}
+
+/// The same without opening them, where that can be: ids and names.
+fn names() -> Result<Vec<(u32, String)>> {
+    let name = |id| Some((id, open_to_read(id).ok()?.facts.name));
+    match seen::seen() {
+        Ok(seen) => Ok(seen.iter().map(|map| (map.id, map.name())).collect()),
+        Err(_) => Ok(ids()?.into_iter().filter_map(name).collect()),
+    }
+}
+
+fn ids() -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     let mut id = 0;
     while let Some(next) = sys::map::next_id(id).map_err(|error| ids_refused(&error))? {
         ids.push(next);
         id = next;
     }
-    let open = |id| {
-        let fd = sys::map::open_id(id, true);
-        fd.and_then(|fd| Map::from_fd(fd).map_err(io::Error::other))
-    };
-    Ok(ids.into_iter().map(|id| (id, open(id))).collect())
+    Ok(ids)
+}
+
+fn open_to_read(id: u32) -> io::Result<Map> {
+    let fd = sys::map::open_id(id, true)?;
+    Map::from_fd(fd).map_err(io::Error::other)
 }
 
 /// The kernel keeps 15 characters of a name.
@@ -129,17 +147,18 @@ const KERNEL_NAME: usize = 15;
 fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
     let mut names = Vec::new();
     let mut found = Vec::new();
-    for map in all()?.into_iter().filter_map(|(_, map)| map.ok()) {
-        let short = &map.facts.name;
+    for (id, short) in self::names()? {
         let cut = name.get(..KERNEL_NAME).unwrap_or(name);
-        if short == cut || short == name {
+        if (short == cut || short == name)
+            && let Ok(map) = open_to_read(id)
+        {
             let full = btf.declaration(&map.facts).name;
             if full == name || short == name {
                 found.push((full, map));
                 continue;
             }
         }
-        names.push(short.clone());
+        names.push(short);
     }
     match &found[..] {
         [] => {

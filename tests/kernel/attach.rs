@@ -8,11 +8,14 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use serde_json::Value;
 
-use crate::instances::{Ended, Host, Reader, end, links_of, programs_called, sum};
+use crate::instances::{Ended, Host, Reader, end, links_of};
+use crate::lifetime::sum;
+use crate::objects::programs_called;
 use crate::support::{Child, ask_for_parent, event, fail_to_open, missed, wait_until};
 
 const GETPPID: (&str, &str) = ("call", "getppid");
@@ -192,7 +195,7 @@ fn not_a_count_is_lost_over_replace_with_writers_at_full_speed() {
             scope.spawn(|| writer.work());
         }
         wait_until("they write", || issued() > 0);
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         for i in 0..REPLACEMENTS {
             // An emulated machine takes seconds for each.
             if i >= 3 && start.elapsed().as_secs() > 20 {
@@ -247,14 +250,14 @@ fn a_kill_at_any_point_leaves_the_old_state_or_the_new() {
     let replace = format!("{attach} --replace");
     let lines = [attach.as_str(), replace.as_str(), "detach k"];
     let lengths = lines.map(|line| {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         host.good(line);
         start.elapsed().as_micros() as u64
     });
     let mut chance = Chance::new();
     let mut counted = None;
     let (mut killed, mut told) = ([0u32; 3], 0);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let mut rounds = 0_u32;
     for round in 0..100 {
         // An emulated machine is slower by far, and gets as far as it gets.

@@ -12,13 +12,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 
-use libbpf_rs::query::{LinkInfoIter, ProgInfoIter, ProgInfoQueryOptions};
+use libbpf_rs::query::LinkInfoIter;
 use libbpf_rs::{MapHandle, Program};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::Value;
 
-use crate::support::{kernel_series, require_root, wait_until};
+use crate::objects::Objects;
+use crate::support::{kernel_series, require_root};
 
 /// A host with a bpffs that nobody else sees. All that is pinned there goes
 /// when it is dropped.
@@ -156,8 +157,8 @@ impl Host {
                     let id = Program::id_from_fd(program.as_fd()).unwrap();
                     objects.programs.insert(id);
                 }
-                // Not the slots: an array of programs that is opened by its id
-                // while the kernel empties it is never freed.
+                // Not the slots: whoever on this host opens an array of programs
+                // while the kernel empties it can keep it for ever.
                 "maps" if path.is_file() => {
                     let map = MapHandle::from_pinned_path(&path).unwrap();
                     let info = libbpf_rs::MapInfo::new(map.as_fd()).unwrap();
@@ -186,67 +187,12 @@ pub fn end(command: &mut Command) -> Ended {
     }
 }
 
-/// Ids of programs and maps. The kernel counts them up: a new object does not
-/// get the id of an old one.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct Objects {
-    pub programs: BTreeSet<u32>,
-    pub maps: BTreeSet<u32>,
-}
-
-impl Objects {
-    fn alive(&self) -> usize {
-        let programs = self.programs.iter();
-        let maps = self.maps.iter();
-        programs
-            .filter(|id| Program::fd_from_id(**id).is_ok())
-            .count()
-            + maps
-                .filter(|id| MapHandle::from_map_id(**id).is_ok())
-                .count()
-    }
-
-    pub fn assert_alive(&self) {
-        assert!(self.programs.len() >= 2 && self.maps.len() >= 4, "{self:?}");
-        assert_eq!(self.alive(), self.programs.len() + self.maps.len());
-    }
-
-    /// They are freed after the grace periods of RCU.
-    pub fn wait_until_gone(&self) {
-        for program in &self.programs {
-            let what = format!("program {program} of {self:?} is freed");
-            wait_until(&what, || Program::fd_from_id(*program).is_err());
-        }
-        for map in &self.maps {
-            let what = format!("map {map} of {self:?} is freed");
-            wait_until(&what, || MapHandle::from_map_id(*map).is_err());
-        }
-    }
-}
-
 /// Whether a link of any program is there that uses this map or one of these
 /// entries: something counts.
 pub fn links_of(programs: &BTreeSet<u32>) -> usize {
     LinkInfoIter::default()
         .filter(|link| programs.contains(&link.prog_id))
         .count()
-}
-
-/// The programs of this name.
-pub fn programs_called(name: &str) -> BTreeSet<u32> {
-    ProgInfoIter::with_query_opts(ProgInfoQueryOptions::default())
-        .filter(|program| program.name.to_string_lossy() == name)
-        .map(|program| program.id)
-        .collect()
-}
-
-/// The sum of a column over the rows of a reading whose label is this.
-pub fn sum(reading: &Value, (label, text): (&str, &str), column: &str) -> u64 {
-    let rows = reading["tables"][0]["rows"].as_array().unwrap();
-    rows.iter()
-        .filter(|row| row[label] == text)
-        .map(|row| row[column].as_u64().unwrap())
-        .sum()
 }
 
 /// A `read --every` in the background.

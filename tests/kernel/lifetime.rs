@@ -1,6 +1,5 @@
 //! `ktally run` as a process: how it ends, and that nothing outlives it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
@@ -10,11 +9,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use libbpf_rs::{MapHandle, Program};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
+use crate::objects::Objects;
 use crate::support::{
     Child, ask_for_parent, event, fail_to_open, kernel_series, require_root, wait_until,
 };
@@ -160,40 +159,11 @@ impl Drop for Run {
     }
 }
 
-/// Ids of programs and maps. The kernel counts them up: a new object does not
-/// get the id of an old one.
-#[derive(Debug, Default)]
-pub struct Objects {
-    pub programs: BTreeSet<u32>,
-    maps: BTreeSet<u32>,
-}
-
-impl Objects {
-    /// Those of `syscalls`: two programs; the table, the task storage, .rodata
-    /// and .bss.ktally.
-    fn assert_those_of_syscalls(&self) {
-        assert_eq!(self.programs.len(), 2, "{self:?}");
-        assert!(self.maps.len() >= 4, "{self:?}");
-        assert_eq!(self.alive(), self.programs.len() + self.maps.len());
-    }
-
-    fn alive(&self) -> usize {
-        let programs = self.programs.iter().filter(|id| is_program(**id)).count();
-        programs + self.maps.iter().filter(|id| is_map(**id)).count()
-    }
-
-    /// They are freed after the grace periods of RCU.
-    pub fn wait_until_gone(&self) {
-        wait_until("the kernel frees all of it", || self.alive() == 0);
-    }
-}
-
-fn is_program(id: u32) -> bool {
-    Program::fd_from_id(id).is_ok()
-}
-
-fn is_map(id: u32) -> bool {
-    MapHandle::from_map_id(id).is_ok()
+/// Those of `syscalls`: two programs; the table, the task storage, .rodata and
+/// .bss.ktally.
+fn assert_those_of_syscalls(objects: &Objects) {
+    assert_eq!(objects.programs.len(), 2, "{objects:?}");
+    objects.assert_alive();
 }
 
 /// The sum of a column over the rows of a reading whose label is this.
@@ -214,7 +184,7 @@ fn nothing_is_left_when_it_is_killed() {
     let mut run = Run::counting(&["syscalls", "--pid", &child.pid()]);
     child.work();
     let objects = run.objects();
-    objects.assert_those_of_syscalls();
+    assert_those_of_syscalls(&objects);
     run.signal(libc::SIGKILL);
     let (status, lines, _) = run.end();
     assert_eq!(status.code(), None);
@@ -228,7 +198,7 @@ fn signals_end_it_with_a_last_reading() {
         let child = Child::new("kt-signal", || ask_for_parent(23));
         let mut run = Run::counting(&["syscalls", "-o", "json", "--pid", &child.pid()]);
         let objects = run.objects();
-        objects.assert_those_of_syscalls();
+        assert_those_of_syscalls(&objects);
         child.work();
         run.signal(signal);
         let reading = run.reading();
@@ -309,7 +279,7 @@ fn signals_end_it_though_nobody_reads_on() {
         let mut run = Run::start(&CHATTY);
         run.wait_until_stalled();
         let objects = run.objects();
-        objects.assert_those_of_syscalls();
+        assert_those_of_syscalls(&objects);
         signals.iter().for_each(|signal| run.signal(*signal));
         wait_until("it ends", || run.process.try_wait().unwrap().is_some());
         let (status, _, stderr) = run.end();
@@ -399,7 +369,7 @@ fn an_error_leaves_nothing() {
     let told = run.counting.recv_timeout(PATIENCE);
     told.expect("no word that it is counting");
     let objects = run.objects();
-    objects.assert_those_of_syscalls();
+    assert_those_of_syscalls(&objects);
     run.signal(libc::SIGINT);
     let (status, _, stderr) = run.end();
     assert_eq!(status.code(), Some(1), "{stderr}");

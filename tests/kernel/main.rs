@@ -16,6 +16,7 @@ mod lifetime;
 mod map;
 mod memory;
 mod network;
+mod objects;
 mod reader;
 mod session;
 mod soak;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -14,10 +13,9 @@ use anyhow::Result;
 use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Table, Unit};
 use ktally::snapshot::{Reading, count};
 use ktally::tally::{Given, Session, Storage, Tally, fentry_fact, resolve};
-use libbpf_rs::libbpf_sys;
-use libbpf_rs::query::{MapInfoIter, ProgInfoIter};
 use serde_json::{Value as Json, json};
 
+use crate::objects::{Objects, maps_called, programs_called};
 use crate::support::{ask_for_parent, kernel_series, require_root, wait_until};
 
 /// A C file `NAME.bpf.c`, gone when dropped.
@@ -466,13 +464,11 @@ int BPF_PROG(enter)
 }
 
 /// Ids of the kernel's programs and maps of these names.
-fn ids(program: &str, map: &str) -> (Vec<u32>, Vec<u32>) {
-    let programs = ProgInfoIter::default().filter(|info| info.name.to_str() == Some(program));
-    let maps = MapInfoIter::default().filter(|info| info.name.to_str() == Some(map));
-    (
-        programs.map(|info| info.id).collect(),
-        maps.map(|info| info.id).collect(),
-    )
+fn ids(program: &str, map: &str) -> Objects {
+    Objects {
+        programs: programs_called(program),
+        maps: maps_called(map).iter().map(|map| map.id).collect(),
+    }
 }
 
 #[test]
@@ -485,7 +481,7 @@ fn tables_that_no_kernel_holds_are_refused_and_nothing_stays() {
     assert!(error.contains("`endless`"), "{error}");
     assert!(error.contains("--max-rows"), "{error}");
     wait_until("nothing stays", || {
-        ids("enter_kt_endless", "kt_endless") == (vec![], vec![])
+        ids("enter_kt_endless", "kt_endless") == Objects::default()
     });
 }
 
@@ -495,9 +491,8 @@ fn max_rows_resizes_tables() {
     let tally = file.find().unwrap();
     let mut storage = Storage::uninit();
     let _session = Session::start(&tally, &mut storage, &[], Some(4321)).unwrap();
-    let mut maps = MapInfoIter::default();
-    let map = maps.find(|info| info.name.to_str() == Some("kt_resized"));
-    assert_eq!(map.unwrap().max_entries, 4321);
+    let maps = maps_called("kt_resized");
+    assert_eq!(maps[0].max_entries, 4321);
 }
 
 // ---- options ----------------------------------------------------------------
@@ -945,44 +940,22 @@ fn what_is_read_after_detaching_is_final() {
     });
 }
 
-/// Whether the kernel still has an object of this id.
-fn exists(open: unsafe extern "C" fn(u32) -> i32, id: u32) -> bool {
-    // SAFETY: it takes a number, and returns a new descriptor or an error.
-    let fd = unsafe { open(id) };
-    if fd < 0 {
-        let error = std::io::Error::last_os_error();
-        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
-        return false;
-    }
-    // SAFETY: the descriptor is ours alone.
-    drop(unsafe { OwnedFd::from_raw_fd(fd) });
-    true
-}
-
 #[test]
 fn a_dropped_session_leaves_nothing_in_the_kernel() {
     let file = File::program("passing", &count_parents("kt_gone"));
     let tally = file.find().unwrap();
     let mut storage = Storage::uninit();
     let session = start(&tally, &mut storage, &[]).unwrap();
-    let (programs, maps) = ids("enter_kt_gone", "kt_gone");
-    assert_eq!((programs.len(), maps.len()), (1, 1));
+    let mut objects = ids("enter_kt_gone", "kt_gone");
+    assert_eq!((objects.programs.len(), objects.maps.len()), (1, 1));
     // Also those that libbpf makes of the object's sections.
-    let sections: Vec<u32> = MapInfoIter::default()
-        .filter(|info| info.name.to_string_lossy().starts_with("passing."))
-        .map(|info| info.id)
-        .collect();
-    assert!(!sections.is_empty());
+    objects
+        .maps
+        .extend(maps_called("passing.").iter().map(|map| map.id));
+    assert!(objects.maps.len() > 1);
     drop(session);
     // The kernel frees them a while later; other tests may look at them.
-    wait_until("the program is gone", || {
-        !exists(libbpf_sys::bpf_prog_get_fd_by_id, programs[0])
-    });
-    for map in maps.into_iter().chain(sections) {
-        wait_until("the map is gone", || {
-            !exists(libbpf_sys::bpf_map_get_fd_by_id, map)
-        });
-    }
+    objects.wait_until_gone();
 }
 
 // ---- histograms -------------------------------------------------------------
@@ -994,15 +967,12 @@ fn a_panic_leaves_nothing_in_the_kernel() {
     let panicked = std::panic::catch_unwind(|| {
         let mut storage = Storage::uninit();
         let _session = start(&tally, &mut storage, &[]).unwrap();
-        let (programs, maps) = ids("enter_kt_panic", "kt_panic");
-        assert_eq!((programs.len(), maps.len()), (1, 1));
-        std::panic::resume_unwind(Box::new((programs[0], maps[0])));
+        let objects = ids("enter_kt_panic", "kt_panic");
+        assert_eq!((objects.programs.len(), objects.maps.len()), (1, 1));
+        std::panic::resume_unwind(Box::new(objects));
     });
-    let (program, map) = *panicked.unwrap_err().downcast::<(u32, u32)>().unwrap();
-    wait_until("program and map are gone", || {
-        !exists(libbpf_sys::bpf_prog_get_fd_by_id, program)
-            && !exists(libbpf_sys::bpf_map_get_fd_by_id, map)
-    });
+    let objects = panicked.unwrap_err().downcast::<Objects>().unwrap();
+    objects.wait_until_gone();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ktally::tally::{Support, Tally};
 
 use crate::lifetime::{Run, sum};
+use crate::objects::Objects;
 use crate::support::{Child, fail_to_open, require_root};
 
 fn ktally(args: &[&str]) -> Command {
@@ -100,7 +101,5 @@ fn everything_at_once() {
         let (status, _, stderr) = run.end();
         assert_eq!(status.code(), Some(0), "{name}: {stderr}");
     }
-    objects
-        .iter()
-        .for_each(crate::lifetime::Objects::wait_until_gone);
+    objects.iter().for_each(Objects::wait_until_gone);
 }

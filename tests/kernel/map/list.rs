@@ -1,6 +1,7 @@
 //! `list` and `show`: what is known about a map, among maps that come and go.
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -10,6 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::pin::Bpffs;
 use super::{Maps, create, create_with, id, json_lines, map};
+use crate::objects::is_map;
 
 /// The line of this map; panics where there is none, or more.
 #[track_caller]
@@ -91,10 +93,8 @@ SEC("socket") int uses(void *ctx)
     assert_eq!(line["programs"][0]["name"], "uses");
 }
 
-/// Maps that vanish are notes; those that stay are all there.
-#[test]
-fn two_hundred_maps_come_and_go_during_a_list() {
-    let stay: Vec<_> = (0..20).map(|_| create(MapType::Array, 4, 4, 1)).collect();
+/// Goes round and round beside `work`; how often.
+fn beside(round: impl Fn() + Sync, work: impl FnOnce()) -> u64 {
     let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     // Also where an assertion fails, which would wait for the thread for ever.
     struct Stop<'a>(&'a AtomicBool);
@@ -107,11 +107,24 @@ fn two_hundred_maps_come_and_go_during_a_list() {
         let _stop = Stop(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                let brief: Vec<_> = (0..200).map(|_| create(MapType::Hash, 4, 4, 1)).collect();
-                drop(brief);
+                round();
                 rounds.fetch_add(1, Ordering::Relaxed);
             }
         });
+        work();
+    });
+    rounds.load(Ordering::Relaxed)
+}
+
+/// Maps that vanish are notes; those that stay are all there.
+#[test]
+fn two_hundred_maps_come_and_go_during_a_list() {
+    let stay: Vec<_> = (0..20).map(|_| create(MapType::Array, 4, 4, 1)).collect();
+    let come_and_go = || {
+        let brief: Vec<_> = (0..200).map(|_| create(MapType::Hash, 4, 4, 1)).collect();
+        drop(brief);
+    };
+    let rounds = beside(come_and_go, || {
         for format in ["jsonl", "json", "csv", "table", "jsonl"] {
             let text = map!("list", "-o", format).done();
             let ids: Vec<u64> = match format {
@@ -139,7 +152,41 @@ fn two_hundred_maps_come_and_go_during_a_list() {
             }
         }
     });
-    assert!(rounds.load(Ordering::Relaxed) >= 5, "{rounds:?}");
+    assert!(rounds >= 5, "{rounds}");
+}
+
+/// To open an array of programs while the kernel empties it can keep it for
+/// ever, so those that nobody has any more are left alone, by name and in lists.
+#[test]
+fn an_array_of_programs_that_nobody_has_is_left_alone() {
+    let mut loaded = Maps::load(
+        r#"
+struct {
+	__uint(type, 3); /* BPF_MAP_TYPE_PROG_ARRAY */
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} kt_left_alone SEC(".maps");
+
+SEC("raw_tp/sys_enter")
+int jumps(void *ctx)
+{
+	bpf_tail_call(ctx, &kt_left_alone, 0);
+	return 0;
+}
+"#,
+    );
+    let array = "kt_left_alone";
+    let id = loaded.id(array);
+    assert_eq!(listed(id)["name"], array);
+    assert_eq!(map!("show", array, "-o", "json").json()["id"], id);
+    let program = loaded.program("jumps").as_fd().try_clone_to_owned();
+    drop(loaded);
+    assert!(is_map(id), "the program has it");
+    let lines = json_lines(&map!("list", "-o", "jsonl").done());
+    assert!(lines.iter().all(|line| line["id"] != id));
+    map!("show", array).failed(3, &["no map"]);
+    drop(program);
 }
 
 /// New, changed and gone keys of each interval, and by how much they grew.
