@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, TRACEFS_MAGIC, statfs};
+use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 
 /// Where bpffs is mounted.
 pub const BPFFS: &str = "/sys/fs/bpf";
@@ -167,10 +168,18 @@ fn bpffs() -> Fact {
     }
 }
 
-/// Mounts bpffs where pins are kept, if a path is below it and it is not mounted.
+/// Before pins are made or removed: mounts bpffs where they are kept, if the path
+/// is below it and it is not mounted.
 pub fn mount_bpffs_for(path: &Path) -> Result<()> {
     let is_mounted = || statfs(BPFFS).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
-    if !path.starts_with(BPFFS) || is_mounted() {
+    if !path.starts_with(BPFFS) {
+        return Ok(());
+    }
+    if is_mounted() {
+        let is_read_only = |fs: Statvfs| fs.flags().contains(FsFlags::ST_RDONLY);
+        if statvfs(BPFFS).is_ok_and(is_read_only) {
+            bail!("{BPFFS} is mounted read-only: mount -o remount,rw {BPFFS}");
+        }
         return Ok(());
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

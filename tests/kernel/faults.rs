@@ -15,10 +15,13 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
+use crate::instances::Host;
 use crate::lifetime::{Run, sum};
 use crate::memory::Limited;
-use crate::support::{Child, ask_for_parent, fail_to_open, require_root};
+use crate::objects::Objects;
+use crate::support::{Child, Source, ask_for_parent, fail_to_open, require_root};
 
+const BPFFS: &str = "/sys/fs/bpf";
 const ENOENT: (&str, &str) = ("error", "ENOENT");
 const GETPPID: (&str, &str) = ("call", "getppid");
 
@@ -104,9 +107,7 @@ fn a_hundred_runs_at_once() {
     for run in &mut runs {
         assert_eq!(sum(&run.reading(), ENOENT, "calls"), 23);
     }
-    objects
-        .iter()
-        .for_each(crate::lifetime::Objects::wait_until_gone);
+    objects.iter().for_each(Objects::wait_until_gone);
 }
 
 // ---- what breaks ------------------------------------------------------------
@@ -179,6 +180,75 @@ fn a_terminal_that_vanishes() {
     let (status, _, stderr) = run.end();
     assert!(status.code().is_some_and(|code| code <= 1), "{stderr}");
     objects.wait_until_gone();
+}
+
+/// What is pinned can be read, and changed when it can be written again. (bpffs
+/// has no size and no number of inodes, so it is never full.)
+#[test]
+fn a_bpffs_that_is_read_only() {
+    let host = Host::new();
+    let child = Child::new("kt-readonly", || fail_to_open(23));
+    let mounted = |how: &str| {
+        let status = host.inside("mount").args(["-o", how, BPFFS]).status();
+        assert!(status.unwrap().success(), "{how}");
+    };
+    host.good(&format!("attach failures --pid {}", child.pid()));
+    let (pins, objects) = (host.pins(), host.objects("failures"));
+    mounted("remount,ro");
+    for line in [
+        "attach failures --as two",
+        "attach failures --replace",
+        "detach failures",
+        "detach --all",
+    ] {
+        let ended = host.ktally(line.split(' '));
+        assert_eq!(ended.code, Some(1), "{line}: {ended:?}");
+        for word in ["mounted read-only", "mount -o remount,rw"] {
+            assert!(ended.stderr.contains(word), "{line}: {ended:?}");
+        }
+        assert_eq!(host.pins(), pins, "{line}");
+    }
+    child.work();
+    let reading = host.json("read failures -o json");
+    assert_eq!(sum(&reading, ENOENT, "calls"), 23);
+    mounted("remount,rw");
+    child.work();
+    let last = host.json("detach failures -o json");
+    assert_eq!(sum(&last, ENOENT, "calls"), 46);
+    assert_eq!(host.pins(), [""; 0]);
+    objects.wait_until_gone();
+}
+
+/// Tallies of tracepoints that need it say so; all others do without.
+#[test]
+fn without_tracefs() {
+    let host = Host::new();
+    let source = Source::new(
+        r#"TALLY("a tracepoint");
+struct seen {
+	__u64 calls COUNTER("calls");
+};
+ARRAY_TABLE(seen, struct seen, 1, "calls");
+SEC("tracepoint/raw_syscalls/sys_enter")
+int enter(void *ctx)
+{
+	return 0;
+}
+"#,
+    );
+    let without = "umount -l /sys/kernel/tracing; umount -l /sys/kernel/debug; exec \"$@\"";
+    let program = env!("CARGO_BIN_EXE_ktally");
+    let run = |tally: &str| {
+        let mut command = host.inside("sh");
+        command.args(["-c", without, "sh", program, "run", tally, "--for", "0"]);
+        command.output().unwrap()
+    };
+    let error = error_of(&run(source.path().to_str().unwrap()));
+    for word in ["tracefs is not mounted", "mount -t tracefs tracefs"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    let output = run("failures");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 // ---- what changes the host: in machines of its own ---------------------------
