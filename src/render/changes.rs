@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::text::{metric_cells, metric_heads};
 use super::{Format, Style, columns, escape_all, heading, json};
-use crate::schema::{Declaration, Labels, Value};
+use crate::schema::{Column, Declaration, Labels, Metric, Value};
 use crate::snapshot::difference;
 
 /// A key whose value is not what it was. Of a per-CPU map, a value a CPU.
@@ -38,6 +38,8 @@ pub struct Changes<'d> {
     format: Format,
     style: Style,
     declaration: &'d Declaration,
+    /// Of the table's value.
+    parts: Vec<Column<'d>>,
     labels: &'d Labels,
     written: bool,
 }
@@ -54,6 +56,7 @@ impl<'d> Changes<'d> {
             format,
             style,
             declaration,
+            parts: declaration.table.columns(),
             labels,
             written: false,
         }
@@ -105,22 +108,26 @@ impl<'d> Changes<'d> {
         let upper = |name: &String| name.to_uppercase();
         let mut head = vec!["CHANGE".to_owned()];
         head.extend(table.labels.iter().map(|label| upper(&label.name)));
-        let left = head.len();
-        let metrics = table.metrics.iter();
-        head.extend(metrics.flat_map(|metric| metric_heads(metric, &table.metrics, &self.style)));
-        let numbers = head.len();
-        head.extend(table.details.iter().map(|detail| upper(&detail.name)));
-        let right: Vec<bool> = (0..head.len()).map(|i| i >= left && i < numbers).collect();
+        let mut right = vec![false; head.len()];
+        for part in &self.parts {
+            match part {
+                Column::Metric(metric) => {
+                    head.extend(metric_heads(metric, &table.metrics, &self.style));
+                    right.resize(head.len(), true);
+                }
+                Column::Detail(detail) => {
+                    head.push(upper(&detail.name));
+                    right.push(false);
+                }
+            }
+        }
         let rows: Vec<Vec<String>> = changes
             .iter()
             .map(|change| {
-                let cells = self.cells(change);
+                let number =
+                    |metric: &_, cells: &_| metric_cells(metric, cells, seconds, &self.style);
                 let mut row = self.names(change);
-                let metrics = table.metrics.iter();
-                row.extend(
-                    metrics.flat_map(|metric| metric_cells(metric, &cells, seconds, &self.style)),
-                );
-                row.extend(self.details(change));
+                row.extend(self.parts_of(change, number));
                 row
             })
             .collect();
@@ -151,21 +158,20 @@ impl<'d> Changes<'d> {
         if !self.written && !self.style.no_header {
             let mut head: Vec<String> = ["time", "seconds", "change"].map(str::to_owned).into();
             head.extend(table.labels.iter().map(|label| label.name.clone()));
-            head.extend(table.metrics.iter().flat_map(super::csv::heads));
-            head.extend(table.details.iter().map(|detail| detail.name.clone()));
+            head.extend(self.parts.iter().flat_map(|part| match part {
+                Column::Metric(metric) => super::csv::heads(metric),
+                Column::Detail(detail) => vec![detail.name.clone()],
+            }));
             writer.write_record(head)?;
         }
         for change in changes {
-            let cells = self.cells(change);
             let mut row = vec![
                 time.to_owned(),
                 json::round_to_microseconds(seconds).to_string(),
             ];
-            row.extend(escape_all(&self.names(change)));
-            let metrics = table.metrics.iter();
-            row.extend(metrics.flat_map(|metric| super::csv::fields(metric, &cells)));
-            row.extend(escape_all(&self.details(change)));
-            writer.write_record(row)?;
+            row.extend(self.names(change));
+            row.extend(self.parts_of(change, super::csv::fields));
+            writer.write_record(escape_all(&row))?;
         }
         writer.flush()
     }
@@ -198,16 +204,23 @@ impl<'d> Changes<'d> {
         }
     }
 
-    fn details(&self, change: &Change<'_>) -> Vec<String> {
+    /// Under the columns of a value; numbers as this writes them.
+    fn parts_of(
+        &self,
+        change: &Change<'_>,
+        number: impl Fn(&Metric, &[u64]) -> Vec<String>,
+    ) -> Vec<String> {
+        let cells = self.cells(change);
         let values = change.now.as_ref().or(change.before.as_ref());
-        let details = self.declaration.table.details.iter();
-        details
-            .map(|detail| {
+        let parts = self.parts.iter().flat_map(|part| match part {
+            Column::Metric(metric) => number(metric, &cells),
+            Column::Detail(detail) => {
                 let copies = values.into_iter().flatten();
                 let copies = copies.map(|value| self.labels.of(detail, value));
-                Value::sum(copies.collect()).to_string()
-            })
-            .collect()
+                vec![Value::sum(copies.collect()).to_string()]
+            }
+        });
+        parts.collect()
     }
 
     fn value<'v>(&'v self, values: &Option<Vec<&'v [u8]>>) -> Option<Value<'v>> {

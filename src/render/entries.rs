@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::text::{metric_cells, metric_heads};
 use super::{Format, Style, columns, escape_all, json, line, widths};
-use crate::schema::{Declaration, Label, Labels, Table, Tags, Value};
+use crate::schema::{Column, Declaration, Label, Labels, Table, Tags, Value};
 
 /// As many lines say how wide the columns of a table are.
 const MEASURED: usize = 1000;
@@ -32,6 +32,9 @@ pub struct Entries<'d> {
     key_tags: Tags,
     value_tags: Tags,
     outer: Option<&'d Declaration>,
+    table: &'d Table,
+    /// Of the table's value.
+    parts: Vec<Column<'d>>,
     labels: &'d Labels,
     per_cpu: bool,
     raw: bool,
@@ -59,6 +62,8 @@ impl<'d> Entries<'d> {
             value_tags: declaration.value_tags(),
             declaration,
             outer: None,
+            table: &declaration.table,
+            parts: declaration.table.columns(),
             labels,
             per_cpu: false,
             raw: false,
@@ -68,7 +73,7 @@ impl<'d> Entries<'d> {
         }
     }
 
-    /// The values of a per-CPU map one by one, rather than their sum.
+    /// The several values of an entry one by one, rather than their sum.
     pub fn per_cpu(self, per_cpu: bool) -> Self {
         Self { per_cpu, ..self }
     }
@@ -79,8 +84,19 @@ impl<'d> Entries<'d> {
     }
 
     /// Entries of the maps inside of a map that is declared like this.
-    pub fn within(self, outer: Option<&'d Declaration>) -> Self {
+    pub fn within(self, outer: &'d Declaration) -> Self {
+        let outer = Some(outer);
         Self { outer, ..self }
+    }
+
+    /// Groups of entries: rows of a table with fewer labels.
+    pub fn grouped(self, table: &'d Table) -> Self {
+        let parts = table.columns();
+        Self {
+            table,
+            parts,
+            ..self
+        }
     }
 
     /// How many entries were written.
@@ -104,15 +120,14 @@ impl<'d> Entries<'d> {
                 self.text = text;
             }
             Format::Csv | Format::Table | Format::Folded | Format::Svg => {
-                let copies = entry.values.len();
-                if self.per_cpu && copies > 1 {
+                if self.per_cpu {
                     for (cpu, value) in entry.values.iter().enumerate() {
                         let row = self.row(&entry, &[value], Some(cpu));
-                        self.entry_line(out, row)?;
+                        self.line(out, row)?;
                     }
                 } else {
                     let row = self.row(&entry, entry.values, None);
-                    self.entry_line(out, row)?;
+                    self.line(out, row)?;
                 }
             }
         }
@@ -120,14 +135,9 @@ impl<'d> Entries<'d> {
         Ok(())
     }
 
-    /// One group of entries: labels of a table with fewer of them, and cells.
-    pub fn group(
-        &mut self,
-        out: &mut dyn Write,
-        table: &Table,
-        key: &[u8],
-        cells: &[u64],
-    ) -> io::Result<()> {
+    /// One group of entries.
+    pub fn group(&mut self, out: &mut dyn Write, key: &[u8], cells: &[u64]) -> io::Result<()> {
+        let table = self.table;
         let names = |label: &'_ Label| self.labels.of(label, key).to_string();
         match self.format {
             Format::Json | Format::Jsonl => {
@@ -148,10 +158,7 @@ impl<'d> Entries<'d> {
             }
             Format::Csv | Format::Table | Format::Folded | Format::Svg => {
                 let mut row: Vec<String> = table.labels.iter().map(names).collect();
-                row.extend(self.numbers(table, cells));
-                if self.columns.is_none() {
-                    self.columns = Some(self.columns_of(table, false));
-                }
+                row.extend(self.cells(cells, &[]));
                 self.line(out, row)?;
             }
         }
@@ -166,7 +173,10 @@ impl<'d> Entries<'d> {
             Format::Json => writeln!(out, "\n]")?,
             Format::Jsonl if self.count == 0 => {}
             Format::Jsonl => writeln!(out)?,
-            Format::Csv => writeln!(out, "# {footer}")?,
+            Format::Csv => {
+                self.head(out)?;
+                writeln!(out, "# {footer}")?;
+            }
             Format::Table | Format::Folded | Format::Svg => {
                 if let Some(columns) = &mut self.columns {
                     columns.write_measured(out, &self.style)?;
@@ -237,27 +247,26 @@ impl<'d> Entries<'d> {
         values
             .iter()
             .for_each(|value| table.add_cells(value, &mut cells));
-        row.extend(self.numbers(table, &cells));
-        row.extend(table.details.iter().map(|detail| {
-            let copies = values.iter().map(|value| self.labels.of(detail, value));
-            Value::sum(copies.collect()).to_string()
-        }));
+        row.extend(self.cells(&cells, values));
         row
     }
 
-    fn numbers(&self, table: &Table, cells: &[u64]) -> Vec<String> {
-        let metrics = table.metrics.iter();
-        match self.format {
-            Format::Table => metrics
-                .flat_map(|metric| metric_cells(metric, cells, 1.0, &self.style))
-                .collect(),
-            _ => metrics
-                .flat_map(|metric| super::csv::fields(metric, cells))
-                .collect(),
-        }
+    /// Under the columns of a value.
+    fn cells(&self, cells: &[u64], values: &[&[u8]]) -> Vec<String> {
+        let cells = self.parts.iter().flat_map(|part| match (part, self.format) {
+            (Column::Metric(metric), Format::Table) => {
+                metric_cells(metric, cells, 1.0, &self.style)
+            }
+            (Column::Metric(metric), _) => super::csv::fields(metric, cells),
+            (Column::Detail(detail), _) => {
+                let copies = values.iter().map(|value| self.labels.of(detail, value));
+                vec![Value::sum(copies.collect()).to_string()]
+            }
+        });
+        cells.collect()
     }
 
-    fn columns_of(&self, table: &Table, with_cpu: bool) -> Columns {
+    fn columns(&self) -> Columns {
         let is_table = self.format == Format::Table;
         let mut columns = Columns::default();
         let case = |name: &str| match is_table {
@@ -269,54 +278,51 @@ impl<'d> Entries<'d> {
         }
         match self.raw {
             true => columns.add([case("key")], false),
-            false => columns.add(table.labels.iter().map(|label| case(&label.name)), false),
+            false => {
+                let labels = self.table.labels.iter();
+                columns.add(labels.map(|label| case(&label.name)), false);
+            }
         }
-        if with_cpu {
+        if self.per_cpu {
             columns.add([case("cpu")], true);
         }
         if self.raw {
             columns.add([case("value")], false);
             return columns;
         }
-        for metric in &table.metrics {
-            match is_table {
-                true => columns.add(metric_heads(metric, &table.metrics, &self.style), true),
-                false => columns.add(super::csv::heads(metric), true),
+        for part in &self.parts {
+            match part {
+                Column::Metric(metric) if is_table => {
+                    let heads = metric_heads(metric, &self.table.metrics, &self.style);
+                    columns.add(heads, true);
+                }
+                Column::Metric(metric) => columns.add(super::csv::heads(metric), true),
+                Column::Detail(detail) => columns.add([case(&detail.name)], false),
             }
         }
-        let details = table.details.iter();
-        columns.add(details.map(|detail| case(&detail.name)), false);
         columns
     }
 
-    fn entry_line(&mut self, out: &mut dyn Write, row: Vec<String>) -> io::Result<()> {
-        if self.columns.is_none() {
-            let mut columns = self.columns_of(&self.declaration.table, false);
-            if columns.head.len() != row.len() {
-                columns = self.columns_of(&self.declaration.table, true);
-            }
-            self.columns = Some(columns);
+    /// Before the first line, also where there is none.
+    fn head(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.columns.is_some() {
+            return Ok(());
         }
-        self.line(out, row)
+        let columns = self.columns.insert(self.columns());
+        match self.format {
+            Format::Csv if !self.style.no_header => write_record(out, &columns.head),
+            _ => Ok(()),
+        }
     }
 
     fn line(&mut self, out: &mut dyn Write, row: Vec<String>) -> io::Result<()> {
+        self.head(out)?;
         let Some(columns) = &mut self.columns else {
             return Ok(());
         };
         match (self.format, &columns.widths) {
-            (Format::Csv, _) => {
-                let mut writer = WriterBuilder::new()
-                    .quote_style(QuoteStyle::NonNumeric)
-                    .from_writer(out);
-                if columns.widths.is_none() && !self.style.no_header {
-                    writer.write_record(&columns.head)?;
-                }
-                columns.widths = Some(Vec::new());
-                // A record is one line, and no name can forge another.
-                writer.write_record(escape_all(&row))?;
-                writer.flush()
-            }
+            // A record is one line, and no name can forge another.
+            (Format::Csv, _) => write_record(out, &escape_all(&row)),
             (_, Some(widths)) => {
                 writeln!(out, "{}", line(&escape_all(&row), widths, &columns.right))
             }
@@ -329,6 +335,14 @@ impl<'d> Entries<'d> {
             }
         }
     }
+}
+
+fn write_record(out: &mut dyn Write, record: &[String]) -> io::Result<()> {
+    let mut writer = WriterBuilder::new()
+        .quote_style(QuoteStyle::NonNumeric)
+        .from_writer(out);
+    writer.write_record(record)?;
+    writer.flush()
 }
 
 /// What lines have in common.

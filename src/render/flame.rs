@@ -47,20 +47,38 @@ pub(super) fn folded(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) 
 }
 
 pub(super) fn svg(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
-    let stacks = stacks(snapshot, labels).into_iter();
-    let mut lines: Vec<String> = stacks.map(|(stack, n)| format!("{stack} {n}")).collect();
-    let mut options = Options::default();
-    options.title = format!("{}: {}", snapshot.tally, snapshot.summary);
-    options.deterministic = true;
-    if let Some(counter) = counted(snapshot).find_map(|table| first_counter(&table.table)) {
-        let name = &counter.1;
-        options.count_name.clone_from(name);
+    let title = format!("{}: {}", snapshot.tally, snapshot.summary);
+    let counter = counted(snapshot).find_map(|table| first_counter(&table.table));
+    let stacks = stacks(snapshot, labels);
+    // The library takes this for an error.
+    if stacks.is_empty() {
+        let what = counter.map_or_else(|| "samples".to_owned(), |(_, name)| name);
+        return write!(out, "{}", empty(&title, &what));
     }
-    if lines.is_empty() {
-        // An empty graph is an error to the library; this is an honest one.
-        lines.push("nothing was counted 1".to_owned());
+    let lines: Vec<String> = stacks.iter().map(|(it, n)| format!("{it} {n}")).collect();
+    let mut options = Options::default();
+    options.title = title;
+    options.deterministic = true;
+    if let Some((_, name)) = counter {
+        options.count_name = name;
     }
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)
+}
+
+/// A picture that says that there is nothing to see.
+fn empty(title: &str, what: &str) -> String {
+    let text = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;");
+    let (title, what) = (text(&escape(title)), text(&escape(what)));
+    format!(
+        r#"<?xml version="1.0" standalone="no"?>
+<svg version="1.1" width="1200" height="80" viewBox="0 0 1200 80" xmlns="http://www.w3.org/2000/svg">
+<g font-family="monospace" text-anchor="middle">
+<text x="600" y="24" font-size="17">{title}</text>
+<text x="600" y="56" font-size="12">nothing was counted (0 {what})</text>
+</g>
+</svg>
+"#
+    )
 }
 
 fn counted(snapshot: &Snapshot) -> impl Iterator<Item = &TableSnapshot> {

@@ -185,6 +185,23 @@ fn totals_are_no_rates() {
     "#);
 }
 
+/// A float has 53 bits.
+#[test]
+fn totals_are_exact() {
+    let gauge = member("now", 8, &Type::unsigned(8), &["gauge:of them"]);
+    let table = table("large", vec![counter("all", 0), gauge]);
+    let cells = [u64::MAX, (1 << 53) + 1];
+    let snapshot = snapshot(vec![table_snapshot(table, &[("a", 0, &cells)])]);
+    let style = Style {
+        totals: true,
+        no_header: true,
+        ..Style::default()
+    };
+    let text = text(style, &snapshot);
+    assert!(text.contains("18,446,744,073,709,551,615"), "{text}");
+    assert!(text.contains("9,007,199,254,740,993"), "{text}");
+}
+
 #[test]
 fn several_tables_have_their_names() {
     let mut both = two_rows();
@@ -690,7 +707,11 @@ fn pictures_are_whole_also_when_nothing_was_counted() {
     assert!(svg.contains("<title>a&lt;b (4 samples, 100.00%)"), "{svg}");
     let empty = draw(Format::Svg, &stacks(&[]));
     assert!(empty.trim_end().ends_with("</svg>"));
-    assert!(empty.contains("nothing was counted"));
+    assert!(empty.contains("nothing was counted (0 samples)"), "{empty}");
+    let mut hostile = stacks(&[]);
+    hostile.summary = "<&\n".to_owned();
+    let empty = draw(Format::Svg, &hostile);
+    assert!(empty.contains(": &lt;&amp;\\n</text>"), "{empty}");
 }
 
 #[test]

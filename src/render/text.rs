@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{Style, bars, columns, counted, escape, footer, heading};
-use crate::schema::{Labels, Metric, MetricKind, Unit};
+use crate::schema::{Labels, Metric, MetricKind, Unit, plain_number, whole_number};
 use crate::snapshot::{self, Snapshot, TableSnapshot, quantile};
 
 /// The quantiles that stand for a histogram in a column.
@@ -149,11 +149,11 @@ fn count_head(metric: &Metric, metrics: &[Metric], style: &Style) -> String {
 }
 
 fn count_cell(metric: &Metric, cells: &[u64], snapshot: &Snapshot, style: &Style) -> String {
-    let count = snapshot::count(&cells[metric.cell..]) as f64;
-    crate::schema::plain_number(match style.totals {
-        true => count,
-        false => count / snapshot.seconds.max(1e-9),
-    })
+    let count = snapshot::count(&cells[metric.cell..]);
+    match style.totals {
+        true => whole_number(count.into()),
+        false => plain_number(count as f64 / snapshot.seconds.max(1e-9)),
+    }
 }
 
 pub(super) fn metric_heads(metric: &Metric, metrics: &[Metric], style: &Style) -> Vec<String> {
@@ -183,12 +183,12 @@ pub(super) fn metric_cells(
 ) -> Vec<String> {
     let cells = &cells[metric.cell..];
     let number = match metric.is_signed() {
-        true => cells[0] as i64 as f64,
-        false => cells[0] as f64,
+        true => i128::from(cells[0] as i64),
+        false => cells[0].into(),
     };
     match metric.kind {
-        MetricKind::Counter if !style.totals => vec![scale(metric, number / seconds.max(1e-9))],
-        MetricKind::Counter | MetricKind::Gauge => vec![scale(metric, number)],
+        MetricKind::Counter if !style.totals => vec![rate(metric, number as f64 / seconds.max(1e-9))],
+        MetricKind::Counter | MetricKind::Gauge => vec![total(metric, number)],
         MetricKind::Histogram => QUANTILES
             .map(|(_, q)| {
                 quantile(cells, q).map_or_else(|| "-".to_owned(), |edge| edge_text(metric, edge))
@@ -201,13 +201,26 @@ pub(super) fn metric_cells(
 pub(super) fn edge_text(metric: &Metric, edge: u64) -> String {
     match edge {
         u64::MAX => "∞".to_owned(),
-        _ => scale(metric, edge as f64),
+        _ => total(metric, edge.into()),
     }
 }
 
-fn scale(metric: &Metric, number: f64) -> String {
-    match &metric.unit {
-        Some(unit @ (Unit::Time(_) | Unit::Bytes)) => unit.scale(number),
-        _ => crate::schema::plain_number(number),
+/// Times and sizes are scaled; all else is whole, to the last digit.
+fn total(metric: &Metric, number: i128) -> String {
+    match scaled(metric) {
+        Some(unit) => unit.scale(number as f64),
+        None => whole_number(number),
     }
+}
+
+fn rate(metric: &Metric, number: f64) -> String {
+    match scaled(metric) {
+        Some(unit) => unit.scale(number),
+        None => plain_number(number),
+    }
+}
+
+fn scaled(metric: &Metric) -> Option<&Unit> {
+    let unit = metric.unit.as_ref();
+    unit.filter(|unit| matches!(unit, Unit::Time(_) | Unit::Bytes))
 }

@@ -82,6 +82,15 @@ pub enum MetricKind {
     Histogram,
 }
 
+/// Part of the value, as it is shown: a number or something else.
+#[derive(Debug, Clone, Copy)]
+pub enum Column<'t> {
+    /// A number that adds up.
+    Metric(&'t Metric),
+    /// Anything else.
+    Detail(&'t Label),
+}
+
 /// An option: what `OPTION(...)` declared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptionSpec {
@@ -242,6 +251,18 @@ impl Table {
             unit: tags.unit.clone(),
             cell,
         });
+    }
+
+    /// The columns of the value in the order of its members.
+    pub fn columns(&self) -> Vec<Column<'_>> {
+        let metrics = self.metrics.iter().map(Column::Metric);
+        let details = self.details.iter().map(Column::Detail);
+        let mut columns: Vec<_> = metrics.chain(details).collect();
+        columns.sort_by_key(|column| match column {
+            Column::Metric(metric) => metric.place.bit_offset,
+            Column::Detail(detail) => detail.place.bit_offset,
+        });
+        columns
     }
 
     /// How many numbers a row has.

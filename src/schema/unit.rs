@@ -56,6 +56,7 @@ impl Unit {
     /// For people: three digits that count, `1.56 s`, `312 ms`, `4 KiB`.
     pub fn scale(&self, number: f64) -> String {
         match self {
+            _ if number < 0.0 => format!("-{}", self.scale(-number)),
             Self::Time(each) => scale_time(number * *each as f64),
             Self::Bytes => scale_bytes(number),
             Self::Other(name) => format!("{} {name}", plain(number)),
@@ -122,13 +123,18 @@ pub fn plain(number: f64) -> String {
     } else if number.abs() < 10.0 && number.fract() != 0.0 {
         format!("{number:.1}")
     } else {
-        thousands(number)
+        thousands(&format!("{number:.0}"))
     }
 }
 
-fn thousands(number: f64) -> String {
-    let digits = format!("{:.0}", number.abs());
-    let mut out = String::from(if number < 0.0 { "-" } else { "" });
+/// A whole number for people, to the last digit: `12,304`.
+pub fn whole(number: i128) -> String {
+    thousands(&number.to_string())
+}
+
+fn thousands(number: &str) -> String {
+    let digits = number.trim_start_matches('-');
+    let mut out = String::from(&number[..number.len() - digits.len()]);
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
@@ -165,7 +171,7 @@ fn scale_time(ns: f64) -> String {
         return match hours {
             0 => format!("{minutes} min {} s", seconds % 60),
             1..48 => format!("{hours} h {minutes} min"),
-            _ => format!("{} d {} h", thousands((hours / 24) as f64), hours % 24),
+            _ => format!("{} d {} h", whole((hours / 24).into()), hours % 24),
         };
     }
     for (name, size) in [("s", S), ("ms", MS), ("µs", US)] {
@@ -251,6 +257,15 @@ mod tests {
             scaled,
             ["0", "<0.1", "0.2", "4.6", "7", "10", "12,304", "1,234,567"]
         );
+    }
+
+    #[test]
+    fn whole_numbers_keep_their_digits_and_their_sign() {
+        assert_eq!(whole(u64::MAX.into()), "18,446,744,073,709,551,615");
+        assert_eq!(whole(-123_456), "-123,456");
+        assert_eq!(plain(-123_456.0), "-123,456");
+        assert_eq!(Unit::Time(NS).scale(-1_500.0), "-1.5 µs");
+        assert_eq!(Unit::Bytes.scale(-4096.0), "-4 KiB");
     }
 
     #[test]

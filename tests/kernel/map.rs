@@ -7,6 +7,7 @@ mod access;
 mod bpftool;
 mod dump;
 mod edit;
+mod faces;
 mod inplace;
 mod list;
 mod pin;

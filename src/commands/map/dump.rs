@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Verb, entries, plural, stdout};
 use crate::cli::{DumpArgs, Exit};
+use crate::error::usage;
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Entries, Entry};
 use crate::schema::Declaration;
@@ -22,6 +23,11 @@ impl Verb<'_> {
                 map.title(),
                 map.type_name()
             );
+        }
+        if self.raw && args.by.is_some() {
+            return Err(usage(
+                "--by groups entries by what their keys say, and --raw shows bytes",
+            ));
         }
         let query = Query {
             by: args.by.clone(),
@@ -69,7 +75,7 @@ struct Dump<'a> {
 impl Dump<'_> {
     fn face(&self) -> Entries<'_> {
         let face = self.verb.entries(self.declaration);
-        face.per_cpu(self.args.per_cpu)
+        face.per_cpu(self.args.per_cpu && self.map.copies() > 1)
     }
 
     fn limit(&self) -> u64 {
@@ -151,10 +157,10 @@ impl Dump<'_> {
             ControlFlow::Continue(())
         })?;
         let (grouped, shown) = self.query.apply(table, &rows, None, &self.verb.labels);
-        let (out, face) = (&mut stdout(), &mut self.face());
+        let (out, face) = (&mut stdout(), &mut self.verb.entries(self.declaration).grouped(&grouped));
         let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
         for (key, cells) in shown.iter().take(limit) {
-            face.group(out, &grouped, key, cells)?;
+            face.group(out, key, cells)?;
         }
         let of = format!(
             "{} of {}",
@@ -182,10 +188,12 @@ impl Dump<'_> {
         let first = inner.iter().find_map(|(_, map)| map.as_ref().ok());
         let declaration = first.map(|map| self.verb.btf.declaration(&map.facts));
         let declaration = declaration.as_ref().unwrap_or(self.declaration);
-        let (out, face) = (&mut stdout(), &mut self.verb.entries(declaration));
-        let mut face = std::mem::replace(face, self.verb.entries(declaration))
-            .per_cpu(self.args.per_cpu)
-            .within(Some(self.declaration));
+        let copies = first.map_or(1, Map::copies);
+        let out = &mut stdout();
+        let mut face = self.verb.entries(declaration);
+        face = face
+            .per_cpu(self.args.per_cpu && copies > 1)
+            .within(self.declaration);
         let mut maps = 0;
         for (key, map) in &inner {
             if face.count() >= self.limit() {

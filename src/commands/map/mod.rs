@@ -122,6 +122,7 @@ impl Verb<'_> {
         per_cpu: bool,
     ) -> Result<()> {
         let values: Vec<&[u8]> = map.values(copied).collect();
+        let per_cpu = per_cpu && map.copies() > 1;
         let mut entries = self.entries(declaration).per_cpu(per_cpu);
         let out = &mut io::stdout().lock();
         let is_bare = self.raw || declaration.value.ty.members().is_empty();
