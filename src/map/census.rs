@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::io;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,7 +19,7 @@ use libbpf_rs::{MapFdInfo, MapType};
 use plain::Plain;
 
 use super::seen::iterate;
-use super::{Map, Reader, open};
+use super::{Map, Outcome, Reader, open};
 use crate::internal;
 use crate::schema::{Declaration, MapBtf};
 use crate::sys;
@@ -77,13 +76,13 @@ pub struct Listed {
 #[derive(Debug, Default)]
 pub struct Census {
     /// Found before anything else, as asking makes maps of its own.
-    found: Vec<(u32, io::Result<Map>)>,
+    found: Vec<u32>,
     usage: HashMap<u32, u64>,
     pins: BTreeMap<u32, Vec<PathBuf>>,
     holders: BTreeMap<u32, BTreeSet<Holder>>,
     programs: BTreeMap<u32, Vec<Program>>,
-    /// Steps that were taken to count entries.
-    steps: Cell<u64>,
+    /// How many entries were counted by walking.
+    walked: Cell<usize>,
     /// What could not be found out, and why.
     pub notes: Vec<String>,
 }
@@ -111,16 +110,15 @@ unsafe impl Plain for Usage {}
 unsafe impl Plain for Held {}
 
 /// Entries are counted by walking up to this many, where the kernel has no
-/// count of them.
-const MOST_COUNTED: u64 = 10_000;
-/// And no more than this for all maps of a host, which may be many.
-const MOST_STEPS: u64 = 200_000;
+/// count of them; and so many in all of a list.
+const MOST_COUNTED: usize = 10_000;
+const MOST_WALKED: usize = 200_000;
 
 impl Census {
     /// Finds all maps, and asks about them at once.
     pub fn take() -> Result<Self> {
         let mut census = Self {
-            found: open::all()?,
+            found: open::ids()?,
             ..Self::default()
         };
         census.ask();
@@ -162,23 +160,21 @@ impl Census {
 
     /// Every map that can be opened, by id. Those that vanish meanwhile, or are
     /// forbidden, become notes.
-    pub fn maps(&mut self, btf: &MapBtf) -> Vec<Listed> {
-        let mut maps = Vec::new();
-        for (id, map) in std::mem::take(&mut self.found) {
-            match map {
-                Ok(map) => {
-                    let declaration = btf.declaration(&map.facts);
-                    maps.push(self.describe(map, declaration));
-                }
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    self.notes.push(format!("map {id} has vanished"));
-                }
-                Err(error) => self
-                    .notes
-                    .push(format!("map {id} cannot be opened: {error}")),
+    pub fn maps<'a>(&'a mut self, btf: &'a MapBtf) -> impl Iterator<Item = Listed> + 'a {
+        let found = std::mem::take(&mut self.found);
+        found.into_iter().filter_map(|id| match open::open(id) {
+            Ok(map) => {
+                let declaration = btf.declaration(&map.facts);
+                Some(self.describe(map, declaration))
             }
-        }
-        maps
+            Err(error) => {
+                self.notes.push(match error.raw_os_error() {
+                    Some(libc::ENOENT) => format!("map {id} has vanished"),
+                    _ => format!("map {id} cannot be opened: {error}"),
+                });
+                None
+            }
+        })
     }
 
     /// One map.
@@ -223,29 +219,34 @@ impl Census {
         }
     }
 
-    /// Each index of an array is a step, whether or not there is something.
+    /// By walking, as long as that does not take too long for all of them. Each
+    /// index of an array is a step, whether or not there is something.
     fn count(&self, map: &Map) -> Used {
-        let steps = match map.ty {
-            MapType::ArrayOfMaps | MapType::ProgArray | MapType::Devmap | MapType::Cpumap => {
-                u64::from(map.max_entries)
-            }
-            _ => 0,
-        };
-        if self.steps.get() + steps > MOST_STEPS {
+        let most = MOST_COUNTED.min(MOST_WALKED.saturating_sub(self.walked.get()));
+        if most == 0 {
             return Used::Unknown;
         }
         let mut entries = 0;
-        let outcome = Reader::new(map).read(|_, _| {
+        let reader = Reader::new(map).with_most_steps(most);
+        let outcome = reader.read(|_, _| {
             entries += 1;
-            match entries > MOST_COUNTED {
+            match entries > most {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         });
-        self.steps.set(self.steps.get() + steps.max(entries));
+        let indexes = match map.ty {
+            MapType::ArrayOfMaps | MapType::ProgArray | MapType::Devmap | MapType::Cpumap => {
+                map.max_entries as usize
+            }
+            _ => 0,
+        };
+        let steps = entries.max(indexes).clamp(1, most);
+        self.walked.set(self.walked.get() + steps);
         match outcome {
-            Ok(super::Outcome::Complete) => Used::Exactly(entries),
-            Ok(_) => Used::AtLeast(entries - 1),
+            Ok(Outcome::Complete) => Used::Exactly(entries as u64),
+            Ok(Outcome::Stopped) => Used::AtLeast(entries as u64 - 1),
+            Ok(Outcome::Incomplete(_)) => Used::AtLeast(entries as u64),
             Err(_) => Used::Unknown,
         }
     }

@@ -106,37 +106,43 @@ impl MapRef {
     }
 }
 
-/// Every id, with its map, or why it could not be opened.
-pub(super) fn all() -> Result<Vec<(u32, io::Result<Map>)>> {
-    // The ids first, which takes less time than making maps does: whoever opens
-    // one after the other follows those that are made meanwhile for ever.
-    let ids = match seen::seen() {
-        Ok(seen) => seen.iter().map(|map| map.id).collect(),
-        Err(_) => ids()?,
-    };
-    Ok(ids.into_iter().map(|id| (id, open_to_read(id))).collect())
-}
-
-/// The same without opening them, where that can be: ids and names.
-fn names() -> Result<Vec<(u32, String)>> {
-    let name = |id| Some((id, open_to_read(id).ok()?.facts.name));
+/// The ids of all maps that there are now.
+pub(super) fn ids() -> Result<Vec<u32>> {
     match seen::seen() {
-        Ok(seen) => Ok(seen.iter().map(|map| (map.id, map.name())).collect()),
-        Err(_) => Ok(ids()?.into_iter().filter_map(name).collect()),
+        Ok(seen) => Ok(seen.iter().map(|map| map.id).collect()),
+        Err(_) => ids_one_by_one(),
     }
 }
 
-fn ids() -> Result<Vec<u32>> {
+/// The same with their names, without opening them where that can be.
+fn names() -> Result<Vec<(u32, String)>> {
+    let name = |id| Some((id, open(id).ok()?.facts.name));
+    match seen::seen() {
+        Ok(seen) => Ok(seen.iter().map(|map| (map.id, map.name())).collect()),
+        Err(_) => Ok(ids_one_by_one()?.into_iter().filter_map(name).collect()),
+    }
+}
+
+/// Without opening any, which takes less time than making maps does: whoever
+/// opens them meanwhile follows those that are made for ever.
+fn ids_one_by_one() -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     let mut id = 0;
-    while let Some(next) = sys::map::next_id(id).map_err(|error| ids_refused(&error))? {
+    while ids.len() < MOST_MAPS
+        && let Some(next) = sys::map::next_id(id).map_err(|error| ids_refused(&error))?
+    {
         ids.push(next);
         id = next;
     }
     Ok(ids)
 }
 
-fn open_to_read(id: u32) -> io::Result<Map> {
+/// More are no maps of now, but those of somebody who makes them without end.
+const MOST_MAPS: usize = 1 << 20;
+
+/// One of them, to be read. One after the other, as there may be more of them
+/// than a process may have descriptors.
+pub(super) fn open(id: u32) -> io::Result<Map> {
     let fd = sys::map::open_id(id, true)?;
     Map::from_fd(fd).map_err(io::Error::other)
 }
@@ -150,7 +156,7 @@ fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
     for (id, short) in self::names()? {
         let cut = name.get(..KERNEL_NAME).unwrap_or(name);
         if (short == cut || short == name)
-            && let Ok(map) = open_to_read(id)
+            && let Ok(map) = open(id)
         {
             let full = btf.declaration(&map.facts).name;
             if full == name || short == name {

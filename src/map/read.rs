@@ -34,6 +34,7 @@ pub enum Outcome {
 pub struct Reader<'m> {
     map: &'m Map,
     batch: usize,
+    most_steps: usize,
 }
 
 impl<'m> Reader<'m> {
@@ -41,7 +42,11 @@ impl<'m> Reader<'m> {
     pub fn new(map: &'m Map) -> Self {
         let entry = map.key_size + map.copied_size();
         let batch = (BATCH_BYTES / entry.max(1)).clamp(1, BATCH_ENTRIES);
-        Self { map, batch }
+        Self {
+            map,
+            batch,
+            most_steps: (map.max_entries as usize).saturating_mul(4).max(1024),
+        }
     }
 
     /// So many entries a batch, to begin with: it grows when the kernel has
@@ -51,6 +56,12 @@ impl<'m> Reader<'m> {
             batch: entries.max(1),
             ..self
         }
+    }
+
+    /// Where keys are walked one by one, so many at most: of an array, also
+    /// those that have nothing.
+    pub fn with_most_steps(self, most_steps: usize) -> Self {
+        Self { most_steps, ..self }
     }
 
     /// Hands out every entry: its key, and what [`Map::values`] takes apart.
@@ -139,7 +150,7 @@ impl<'m> Reader<'m> {
         entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<Outcome> {
         let restarts = !matches!(self.map.ty, MapType::Array | MapType::PercpuArray);
-        let most_steps = (self.map.max_entries as usize).saturating_mul(4).max(1024);
+        let most_steps = self.most_steps;
         let mut seen = HashSet::new();
         let mut key: Option<Vec<u8>> = None;
         let mut next = vec![0; self.map.key_size];

@@ -253,16 +253,19 @@ impl<'d> Entries<'d> {
 
     /// Under the columns of a value.
     fn cells(&self, cells: &[u64], values: &[&[u8]]) -> Vec<String> {
-        let cells = self.parts.iter().flat_map(|part| match (part, self.format) {
-            (Column::Metric(metric), Format::Table) => {
-                metric_cells(metric, cells, 1.0, &self.style)
-            }
-            (Column::Metric(metric), _) => super::csv::fields(metric, cells),
-            (Column::Detail(detail), _) => {
-                let copies = values.iter().map(|value| self.labels.of(detail, value));
-                vec![Value::sum(copies.collect()).to_string()]
-            }
-        });
+        let cells = self
+            .parts
+            .iter()
+            .flat_map(|part| match (part, self.format) {
+                (Column::Metric(metric), Format::Table) => {
+                    metric_cells(metric, cells, 1.0, &self.style)
+                }
+                (Column::Metric(metric), _) => super::csv::fields(metric, cells),
+                (Column::Detail(detail), _) => {
+                    let copies = values.iter().map(|value| self.labels.of(detail, value));
+                    vec![Value::sum(copies.collect()).to_string()]
+                }
+            });
         cells.collect()
     }
 

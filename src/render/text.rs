@@ -187,7 +187,9 @@ pub(super) fn metric_cells(
         false => cells[0].into(),
     };
     match metric.kind {
-        MetricKind::Counter if !style.totals => vec![rate(metric, number as f64 / seconds.max(1e-9))],
+        MetricKind::Counter if !style.totals => {
+            vec![rate(metric, number as f64 / seconds.max(1e-9))]
+        }
         MetricKind::Counter | MetricKind::Gauge => vec![total(metric, number)],
         MetricKind::Histogram => QUANTILES
             .map(|(_, q)| {

@@ -23,7 +23,8 @@ impl Declaration {
 }
 
 impl Type {
-    /// As C declares it, without what stands beside it in words.
+    /// As C declares it, without what stands beside it in words, and without the
+    /// names in an enum of a name.
     pub(super) fn as_c(&self, name: &str) -> String {
         format!("{};\n", declare(&bare(self), name, 0))
     }
@@ -49,6 +50,11 @@ fn bare(ty: &Type) -> Type {
             element: Arc::new(bare(element)),
             len: *len,
         },
+        // The same type may have learnt names.
+        Kind::Enum { signed, .. } if !ty.name.is_empty() => Kind::Enum {
+            signed: *signed,
+            variants: Vec::new(),
+        },
         kind => kind.clone(),
     };
     Type { kind, ..ty.clone() }
@@ -64,12 +70,7 @@ fn declare(ty: &Type, name: &str, depth: usize) -> String {
                 Kind::Struct(_) => "struct",
                 _ => "union",
             };
-            let head = match ty.name.as_str() {
-                "" => keyword.to_owned(),
-                name if name.starts_with(keyword) => name.to_owned(),
-                // Known by its typedef, or a section.
-                name => format!("{keyword} /* {name} */"),
-            };
+            let head = head(keyword, &ty.name);
             let members: String = members
                 .iter()
                 .map(|member| declare_member(member, depth + 1))
@@ -78,12 +79,26 @@ fn declare(ty: &Type, name: &str, depth: usize) -> String {
         }
         Kind::Array { element, len } => declare(element, &format!("{name}[{len}]"), depth),
         Kind::Pointer => format!("{indent}void *{name}"),
-        Kind::Enum { variants, .. } if ty.name.is_empty() => {
-            let names: Vec<&str> = variants.iter().map(|v| v.name.as_str()).collect();
-            format!("{indent}enum {{ {} }}{space}{name}", names.join(", "))
+        Kind::Enum { variants, .. } if !variants.is_empty() => {
+            let inner = "\t".repeat(depth + 1);
+            let variants: String = variants
+                .iter()
+                .map(|it| format!("{inner}{} = {},\n", it.name, it.value))
+                .collect();
+            let head = head("enum", &ty.name);
+            format!("{indent}{head} {{\n{variants}{indent}}}{space}{name}")
         }
         Kind::Opaque => format!("{indent}char{space}{name}[{}] /* no type */", ty.size),
         _ => format!("{indent}{}{space}{name}", ty.name),
+    }
+}
+
+fn head(keyword: &str, name: &str) -> String {
+    match name.split_once(' ') {
+        None if name.is_empty() => keyword.to_owned(),
+        Some((first, _)) if first == keyword => name.to_owned(),
+        // Known by its typedef, or a section.
+        _ => format!("{keyword} /* {name} */"),
     }
 }
 
@@ -92,7 +107,8 @@ fn declare_member(member: &Member, depth: usize) -> String {
         Some(bits) => format!("{} : {bits}", member.name),
         None => member.name.clone(),
     };
-    let declared = declare(&member.place.ty, &name, depth);
+    let name = name.trim_start();
+    let declared = declare(&member.place.ty, name, depth);
     format!("{declared}{};\n", tags_as_c(&member.tags))
 }
 
@@ -108,6 +124,7 @@ fn tags_as_c(tags: &Tags) -> String {
     }
     macros.extend(tags.decoder.as_ref().map(|it| format!("AS({})", it.tag())));
     macros.extend(tags.unit.as_ref().map(|it| format!("UNIT({})", it.name())));
+    macros.extend(tags.with.as_ref().map(|it| format!("WITH({it})")));
     macros.extend(tags.hidden.then(|| "HIDDEN".to_owned()));
     macros.iter().map(|text| format!(" {text}")).collect()
 }

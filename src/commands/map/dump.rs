@@ -157,7 +157,10 @@ impl Dump<'_> {
             ControlFlow::Continue(())
         })?;
         let (grouped, shown) = self.query.apply(table, &rows, None, &self.verb.labels);
-        let (out, face) = (&mut stdout(), &mut self.verb.entries(self.declaration).grouped(&grouped));
+        let (out, face) = (
+            &mut stdout(),
+            &mut self.verb.entries(self.declaration).grouped(&grouped),
+        );
         let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
         for (key, cells) in shown.iter().take(limit) {
             face.group(out, key, cells)?;

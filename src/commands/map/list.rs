@@ -8,30 +8,31 @@ use serde_json::{Value, json};
 use super::{Verb, note};
 use crate::cli::{Exit, Output};
 use crate::map::{Access, Census, Listed, Used, flag_names};
-use crate::render::{columns, escape, heading};
+use crate::render::{Style, columns, escape, heading};
 use crate::schema::Unit;
 
 impl Verb<'_> {
     pub(super) fn list(&self) -> Result<Exit> {
         let mut census = Census::take()?;
         let maps = census.maps(&self.btf);
+        let style = &super::style(self.global);
         let out = &mut io::stdout().lock();
         match self.global.output {
             Output::Json => {
-                let maps: Vec<Value> = maps.iter().map(as_json).collect();
+                let maps: Vec<Value> = maps.map(|map| as_json(&map)).collect();
                 writeln!(out, "{}", Value::from(maps))?;
             }
             Output::Jsonl => {
-                for map in &maps {
-                    writeln!(out, "{}", as_json(map))?;
+                for map in maps {
+                    writeln!(out, "{}", as_json(&map))?;
                 }
             }
-            Output::Csv => write_csv(out, &maps, self.global.no_header)?,
+            Output::Csv => write_csv(out, maps, style)?,
             Output::Table | Output::Folded | Output::Svg => {
-                let rows: Vec<Vec<String>> = maps.iter().map(as_row).collect();
+                let rows: Vec<Vec<String>> = maps.map(|map| as_row(&map)).collect();
                 let head = HEAD.map(str::to_uppercase);
                 let right = HEAD.map(|name| matches!(name, "id" | "memory"));
-                columns(out, &head, &right, &rows, &super::style(self.global))?;
+                columns(out, &head, &right, &rows, style)?;
             }
         }
         census.notes.iter().for_each(|text| note(text));
@@ -51,7 +52,7 @@ impl Verb<'_> {
                 object["frozen"] = json!(listed.map.is_frozen());
                 writeln!(out, "{object}")?;
             }
-            Output::Csv => write_csv(out, std::slice::from_ref(&listed), self.global.no_header)?,
+            Output::Csv => write_csv(out, [listed], &super::style(self.global))?,
             Output::Table | Output::Folded | Output::Svg => self.in_full(out, &listed)?,
         }
         census.notes.iter().for_each(|text| note(text));
@@ -115,9 +116,13 @@ fn as_row(listed: &Listed) -> Vec<String> {
     ]
 }
 
-fn write_csv(out: &mut dyn Write, maps: &[Listed], no_header: bool) -> Result<()> {
+fn write_csv(
+    out: &mut dyn Write,
+    maps: impl IntoIterator<Item = Listed>,
+    style: &Style,
+) -> Result<()> {
     let mut writer = csv::Writer::from_writer(out);
-    if !no_header {
+    if !style.no_header {
         writer.write_record([
             "id",
             "type",
@@ -133,7 +138,7 @@ fn write_csv(out: &mut dyn Write, maps: &[Listed], no_header: bool) -> Result<()
         ])?;
     }
     for listed in maps {
-        let map = &listed.map;
+        let (listed, map) = (&listed, &listed.map);
         writer.write_record([
             map.id.to_string(),
             map.type_name(),

@@ -35,7 +35,11 @@ fn columns_stand_as_they_are_declared() {
     let value = "text=hi,calls=7,mode=ON,word=258,few=[1,2],below=-3";
     map!("update", mixed, "name=a,n=1", value).done();
     let dumped = map!("dump", mixed).done();
-    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let mut lines = dumped.lines().map(words);
     assert_eq!(
         lines.next().unwrap(),
@@ -67,21 +71,36 @@ fn the_header_stands_over_nothing() {
         super::run([&["dump", &map, "-o", "csv"], args].concat()).done()
     };
     for (name, args, head, footer) in [
-        ("mixed", &[][..], format!("\"name\",\"n\",{value}"), "0 entries"),
+        (
+            "mixed",
+            &[][..],
+            format!("\"name\",\"n\",{value}"),
+            "0 entries",
+        ),
         (
             "mixed_percpu",
             &["--per-cpu"],
             format!("\"name\",\"n\",{cpu}{value}"),
             "0 entries",
         ),
-        ("mixed", &["--raw"], "\"key\",\"value\"".to_owned(), "0 entries"),
+        (
+            "mixed",
+            &["--raw"],
+            "\"key\",\"value\"".to_owned(),
+            "0 entries",
+        ),
         (
             "mixed",
             &["--by", "n"],
             format!("\"n\",{numbers}"),
             "0 groups of 0 entries",
         ),
-        ("mixed", &["--top", "3"], format!("\"name\",\"n\",{value}"), "0 entries"),
+        (
+            "mixed",
+            &["--top", "3"],
+            format!("\"name\",\"n\",{value}"),
+            "0 entries",
+        ),
     ] {
         assert_eq!(csv(name, args), format!("{head}\n# {footer}\n"), "{args:?}");
         let bare = csv(name, &[args, &["--no-header"]].concat());
@@ -113,7 +132,14 @@ fn no_text_forges_a_record() {
     names.sort();
     assert_eq!(
         names,
-        ["\",\"", "# 9 e", "=1+1", "\\r\\n#", "\\u{2028}x", "a\\n\"b\",9"]
+        [
+            "\",\"",
+            "# 9 e",
+            "=1+1",
+            "\\r\\n#",
+            "\\u{2028}x",
+            "a\\n\"b\",9"
+        ]
     );
     assert!(lines.iter().all(|line| line.starts_with('"')), "{csv}");
 }

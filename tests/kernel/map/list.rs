@@ -61,8 +61,22 @@ fn a_map_is_shown_with_its_types_and_programs() {
     let maps = Maps::load(
         r#"
 TALLY("shown");
-struct who { char comm[TASK_COMM_LEN] AS(comm); __u32 uid AS(uid); };
-struct what { __u64 time COUNTER("time spent") UNIT(ns); __u32 low : 3; };
+OPTION(bool, by_pid, false, "");
+enum how { LATE = 7, SOON };
+typedef enum { ONE } short_name;
+struct who {
+	char comm[TASK_COMM_LEN] AS(comm);
+	__u32 uid AS(uid);
+	__u32 pid WITH(by_pid);
+};
+struct what {
+	__u64 time COUNTER("time spent") UNIT(ns);
+	__u32 low : 3;
+	enum how how;
+	short_name one;
+	union { __u64 whole; struct { __u16 half[2][2]; } parts; };
+	void *pointer;
+};
 TABLE(kt_shown_whole_name, struct who, struct what, 16, "who did what");
 SEC("socket") int uses(void *ctx)
 {
@@ -81,6 +95,11 @@ SEC("socket") int uses(void *ctx)
         "__u32 uid AS(uid);",
         "__u64 time COUNTER(\"time spent\") UNIT(ns);",
         "__u32 low : 3;",
+        "enum how {\n\t\tLATE = 7,\n\t\tSOON = 8,\n\t} how;",
+        "enum /* short_name */ {\n\t\tONE = 0,\n\t} one;",
+        "union {\n\t\t__u64 whole;\n\t\tstruct {\n\t\t\t__u16 half[2][2];\n\t\t} parts;\n\t};",
+        "void *pointer;",
+        "__u32 pid WITH(by_pid);",
         "uses (id ",
     ] {
         assert!(shown.contains(words), "no `{words}`: {shown}");
@@ -187,6 +206,33 @@ int jumps(void *ctx)
     assert!(lines.iter().all(|line| line["id"] != id));
     map!("show", array).failed(3, &["no map"]);
     drop(program);
+}
+
+/// An array without entries has as many indexes as another: a host that is full
+/// of such maps is listed all the same.
+#[test]
+fn empty_indexes_are_not_walked_for_ever() {
+    let [small, large] = [100, 20_000].map(|most| create(MapType::Devmap, 4, 4, most));
+    let shown = |map| map!("show", id(map), "-o", "json").json();
+    let shown = [&small, &large].map(shown);
+    let used = |shown: &Json| (shown["used"].clone(), shown["used_is_exact"].clone());
+    assert_eq!(used(&shown[0]), (json!(0), json!(true)));
+    assert_eq!(used(&shown[1]), (json!(0), json!(false)));
+}
+
+/// There may be more maps than a process may have descriptors.
+#[test]
+fn maps_are_opened_one_after_the_other() {
+    let maps: Vec<_> = (0..100).map(|_| create(MapType::Array, 4, 4, 1)).collect();
+    let mut list = std::process::Command::new("sh");
+    list.args(["-c", "ulimit -n 64; exec \"$0\" map list -o jsonl"])
+        .arg(env!("CARGO_BIN_EXE_ktally"));
+    let ended = super::end(&mut list);
+    assert!(!ended.stderr.contains("cannot be opened"), "{ended:?}");
+    let listed = json_lines(&ended.done());
+    let ids: Vec<u64> = listed.iter().map(|it| it["id"].as_u64().unwrap()).collect();
+    let all = maps.iter().all(|map| ids.contains(&id(map).into()));
+    assert!(all, "{ids:?}");
 }
 
 /// New, changed and gone keys of each interval, and by how much they grew.

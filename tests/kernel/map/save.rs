@@ -42,7 +42,7 @@ fn round_trip(source: &MapHandle, target: &MapHandle) {
     assert_eq!(head["ktally_map"], 1);
     let ended = map_reading(&["restore", &id(target).to_string(), "-"], &saved);
     let count = entries(source).len();
-    assert_eq!(saved.lines().count(), count + 1);
+    assert_eq!(saved.lines().count(), count + 2);
     assert!(ended.stderr.contains("failed 0"), "{ended:?}");
     ended.done();
     assert_eq!(entries(source), entries(target));
@@ -250,10 +250,98 @@ fn failures_are_told_one_by_one() {
         1,
         &[
             "restored 5 entries, failed 7",
-            "line 3 was not",
-            "line 9 was not",
+            "line 3 of standard input was not",
+            "line 9 of standard input was not",
         ],
     );
-    assert!(!ended.stderr.contains("line 10 "), "{ended:?}");
+    assert!(!ended.stderr.contains("line 10 of"), "{ended:?}");
+    assert_eq!(entries(&source), entries(&target));
+}
+
+/// Wherever it is cut: what is there is restored, and that it is not all is said.
+#[test]
+fn a_file_that_was_cut_says_so() {
+    let source = create(MapType::Hash, 4, 4, 8);
+    for key in 10..13u32 {
+        source
+            .update(&key.to_ne_bytes(), &[7; 4], MapFlags::ANY)
+            .unwrap();
+    }
+    let saved = map!("save", id(&source), "-").done();
+    assert!(saved.ends_with("\n{\"ktally_map_end\":3}\n"), "{saved}");
+    let head = saved.find('\n').unwrap() + 1;
+    for cut in head..saved.len() - 1 {
+        let target = create(MapType::Hash, 4, 4, 8);
+        let text = &saved[..cut];
+        let ended = map_reading(&["restore", &id(&target).to_string(), "-"], text);
+        ended.failed(1, &["standard input has no last line: it was cut"]);
+        let whole = text[head..].matches('}').count();
+        assert_eq!(entries(&target).len(), whole, "{text}");
+    }
+    // Nothing but its last newline is lost; a line in the middle; one too many.
+    let target = create(MapType::Hash, 4, 4, 8);
+    let restore = |text: &str| map_reading(&["restore", &id(&target).to_string(), "-"], text);
+    restore(&saved[..saved.len() - 1]).done();
+    let mut lines: Vec<&str> = saved.lines().collect();
+    let line = lines.remove(2);
+    restore(&lines.join("\n")).failed(1, &["restored 2 entries", "should have 3 entries"]);
+    lines.push(line);
+    restore(&lines.join("\n")).failed(1, &["line 5 of", "behind the last line"]);
+}
+
+/// A field that nobody knows may be one that was misspelt.
+#[test]
+fn fields_of_no_meaning_are_refused() {
+    let maps = Maps::load(&TYPED.replace("SIZE", "64"));
+    let target = maps.id("typed_target").to_string();
+    let source = maps.handle("typed_source");
+    let value = vec![0; source.value_size() as usize];
+    source
+        .update(b"abc\0\x01\0", &value, MapFlags::ANY)
+        .unwrap();
+    let saved = map!("save", id(&source), "-").done();
+    for (found, put, field) in [
+        ("\"value\":", "\"valeu\":1,\"value\":", "`valeu`"),
+        ("\"n\":1", "\"n\":1,\"m\":2", "`m`"),
+        ("\"low\":0", "\"low\":0,\"lo\":0", "`bits.lo`"),
+        ("\"on\":false", "\"on\":false,\"off\":true", "`off`"),
+    ] {
+        assert!(saved.contains(found), "{found}: {saved}");
+        let ended = map_reading(&["restore", &target, "-"], &saved.replace(found, put));
+        ended.failed(1, &["line 2 of standard input was not restored", field]);
+    }
+}
+
+/// What cannot be read or written is named.
+#[test]
+fn files_are_named() {
+    let hash = create(MapType::Hash, 4, 4, 8);
+    let map = id(&hash);
+    map!("save", map, "/dev/full").failed(1, &["`/dev/full`", "No space"]);
+    map!("save", map, "/no/such/file").failed(1, &["`/no/such/file`"]);
+    map!("restore", map, "/proc").failed(1, &["`/proc`", "Is a directory"]);
+    map!("restore", map, "/proc/self/exe").failed(2, &["`/proc/self/exe`", "not that of a saved"]);
+    map!("restore", map, "/dev/zero").failed(1, &["`/dev/zero`", "longer than any"]);
+    // Bytes that are no text are a line like any other.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved");
+    map!("save", map, file.display()).done();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    bytes.splice(at..at, *b"\xff\n");
+    std::fs::write(&file, bytes).unwrap();
+    map!("restore", map, file.display()).failed(1, &["line 2 of `", "no JSON"]);
+}
+
+/// Bytes, where bytes are asked for.
+#[test]
+fn raw_entries_are_hex() {
+    let source = create(MapType::Hash, 4, 4, 8);
+    source.update(&[1; 4], &[2; 4], MapFlags::ANY).unwrap();
+    let saved = map!("save", id(&source), "-", "--raw").done();
+    let line = r#"{"key":"hex:01010101","value":"hex:02020202"}"#;
+    assert!(saved.contains(line), "{saved}");
+    let target = create(MapType::Hash, 4, 4, 8);
+    map_reading(&["restore", &id(&target).to_string(), "-"], &saved).done();
     assert_eq!(entries(&source), entries(&target));
 }
