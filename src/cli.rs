@@ -265,10 +265,15 @@ const OWN: &str = "option:";
 /// once its object has been read, so `run` and `attach` are parsed with them
 /// added.
 pub fn parse(args: &[OsString]) -> Result<Request> {
-    let command = named(Cli::command());
+    let command = named(Cli::command()).mut_subcommand("map", map::with_faces);
     let Some((verb, name)) = tally_of(&command, args) else {
         let matches = matches(command, args)?;
         let cli = Cli::from_arg_matches(&matches)?;
+        if let (Action::Map(args), Some(("map", map))) = (&cli.action, matches.subcommand())
+            && let Some(verb) = map.subcommand_name()
+        {
+            map::check(verb, &cli.global, args.raw)?;
+        }
         return Ok(Request { cli, tally: None });
     };
     let tally = Tally::find(&name)?;
@@ -307,12 +312,30 @@ fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches> {
     })
 }
 
-/// A bool's value is easily taken for an operand: `--by-comm true`.
+/// A bool's value is easily taken for an operand: `--by-comm true`. And an
+/// option that is not known is rarely meant as a value, which clap thinks.
 fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
     let culprit = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(text)) if error.kind() == ErrorKind::UnknownArgument => text,
         _ => return None,
     };
+    if culprit.starts_with("--") {
+        let near = match error.get(ContextKind::SuggestedArg) {
+            Some(ContextValue::String(near)) => format!("; did you mean `{near}`?"),
+            _ => String::new(),
+        };
+        let words = args.iter().skip(1).map_while(|arg| arg.to_str());
+        let verbs = [&VERBS[..], &["map"]].concat();
+        let words = words.skip_while(|word| !verbs.contains(word));
+        let verb: Vec<&str> = words
+            .take_while(|word| !word.starts_with('-'))
+            .take(2)
+            .collect();
+        let verb: String = verb.iter().map(|word| format!("{word} ")).collect();
+        return Some(format!(
+            "there is no option `{culprit}` here{near}; see `ktally {verb}--help`"
+        ));
+    }
     let at = args.iter().rposition(|arg| arg.to_str() == Some(culprit))?;
     let before = args.get(at.checked_sub(1)?)?.to_str()?;
     (matches!(culprit.as_str(), "true" | "false") && before.starts_with("--"))

@@ -3,12 +3,100 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use anyhow::Result;
+use clap::builder::{EnumValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgAction, ArgGroup, Args, Command, Subcommand, ValueEnum};
 
-use super::{duration, filter, interval};
+use super::{Global, Output, duration, filter, interval};
+use crate::error::usage;
+
+use Output::{Csv, Json, Jsonl, Table};
+
+/// What the verbs write, and whether `--raw` means anything to them. Those that
+/// are not here write nothing.
+const FACES: [(&str, &[Output], bool); 13] = [
+    ("list", &[Table, Json, Jsonl, Csv], false),
+    ("show", &[Table, Json, Jsonl, Csv], false),
+    ("dump", &[Table, Json, Jsonl, Csv], true),
+    ("lookup", &[Table, Json, Jsonl, Csv], true),
+    ("update", &[], true),
+    ("delete", &[Table, Json, Jsonl], true),
+    ("next-key", &[Table, Json, Jsonl], true),
+    ("add", &[Table, Json, Jsonl], true),
+    ("drain", &[Table, Json, Jsonl, Csv], true),
+    ("watch", &[Table, Jsonl, Csv], false),
+    ("save", &[], true),
+    ("push", &[], true),
+    ("pop", &[Table, Json, Jsonl, Csv], true),
+];
+
+fn face(verb: &str) -> (&'static [Output], bool) {
+    // What is peeked at is what would be popped.
+    let verb = if verb == "peek" { "pop" } else { verb };
+    let face = FACES.iter().find(|(name, ..)| *name == verb);
+    face.map_or((&[], false), |(_, formats, raw)| (formats, *raw))
+}
+
+/// Each verb offers what it takes.
+pub(super) fn with_faces(map: Command) -> Command {
+    map.mut_subcommands(|verb| {
+        let (formats, raw) = face(verb.get_name());
+        let values = formats.iter().filter_map(ValueEnum::to_possible_value);
+        let mut output = Arg::new("output")
+            .short('o')
+            .long("output")
+            .value_name("FORMAT")
+            .default_value("table")
+            .hide(formats.is_empty())
+            .help("How to write what was read");
+        if !formats.is_empty() {
+            let names = PossibleValuesParser::new(values);
+            output = output.value_parser(names.try_map(|name| Output::from_str(&name, false)));
+        } else {
+            output = output.value_parser(EnumValueParser::<Output>::new());
+        }
+        let verb = verb.arg(output);
+        match raw {
+            true => verb,
+            false => verb.arg(
+                Arg::new("raw")
+                    .long("raw")
+                    .action(ArgAction::SetTrue)
+                    .hide(true),
+            ),
+        }
+    })
+}
+
+/// What stands before the verb is checked as well.
+pub(super) fn check(verb: &str, global: &Global, raw: bool) -> Result<()> {
+    let (formats, takes_raw) = face(verb);
+    let is_default = global.output == Table;
+    if !is_default && !formats.contains(&global.output) {
+        let name = |output: &Output| Some(output.to_possible_value()?.get_name().to_owned());
+        let formats: Vec<String> = formats.iter().filter_map(name).collect();
+        return Err(usage(match formats.is_empty() {
+            true => format!("`map {verb}` has no output to write with `-o`"),
+            false => format!("`map {verb}` writes {}", formats.join(", ")),
+        }));
+    }
+    if raw && !takes_raw {
+        return Err(usage(format!("`map {verb}` has no use for `--raw`")));
+    }
+    Ok(())
+}
 
 /// `ktally map`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+A MAP is one of
+  42           the id that `map list` shows
+  ./PATH       where it is pinned: anything with a `/`
+  NAME         what it is called, in full or as far as the kernel keeps it
+  NAME:42      the one of several with this name
+  name:42      the map that is called 42
+A KEY or VALUE is written by its type: 42, -1, 0x2a, comm=bash,call=read, a.b=1,
+[1,2,3], JSON, or hex:2a000000. `map show MAP` has the types.")]
 pub struct MapArgs {
     /// Keys and values as the hex digits of their bytes, in and out
     #[arg(long, global = true)]

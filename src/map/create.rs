@@ -1,17 +1,21 @@
 //! New maps.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, anyhow};
 
 use super::Map;
+use super::explain::ENOTSUPP;
+use super::open::KERNEL_NAME;
+use crate::error::usage;
 use crate::host;
 use crate::sys;
 
 pub use crate::sys::map::NewMap;
 
 /// include/uapi/linux/bpf.h, without `BPF_F_`.
-const FLAGS: [(u32, &str); 17] = [
+pub(super) const FLAGS: [(u32, &str); 17] = [
     (1 << 0, "no_prealloc"),
     (1 << 1, "no_common_lru"),
     (1 << 2, "numa_node"),
@@ -84,18 +88,53 @@ pub fn types_with(map: &Map) -> Result<Option<Types>> {
 
 /// Makes a map. It goes with its last descriptor, unless it is pinned.
 pub fn create(new: &NewMap, types: Option<&Types>, inner: Option<&Map>) -> Result<Map> {
+    check_name(&new.name)?;
     let types = types.map(|types| (types.btf.as_fd(), types.key, types.value));
-    let fd = sys::map::create(new, types, inner.map(Map::fd)).map_err(|error| {
-        let kind = sys::map::type_name(new.type_number).unwrap_or("that type");
-        let reason = match error.raw_os_error() {
-            Some(libc::EINVAL) => format!(
-                "the kernel takes no {kind} map of {} bytes to {}, {} entries and these flags",
-                new.key_size, new.value_size, new.max_entries
-            ),
-            Some(errno) => host::advice(errno),
-            None => error.to_string(),
-        };
-        anyhow!("failed to create map `{}`: {reason}", new.name)
-    })?;
+    let fd = sys::map::create(new, types, inner.map(Map::fd));
+    let fd = fd.map_err(|error| refused(new, inner.is_some(), &error))?;
     Map::from_fd(fd)
+}
+
+/// The kernel's rules: libbpf would cut what is longer.
+fn check_name(name: &str) -> Result<()> {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let why = if let Some(bad) = name.chars().find(|c| !is_fine(*c)) {
+        format!(
+            "`{}` is none of letters, digits, _ and .",
+            bad.escape_debug()
+        )
+    } else if name.len() > KERNEL_NAME {
+        format!(
+            "it has {} characters, and the kernel keeps {KERNEL_NAME}",
+            name.len()
+        )
+    } else {
+        return Ok(());
+    };
+    Err(usage(format!(
+        "a map cannot be called `{}`: {why}; give another with --name",
+        name.escape_debug()
+    )))
+}
+
+fn refused(new: &NewMap, has_inner: bool, error: &io::Error) -> anyhow::Error {
+    let kind = sys::map::type_name(new.type_number).unwrap_or("that type");
+    let errno = error.raw_os_error().unwrap_or(0);
+    let is_unfit = matches!(errno, libc::EINVAL | libc::E2BIG | ENOTSUPP | libc::EPERM);
+    if is_unfit && let Some(reason) = new.unfit(has_inner) {
+        return usage(format!("failed to create map `{}`: {reason}", new.name));
+    }
+    let reason = match errno {
+        libc::EINVAL | ENOTSUPP => format!(
+            "the kernel takes no {kind} map of {} bytes to {}, {} entries and these flags",
+            new.key_size, new.value_size, new.max_entries
+        ),
+        libc::E2BIG => "too large for the kernel; lower --max-entries, --key or --value".to_owned(),
+        libc::ENOMEM => {
+            "out of memory; lower --max-entries, or raise the memory cgroup's limit".to_owned()
+        }
+        0 => error.to_string(),
+        errno => host::advice(errno),
+    };
+    anyhow!("failed to create map `{}`: {reason}", new.name)
 }

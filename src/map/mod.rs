@@ -9,6 +9,7 @@ mod inplace;
 mod open;
 mod read;
 mod seen;
+mod unfit;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -148,7 +148,7 @@ pub(super) fn open(id: u32) -> io::Result<Map> {
 }
 
 /// The kernel keeps 15 characters of a name.
-const KERNEL_NAME: usize = 15;
+pub(super) const KERNEL_NAME: usize = 15;
 
 fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
     let mut names = Vec::new();
@@ -225,6 +225,7 @@ fn pin_refused(path: &Path, access: Access, error: &io::Error) -> anyhow::Error 
         (Some(libc::EACCES), _) if path.exists() && !is_bpffs(path) => {
             anyhow!("`{shown}` is no pin: it is on no bpffs")
         }
+        _ if path.is_dir() => usage(format!("`{shown}` is a folder, no pin of a map")),
         (Some(libc::EPERM | libc::EACCES), Access::Write) => {
             anyhow!("failed to open the pin `{shown}` to write: its file mode does not let you")
         }

@@ -26,8 +26,19 @@ fn what_does_not_exist_is_named() {
         ("run syscall", ["`syscall`", "did you mean `syscalls`?"]),
         ("list syscall", ["`syscall`", "did you mean `syscalls`?"]),
         ("run zzz", ["`zzz`", "known:"]),
-        ("run syscalls --nope", ["--nope", "Usage"]),
-        ("run softirqs --pid 3", ["--pid", "Usage"]),
+        (
+            "run syscalls --nope",
+            ["--nope", "`ktally run syscalls --help`"],
+        ),
+        (
+            "run syscalls --cpuu 1",
+            ["`--cpuu`", "did you mean `--cpu`?"],
+        ),
+        ("map dump 1 --cpu 1", ["--cpu", "`ktally map dump --help`"]),
+        (
+            "run softirqs --pid 3",
+            ["`--pid`", "`ktally run softirqs --help`"],
+        ),
         ("run syscalls more", ["more", "Usage"]),
         ("run nowhere.bpf.c", ["nowhere.bpf.c", "No such file"]),
         ("run /nowhere/x.bpf.c", ["/nowhere/x.bpf.c", "No such file"]),
@@ -188,5 +199,24 @@ fn without_privileges_it_says_which_are_missing() {
         for word in [tally, "CAP_BPF", "CAP_PERFMON", "root"] {
             assert!(ended.stderr.contains(word), "{word}: {ended:?}");
         }
+    }
+}
+
+/// Also where the flag stands before the verb.
+#[test]
+fn verbs_of_map_refuse_what_they_would_ignore() {
+    for (args, words) in [
+        ("-o svg map list", "writes table, json, jsonl, csv"),
+        ("map list -o svg", "'svg'"),
+        ("-o json map watch 1", "writes table, jsonl, csv"),
+        ("map add 1 1 1 -o csv", "'csv'"),
+        ("map next-key 1 -o csv", "'csv'"),
+        ("map save 1 - -o csv", "no output"),
+        ("-o json map pin 1 /x", "no output"),
+        ("map --raw list", "no use for `--raw`"),
+        ("map restore 1 - --raw", "no use for `--raw`"),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        refused(&args, &[words]);
     }
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod bpftool;
+mod create;
 mod dump;
 mod edit;
 mod faces;

@@ -23,6 +23,12 @@ impl Verb<'_> {
             (None, Some(like)) => like.type_number,
             (None, None) => return Err(usage("a new map has a --type, or is --like another")),
         };
+        let holds_maps = ["hash_of_maps", "array_of_maps"].map(type_number);
+        if args.inner.is_some() && !holds_maps.contains(&Some(kind)) {
+            return Err(usage(
+                "--inner is for maps of type hash_of_maps or array_of_maps",
+            ));
+        }
         let size = |given: Option<u32>, of: fn(&crate::map::Map) -> usize| {
             given
                 .or_else(|| like.and_then(|like| u32::try_from(of(like)).ok()))
@@ -30,7 +36,7 @@ impl Verb<'_> {
         };
         let name = match (&args.name, args.path.file_name()) {
             (Some(name), _) => name.clone(),
-            (None, Some(file)) => file.to_string_lossy().chars().take(15).collect(),
+            (None, Some(file)) => file.to_string_lossy().into_owned(),
             (None, None) => return Err(usage("a pin is a file: name one")),
         };
         let flags = args

@@ -23,9 +23,6 @@ use crate::render::{Entries, Entry};
 use crate::schema::{Declaration, Labels, LeftOut, MapBtf};
 
 pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
-    if matches!(global.output, Output::Folded | Output::Svg) {
-        return Err(usage("`map` writes table, json, jsonl or csv"));
-    }
     let verb = Verb {
         global,
         raw: args.raw,

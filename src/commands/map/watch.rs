@@ -8,10 +8,9 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result};
 
 use super::{Verb, warn};
-use crate::cli::{Exit, Output, WatchArgs};
+use crate::cli::{Exit, WatchArgs};
 use crate::commands::clock::{Schedule, Signals};
 use crate::commands::output::{Stdout, Writer};
-use crate::error::usage;
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Change, Changes};
 
@@ -20,11 +19,6 @@ type Entries = HashMap<Vec<u8>, Vec<u8>>;
 
 impl Verb<'_> {
     pub(super) fn watch(&self, args: &WatchArgs) -> Result<Exit> {
-        if self.global.output == Output::Json {
-            return Err(usage(
-                "`watch` gives many readings, and JSON is one object; use `-o jsonl`",
-            ));
-        }
         let (map, declaration) = self.open(&args.map, Access::Read)?;
         let signals = Signals::block()?;
         let mut schedule = Schedule::new(args.run_for, Some(args.every));

@@ -145,8 +145,8 @@ fn maps_are_created_as_asked() {
         ),
         (
             &["--type", "hash", "--max-entries", "1"],
-            1,
-            "takes no hash map",
+            2,
+            "hash maps have keys",
         ),
         (&["--type", "hash"], 2, "--max-entries"),
         (&["--max-entries", "1"], 2, "--type"),
@@ -161,8 +161,8 @@ fn maps_are_created_as_asked() {
                 "--max-entries",
                 "1",
             ],
-            1,
-            "takes no array map of 8 bytes",
+            2,
+            "array maps have keys of 4 bytes",
         ),
         (
             &[
@@ -193,7 +193,7 @@ fn maps_are_created_as_asked() {
                 "--name",
                 "a name with spaces",
             ],
-            1,
+            2,
             "a name with spaces",
         ),
     ] {
