@@ -10,7 +10,8 @@ use super::{create, id, map};
 fn what_a_type_wants_is_said() {
     let bpffs = Bpffs::new();
     let pin = bpffs.path("new");
-    let other = id(&create(MapType::Array, 4, 4, 1)).to_string();
+    let array = create(MapType::Array, 4, 4, 1);
+    let other = id(&array);
     let inner = &format!("--type hash --key 4 --value 4 --max-entries 1 --inner {other}");
     for (args, words) in [
         (
