@@ -137,10 +137,10 @@ fn list_of_one_tally_has_its_columns_and_options() {
 /// Each verb of `map` offers what it takes, and refuses the rest.
 #[test]
 fn verbs_of_map_say_what_they_write() {
-    let help = |verb: &str| crate::ktally(&["map", verb, "--help"]).stdout;
+    let help = |verb: &str| crate::ktally(["map", verb, "--help"]).stdout;
     assert!(!help("dump").contains("svg") && help("dump").contains("csv"));
     assert!(!help("watch").contains("- json:") && help("watch").contains("- jsonl:"));
     assert!(!help("save").contains("--output") && help("save").contains("--raw"));
     assert!(!help("list").contains("--raw"));
-    assert!(crate::ktally(&["map", "--help"]).stdout.contains("NAME:42"));
+    assert!(crate::ktally(["map", "--help"]).stdout.contains("NAME:42"));
 }
