@@ -222,10 +222,10 @@ fn pin_refused(path: &Path, access: Access, error: &io::Error) -> anyhow::Error 
     let shown = path.display();
     match (error.raw_os_error(), access) {
         (Some(libc::ENOENT), _) => not_found(format!("there is no pin `{shown}`")),
+        _ if path.is_dir() => usage(format!("`{shown}` is a folder, no pin of a map")),
         (Some(libc::EACCES), _) if path.exists() && !is_bpffs(path) => {
             anyhow!("`{shown}` is no pin: it is on no bpffs")
         }
-        _ if path.is_dir() => usage(format!("`{shown}` is a folder, no pin of a map")),
         (Some(libc::EPERM | libc::EACCES), Access::Write) => {
             anyhow!("failed to open the pin `{shown}` to write: its file mode does not let you")
         }
