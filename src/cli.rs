@@ -2,6 +2,7 @@
 
 mod map;
 
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use clap::{
 
 use crate::error::usage;
 use crate::render::Format;
-use crate::schema::{Kind, Labels, OptionSpec};
+use crate::schema::{Kind, Labels, OptionSpec, dotted};
 use crate::tally::{Given, Tally};
 
 pub use map::{
@@ -182,10 +183,10 @@ pub struct View {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub top: Option<usize>,
     /// Sort by this column [the first column of numbers; of a histogram also NAME.p99, NAME.sum]
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", value_parser = column)]
     pub sort: Option<String>,
     /// Group rows by these fields only
-    #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
     pub by: Option<Vec<String>>,
     /// Only rows whose field has this value; may be given more than once
     #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
@@ -493,16 +494,24 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "write a time like `500ms`, `1.5s`, `2m`, or a number of seconds".to_owned())
 }
 
+/// No clock of ours is finer.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 fn interval(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("an interval is longer than 0".to_owned()),
+        short if short < SHORTEST => Err("an interval is at least 1ms".to_owned()),
         interval => Ok(interval),
     }
 }
 
 fn filter(text: &str) -> Result<(String, String), String> {
     let (field, value) = text.split_once('=').ok_or("write it as FIELD=VALUE")?;
-    Ok((field.to_owned(), value.to_owned()))
+    Ok((dotted(field), value.to_owned()))
+}
+
+/// `a[2]` is the column `a.2`.
+fn column(text: &str) -> Result<String, Infallible> {
+    Ok(dotted(text))
 }
 
 /// Whether clap "failed" only to print help or the version.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::builder::{EnumValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command, Subcommand, ValueEnum};
 
-use super::{Global, Output, duration, filter, interval};
+use super::{Global, Output, column, duration, filter, interval};
 use crate::error::usage;
 
 use Output::{Csv, Json, Jsonl, Table};
@@ -140,6 +140,9 @@ pub enum MapAction {
         yes: bool,
     },
     /// Show the key after this one, or the first; exit 3 at the end
+    ///
+    /// The first also comes after a key that is not there (any more), so a walk that others delete
+    /// from may start over.
     NextKey {
         /// An id, a pinned path, or a name
         map: String,
@@ -148,8 +151,16 @@ pub enum MapAction {
         key: Option<String>,
     },
     /// Add to a number in place, in the kernel, atomically
+    ///
+    /// Of hashes and arrays, per-CPU ones as well, that are neither frozen nor have a bpf_spin_lock in
+    /// their values.
     Add(AddArgs),
     /// Take all numbers out and leave zeroes, without losing an increment
+    ///
+    /// Numbers are integers of 4 and 8 bytes, histograms, and arrays of them; gauges, text and all else
+    /// stay. What is taken is nowhere else until it is written: where that fails, or the reader of a
+    /// pipe has gone (`| head`), all of it is kept in a file ktally-drained-*.jsonl, in TMPDIR or the
+    /// current folder, and the exit code is 1. Ctrl-C waits until it is written. Only SIGKILL loses it.
     Drain {
         /// An id, a pinned path, or a name
         map: String,
@@ -188,15 +199,19 @@ pub enum MapAction {
     /// Make a map and pin it
     Create(CreateArgs),
     /// Make a map read-only for user space, for ever
+    ///
+    /// Programs can still write to it; `update`, `delete`, `add` and `drain` are refused from then on,
+    /// and so is freezing it once more. Maps with a bpf_spin_lock or a bpf_timer in their values, and
+    /// those that somebody has mapped into memory to write to, cannot be frozen.
     Freeze {
         /// An id, a pinned path, or a name
         map: String,
     },
-    /// Add a value to a queue or a stack
+    /// Add a value to a queue, a stack or a bloom filter
     Push {
         /// An id, a pinned path, or a name
         map: String,
-        /// Written by its type
+        /// Written by its type; or `-` for standard input, or @FILE
         #[arg(allow_negative_numbers = true)]
         value: String,
         /// Push the oldest out where it is full
@@ -208,10 +223,14 @@ pub enum MapAction {
         /// An id, a pinned path, or a name
         map: String,
     },
-    /// Show the next value of a queue or a stack; exit 3 where it is empty
+    /// Show the next value of a queue or a stack; exit 3 where it is empty. Or ask a bloom filter
+    /// for a value; exit 3 where it was never pushed
     Peek {
         /// An id, a pinned path, or a name
         map: String,
+        /// Of a bloom filter; written by its type
+        #[arg(allow_negative_numbers = true)]
+        value: Option<String>,
     },
 }
 
@@ -224,10 +243,10 @@ pub struct DumpArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub top: Option<usize>,
     /// Sort by this column [with --top: the first column of numbers]
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", value_parser = column)]
     pub sort: Option<String>,
     /// Group entries by these fields of the key, and add their numbers up
-    #[arg(long, value_name = "FIELD,...", value_delimiter = ',')]
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
     pub by: Option<Vec<String>>,
     /// Only entries whose field of the key has this value; may be given more than once
     #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
@@ -267,7 +286,9 @@ pub struct UpdateArgs {
     /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
     #[arg(allow_negative_numbers = true)]
     pub key: String,
-    /// Written by its type; of a map of maps, the id of the map to put there
+    /// Written by its type; or `-` for standard input, or @FILE (a text that begins so stands in
+    /// quotes: '"@x"'). What a map holds by descriptors is given as what `dump` shows: the id of a
+    /// map or of a program; a cgroup by its path or id
     #[arg(allow_negative_numbers = true)]
     pub value: String,
     /// Only overwrite: the key must be there
@@ -276,7 +297,7 @@ pub struct UpdateArgs {
     /// Only make an entry: the key must not be there
     #[arg(long, group = "must")]
     pub noexist: bool,
-    /// Under the lock inside of the value
+    /// Under the bpf_spin_lock inside of the value, which is not given: it stays as it is
     #[arg(long)]
     pub lock: bool,
     /// Fields that are left out keep what they have

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use libbpf_rs::libbpf_sys;
+use libbpf_rs::{MapType, libbpf_sys};
 
 use super::explain::Verb;
 use super::{Access, Map, MapRef};
@@ -48,6 +48,7 @@ impl Map {
     /// `None` where there is no such key.
     pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.check_key(key)?;
+        self.check_readable()?;
         let mut copied = vec![0; self.copied_size()];
         let result = sys::map::lookup(self.fd(), Some(key), &mut copied, 0);
         match result {
@@ -60,31 +61,29 @@ impl Map {
     /// Overwrites the value of a key: all of it, on every CPU.
     pub fn update(&self, key: &[u8], copied: &[u8], update: Update) -> Result<()> {
         self.check_key(key)?;
-        let refused = |error: io::Error| match error.raw_os_error() {
+        self.check_value(copied)?;
+        let (value, _held) = self.with_descriptor(copied)?;
+        let updated = sys::map::update(self.fd(), Some(key), &value, update.flags());
+        updated.map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) if update.lock => anyhow!(
                 "failed to update map {}: there is no bpf_spin_lock in its values",
                 self.title()
             ),
             _ => self.refused(Verb::Update, &error),
-        };
-        // Maps are told by their ids, and given by descriptors.
-        if self.holds_maps() {
-            let id = copied.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
-            let inner = MapRef::Id(id).open_alone(Access::Write)?;
-            let fd = std::os::fd::AsRawFd::as_raw_fd(&inner.fd).to_ne_bytes();
-            return sys::map::update(self.fd(), Some(key), &fd, update.flags()).map_err(refused);
-        }
-        self.check_value(copied)?;
-        sys::map::update(self.fd(), Some(key), copied, update.flags()).map_err(refused)
+        })
     }
 
     /// Whether the key was there.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
         self.check_key(key)?;
+        // The kernel says of these that whatever is not there was deleted.
+        let was_there = !self.deletes_blindly() || self.lookup(key)?.is_some();
         match sys::map::delete(self.fd(), key) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-            Err(error) => Err(self.refused(Verb::Delete, &error)),
+            Ok(()) => Ok(was_there),
+            Err(error) => match (error.raw_os_error(), self.ty) {
+                (Some(libc::ENOENT), _) | (Some(libc::EINVAL), MapType::Sockmap) => Ok(false),
+                _ => Err(self.refused(Verb::Delete, &error)),
+            },
         }
     }
 
@@ -103,11 +102,22 @@ impl Map {
     /// Adds a value to a queue or a stack; to one that is full, in place of the
     /// oldest, if `replace` says so.
     pub fn push(&self, value: &[u8], replace: bool) -> Result<()> {
-        self.check_queue()?;
+        self.check_pushes()?;
         self.check_value(value)?;
         let flags = if replace { libbpf_sys::BPF_EXIST } else { 0 };
         sys::map::update(self.fd(), None, value, flags.into())
             .map_err(|error| self.refused(Verb::Push, &error))
+    }
+
+    /// Whether a bloom filter may hold a value; what it has not is never there.
+    pub fn may_hold(&self, value: &[u8]) -> Result<bool> {
+        self.check_pushes()?;
+        self.check_value(value)?;
+        match sys::map::lookup(self.fd(), None, &mut value.to_vec(), 0) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(error) => Err(self.refused(Verb::Peek, &error)),
+        }
     }
 
     /// The value whose turn it is, which stays.
@@ -163,28 +173,13 @@ impl Map {
     }
 
     fn check_key(&self, key: &[u8]) -> Result<()> {
+        self.check_keys()?;
         ensure!(
             key.len() == self.key_size,
             "a key of map {} has {} bytes, not {}",
             self.title(),
             self.key_size,
             key.len()
-        );
-        ensure!(
-            !self.is_queue(),
-            "map {} is of type {}, which has no keys: `push`, `pop` and `peek` are for it",
-            self.title(),
-            self.type_name()
-        );
-        Ok(())
-    }
-
-    fn check_queue(&self) -> Result<()> {
-        ensure!(
-            self.is_queue(),
-            "map {} is of type {}, which has keys: `lookup` and `delete` are for it",
-            self.title(),
-            self.type_name()
         );
         Ok(())
     }

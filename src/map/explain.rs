@@ -69,7 +69,7 @@ impl Map {
             (libc::EEXIST, _) => "the key is there already".to_owned(),
             (libc::ENOENT, Verb::Pop | Verb::Peek) => "it is empty".to_owned(),
             (libc::ENOENT, _) => "there is no such key".to_owned(),
-            (libc::EPERM | libc::EACCES, Verb::Freeze) if self.is_frozen() => {
+            (libc::EPERM | libc::EACCES | libc::EBUSY, Verb::Freeze) if self.is_frozen() => {
                 "it is frozen already".to_owned()
             }
             (libc::EPERM | libc::EACCES, Verb::Update | Verb::Delete | Verb::Push | Verb::Pop)
@@ -91,23 +91,15 @@ impl Map {
             (libc::EINVAL, Verb::Delete) if self.is_array() => {
                 "entries of an array cannot be deleted; write zeroes".to_owned()
             }
+            (ENOTSUPP, Verb::Freeze) if self.ty != MapType::StructOps => {
+                "there is a bpf_spin_lock, a bpf_timer or the like in its values".to_owned()
+            }
+            (libc::EINVAL, Verb::Update) if self.misfit().is_some() => self.misfit()?.to_owned(),
             (ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL, _) => {
                 format!("maps of type {kind} do not allow it")
             }
             (libc::ENOMEM, _) => "out of memory".to_owned(),
             _ => return None,
         })
-    }
-
-    fn is_array(&self) -> bool {
-        matches!(
-            self.ty,
-            MapType::Array
-                | MapType::PercpuArray
-                | MapType::ArrayOfMaps
-                | MapType::ProgArray
-                | MapType::PerfEventArray
-                | MapType::CgroupArray
-        )
     }
 }

@@ -66,7 +66,8 @@ impl Adder {
             .get_mut(..key.len())
             .ok_or_else(|| anyhow!("keys of more than {MOST_KEY} bytes are not supported"))?
             .copy_from_slice(key);
-        check_type(map).with_context(|| format!("failed to add to map {}", map.title()))?;
+        map.check_in_place()
+            .with_context(|| format!("failed to add to map {}", map.title()))?;
         // SAFETY: of a `Plain` type, every byte is initialized.
         let config = unsafe { plain::as_bytes(&config) };
         let object = load(internal::ADD, map, config)
@@ -102,7 +103,8 @@ pub struct Drained {
 /// Takes these numbers out of every value and leaves zeroes: what programs add
 /// meanwhile is either taken or stays.
 pub fn drain(map: &Map, numbers: &[Number]) -> Result<Drained> {
-    check_type(map).with_context(|| format!("failed to drain map {}", map.title()))?;
+    map.check_in_place()
+        .with_context(|| format!("failed to drain map {}", map.title()))?;
     ensure!(
         numbers.len() <= MOST_NUMBERS,
         "map {} cannot be drained: more than {MOST_NUMBERS} numbers in a value",
@@ -110,12 +112,18 @@ pub fn drain(map: &Map, numbers: &[Number]) -> Result<Drained> {
     );
     let mut drainer = Drainer::new(map, numbers)
         .with_context(|| format!("failed to drain map {}", map.title()))?;
-    if map.is_per_cpu() {
-        drainer.drain_each_cpu()?;
-    } else {
-        drainer.drain_here()?;
+    let walked = match map.is_per_cpu() {
+        true => drainer.drain_each_cpu(),
+        false => drainer.drain_here(),
+    };
+    let mut drained = drainer.drained;
+    match walked {
+        Err(error) if drained.entries.is_empty() => return Err(error),
+        // What was taken before is not lost for that.
+        Err(error) => drained.incomplete = Some(format!("{error:#}")),
+        Ok(()) => {}
     }
-    Ok(drainer.drained)
+    Ok(drained)
 }
 
 struct Drainer<'a> {
@@ -237,33 +245,36 @@ impl<'a> Drainer<'a> {
     }
 }
 
-/// The kernel allows programs that a system call runs no other types. It would
-/// let them write to a frozen map, but whoever froze it meant that nobody does.
-fn check_type(map: &Map) -> Result<()> {
-    ensure!(
-        matches!(
-            map.ty,
-            MapType::Hash
-                | MapType::LruHash
-                | MapType::PercpuHash
-                | MapType::LruPercpuHash
-                | MapType::Array
-                | MapType::PercpuArray
-        ),
-        "the kernel changes no values of maps of type {} in place",
-        map.type_name()
-    );
-    for flag in ["rdonly_prog", "wronly_prog"] {
+impl Map {
+    /// Whether programs that a system call runs may change its values. The kernel
+    /// would let them write to a frozen map, but whoever froze it meant that
+    /// nobody does.
+    pub fn check_in_place(&self) -> Result<()> {
         ensure!(
-            map.flags & flag_bit(flag) == 0,
-            "it was created with the flag {flag}, and so programs cannot do it"
+            matches!(
+                self.ty,
+                MapType::Hash
+                    | MapType::LruHash
+                    | MapType::PercpuHash
+                    | MapType::LruPercpuHash
+                    | MapType::Array
+                    | MapType::PercpuArray
+            ),
+            "the kernel changes no values of maps of type {} in place",
+            self.type_name()
         );
+        for flag in ["rdonly_prog", "wronly_prog"] {
+            ensure!(
+                self.flags & flag_bit(flag) == 0,
+                "it was created with the flag {flag}, and so programs cannot do it"
+            );
+        }
+        ensure!(
+            !self.is_frozen(),
+            "it is frozen: user space can only read it"
+        );
+        Ok(())
     }
-    ensure!(
-        !map.is_frozen(),
-        "it is frozen: user space can only read it"
-    );
-    Ok(())
 }
 
 /// Loads a helper with `map` in the place of its `target`, and its constants.

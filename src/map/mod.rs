@@ -5,7 +5,9 @@ mod census;
 mod create;
 mod edit;
 mod explain;
+mod held;
 mod inplace;
+mod kinds;
 mod open;
 mod read;
 mod seen;
@@ -25,7 +27,7 @@ pub use inplace::{Adder, Drained, drain};
 pub use open::{Access, MapRef, unpin};
 pub use read::{Outcome, Reader};
 
-use crate::schema::MapFacts;
+use crate::schema::{Decoder, MapFacts};
 use crate::sys;
 
 /// A map of the running kernel, through a file descriptor of our own.
@@ -38,6 +40,8 @@ pub struct Map {
     pub ty: MapType,
     /// The kernel's number of that kind.
     pub type_number: u32,
+    /// In full where its BTF was looked at; else as the kernel cuts it.
+    pub name: String,
     /// Sizes, types and the kernel's name.
     pub facts: MapFacts,
     /// In bytes.
@@ -80,12 +84,14 @@ impl Map {
             btf_id: info.btf_id,
             key_type_id: info.btf_key_type_id,
             value_type_id: info.btf_value_type_id,
+            value_decoder: (ty == MapType::CgroupArray).then_some(Decoder::Cgroup),
         };
         Ok(Self {
             fd,
             id: info.id,
             ty,
             type_number: info.type_,
+            name: facts.name.clone(),
             key_size: facts.key_size,
             value_size: facts.value_size,
             max_entries: facts.max_entries,
@@ -106,7 +112,7 @@ impl Map {
 
     /// As messages call it: "`counts` (id 42)".
     pub fn title(&self) -> String {
-        format!("`{}` (id {})", self.facts.name.escape_debug(), self.id)
+        format!("`{}` (id {})", self.name.escape_debug(), self.id)
     }
 
     /// Whether each possible CPU has a value of its own.
@@ -117,21 +123,6 @@ impl Map {
     /// How many values an entry has: one, or one a possible CPU.
     pub fn copies(&self) -> usize {
         self.copies
-    }
-
-    /// Whether an update replaces a value, rather than writing it in place.
-    pub fn is_hash(&self) -> bool {
-        matches!(self.ty, MapType::Hash | MapType::LruHash)
-    }
-
-    /// Whether its values are other maps, by their ids.
-    pub fn holds_maps(&self) -> bool {
-        matches!(self.ty, MapType::ArrayOfMaps | MapType::HashOfMaps)
-    }
-
-    /// Whether it hands out its values in turn, and has no keys.
-    pub fn is_queue(&self) -> bool {
-        matches!(self.ty, MapType::Queue | MapType::Stack)
     }
 
     /// How much memory it takes, in bytes, where the kernel tells.

@@ -68,11 +68,12 @@ impl MapRef {
 
     /// The map, and what is known about it.
     pub fn open(&self, access: Access, btf: &MapBtf) -> Result<(Map, Declaration)> {
-        let map = match self {
+        let mut map = match self {
             Self::Name(name) => by_name(name, access, btf)?,
             _ => self.open_alone(access)?,
         };
         let declaration = btf.declaration(&map.facts);
+        map.name.clone_from(&declaration.name);
         if let Self::Both(name, id) = self
             && ![&declaration.name, &map.facts.name].contains(&name)
         {

@@ -66,6 +66,7 @@ impl<'m> Reader<'m> {
 
     /// Hands out every entry: its key, and what [`Map::values`] takes apart.
     pub fn read(&self, mut entry: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<Outcome> {
+        self.map.check_readable()?;
         // Batches of a trie start over when the key where they stand is deleted.
         if self.map.ty != MapType::LpmTrie
             && let Some(outcome) = self.read_batches(&mut entry)?
@@ -187,11 +188,6 @@ impl<'m> Reader<'m> {
             Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL) => {
                 anyhow!("maps of type {} cannot be read", self.map.type_name())
             }
-            // Sockets are shown by cookies of 64 bits.
-            Some(libc::ENOSPC) if self.map.value_size < 8 => anyhow!(
-                "maps of type {} with values of less than 8 bytes cannot be read",
-                self.map.type_name()
-            ),
             _ => anyhow!(error).context(what),
         }
     }

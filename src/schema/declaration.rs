@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
-use super::histogram::Histogram;
+use super::input::dotted;
 use super::labels::Labels;
 use super::parse::{LeftOut, parse};
-use super::table::{MetricKind, Number, Table};
-use super::tags::Tags;
-use super::types::{Kind, Place, Type};
+use super::table::{Label, MetricKind, Number, Table};
+use super::tags::{Decoder, Tags};
+use super::types::{Kind, Member, Place, Type};
 use crate::error::{unknown, usage};
 
 /// What the kernel tells about a map without its BTF.
@@ -30,6 +30,8 @@ pub struct MapFacts {
     pub key_type_id: u32,
     /// Within the BTF; 0 where the value has no type.
     pub value_type_id: u32,
+    /// How a value is written, where the type of the map says so.
+    pub value_decoder: Option<Decoder>,
 }
 
 /// What is known about a map.
@@ -45,6 +47,8 @@ pub struct Declaration {
     pub value: Place,
     /// Both, as columns.
     pub table: Table,
+    /// How a value is written, where the type of the map says so.
+    pub value_decoder: Option<Decoder>,
     /// Whether BTF says what is in it.
     pub has_types: bool,
 }
@@ -74,6 +78,7 @@ impl Declaration {
             key: Place::whole(key),
             value: Place::whole(value),
             table,
+            value_decoder: facts.value_decoder.clone(),
             has_types,
         }
     }
@@ -109,10 +114,16 @@ impl Declaration {
     /// The number inside of a value that a path leads to: `calls`, `a.b`, `c[2]`;
     /// without a path the only one. And whether it may be below zero.
     pub fn number(&self, path: Option<&str>) -> Result<(Number, bool)> {
+        self.check_unlocked()?;
         let metrics = &self.table.metrics;
         let place = match (path, &metrics[..]) {
             (Some(path), _) => self.find(path)?,
             (None, [only]) if only.kind != MetricKind::Histogram => only.place.clone(),
+            (None, []) => {
+                return Err(usage(
+                    "there is no number in its values that can be added to",
+                ));
+            }
             _ => {
                 let names: Vec<&str> = metrics.iter().map(|it| it.name.as_str()).collect();
                 return Err(usage(format!(
@@ -128,7 +139,7 @@ impl Declaration {
 
     fn find(&self, path: &str) -> Result<Place> {
         let mut place = self.value.clone();
-        let steps = path.replace('[', ".").replace(']', "");
+        let steps = dotted(path);
         // A value that is no struct has the name of its column.
         if place.ty.members().is_empty() && path == "value" {
             return Ok(place);
@@ -156,26 +167,45 @@ impl Declaration {
     }
 
     /// Every number of a value that counts something, for all of them to be
-    /// taken out at once. Gauges, text and flags are no counts.
-    pub fn counts(&self) -> Result<Vec<Number>> {
-        let mut counts = Vec::new();
+    /// taken out at once. Gauges, text and names are no counts, nor is what is
+    /// two things at once: the members of a union.
+    pub fn counts(&self) -> Result<Counts> {
+        self.check_unlocked()?;
+        let mut counts = Counts::default();
         for metric in &self.table.metrics {
             match metric.kind {
                 MetricKind::Gauge => {}
-                MetricKind::Counter => counts.push(Number::at(&metric.name, &metric.place)?),
-                MetricKind::Histogram => counts.extend((0..Histogram::CELLS).map(|i| Number {
-                    offset: metric.place.bit_offset / 8 + 8 * i,
-                    width: 8,
-                })),
+                MetricKind::Counter => counts.add(&metric.name, vec![metric.place.clone()]),
+                MetricKind::Histogram => counts.add(&metric.name, words(&metric.place)),
             }
         }
-        for detail in &self.table.details {
-            counts.extend(words(&detail.place)?);
+        let details = &self.table.details;
+        for detail in details.iter().filter(|detail| detail.decoder.is_none()) {
+            let words = words(&detail.place);
+            let overlaps = |other: &&Label| other.place.overlaps(&detail.place);
+            match details.iter().filter(overlaps).count() {
+                1 => counts.add(&detail.name, words),
+                _ if words.is_empty() => {}
+                _ => counts.left.push(detail.name.clone()),
+            }
         }
-        match counts.is_empty() {
-            true => bail!("there is nothing in its values that counts"),
-            false => Ok(counts),
+        match (counts.numbers.is_empty(), &counts.left[..]) {
+            (false, _) => Ok(counts),
+            (true, []) => bail!("there is nothing in its values that counts"),
+            (true, left) => bail!(
+                "there is nothing to take in its values: {}",
+                no_counts(left)
+            ),
         }
+    }
+
+    /// Who holds the lock adds by other means than atomic ones.
+    fn check_unlocked(&self) -> Result<()> {
+        ensure!(
+            !self.value.ty.has_lock(),
+            "its values have a bpf_spin_lock, and what programs write under it meanwhile would be lost; `update --lock` takes the lock"
+        );
+        Ok(())
     }
 
     /// The tags that describe the key: the map's decoder, where the key is a
@@ -194,29 +224,156 @@ impl Declaration {
         let is_whole = self.value.ty.members().is_empty();
         Tags {
             unit: self.tags.unit.clone().filter(|_| is_whole),
+            decoder: self.value_decoder.clone(),
             ..Tags::default()
         }
     }
 }
 
-/// The numbers of a long array, and of bytes without a type.
-fn words(place: &Place) -> Result<Vec<Number>> {
-    let width = match &place.ty.kind {
-        Kind::Array { element, .. } if element.is_number() => element.size,
-        // It may count, and cannot be taken.
-        Kind::Int { .. } if place.ty.size > 8 => return Ok(vec![Number::at("value", place)?]),
-        Kind::Opaque if place.ty.size.is_multiple_of(8) => 8,
-        Kind::Opaque => 4,
-        _ => return Ok(Vec::new()),
-    };
-    let word = Type::unsigned(width);
-    let places = (0..place.ty.size / width.max(1)).map(|i| place.element(&word, i));
-    if !place.ty.size.is_multiple_of(width.max(1)) {
-        bail!("its values have no types, and bytes that are no numbers of 4");
+/// What can be taken out of a value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counts {
+    /// All of them.
+    pub numbers: Vec<Number>,
+    /// The names of what looks like one, and is left alone.
+    pub left: Vec<String>,
+}
+
+impl Counts {
+    /// All of it, or nothing.
+    fn add(&mut self, name: &str, words: Vec<Place>) {
+        let numbers = words.iter().map(|place| Number::at(name, place));
+        match numbers.collect::<Result<Vec<_>>>() {
+            Ok(numbers) => self.numbers.extend(numbers),
+            Err(_) => self.left.push(name.to_owned()),
+        }
     }
-    places.map(|place| Number::at("value", &place)).collect()
+}
+
+/// What these are not.
+pub fn no_counts(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!(
+        "{} (only aligned integers of 4 or 8 bytes, outside of unions, can be taken atomically)",
+        names.join(", ")
+    )
+}
+
+/// The numbers of a type that has several, and of bytes without a type.
+fn words(place: &Place) -> Vec<Place> {
+    let split = |width: usize| {
+        let word = Type::unsigned(width);
+        let places = (0..place.ty.size / width).map(|i| place.element(&word, i));
+        places.collect()
+    };
+    match &place.ty.kind {
+        Kind::Int { .. } => vec![place.clone()],
+        Kind::Opaque if place.ty.size.is_multiple_of(8) => split(8),
+        Kind::Opaque if place.ty.size.is_multiple_of(4) => split(4),
+        Kind::Opaque => vec![place.clone()],
+        Kind::Array { element, len } => {
+            // Whatever hostile BTF says of its length.
+            let most = place.ty.size.checked_div(element.size).unwrap_or(0);
+            let elements = (0..most.min(*len)).map(|i| place.element(element, i));
+            elements.flat_map(|element| words(&element)).collect()
+        }
+        Kind::Struct(members) => {
+            let is_count = |member: &&Member| {
+                !member.is_hidden() && member.tags.gauge.is_none() && member.tags.decoder.is_none()
+            };
+            let members = members.iter().filter(is_count);
+            let places = members.map(|member| member.place.shifted(place.bit_offset));
+            places.flat_map(|place| words(&place)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn at(what: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
     usage(format!("{what} `{}`: {error:#}", text.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declaration(members: Vec<(&str, usize, Arc<Type>)>) -> Declaration {
+        let members = members.into_iter().map(|(name, offset, ty)| Member {
+            name: name.to_owned(),
+            place: Place::whole(ty).shifted(offset * 8),
+            tags: Tags::default(),
+        });
+        let value = Arc::new(Type {
+            name: "struct value".to_owned(),
+            size: 64,
+            kind: Kind::Struct(members.collect()),
+        });
+        let facts = MapFacts {
+            key_size: 4,
+            value_size: 64,
+            ..MapFacts::default()
+        };
+        let none = (String::new(), Tags::default());
+        Declaration::new(&facts, none.0, none.1, None, Some(value))
+    }
+
+    fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
+        Arc::new(Type {
+            name: name.to_owned(),
+            size,
+            kind,
+        })
+    }
+
+    fn array(element: Arc<Type>, len: usize) -> Arc<Type> {
+        let size = element.size.saturating_mul(len);
+        ty("", size, Kind::Array { element, len })
+    }
+
+    #[test]
+    fn what_is_two_things_at_once_is_no_count() {
+        let [byte, word] = [1, 8].map(Type::unsigned);
+        let either = [("words", array(word.clone(), 2)), ("bytes", array(byte, 4))];
+        let either = either.map(|(name, ty)| Member {
+            name: name.to_owned(),
+            place: Place::whole(ty),
+            tags: Tags::default(),
+        });
+        let either = ty("", 16, Kind::Union(either.into()));
+        let counts = declaration(vec![
+            ("calls", 0, word.clone()),
+            ("", 8, either),
+            ("long", 24, array(word, 3)),
+            ("odd", 49, Type::unsigned(4)),
+        ]);
+        let counts = counts.counts().unwrap();
+        let at = |offset| Number { offset, width: 8 };
+        assert_eq!(counts.numbers, [0, 24, 32, 40].map(at));
+        assert_eq!(counts.left, ["odd", "words", "bytes"]);
+    }
+
+    #[test]
+    fn a_lock_at_any_depth_forbids_changes_in_place() {
+        let lock = ty("struct bpf_spin_lock", 4, Kind::Struct(Vec::new()));
+        let locked = declaration(vec![("n", 8, Type::unsigned(8)), ("l", 0, array(lock, 1))]);
+        for error in [locked.counts().err(), locked.number(None).err()] {
+            assert!(error.unwrap().to_string().contains("bpf_spin_lock"));
+        }
+    }
+
+    /// Hostile BTF may claim so.
+    #[test]
+    fn elements_without_bytes_are_not_counted() {
+        let nothing = ty("", 0, Kind::Struct(Vec::new()));
+        let endless = ty(
+            "",
+            8,
+            Kind::Array {
+                element: nothing,
+                len: usize::MAX,
+            },
+        );
+        let error = declaration(vec![("endless", 0, endless)]).counts();
+        assert!(error.unwrap_err().to_string().contains("nothing"));
+    }
 }

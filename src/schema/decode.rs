@@ -61,8 +61,8 @@ pub(super) trait Names {
     /// leaves it to its type.
     fn name<'a>(&self, decoder: &Decoder, place: &Place, bytes: &'a [u8]) -> Option<Value<'a>>;
 
-    /// Whether a member of these tags is left out.
-    fn hides(&self, tags: &Tags) -> bool;
+    /// Whether a member is left out.
+    fn hides(&self, member: &Member) -> bool;
 }
 
 /// Nobody: numbers are numbers, and nothing is hidden.
@@ -73,7 +73,7 @@ impl Names for Plain {
         None
     }
 
-    fn hides(&self, _: &Tags) -> bool {
+    fn hides(&self, _: &Member) -> bool {
         false
     }
 }
@@ -163,7 +163,7 @@ fn flatten<'a>(
     fields: &mut Vec<(&'a str, Value<'a>)>,
 ) {
     for member in members {
-        if names.hides(&member.tags) {
+        if names.hides(member) {
             continue;
         }
         match named(&member.place, &member.tags, bytes, names) {

@@ -123,7 +123,7 @@ fn fields(text: &str) -> Result<Input> {
         let (path, value) = part
             .split_once('=')
             .ok_or_else(|| anyhow!("`{part}` is no FIELD=VALUE"))?;
-        let path = path.trim().replace('[', ".").replace(']', "");
+        let path = dotted(path.trim());
         ensure!(
             path.split('.').count() <= DEEPEST,
             "`{part}` is nested too deep"
@@ -131,6 +131,11 @@ fn fields(text: &str) -> Result<Input> {
         Input::insert(&mut fields, &path, Input::word(value))?;
     }
     Ok(Input::Fields(fields))
+}
+
+/// `a[2].b` is `a.2.b`, as columns are named.
+pub fn dotted(path: &str) -> String {
+    path.replace('[', ".").replace(']', "")
 }
 
 /// Splits at a character that stands outside of brackets and quotes.
@@ -157,11 +162,12 @@ fn split(text: &str, at: char) -> Vec<&str> {
     parts
 }
 
-/// Pairs of hex digits; spaces and colons between them are passed over.
+/// Pairs of hex digits; blanks, ends of lines and colons between them are passed
+/// over.
 pub(super) fn hex_bytes(text: &str) -> Result<Vec<u8>> {
     let digits: Vec<u8> = text
         .chars()
-        .filter(|c| !matches!(c, ' ' | ':'))
+        .filter(|c| !matches!(c, ' ' | '\n' | ':'))
         .map(|c| c.to_digit(16).map(|digit| digit as u8))
         .collect::<Option<_>>()
         .with_context(|| format!("`{text}` has characters that are no hex digits"))?;
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn hex_is_whole_bytes() {
-        assert_eq!(hex_bytes("2a 00:ff").unwrap(), [42, 0, 255]);
+        assert_eq!(hex_bytes("2a 00:\nff").unwrap(), [42, 0, 255]);
         assert_eq!(hex_bytes("").unwrap(), [0; 0]);
         assert!(hex_bytes("2").is_err());
         assert!(hex_bytes("0x2a").is_err());

@@ -18,10 +18,11 @@ mod types;
 mod unit;
 
 pub use btf::{KernelBtf, MapBtf, Schema, Tagged, declared_types, raw_btf};
-pub use declaration::{Declaration, MapFacts};
+pub use declaration::{Counts, Declaration, MapFacts, no_counts};
 pub use decode::{LengthMismatch, Value, decode};
 pub use histogram::Histogram;
-pub use labels::Labels;
+pub use input::dotted;
+pub use labels::{Labels, cgroup_folder};
 pub use parse::{LeftOut, parse, parse_number};
 pub use table::{Column, Label, Metric, MetricKind, Number, OptionSpec, Table};
 pub use tags::{Decoder, Tags};

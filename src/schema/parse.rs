@@ -188,7 +188,7 @@ impl Parser<'_> {
                     self.write(&inner, &member.tags, input, bytes, &path)?;
                     given.push(member);
                 }
-                None if member.tags.hidden => {}
+                None if member.is_hidden() => {}
                 None => lacks.push(format!("`{path}`")),
             }
         }

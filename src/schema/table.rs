@@ -154,7 +154,7 @@ impl Table {
         for member in members {
             let place = member.place.shifted(bits);
             let inner = place.ty.struct_members();
-            if member.tags.hidden {
+            if member.is_hidden() {
                 self.hides_key = true;
             } else if is_anonymous_union(member) {
                 let members = place.ty.members().to_vec();
@@ -183,7 +183,7 @@ impl Table {
     }
 
     fn add_metrics(&mut self, prefix: &str, bits: usize, members: &[Member]) {
-        for member in members.iter().filter(|member| !member.tags.hidden) {
+        for member in members.iter().filter(|member| !member.is_hidden()) {
             let place = member.place.shifted(bits);
             let inner = place.ty.struct_members();
             if !inner.is_empty() && !Histogram::is(&place.ty) {

@@ -134,11 +134,48 @@ impl Type {
         matches!(self.kind, Kind::Int { .. }) && self.size <= 8
     }
 
+    /// Whether programs change a value under a lock inside of it.
+    pub fn has_lock(&self) -> bool {
+        match &self.kind {
+            Kind::Array { element, .. } => element.has_lock(),
+            _ => {
+                let mut members = self.members().iter();
+                LOCKS.contains(&self.name.as_str())
+                    || members.any(|member| member.place.ty.has_lock())
+            }
+        }
+    }
+
     /// Whether this is an array of `char`.
     pub fn is_text(&self) -> bool {
         matches!(&self.kind, Kind::Array { element, .. } if element.kind == Kind::Char)
     }
 }
+
+impl Member {
+    /// Whether it is not shown, and need not be given: its author said so, or it
+    /// is the kernel's own, of which user space reads and writes only zeroes.
+    pub fn is_hidden(&self) -> bool {
+        self.tags.hidden || KERNELS_OWN.contains(&self.place.ty.name.as_str())
+    }
+}
+
+/// What a program takes before it changes a value.
+const LOCKS: [&str; 2] = ["struct bpf_spin_lock", "struct bpf_res_spin_lock"];
+
+/// kernel/bpf/btf.c, `btf_get_field_type()`.
+const KERNELS_OWN: [&str; 10] = [
+    LOCKS[0],
+    LOCKS[1],
+    "struct bpf_timer",
+    "struct bpf_wq",
+    "struct bpf_task_work",
+    "struct bpf_list_head",
+    "struct bpf_list_node",
+    "struct bpf_rb_root",
+    "struct bpf_rb_node",
+    "struct bpf_refcount",
+];
 
 impl Place {
     /// All of a type, from the first byte on.
@@ -217,6 +254,12 @@ impl Place {
             bits: None,
             ty: Arc::clone(element),
         }
+    }
+
+    /// Whether some bits are of both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let end = |place: &Self| place.bit_offset + place.width();
+        self.bit_offset < end(other) && other.bit_offset < end(self)
     }
 
     /// In bits.

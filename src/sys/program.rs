@@ -55,6 +55,12 @@ pub fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     })
 }
 
+/// The descriptor of the program of this id.
+pub fn open_id(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes an integer.
+    descriptor(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
+}
+
 /// An entry: a program of the same kind as another, for the same place, that
 /// does nothing but go on in the program of the first slot of `slots` (a
 /// `BPF_MAP_TYPE_PROG_ARRAY`). While that slot is empty it ends.

@@ -89,7 +89,7 @@ fn flags_of_run_refuse_what_they_cannot_mean() {
     const HUGE: &str = "99999999999999999999999999";
     for (flag, values) in [
         ("--for", ["x", "", "-1s", HUGE, "5 parsecs"]),
-        ("--every", ["x", "", "-1s", HUGE, "0"]),
+        ("--every", ["x", "", "-1s", HUGE, "1ns"]),
         ("--top", ["x", "", "-1", HUGE, "1.5"]),
         ("--max-rows", ["x", "", "-1", HUGE, "0"]),
         ("--max-rows", ["4294967296", "1k", "1_000", "0x10", " 1"]),

@@ -6,6 +6,7 @@
 mod access;
 mod bpftool;
 mod create;
+mod drain;
 mod dump;
 mod edit;
 mod faces;

@@ -118,6 +118,7 @@ proptest! {
             key: Place::whole(key),
             value: Place::whole(value),
             table,
+            value_decoder: None,
             has_types: true,
         };
         let _ = declaration.as_c();
@@ -129,7 +130,7 @@ proptest! {
             }
         }
         let _ = declaration.number(None);
-        for number in declaration.counts().unwrap_or_default() {
+        for number in declaration.counts().unwrap_or_default().numbers {
             prop_assert!(number.offset + number.width <= declaration.value.ty.size);
         }
         // Bytes that are too few count as zeroes.

@@ -17,13 +17,7 @@ use crate::snapshot::{Query, Rank, Rows};
 impl Verb<'_> {
     pub(super) fn dump(&self, args: &DumpArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Read)?;
-        if map.is_queue() {
-            bail!(
-                "map {} is of type {}, which cannot be read without taking: `pop` and `peek` are for it",
-                map.title(),
-                map.type_name()
-            );
-        }
+        map.check_readable()?;
         if self.raw && args.by.is_some() {
             return Err(usage(
                 "--by groups entries by what their keys say, and --raw shows bytes",

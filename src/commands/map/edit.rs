@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Verb, entries, note, warn};
+use super::{Verb, entries, given, note, tell, warn};
 use crate::cli::{Exit, LookupArgs, Output, UpdateArgs};
 use crate::error::{not_found, usage};
 use crate::map::{Access, Census, Insert, Map, Update};
@@ -15,7 +15,8 @@ use crate::schema::{Declaration, LeftOut};
 impl Verb<'_> {
     pub(super) fn lookup(&self, args: &LookupArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Read)?;
-        let key = self.key(&declaration, &args.key)?;
+        map.check_readable()?;
+        let key = self.key(&map, &declaration, &args.key)?;
         let Some(copied) = map.lookup(&key)? else {
             if matches!(self.global.output, Output::Json | Output::Jsonl) {
                 writeln!(io::stdout(), "null")?;
@@ -34,9 +35,10 @@ impl Verb<'_> {
                 map.title()
             )));
         }
-        let key = self.key(&declaration, &args.key)?;
+        let key = self.key(&map, &declaration, &args.key)?;
         let copied = self.new_value(args, &map, &declaration, &key)?;
-        note(&format!("updating map {}", map.title()));
+        map.check_held(&copied)?;
+        tell("updating", &map);
         if let Some(program) = self.counting_program(&map) {
             warn(&format!(
                 "program `{program}` uses this {}: what it adds to the old value meanwhile is lost; `ktally map add` loses nothing",
@@ -74,8 +76,9 @@ impl Verb<'_> {
         }
         let old = old.unwrap_or_else(|| map.copied_of([]));
         let mut values: Vec<Vec<u8>> = map.values(&old).map(<[u8]>::to_vec).collect();
+        let text = given(&args.value)?;
         let parse = |value: &mut Vec<u8>| {
-            self.value(declaration, &args.value, left_out, value)
+            self.value(declaration, &text, left_out, value)
                 .map_err(|error| match error.to_string().contains("left out") {
                     true => error.context("give every field, or say --merge or --zero"),
                     false => error,
@@ -110,47 +113,54 @@ impl Verb<'_> {
     }
 
     pub(super) fn delete(&self, name: &str, keys: &[String]) -> Result<Exit> {
-        let (map, declaration) = self.open_to_write(name, "deleting from")?;
+        let (map, declaration) = self.open(name, Access::Write)?;
         // All are understood before the first is deleted.
         let keys: Vec<(&String, Vec<u8>)> = keys
             .iter()
-            .map(|text| Ok((text, self.key(&declaration, text)?)))
+            .map(|text| Ok((text, self.key(&map, &declaration, text)?)))
             .collect::<Result<_>>()?;
+        tell("deleting from", &map);
         let mut fates = Vec::new();
         for (text, key) in &keys {
-            fates.push((text, map.delete(key)?));
+            fates.push((text, key, map.delete(key)?));
         }
         let out = &mut io::stdout().lock();
         let fate = |was_there: bool| if was_there { "deleted" } else { "absent" };
         match self.global.output {
             Output::Json | Output::Jsonl => {
+                let face = self.entries(&declaration);
                 let fates = fates.iter();
-                let fates = fates.map(|(key, deleted)| json!({"key": key, "deleted": deleted}));
+                let fates = fates
+                    .map(|(_, key, deleted)| json!({"key": face.key(key), "deleted": deleted}));
                 writeln!(out, "{}", fates.collect::<serde_json::Value>())?;
             }
             _ => {
-                for (key, was_there) in &fates {
-                    writeln!(out, "{}: {}", crate::render::escape(key), fate(*was_there))?;
+                for (text, _, was_there) in &fates {
+                    writeln!(out, "{}: {}", crate::render::escape(text), fate(*was_there))?;
                 }
             }
         }
-        Ok(match fates.iter().all(|(_, was_there)| *was_there) {
+        Ok(match fates.iter().all(|(_, _, was_there)| *was_there) {
             true => Exit::Done,
             false => Exit::NotFound,
         })
     }
 
     pub(super) fn clear(&self, name: &str) -> Result<Exit> {
-        let (map, _) = self.open_to_write(name, "clearing")?;
+        let (map, _) = self.open(name, Access::Write)?;
+        map.check_keys()?;
+        tell("clearing", &map);
         // Programs may insert meanwhile: so many keys cannot have been there.
         let most = 4 * u64::from(map.max_entries) + 1024;
-        let mut deleted = 0;
+        let (mut deleted, mut last) = (0, None);
         for _ in 0..most {
-            let Some(key) = map.next_key(None)? else {
+            let Some(key) = map.next_key(last.as_deref())? else {
                 note(&format!("deleted {}", entries(deleted)));
                 return Ok(Exit::Done);
             };
             deleted += u64::from(map.delete(&key)?);
+            // Indexes stay; of other keys the first is another one now.
+            last = map.is_indexed().then_some(key);
         }
         warn(&format!(
             "after {deleted} deletions there are still keys: somebody inserts them"
@@ -160,7 +170,9 @@ impl Verb<'_> {
 
     pub(super) fn next_key(&self, name: &str, text: Option<&str>) -> Result<Exit> {
         let (map, declaration) = self.open(name, Access::Read)?;
-        let key = text.map(|text| self.key(&declaration, text)).transpose()?;
+        map.check_keys()?;
+        let key = text.map(|text| self.key(&map, &declaration, text));
+        let key = key.transpose()?;
         let Some(next) = map.next_key(key.as_deref())? else {
             if matches!(self.global.output, Output::Json | Output::Jsonl) {
                 writeln!(io::stdout(), "null")?;

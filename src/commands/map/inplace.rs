@@ -1,27 +1,33 @@
 //! `add` and `drain`: what only the kernel can do in place.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
-use super::{Verb, entries, stdout, warn};
+use super::{Verb, entries, note, style, tell, warn};
 use crate::cli::{AddArgs, Exit, Output};
+use crate::commands::clock::Signals;
+use crate::commands::output::{Stdout, Writer};
 use crate::error::{not_found, usage};
-use crate::map::{Adder, Drained, Insert, Map, Update, drain};
+use crate::map::{Access, Adder, Drained, Insert, Map, Update, drain};
 use crate::render::{Entries, Entry, Format, Style};
-use crate::schema::{Declaration, Number};
+use crate::schema::{Declaration, Number, no_counts};
 
 impl Verb<'_> {
     pub(super) fn add(&self, args: &AddArgs) -> Result<Exit> {
-        let (map, declaration) = self.open_to_write(&args.map, "adding to")?;
-        let key = self.key(&declaration, &args.key)?;
+        let (map, declaration) = self.open(&args.map, Access::Write)?;
+        let refused = || format!("failed to add to map {}", map.title());
+        map.check_in_place().with_context(refused)?;
+        let key = self.key(&map, &declaration, &args.key)?;
         let (path, delta) = match args.delta.rsplit_once('=') {
             Some((path, delta)) => (Some(path), delta),
             None => (None, args.delta.as_str()),
         };
-        let (number, signed) = declaration.number(path)?;
+        let (number, signed) = declaration.number(path).with_context(refused)?;
         let delta = parse_delta(delta, number)?;
+        tell("adding to", &map);
         let mut adder = Adder::new(&map, &key, number)?;
         if args.create {
             create_row(&map, &key)?;
@@ -54,7 +60,7 @@ impl Verb<'_> {
             Output::Json | Output::Jsonl => {
                 let one_cpu = map.is_per_cpu();
                 let object = json!({
-                    "key": args.key, "field": field, "before": before, "after": after,
+                    "key": self.entries(&declaration).key(&key), "field": field, "before": before, "after": after,
                     "wrapped": wrapped, "one_cpu": one_cpu,
                 });
                 writeln!(out, "{object}")?;
@@ -72,15 +78,26 @@ impl Verb<'_> {
     }
 
     pub(super) fn drain(&self, name: &str) -> Result<Exit> {
-        let (map, declaration) = self.open_to_write(name, "draining")?;
-        let numbers = declaration.counts();
-        let numbers =
-            numbers.map_err(|error| anyhow!("failed to drain map {}: {error:#}", map.title()))?;
-        let drained = drain(&map, &numbers)?;
-        let style = super::style(self.global);
-        let format = self.global.output.into();
-        let written = self.write_drained(&mut stdout(), format, style, &declaration, &drained);
-        if let Err(error) = written {
+        let (map, declaration) = self.open(name, Access::Write)?;
+        let counts = map.check_in_place().and_then(|()| declaration.counts());
+        let counts = counts.with_context(|| format!("failed to drain map {}", map.title()))?;
+        // What is taken is nowhere else until it is written: signals wait.
+        let signals = Signals::block()?;
+        let stdout = Stdout::open()?;
+        tell("draining", &map);
+        if !counts.left.is_empty() {
+            note(&format!("left alone: {}", no_counts(&counts.left)));
+        }
+        let drained = drain(&map, &counts.numbers)?;
+        let mut nothing = || {};
+        let out = &mut BufWriter::new(Writer {
+            stdout: &stdout,
+            signals: &signals,
+            end: None,
+            stop: &mut nothing,
+        });
+        let (format, style) = (self.global.output.into(), style(self.global));
+        if let Err(error) = self.write_drained(out, format, style, &declaration, &drained) {
             return Err(self.keep(&declaration, &drained, &error));
         }
         Ok(match drained.incomplete {
@@ -96,7 +113,7 @@ impl Verb<'_> {
 impl Verb<'_> {
     fn write_drained(
         &self,
-        out: &mut impl Write,
+        out: &mut dyn Write,
         format: Format,
         style: Style,
         declaration: &Declaration,
@@ -115,30 +132,44 @@ impl Verb<'_> {
     }
 
     /// What was taken is nowhere else any more: where it cannot be written, all
-    /// of it goes into a file. What a reader got of it is in there as well.
+    /// of it goes into a file, or to stderr at the worst. What a reader got of it
+    /// is in there as well.
     fn keep(&self, declaration: &Declaration, drained: &Drained, why: &io::Error) -> anyhow::Error {
-        let kept = tempfile::Builder::new()
-            .prefix("ktally-drained-")
-            .suffix(".jsonl")
-            .tempfile()
-            .and_then(|file| {
-                let style = Style::default();
-                let mut out = io::BufWriter::new(file.as_file());
-                self.write_drained(&mut out, Format::Jsonl, style, declaration, drained)?;
-                drop(out);
-                Ok(file.keep()?.1)
-            });
+        let write = |out: &mut dyn Write| {
+            let style = Style::default();
+            self.write_drained(out, Format::Jsonl, style, declaration, drained)
+        };
+        let kept = [std::env::temp_dir(), PathBuf::from(".")]
+            .iter()
+            .find_map(|folder| keep_in(folder, &write).ok());
         // As text: a closed pipe is no quiet end here.
         match kept {
-            Ok(path) => anyhow!(
+            Some(path) => anyhow!(
                 "failed to write what was taken ({why}); all of it is in `{}`",
                 path.display()
             ),
-            Err(error) => anyhow!(
-                "failed to write what was taken ({why}), and to keep it in a file ({error}): it is lost; set TMPDIR to a folder with room"
-            ),
+            None => match write(&mut io::stderr()) {
+                Ok(()) => anyhow!(
+                    "failed to write what was taken ({why}), and to keep it in a file; all of it stands above"
+                ),
+                Err(_) => anyhow!("what was taken is lost ({why})"),
+            },
         }
     }
+}
+
+/// In a new file that is whole, also after the host fails.
+fn keep_in(
+    folder: &Path,
+    write: &impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    let file = tempfile::Builder::new()
+        .prefix("ktally-drained-")
+        .suffix(".jsonl")
+        .tempfile_in(folder)?;
+    write(&mut BufWriter::new(file.as_file()))?;
+    file.as_file().sync_all()?;
+    Ok(file.keep()?.1)
 }
 
 /// A row of zeroes, if there is none: as programs make theirs.

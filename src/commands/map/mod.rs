@@ -8,6 +8,7 @@ mod list;
 mod save;
 mod watch;
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -53,7 +54,7 @@ pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
             replace,
         } => verb.push(&map, &value, replace),
         MapAction::Pop { map } => verb.pop(&map),
-        MapAction::Peek { map } => verb.peek(&map),
+        MapAction::Peek { map, value } => verb.peek(&map, value.as_deref()),
     }
 }
 
@@ -70,19 +71,8 @@ impl Verb<'_> {
         MapRef::parse(name)?.open(access, &self.btf)
     }
 
-    /// Says which map was chosen.
-    fn open_to_write(&self, name: &str, what: &str) -> Result<(Map, Declaration)> {
-        let (map, declaration) = self.open(name, Access::Write)?;
-        note(&format!(
-            "{what} map `{}` (id {}, {})",
-            declaration.name.escape_debug(),
-            map.id,
-            map.type_name()
-        ));
-        Ok((map, declaration))
-    }
-
-    fn key(&self, declaration: &Declaration, text: &str) -> Result<Vec<u8>> {
+    fn key(&self, map: &Map, declaration: &Declaration, text: &str) -> Result<Vec<u8>> {
+        map.check_keys()?;
         declaration.parse_key(&self.typed(text), &self.labels)
     }
 
@@ -94,6 +84,13 @@ impl Verb<'_> {
         bytes: &mut [u8],
     ) -> Result<()> {
         declaration.parse_value(&self.typed(text), left_out, &self.labels, bytes)
+    }
+
+    /// A whole value, without a key.
+    fn whole_value(&self, map: &Map, declaration: &Declaration, text: &str) -> Result<Vec<u8>> {
+        let mut value = vec![0; map.value_size];
+        self.value(declaration, &given(text)?, LeftOut::Refused, &mut value)?;
+        Ok(value)
     }
 
     fn typed(&self, text: &str) -> String {
@@ -141,7 +138,8 @@ impl Verb<'_> {
 
     fn pin(&self, name: &str, path: &Path) -> Result<Exit> {
         host::mount_bpffs_for(path)?;
-        let (map, _) = self.open_to_write(name, "pinning")?;
+        let (map, _) = self.open(name, Access::Write)?;
+        tell("pinning", &map);
         map.pin(path)?;
         Ok(Exit::Done)
     }
@@ -153,32 +151,85 @@ impl Verb<'_> {
     }
 
     fn freeze(&self, name: &str) -> Result<Exit> {
-        let (map, _) = self.open_to_write(name, "freezing")?;
+        let (map, _) = self.open(name, Access::Write)?;
+        tell("freezing", &map);
         map.freeze()?;
         Ok(Exit::Done)
     }
 
     fn push(&self, name: &str, text: &str, replace: bool) -> Result<Exit> {
-        let (map, declaration) = self.open_to_write(name, "pushing to")?;
-        let mut value = vec![0; map.value_size];
-        self.value(&declaration, text, LeftOut::Refused, &mut value)?;
+        let (map, declaration) = self.open(name, Access::Write)?;
+        map.check_pushes()?;
+        let value = self.whole_value(&map, &declaration, text)?;
+        tell("pushing to", &map);
         map.push(&value, replace)?;
         Ok(Exit::Done)
     }
 
     fn pop(&self, name: &str) -> Result<Exit> {
-        let (map, declaration) = self.open_to_write(name, "popping from")?;
+        let (map, declaration) = self.open(name, Access::Write)?;
+        map.check_queue()?;
+        tell("popping from", &map);
         let value = map.pop()?;
         self.show_value(&map, &declaration, &[], &value, false)?;
         Ok(Exit::Done)
     }
 
-    fn peek(&self, name: &str) -> Result<Exit> {
+    fn peek(&self, name: &str, asked: Option<&str>) -> Result<Exit> {
         let (map, declaration) = self.open(name, Access::Read)?;
+        if let Some(text) = asked.filter(|_| map.is_bloom_filter()) {
+            return self.ask(&map, &declaration, text);
+        }
+        map.check_queue()?;
+        if asked.is_some() {
+            return Err(usage(format!(
+                "map {} hands out its values in turn: leave out the value",
+                map.title()
+            )));
+        }
         let value = map.peek()?;
         self.show_value(&map, &declaration, &[], &value, false)?;
         Ok(Exit::Done)
     }
+
+    fn ask(&self, map: &Map, declaration: &Declaration, text: &str) -> Result<Exit> {
+        let value = self.whole_value(map, declaration, text)?;
+        let may_hold = map.may_hold(&value)?;
+        let out = &mut io::stdout().lock();
+        match (self.global.output, may_hold) {
+            (Output::Json | Output::Jsonl, _) => writeln!(out, "{may_hold}")?,
+            (_, true) => writeln!(out, "there, or something like it")?,
+            (_, false) => writeln!(out, "never pushed")?,
+        }
+        Ok(match may_hold {
+            true => Exit::Done,
+            false => Exit::NotFound,
+        })
+    }
+}
+
+/// Which map was chosen, once it is clear that something is done with it.
+fn tell(doing: &str, map: &Map) {
+    note(&format!(
+        "{doing} map `{}` (id {}, {})",
+        map.name.escape_debug(),
+        map.id,
+        map.type_name()
+    ));
+}
+
+/// A value as it was typed, or what stands in a file: an argument cannot be
+/// longer than 128 KiB.
+fn given(text: &str) -> Result<Cow<'_, str>> {
+    let path = match (text, text.strip_prefix('@')) {
+        ("-", _) => text,
+        (_, Some(path)) => path,
+        _ => return Ok(Cow::Borrowed(text)),
+    };
+    let mut found = String::new();
+    let read = read_text(Path::new(path))?.read_to_string(&mut found);
+    read.map_err(|error| usage(format!("failed to read `{path}`: {error}")))?;
+    Ok(Cow::Owned(found.trim_end_matches('\n').to_owned()))
 }
 
 /// Standard output for many small writes.

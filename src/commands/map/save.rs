@@ -30,8 +30,9 @@ const MOST_BYTES: u64 = 64 << 20;
 impl Verb<'_> {
     pub(super) fn save(&self, name: &str, path: &Path) -> Result<Exit> {
         let (map, declaration) = self.open(name, Access::Read)?;
+        map.check_readable()?;
         ensure!(
-            !map.is_queue() && !map.holds_maps(),
+            !map.holds_maps(),
             "map {} is of type {}, which cannot be saved",
             map.title(),
             map.type_name()

@@ -20,6 +20,7 @@ type Entries = HashMap<Vec<u8>, Vec<u8>>;
 impl Verb<'_> {
     pub(super) fn watch(&self, args: &WatchArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Read)?;
+        map.check_readable()?;
         let signals = Signals::block()?;
         let mut schedule = Schedule::new(args.run_for, Some(args.every));
         let style = super::style(self.global);
@@ -68,7 +69,8 @@ fn read(map: &Map, complete: &mut bool) -> Result<Entries> {
     let outcome = Reader::new(map).read(|key, copied| {
         entries.insert(key.to_vec(), copied.to_vec());
         ControlFlow::Continue(())
-    })?;
+    });
+    let outcome = outcome.with_context(|| format!("failed to watch map {}", map.title()))?;
     if let Outcome::Incomplete(why) = outcome {
         warn(&format!("a reading is incomplete: {why}"));
         *complete = false;

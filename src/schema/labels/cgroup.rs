@@ -55,6 +55,16 @@ impl Cgroups {
     }
 }
 
+/// The directory of a cgroup, by its id.
+pub fn cgroup_folder(id: u64) -> Option<PathBuf> {
+    mounts().find_map(|mount| {
+        let mut cgroups = Cgroups::default();
+        cgroups.walk(&mount);
+        let path = cgroups.paths.get(&id)?;
+        Some(mount.join(path.trim_start_matches('/')))
+    })
+}
+
 /// Where the unified hierarchy is mounted.
 fn mounts() -> impl Iterator<Item = PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
@@ -102,6 +112,7 @@ mod tests {
             assert_eq!(cgroup_id("/").unwrap(), id);
             assert_eq!(cgroup_id(root.to_str().unwrap()).unwrap(), id);
             assert_eq!(Cgroups::default().path(id).as_deref(), Some("/"));
+            assert_eq!(cgroup_folder(id), Some(root));
         }
         for path in ["/proc", "/tmp"] {
             let error = cgroup_id(path).unwrap_err().to_string();

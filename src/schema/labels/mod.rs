@@ -25,10 +25,11 @@ use anyhow::{Result, anyhow};
 
 use self::cache::Cache;
 use self::cgroup::Cgroups;
+pub use self::cgroup::cgroup_folder;
 use super::decode::{self, Names, Value, text};
 use super::table::{Label, OptionSpec};
 use super::tags::{Decoder, Tags};
-use super::types::{Kind, Place};
+use super::types::{Kind, Member, Place};
 
 /// The names that were looked up, kept for the next row; no more of them than
 /// its cache allows, or than the kernel's enums have.
@@ -177,8 +178,8 @@ impl Names for Labels {
         name.map(|name| Value::Text(Cow::Owned(name)))
     }
 
-    fn hides(&self, tags: &Tags) -> bool {
-        tags.hidden
+    fn hides(&self, member: &Member) -> bool {
+        member.is_hidden()
     }
 }
 

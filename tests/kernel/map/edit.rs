@@ -174,7 +174,7 @@ fn exist_and_noexist_are_kept_apart() {
 fn a_value_is_updated_under_its_lock() {
     let maps = Maps::load(PAIRS);
     let locked = maps.id("locked");
-    map!("update", locked, 1, "number=7", "--lock", "--zero").done();
+    map!("update", locked, 1, "number=7", "--lock").done();
     map!(
         "update", locked, 1, "number=8", "--lock", "--exist", "--merge"
     )
@@ -193,6 +193,83 @@ fn a_value_is_updated_under_its_lock() {
     .failed(1, &["there already"]);
     let plain = create(MapType::Hash, 4, 4, 1);
     map!("update", id(&plain), 1, 1, "--lock").failed(1, &["no bpf_spin_lock"]);
+}
+
+/// The whole name, wherever the kernel cuts it.
+#[test]
+fn maps_are_told_by_their_whole_names() {
+    let maps = Maps::load(
+        r#"
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} a_name_of_more_than_15_letters SEC(".maps");
+"#,
+    );
+    let (map, name) = (
+        maps.id("a_name_of_more_than_15_letters"),
+        "`a_name_of_more_than_15_letters`",
+    );
+    for ended in [
+        map!("next-key", map).failed(3, &[]),
+        map!("lookup", map, 1).failed(3, &[]),
+        map!("add", map, 1, 1).failed(3, &[]),
+        map!("update", map, 1, 1, "--exist").failed(3, &[]),
+        map!("update", map, 1, 1),
+        map!("update", map, 2, 1).failed(1, &["full"]),
+        map!("push", map, 1).failed(1, &["has keys"]),
+        map!("drain", map),
+        map!("delete", map, 1),
+        map!("clear", map, "--yes"),
+        map!("freeze", map),
+        map!("freeze", map).failed(1, &["frozen already"]),
+        map!("add", map, 1, 1).failed(1, &["frozen"]),
+        map!("drain", map).failed(1, &["frozen"]),
+        map!("update", map, 1, 1).failed(1, &["frozen"]),
+    ] {
+        for (at, _) in ended.stderr.match_indices("a_name") {
+            assert!(ended.stderr[at - 1..].starts_with(name), "{ended:?}");
+        }
+        assert!(ended.stderr.contains(name), "{ended:?}");
+    }
+}
+
+/// A value longer than an argument can be comes from a file.
+#[test]
+fn values_come_from_files_too() {
+    let large = create(MapType::Array, 4, 200_000, 1);
+    let queue = create(MapType::Queue, 0, 4, 2);
+    let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
+    let mut hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("hex:{hex}\n")).unwrap();
+    let at = format!("@{}", file.path().display());
+    let seen = || large.lookup(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    map!("update", id(&large), 0, at).done();
+    assert_eq!(seen(), bytes);
+    hex.replace_range(..2, "ff");
+    let map = id(&large).to_string();
+    super::map_reading(&["update", &map, "00000000", "-", "--raw"], &hex).done();
+    assert_eq!((seen()[0], &seen()[1..]), (0xff, &bytes[1..]));
+    super::map_reading(&["push", &id(&queue).to_string(), "-"], "77\n").done();
+    assert_eq!(map!("pop", id(&queue)).done(), "77\n");
+    map!("update", map, 0, "@/no/such/file").failed(2, &["failed to read `/no/such/file`"]);
+    // In quotes it is itself.
+    let maps = Maps::load(
+        r#"
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, char[8]);
+} texts SEC(".maps");
+"#,
+    );
+    let texts = maps.id("texts");
+    map!("update", texts, 1, "\"@me\"").done();
+    assert_eq!(map!("lookup", texts, 1).done(), "@me\n");
 }
 
 #[test]
@@ -257,10 +334,11 @@ fn every_deleted_key_has_a_fate() {
     let ended = map!("delete", hash_id, 1, 2, "0x3").failed(3, &[]);
     assert_eq!(ended.stdout, "1: absent\n2: deleted\n0x3: deleted\n");
     let ended = map!("delete", hash_id, 4, 4, "-o", "json").failed(3, &[]);
-    let fates = json!([{"key": "4", "deleted": true}, {"key": "4", "deleted": false}]);
+    let fates = json!([{"key": 4, "deleted": true}, {"key": 4, "deleted": false}]);
     assert_eq!(super::json(&ended.stdout), fates);
     // A key that makes no sense: nothing is deleted at all.
-    map!("delete", hash_id, 5, "x").failed(2, &["whole"]);
+    let ended = map!("delete", hash_id, 5, "x").failed(2, &["whole"]);
+    assert!(!ended.stderr.contains("deleting from"), "{ended:?}");
     assert_eq!(map!("lookup", hash_id, 5).done(), "5\n");
 }
 
@@ -281,6 +359,21 @@ fn clear_deletes_all_when_it_is_meant() {
     map!("clear", hash_id, "--yes").done();
     let array = create(MapType::Array, 4, 4, 1);
     map!("clear", id(&array), "--yes").failed(1, &["cannot be deleted"]);
+    // Indexes that are not used are walked, and there is nothing to delete.
+    let cpus = create(MapType::Cpumap, 4, 4, 8);
+    cpus.update(&[0; 4], &[64, 0, 0, 0], MapFlags::ANY).unwrap();
+    for deleted in ["deleted 1 entry", "deleted 0 entries"] {
+        let ended = map!("clear", id(&cpus), "--yes");
+        assert!(ended.stderr.contains(deleted), "{ended:?}");
+        ended.done();
+    }
+    let ended = map!("delete", id(&cpus), 0).failed(3, &[]);
+    assert_eq!(ended.stdout, "0: absent\n");
+    for ty in [MapType::ProgArray, MapType::Sockmap] {
+        let empty = create(ty, 4, 4, 4);
+        map!("clear", id(&empty), "--yes").done();
+        map!("delete", id(&empty), 1).failed(3, &[]);
+    }
 }
 
 /// From the first key to the last, each of them once; after a key that is not

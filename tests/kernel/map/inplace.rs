@@ -147,7 +147,7 @@ fn every_kind_of_number_is_added_to_in_place() {
     assert_eq!(value(map), wanted);
     let added = map!("add", map, 0, "narrow=2", "--repeat", 3, "-o", "json").json();
     let wanted = json!({
-        "key": "0", "field": "narrow", "before": 16, "after": 22, "wrapped": false, "one_cpu": false,
+        "key": 0, "field": "narrow", "before": 16, "after": 22, "wrapped": false, "one_cpu": false,
     });
     assert_eq!(added, wanted);
     for (delta, code, words) in [
@@ -161,7 +161,8 @@ fn every_kind_of_number_is_added_to_in_place() {
         ("text=1", 2, &["`text`", "no aligned integer"]),
         ("inner=1", 2, &["`inner`", "no aligned integer"]),
     ] {
-        map!("add", map, 0, delta).failed(code, words);
+        let ended = map!("add", map, 0, delta).failed(code, words);
+        assert!(!ended.stderr.contains("adding to"), "{ended:?}");
     }
     map!("add", map, 7, "calls=1").failed(3, &["no key `7`", "--create"]);
     let narrow = counted.id("narrow");
@@ -273,6 +274,8 @@ fn create_makes_a_row_of_zeroes_where_there_is_room() {
     assert_eq!(trie.keys().count(), 0);
     let queue = create(MapType::Queue, 0, 8, 2);
     map!("add", id(&queue), "hex:", 7).failed(1, &["type queue"]);
+    let stacks = create(MapType::StackTrace, 4, 128, 2);
+    map!("add", id(&stacks), 0, 7).failed(1, &["type stack_trace"]);
 }
 
 /// This CPU's copy gets it, and the sum is exact.

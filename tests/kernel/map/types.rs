@@ -129,6 +129,29 @@ fn made(name: &str, special: &Maps, struct_ops: &Maps) -> Option<(MapHandle, Dum
     })
 }
 
+/// Where programs can change values in place.
+const IN_PLACE: [&str; 6] = [
+    "hash",
+    "array",
+    "percpu_hash",
+    "percpu_array",
+    "lru_hash",
+    "lru_percpu_hash",
+];
+
+/// In one line, by the kernel's name of the type, and without errnos.
+#[track_caller]
+fn refuses(map: u32, name: &str, args: &[&str]) {
+    let map = map.to_string();
+    let args = args
+        .iter()
+        .map(|arg| if *arg == "MAP" { &map } else { *arg });
+    let ended = super::run(args).failed(1, &[&format!("type {name}")]);
+    assert_eq!(ended.stdout, "", "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(!ended.stderr.contains("os error"), "{ended:?}");
+}
+
 #[test]
 fn every_type_is_listed_and_dumped_or_refused_by_name() {
     let (special, struct_ops) = (Maps::load(SPECIAL), Maps::load(STRUCT_OPS));
@@ -187,7 +210,26 @@ fn every_type_is_listed_and_dumped_or_refused_by_name() {
                 for format in ["json", "csv", "table"] {
                     assert_eq!(map!("dump", map, "-o", format).failed(1, &[]).stdout, "");
                 }
+                refuses(map, name, &["watch", "MAP", "--for", "0"]);
+                let file = bpffs.path(name);
+                refuses(map, name, &["save", "MAP", file.to_str().unwrap()]);
+                assert!(!file.exists(), "{name}");
+                refuses(map, name, &["lookup", "MAP", "0"]);
             }
+        }
+        if !IN_PLACE.contains(name) {
+            refuses(map, name, &["add", "MAP", "0", "1"]);
+            refuses(map, name, &["drain", "MAP"]);
+        }
+        if handle.key_size() == 0 {
+            refuses(map, name, &["update", "MAP", "0", "1"]);
+            refuses(map, name, &["delete", "MAP", "0"]);
+            refuses(map, name, &["clear", "MAP", "--yes"]);
+            refuses(map, name, &["next-key", "MAP"]);
+        }
+        if !["queue", "stack"].contains(name) {
+            refuses(map, name, &["pop", "MAP"]);
+            refuses(map, name, &["peek", "MAP"]);
         }
     }
 }
@@ -210,4 +252,87 @@ SEC("socket") int tail(void *ctx) { return 0; }
     let seen = map!("dump", id(&array), "-o", "json").json();
     let program = libbpf_rs::Program::id_from_fd(program.as_fd()).unwrap();
     assert_eq!(seen, json!([{"key": 1, "value": program}]));
+    // And written by them.
+    map!("update", id(&array), 0, program).done();
+    let both = json!([{"key": 0, "value": program}, {"key": 1, "value": program}]);
+    assert_eq!(map!("dump", id(&array), "-o", "json").json(), both);
+    let none = map!("update", id(&array), 0, u32::MAX).failed(3, &["no program with id"]);
+    assert_eq!(none.stderr.lines().count(), 1, "{none:?}");
+}
+
+/// What the kernel takes as a descriptor is never a number of ours.
+#[test]
+fn values_that_are_descriptors_are_given_by_what_they_are() {
+    // Ids of cgroups have no place of their own where version 2 is not mounted.
+    let cgroups = create(MapType::CgroupArray, 4, 4, 2);
+    let ended = map!("update", id(&cgroups), 0, u32::MAX).failed(3, &["no cgroup with id"]);
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    map!("update", id(&cgroups), 0, "/no/such/cgroup").failed(2, &["`/no/such/cgroup`"]);
+    map!("delete", id(&cgroups), 0).failed(3, &[]);
+    let mount = std::fs::read_to_string("/proc/mounts").unwrap();
+    let mount = mount.lines().find(|line| line.contains(" cgroup2 "));
+    let mount = mount.expect("cgroup2").split(' ').nth(1).unwrap();
+    map!("update", id(&cgroups), 0, mount).done();
+    assert_eq!(map!("delete", id(&cgroups), 0).done(), "0: deleted\n");
+    for (ty, what) in [
+        (MapType::PerfEventArray, "perf events"),
+        (MapType::Sockmap, "sockets"),
+        (MapType::Sockhash, "sockets"),
+        (MapType::Xskmap, "sockets"),
+        (MapType::ReuseportSockarray, "sockets"),
+    ] {
+        let map = create(ty, 4, 4, 2);
+        let ended = map!("update", id(&map), 0, 1).failed(1, &[what, "only the process"]);
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+    // An interface is a number like any other; its program is not.
+    for ty in [MapType::Devmap, MapType::DevmapHash] {
+        let map = create(ty, 4, 8, 2);
+        map!("update", id(&map), 0, 1).done();
+        assert_eq!(map!("lookup", id(&map), 0).done(), "1\n");
+        map!("update", id(&map), 0, u64::MAX).failed(3, &["no program with id 4294967295"]);
+        map!("update", id(&map), 0, u32::MAX).failed(1, &["no such interface"]);
+    }
+    // Of another kind than the maps inside.
+    let [inside, other] = [4, 8].map(|size| create(MapType::Array, 4, size, 1));
+    let bpffs = Bpffs::new();
+    let pin = bpffs.path("outer");
+    let (outer, inner) = (pin.display(), id(&inside));
+    map!(
+        "create",
+        outer,
+        "--type",
+        "hash_of_maps",
+        "--key",
+        4,
+        "--value",
+        4,
+        "--max-entries",
+        2,
+        "--inner",
+        inner
+    )
+    .done();
+    map!("update", outer, 1, inner).done();
+    assert_eq!(map!("lookup", outer, 1, "-o", "json").json(), inner);
+    map!("update", outer, 1, id(&other)).failed(1, &["differs from those that it holds"]);
+}
+
+/// A value that was pushed is there; one that was not may be.
+#[test]
+fn a_bloom_filter_is_asked_for_values() {
+    let filter = create(MapType::BloomFilter, 0, 4, 100);
+    let filter = id(&filter);
+    for value in [1, 2, 3] {
+        map!("push", filter, value).done();
+    }
+    for value in [1, 2, 3] {
+        assert!(map!("peek", filter, value).done().starts_with("there"));
+    }
+    assert_eq!(map!("peek", filter, 2, "-o", "json").json(), true);
+    let absent = (4..1000).map(|value| map!("peek", filter, value));
+    let absent = absent.into_iter().find(|ended| ended.code == 3).unwrap();
+    assert_eq!(absent.stdout, "never pushed\n");
+    let queue = create(MapType::Queue, 0, 4, 1);
+    map!("peek", id(&queue), 1).failed(2, &["leave out the value"]);
 }

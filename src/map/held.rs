@@ -1,0 +1,121 @@
+//! Values that are descriptors. The kernel takes a descriptor of whoever calls,
+//! and shows a number of its own, if any: that is what a user gives as well.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+use libbpf_rs::MapType;
+
+use super::{Access, Map, MapRef};
+use crate::error::not_found;
+use crate::schema::cgroup_folder;
+use crate::sys;
+
+/// What a value holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// A map, by its id.
+    Map,
+    /// A program, by its id.
+    Program,
+    /// A cgroup, which is not shown.
+    Cgroup,
+    /// An interface or a size, and a program for it, or 0.
+    NumberAndProgram,
+    /// What only the process has that opened it.
+    Private(&'static str),
+}
+
+impl Map {
+    /// `None` where values are what their bytes say.
+    pub(super) fn held(&self) -> Option<Held> {
+        Some(match self.ty {
+            MapType::ArrayOfMaps | MapType::HashOfMaps => Held::Map,
+            MapType::ProgArray => Held::Program,
+            MapType::CgroupArray => Held::Cgroup,
+            MapType::Devmap | MapType::DevmapHash | MapType::Cpumap if self.value_size == 8 => {
+                Held::NumberAndProgram
+            }
+            MapType::PerfEventArray => Held::Private("perf events"),
+            MapType::Xskmap
+            | MapType::Sockmap
+            | MapType::Sockhash
+            | MapType::ReuseportSockarray => Held::Private("sockets"),
+            _ => return None,
+        })
+    }
+
+    /// A value as the kernel takes it, from one as it shows it, and what has to
+    /// stay open until then.
+    pub(super) fn with_descriptor(&self, value: &[u8]) -> Result<(Vec<u8>, Option<OwnedFd>)> {
+        let mut value = value.to_vec();
+        let at = match self.held() {
+            None => return Ok((value, None)),
+            Some(Held::NumberAndProgram) => 4,
+            Some(_) => 0,
+        };
+        let Some(place) = value[at..].first_chunk_mut() else {
+            return Ok((value, None));
+        };
+        let id = u32::from_ne_bytes(*place);
+        if id == 0 && at != 0 {
+            return Ok((value, None));
+        }
+        let fd = self
+            .open_held(id)
+            .with_context(|| format!("failed to update map {}", self.title()))?;
+        *place = fd.as_raw_fd().to_ne_bytes();
+        Ok((value, Some(fd)))
+    }
+
+    /// Whether there is what a value is to hold.
+    pub fn check_held(&self, value: &[u8]) -> Result<()> {
+        self.with_descriptor(value).map(drop)
+    }
+
+    fn open_held(&self, id: u32) -> Result<OwnedFd> {
+        match self.held() {
+            Some(Held::Map) => Ok(MapRef::Id(id).open_alone(Access::Write)?.fd),
+            Some(Held::Cgroup) => {
+                let folder = cgroup_folder(id.into());
+                let folder = folder.ok_or_else(|| no_such("cgroup", id))?;
+                let opened = File::open(&folder);
+                Ok(opened
+                    .with_context(|| format!("failed to open `{}`", folder.display()))?
+                    .into())
+            }
+            Some(Held::Private(what)) => bail!(
+                "it is of type {}, and holds {what}: only the process that has one open can put it there",
+                self.type_name()
+            ),
+            _ => match sys::program::open_id(id) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    Err(no_such("program", id))
+                }
+                opened => Ok(opened.with_context(|| format!("failed to open program {id}"))?),
+            },
+        }
+    }
+
+    /// Why the kernel does not take what a value holds.
+    pub(super) fn misfit(&self) -> Option<&'static str> {
+        Some(match self.ty {
+            MapType::ArrayOfMaps | MapType::HashOfMaps => {
+                "that map differs from those that it holds: in its type, sizes or flags"
+            }
+            MapType::ProgArray => {
+                "that program differs from those that use it: in its type, or in what it attaches to"
+            }
+            MapType::Devmap | MapType::DevmapHash => {
+                "there is no such interface, or the program is not of its kind"
+            }
+            MapType::Cpumap => "the program is not of its kind",
+            _ => return None,
+        })
+    }
+}
+
+fn no_such(what: &str, id: u32) -> anyhow::Error {
+    not_found(format!("there is no {what} with id {id}"))
+}

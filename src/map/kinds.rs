@@ -1,0 +1,157 @@
+//! What the types of maps allow user space: decided here, for every verb.
+
+use anyhow::{Result, bail};
+use libbpf_rs::MapType;
+
+use super::Map;
+use super::held::Held;
+
+impl Map {
+    /// Whether its entries can be walked and read; an error says why not.
+    pub fn check_readable(&self) -> Result<()> {
+        self.check_keys()?;
+        match self.without_values() {
+            Some(why) => bail!(self.is_of_a_type(&why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether user space can name its keys; an error says what works instead.
+    pub fn check_keys(&self) -> Result<()> {
+        match self.without_keys() {
+            Some(why) => bail!(self.is_of_a_type(why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it hands out its values in turn.
+    pub fn check_queue(&self) -> Result<()> {
+        match (self.ty, self.without_keys()) {
+            (MapType::Queue | MapType::Stack, _) => Ok(()),
+            (_, Some(why)) => bail!(self.is_of_a_type(why)),
+            (_, None) => bail!(
+                self.is_of_a_type("which has keys: `lookup`, `update` and `delete` are for it")
+            ),
+        }
+    }
+
+    /// Whether values are added to it without a key.
+    pub fn check_pushes(&self) -> Result<()> {
+        match self.is_bloom_filter() {
+            true => Ok(()),
+            false => self.check_queue(),
+        }
+    }
+
+    fn is_of_a_type(&self, why: &str) -> String {
+        format!(
+            "map {} is of type {}, {why}",
+            self.title(),
+            self.type_name()
+        )
+    }
+
+    fn without_keys(&self) -> Option<&'static str> {
+        Some(match self.ty {
+            MapType::Queue | MapType::Stack => {
+                "which has no keys: `push`, `pop` and `peek` are for it"
+            }
+            MapType::BloomFilter => {
+                "which has no keys: `push` adds a value, and `peek MAP VALUE` asks for one"
+            }
+            MapType::RingBuf => {
+                "which has no keys: what programs send goes to the process that listens"
+            }
+            MapType::UserRingBuf => {
+                "which has no keys: what a process sends goes to the programs that listen"
+            }
+            MapType::SkStorage => {
+                "whose keys are descriptors of sockets, which only their process has"
+            }
+            MapType::InodeStorage => {
+                "whose keys are descriptors of files, which only their process has"
+            }
+            MapType::TaskStorage => {
+                "whose keys are descriptors of tasks, which only their process has"
+            }
+            _ => match self.type_name().as_str() {
+                "cgrp_storage" => {
+                    "whose keys are descriptors of cgroup folders, which only their process has"
+                }
+                "arena" => "which has no keys: it is memory that processes and programs share",
+                _ => return None,
+            },
+        })
+    }
+
+    fn without_values(&self) -> Option<String> {
+        let held = match self.ty {
+            MapType::PerfEventArray => "perf events",
+            MapType::CgroupArray => "groups",
+            MapType::Xskmap => "sockets",
+            MapType::Sockmap | MapType::Sockhash | MapType::ReuseportSockarray
+                if self.value_size < 8 =>
+            {
+                return Some(format!(
+                    "which shows sockets by cookies of 8 bytes, and has values of {}: it cannot be read",
+                    self.value_size
+                ));
+            }
+            _ => return None,
+        };
+        Some(format!(
+            "which cannot be read: the kernel shows none of the {held} in it"
+        ))
+    }
+
+    /// Whether its values are other maps, by their ids.
+    pub fn holds_maps(&self) -> bool {
+        self.held() == Some(Held::Map)
+    }
+
+    /// Whether an update replaces a value, rather than writing it in place.
+    pub fn is_hash(&self) -> bool {
+        matches!(self.ty, MapType::Hash | MapType::LruHash)
+    }
+
+    /// Whether it hands out its values in turn, and has no keys.
+    pub fn is_queue(&self) -> bool {
+        matches!(self.ty, MapType::Queue | MapType::Stack)
+    }
+
+    /// Whether it only tells what it may hold.
+    pub fn is_bloom_filter(&self) -> bool {
+        self.ty == MapType::BloomFilter
+    }
+
+    /// Whether its keys are the numbers from 0 on, used or not.
+    pub fn is_indexed(&self) -> bool {
+        self.is_array()
+            || matches!(
+                self.ty,
+                MapType::Devmap
+                    | MapType::Cpumap
+                    | MapType::Xskmap
+                    | MapType::Sockmap
+                    | MapType::ReuseportSockarray
+            )
+    }
+
+    /// Whether every index of it is used, from the start.
+    pub(super) fn is_array(&self) -> bool {
+        matches!(
+            self.ty,
+            MapType::Array
+                | MapType::PercpuArray
+                | MapType::ArrayOfMaps
+                | MapType::ProgArray
+                | MapType::PerfEventArray
+                | MapType::CgroupArray
+        )
+    }
+
+    /// Whether the kernel says that it deleted what was not there.
+    pub(super) fn deletes_blindly(&self) -> bool {
+        matches!(self.ty, MapType::Devmap | MapType::Cpumap)
+    }
+}
