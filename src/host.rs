@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +16,9 @@ pub const BPFFS: &str = "/sys/fs/bpf";
 pub const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// The running kernel's BTF.
 pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// A folder a CPU.
+const CPUS: &str = "/sys/devices/system/cpu";
 
 /// What to do about a kernel without.
 pub const BTF_FIX: &str =
@@ -66,6 +69,7 @@ pub fn facts() -> Vec<Fact> {
         tracefs(),
         jit(),
         kprobes(),
+        cgroups(),
     ]
 }
 
@@ -256,6 +260,46 @@ fn kprobes() -> Fact {
     }
 }
 
+/// Where cgroups of version 2 are mounted.
+pub fn cgroup2_mounts() -> impl Iterator<Item = PathBuf> {
+    mounts_of("cgroup2").into_iter()
+}
+
+fn mounts_of(kind: &str) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    mounts
+        .lines()
+        .filter_map(|line| mounted(line, kind))
+        .collect()
+}
+
+/// One line of /proc/mounts, where a blank in a path is `\040`.
+fn mounted(line: &str, kind: &str) -> Option<PathBuf> {
+    let mut words = line.split(' ').skip(1);
+    let (path, of) = (words.next()?, words.next()?);
+    let path = path.replace("\\040", " ").replace("\\134", "\\");
+    (of == kind).then(|| path.into())
+}
+
+fn cgroups() -> Fact {
+    let Some(mount) = cgroup2_mounts().next() else {
+        return Fact::bad(
+            "cgroups",
+            "version 2 is not mounted",
+            "only for paths of cgroups: mount -t cgroup2 cgroup2 /mnt",
+        );
+    };
+    let mount = mount.display();
+    match mounts_of("cgroup").is_empty() {
+        true => Fact::good("cgroups", mount.to_string()),
+        false => Fact::bad(
+            "cgroups",
+            format!("version 2 at {mount}, beside version 1"),
+            "what is in groups of version 1 alone is shown as `/`: boot with cgroup_no_v1=all",
+        ),
+    }
+}
+
 /// Why a system call of bpf(2) was refused, and what helps.
 pub fn advice(errno: i32) -> String {
     match errno {
@@ -281,6 +325,24 @@ pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// How often a second a perf event may take a sample, at most.
+pub fn max_sample_rate() -> u64 {
+    let most = fs::read_to_string("/proc/sys/kernel/perf_event_max_sample_rate");
+    let most = most.ok().and_then(|most| most.trim().parse().ok());
+    most.unwrap_or(u64::MAX)
+}
+
+/// Whether there is a CPU of this number, which may be offline.
+pub fn has_cpu(number: &str) -> bool {
+    Path::new(CPUS).join(format!("cpu{number}")).exists()
+}
+
+/// The numbers of those that there are: `0-3`.
+pub fn present_cpus() -> String {
+    let present = fs::read_to_string(Path::new(CPUS).join("present"));
+    present.unwrap_or_default().trim_end().to_owned()
+}
+
 /// The compiler for C files: `CLANG`, or `clang`.
 pub fn clang() -> Command {
     Command::new(std::env::var_os("CLANG").unwrap_or_else(|| "clang".into()))
@@ -301,6 +363,14 @@ mod tests {
         assert!(lacking(1 << 38 | 1 << 39).is_empty());
         assert_eq!(lacking(1 << 39), ["CAP_PERFMON"]);
         assert_eq!(lacking(0), ["CAP_BPF", "CAP_PERFMON"]);
+    }
+
+    #[test]
+    fn mounts_by_their_kind() {
+        let line = "cgroup2 /my\\040cgroups cgroup2 rw 0 0";
+        assert_eq!(mounted(line, "cgroup2"), Some("/my cgroups".into()));
+        assert_eq!(mounted(line, "cgroup"), None);
+        assert_eq!(mounted("", "cgroup2"), None);
     }
 
     #[test]

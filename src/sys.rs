@@ -78,6 +78,14 @@ pub fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
     Ok((bytes, is_module))
 }
 
+/// Whether an open file stands for a network namespace.
+pub fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703; // include/uapi/linux/nsfs.h
+    // SAFETY: takes no argument; files of other kinds refuse it.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    kind == libc::CLONE_NEWNET
+}
+
 /// A software event of `PERF_TYPE_SOFTWARE` on one CPU, `hz` times a second.
 pub fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
     let mut attr = libbpf_sys::perf_event_attr {

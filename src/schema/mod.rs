@@ -22,7 +22,7 @@ pub use declaration::{Counts, Declaration, MapFacts, no_counts};
 pub use decode::{LengthMismatch, Value, decode};
 pub use histogram::Histogram;
 pub use input::dotted;
-pub use labels::{Labels, cgroup_folder};
+pub use labels::{Labels, cgroup_folder, functions_of};
 pub use parse::{LeftOut, parse, parse_number};
 pub use table::{Column, Label, Metric, MetricKind, Number, OptionSpec, Table};
 pub use tags::{Decoder, Tags};

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
+use crate::host;
+
 /// Paths by id, of every cgroup that was there at the last look. Those that
 /// have gone since keep their names.
 #[derive(Debug, Default)]
@@ -30,7 +32,7 @@ impl Cgroups {
             if self.paths.len() >= Self::MOST {
                 self.paths.clear();
             }
-            mounts().for_each(|mount| self.walk(&mount));
+            host::cgroup2_mounts().for_each(|mount| self.walk(&mount));
             self.looked = Some(Instant::now());
         }
         self.paths.get(&id).cloned()
@@ -57,27 +59,12 @@ impl Cgroups {
 
 /// The directory of a cgroup, by its id.
 pub fn cgroup_folder(id: u64) -> Option<PathBuf> {
-    mounts().find_map(|mount| {
+    host::cgroup2_mounts().find_map(|mount| {
         let mut cgroups = Cgroups::default();
         cgroups.walk(&mount);
         let path = cgroups.paths.get(&id)?;
         Some(mount.join(path.trim_start_matches('/')))
     })
-}
-
-/// Where the unified hierarchy is mounted.
-fn mounts() -> impl Iterator<Item = PathBuf> {
-    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let mounts: Vec<PathBuf> = mounts.lines().filter_map(mount).collect();
-    mounts.into_iter()
-}
-
-/// One line of /proc/mounts, where a blank in a path is `\040`.
-fn mount(line: &str) -> Option<PathBuf> {
-    let mut words = line.split(' ').skip(1);
-    let (path, kind) = (words.next()?, words.next()?);
-    let path = path.replace("\\040", " ").replace("\\134", "\\");
-    (kind == "cgroup2").then(|| path.into())
 }
 
 /// A cgroup's id, from a number or a path: as `ktally` shows it, or of its
@@ -88,15 +75,26 @@ pub(super) fn cgroup_id(text: &str) -> Result<u64> {
         return Ok(id);
     }
     let shown = text.strip_prefix('/').map(Path::new);
-    let mut found = mounts().filter_map(|mount| Some(mount.join(shown?)));
+    let mut found = host::cgroup2_mounts().filter_map(|mount| Some(mount.join(shown?)));
     let path = found.find(|path| path.exists()).unwrap_or(text.into());
-    let metadata = fs::metadata(&path).with_context(|| {
-        format!("failed to look at `{text}`; write a cgroup's directory, as under /sys/fs/cgroup")
-    })?;
+    let metadata = fs::metadata(&path)
+        .with_context(|| format!("failed to look at `{text}`; {}", where_they_are()))?;
     ensure!(metadata.is_dir(), "`{text}` is no directory");
     let is_cgroup = statfs(&path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
-    ensure!(is_cgroup, "`{text}` is no cgroup (of version 2)");
+    ensure!(
+        is_cgroup,
+        "`{text}` is no cgroup of version 2; {}",
+        where_they_are()
+    );
     Ok(metadata.ino())
+}
+
+fn where_they_are() -> String {
+    let place = match host::cgroup2_mounts().next() {
+        Some(mount) => format!("as below {}", mount.display()),
+        None => "after mount -t cgroup2 cgroup2 /mnt".to_owned(),
+    };
+    format!("write a cgroup's directory, {place}")
 }
 
 #[cfg(test)]
@@ -107,11 +105,14 @@ mod tests {
     fn cgroups_by_path_or_number() {
         assert_eq!(cgroup_id("77").unwrap(), 77);
         // As it is shown, and where it is.
-        if let Some(root) = mounts().next() {
+        if let Some(root) = host::cgroup2_mounts().next() {
             let id = fs::metadata(&root).unwrap().ino();
             assert_eq!(cgroup_id("/").unwrap(), id);
             assert_eq!(cgroup_id(root.to_str().unwrap()).unwrap(), id);
             assert_eq!(Cgroups::default().path(id).as_deref(), Some("/"));
+            let error = cgroup_id("/tmp").unwrap_err().to_string();
+            let place = format!("a cgroup's directory, as below {}", root.display());
+            assert!(error.ends_with(&place), "{error}");
             assert_eq!(cgroup_folder(id), Some(root));
         }
         for path in ["/proc", "/tmp"] {
@@ -140,15 +141,5 @@ mod tests {
         let gone = id(&inner);
         drop(root);
         assert_eq!(cgroups.path(gone).as_deref(), Some("/a/b c"));
-    }
-
-    #[test]
-    fn mounts_of_the_unified_hierarchy_alone() {
-        assert_eq!(
-            mount("cgroup2 /my\\040cgroups cgroup2 rw 0 0"),
-            Some("/my cgroups".into())
-        );
-        assert_eq!(mount("cgroup /sys/fs/cgroup/cpu cgroup rw 0 0"), None);
-        assert_eq!(mount(""), None);
     }
 }

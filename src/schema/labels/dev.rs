@@ -1,5 +1,6 @@
 //! Block devices, by the kernel's own dev_t: 12 bits of major number, 20 bits
-//! of minor number. User space splits its numbers another way.
+//! of minor number. User space splits its numbers another way. A filesystem on
+//! no device (tmpfs, overlay, a network) has a number all the same, of major 0.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,10 +10,19 @@ use anyhow::{Context, Result, bail, ensure};
 
 const MINOR_BITS: u32 = 20;
 
-/// `sda1`; where there is no such device any more, `8:1`.
+/// `8:1`.
+pub(super) fn numbers(dev: u32) -> String {
+    format!("{}:{}", dev >> MINOR_BITS, dev & ((1 << MINOR_BITS) - 1))
+}
+
+/// `sda1`, or of a filesystem on no device where it is mounted; where there is
+/// no such thing any more, `8:1`.
 pub(super) fn name(dev: u32) -> Option<String> {
-    let (major, minor) = (dev >> MINOR_BITS, dev & ((1 << MINOR_BITS) - 1));
-    let numbers = format!("{major}:{minor}");
+    let numbers = numbers(dev);
+    if dev >> MINOR_BITS == 0 {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        return Some(mounted(&mounts, &numbers).unwrap_or(numbers));
+    }
     let target = fs::read_link(Path::new("/sys/dev/block").join(&numbers));
     let name = target.ok().and_then(|target| {
         let name = target.file_name()?.to_string_lossy().into_owned();
@@ -20,6 +30,17 @@ pub(super) fn name(dev: u32) -> Option<String> {
         Some(name.replace('!', "/"))
     });
     Some(name.unwrap_or(numbers))
+}
+
+/// Where a filesystem is mounted first, in the words of proc_pid_mountinfo(5):
+/// `ID PARENT MAJOR:MINOR ROOT MOUNTPOINT ...`.
+fn mounted(mounts: &str, numbers: &str) -> Option<String> {
+    mounts.lines().find_map(|line| {
+        let mut words = line.split(' ').skip(2);
+        let is_it = words.next()? == numbers;
+        let path = words.nth(1)?;
+        is_it.then(|| path.replace("\\040", " ").replace("\\134", "\\"))
+    })
 }
 
 /// A device's number, from `sda`, `/dev/sda` or `8:0`.
@@ -65,6 +86,21 @@ mod tests {
             let found = name(dev).unwrap();
             assert!(found == shown || found == numbers.trim(), "{found}");
         }
+    }
+
+    #[test]
+    fn filesystems_on_no_device_are_called_by_their_mount() {
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                      23 22 0:40 / /my\\040files rw,nosuid - tmpfs none rw\n\
+                      24 22 0:40 /a /again rw - tmpfs none rw\n";
+        assert_eq!(mounted(mounts, "0:40").as_deref(), Some("/my files"));
+        assert_eq!(mounted(mounts, "0:4"), None);
+        assert_eq!(mounted("x\n\n", "0:40"), None);
+        // Every host has it, and a number for it.
+        let proc = fs::metadata("/proc").unwrap().dev();
+        let dev = join(libc::major(proc), libc::minor(proc)).unwrap();
+        assert_eq!(name(dev).as_deref(), Some("/proc"));
+        assert_eq!(numbers(dev), format!("0:{}", libc::minor(proc)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `enum:NAME` and `flags:NAME`: numbers by the names of an enum of the running
-//! kernel, which differ from kernel to kernel.
+//! kernel, which differ from kernel to kernel. What all of an enum's names begin
+//! with, its own name, is left out: of `skb_drop_reason`, `NO_SOCKET`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,9 +21,10 @@ impl Enums {
         })
     }
 
-    /// The other way round.
+    /// The other way round; the kernel's own name in full is known, too.
     pub(super) fn number(&self, of: &str, name: &str) -> Option<i128> {
         self.with(of, |variants| {
+            let name = short(of, name);
             let variant = variants.iter().find(|variant| variant.name == name);
             variant.map(|variant| variant.value)
         })
@@ -49,9 +51,21 @@ impl Enums {
         let mut enums = self.0.borrow_mut();
         ask(enums.entry(name.to_owned()).or_insert_with(|| {
             let variants = KernelBtf::load().map(|btf| btf.enum_variants(name));
-            variants.unwrap_or_default()
+            let mut variants = variants.unwrap_or_default();
+            for variant in &mut variants {
+                variant.name = short(name, &variant.name).to_owned();
+            }
+            variants
         }))
     }
+}
+
+/// A variant's name without that of its enum, unless a number is left.
+fn short<'a>(of: &str, name: &'a str) -> &'a str {
+    let rest = name.strip_prefix(&of.to_uppercase());
+    let rest = rest.and_then(|rest| rest.strip_prefix('_'));
+    rest.filter(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+        .unwrap_or(name)
 }
 
 fn flags(variants: &[Variant], number: i128) -> Option<String> {
@@ -97,6 +111,15 @@ mod tests {
         assert_eq!(flags(&known, 0x10), None);
     }
 
+    #[test]
+    fn names_are_shown_without_that_of_their_enum() {
+        let of = "skb_drop_reason";
+        assert_eq!(short(of, "SKB_DROP_REASON_NO_SOCKET"), "NO_SOCKET");
+        for whole in ["SKB_CONSUMED", "SKB_DROP_REASON_4", "SKB_DROP_REASON_", ""] {
+            assert_eq!(short(of, whole), whole);
+        }
+    }
+
     /// `enum bpf_map_type` is in every kernel that has BTF.
     #[test]
     fn names_of_the_running_kernel() {
@@ -104,9 +127,10 @@ mod tests {
         if KernelBtf::load().is_err() {
             return;
         }
-        let (of, name) = ("bpf_map_type", "BPF_MAP_TYPE_ARRAY");
+        let (of, name) = ("bpf_map_type", "ARRAY");
         assert_eq!(enums.name(of, 2).as_deref(), Some(name));
         assert_eq!(enums.number(of, name), Some(2));
+        assert_eq!(enums.number(of, "BPF_MAP_TYPE_ARRAY"), Some(2));
         assert_eq!(enums.flag_bits(of, &format!("{name}|0x10")), Some(0x12));
         assert_eq!(enums.number("no_such_enum_here", name), None);
     }

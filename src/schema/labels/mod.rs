@@ -23,6 +23,8 @@ use std::cell::RefCell;
 
 use anyhow::{Result, anyhow};
 
+pub use self::symbols::functions_of;
+
 use self::cache::Cache;
 use self::cgroup::Cgroups;
 pub use self::cgroup::cgroup_folder;
@@ -148,10 +150,10 @@ impl Names for Labels {
         if let Some(frames) = self.stack(decoder, place.bytes(bytes).unwrap_or_default()) {
             return Some(Value::Text(Cow::Owned(frames)));
         }
-        let number = place.raw(bytes).filter(|_| !self.raw)?;
+        let number = place.raw(bytes)?;
         let name = match decoder {
+            _ if self.raw => notation(decoder, number),
             Decoder::Bool => return Some(Value::Bool(number != 0)),
-            Decoder::Hex => Some(format!("{number:#x}")),
             Decoder::Syscall => syscall::name(number),
             Decoder::Errno => errno::name(number),
             Decoder::Signal => signal::name(number),
@@ -162,24 +164,33 @@ impl Names for Labels {
             Decoder::Enum(of) => self.enums.name(of, signed(&place.decode(bytes))?),
             Decoder::Flags(of) => self.enums.flags(of, signed(&place.decode(bytes))?),
             Decoder::Time => time::name(number),
-            Decoder::Ipv4 => ip::ipv4(number),
-            Decoder::Ip => ip::ip(number),
-            Decoder::Port => ip::port(number),
             Decoder::Dev => cached(&self.devices, number, dev::name),
             Decoder::Ifindex => cached(&self.interfaces, number, net::interface_name),
             Decoder::Netns => cached(&self.namespaces, number, net::namespace_name),
             Decoder::Cgroup => self.cgroup(number),
             Decoder::Ksym => {
                 let symbol = self.symbols.kernel(number);
-                symbol.or_else(|| Some(format!("{number:#x}")))
+                symbol.or_else(|| notation(decoder, number))
             }
-            _ => None,
+            _ => notation(decoder, number),
         };
         name.map(|name| Value::Text(Cow::Owned(name)))
     }
 
     fn hides(&self, member: &Member) -> bool {
         member.is_hidden()
+    }
+}
+
+/// A number that is never written in decimal, without looking up a name.
+fn notation(decoder: &Decoder, number: u128) -> Option<String> {
+    match decoder {
+        Decoder::Hex | Decoder::Ksym => Some(format!("{number:#x}")),
+        Decoder::Ipv4 => ip::ipv4(number),
+        Decoder::Ip => ip::ip(number),
+        Decoder::Port => ip::port(number),
+        Decoder::Dev => Some(dev::numbers(u32::try_from(number).ok()?)),
+        _ => None,
     }
 }
 
@@ -284,6 +295,26 @@ mod tests {
         // As they are.
         for (decoder, text) in [("ifindex", "3"), ("netns", "3"), ("dev", "3")] {
             assert_eq!(number(decoder, text), None, "{decoder}");
+        }
+    }
+
+    #[test]
+    fn raw_numbers_keep_their_notation() {
+        let text = |decoder: &str, number: u32| {
+            let (label, bytes) = (label(4, decoder), number.to_le_bytes());
+            Labels::raw().of(&label, &bytes).to_string()
+        };
+        for (decoder, number, shown) in [
+            ("ksym", 0x8100_0000, "0x81000000"),
+            ("hex", 42, "0x2a"),
+            ("dev", 8 << 20 | 1, "8:1"),
+            ("ipv4", u32::from_le_bytes([192, 0, 2, 1]), "192.0.2.1"),
+            ("port", u32::from(443u16.to_be()), "443"),
+            ("errno", 2, "2"),
+            ("bool", 1, "1"),
+            ("ifindex", 1, "1"),
+        ] {
+            assert_eq!(text(decoder, number), shown, "{decoder}");
         }
     }
 

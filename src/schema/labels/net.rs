@@ -1,10 +1,13 @@
 //! Network interfaces and network namespaces.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, ensure};
 use nix::net::if_::{if_indextoname, if_nametoindex};
+
+use crate::sys;
 
 /// The interface of this index, in this process's network namespace.
 pub(super) fn interface_name(index: u32) -> Option<String> {
@@ -36,12 +39,13 @@ pub(super) fn namespace_inode(text: &str) -> Result<u32> {
     if let Ok(inode) = text.parse() {
         return Ok(inode);
     }
-    let metadata = fs::metadata(text).with_context(|| {
-        format!(
-            "failed to look at `{text}`; write a path such as /proc/1/ns/net or /run/netns/NAME"
-        )
-    })?;
-    ensure!(metadata.is_file(), "`{text}` is no network namespace");
+    const FIX: &str = "write a path such as /proc/1/ns/net or /run/netns/NAME";
+    let metadata =
+        fs::metadata(text).with_context(|| format!("failed to look at `{text}`; {FIX}"))?;
+    // To open something else may take effect, or wait for ever.
+    let is_namespace = metadata.is_file()
+        && fs::File::open(text).is_ok_and(|file| sys::is_network_namespace(file.as_fd()));
+    ensure!(is_namespace, "`{text}` is no network namespace; {FIX}");
     u32::try_from(metadata.ino()).with_context(|| format!("`{text}` is no network namespace"))
 }
 
@@ -66,7 +70,11 @@ mod tests {
         let inode = namespace_inode("/proc/self/ns/net").unwrap();
         assert_eq!(own.to_str().unwrap(), format!("net:[{inode}]"));
         assert_eq!(namespace_inode("4026531840").unwrap(), 4_026_531_840);
-        assert!(namespace_inode("/").is_err());
+        for other in ["/", "/etc/passwd", "/dev/zero", "/proc/self/ns/mnt"] {
+            let error = namespace_inode(other).unwrap_err().to_string();
+            let words = format!("`{other}` is no network namespace");
+            assert!(error.starts_with(&words), "{error}");
+        }
         assert!(namespace_inode("/no/such/path").is_err());
         assert_eq!(namespace_name(0), None);
     }

@@ -11,12 +11,34 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::hash::Hash;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use blazesym::MaybeDefault;
+use anyhow::Result;
+use blazesym::inspect::{self, Inspector};
 use blazesym::symbolize::source::{Elf, Kernel, Source};
 use blazesym::symbolize::{Input, Symbolizer};
+use blazesym::{MaybeDefault, SymType};
+
+/// The functions that the symbol tables of an ELF file name; of a stripped file
+/// those that others may call.
+pub fn functions_of(file: &Path) -> Result<Vec<String>> {
+    let source = inspect::source::Source::Elf(inspect::source::Elf {
+        debug_syms: false,
+        ..inspect::source::Elf::new(file)
+    });
+    let mut names = Vec::new();
+    Inspector::new().for_each(&source, |symbol| {
+        if symbol.sym_type == SymType::Function {
+            names.push(symbol.name.to_string());
+        }
+        ControlFlow::Continue(())
+    })?;
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
+}
 
 /// What was looked up, kept for the next row.
 #[derive(Default)]
@@ -303,6 +325,14 @@ mod tests {
             raw(&here[8..]),
             format!("{:#x};{function:#x}", function + 1)
         );
+    }
+
+    #[test]
+    fn functions_of_a_file_are_those_of_its_symbol_tables() {
+        let own = functions_of(&std::env::current_exe().unwrap()).unwrap();
+        assert!(own.iter().any(|name| name == "kt_a_function_to_find"));
+        assert!(own.is_sorted() && !own.iter().any(String::is_empty));
+        assert!(functions_of(Path::new("/etc/passwd")).is_err());
     }
 
     #[test]
