@@ -16,7 +16,7 @@ use clap::{
 
 use crate::error::usage;
 use crate::render::Format;
-use crate::schema::{Kind, Labels, OptionSpec, dotted};
+use crate::schema::{Kind, Labels, OptionSpec, Unit, dotted};
 use crate::tally::{Given, Tally};
 
 pub use map::{
@@ -277,6 +277,12 @@ pub fn parse(args: &[OsString]) -> Result<Request> {
         }
         return Ok(Request { cli, tally: None });
     };
+    // clap takes nothing behind it for no command at all: all would be counted.
+    if verb == "run" && args.iter().position(|arg| arg == "--") == Some(args.len() - 1) {
+        return Err(usage(
+            "no command behind `--`; write `ktally run NAME -- COMMAND`, or leave `--` out",
+        ));
+    }
     let tally = Tally::find(&name)?;
     let command = with_options(command, verb, &tally)?;
     let matches = matches(command, args)?;
@@ -433,10 +439,9 @@ pub fn flag(option: &OptionSpec) -> String {
 }
 
 fn own_option(option: &OptionSpec, tally: &Tally) -> Arg {
-    let default = Labels::new().option(option, &tally.rodata).to_string();
     let arg = Arg::new(format!("{OWN}{}", option.name))
         .long(flag(option))
-        .help(describe(option, &default))
+        .help(describe(option, tally))
         .action(ArgAction::Set)
         .allow_negative_numbers(true)
         .value_parser(ValueParser::string())
@@ -453,21 +458,35 @@ fn own_option(option: &OptionSpec, tally: &Tally) -> Arg {
 }
 
 /// The help of an option, and its default where it has one.
-pub fn describe(option: &OptionSpec, default: &str) -> String {
-    // An option that may be left out has no value until it is given.
-    if default.is_empty() || option.given.is_some() {
-        return option.help.clone();
+pub fn describe(option: &OptionSpec, tally: &Tally) -> String {
+    match default(option, tally) {
+        Some(default) => format!("{} [default: {default}]", option.help),
+        None => option.help.clone(),
     }
-    format!("{} [default: {default}]", option.help)
 }
 
-/// What an option takes: its unit, its decoder, or its C type.
+/// What an option is until it is given, in words; `None` for one that does
+/// nothing until then: it is 0, false or empty.
+pub fn default(option: &OptionSpec, tally: &Tally) -> Option<String> {
+    let bytes = option.place.bytes(&tally.rodata)?;
+    let is_off = option.given.is_some() || bytes.iter().all(|byte| *byte == 0);
+    (!is_off).then(|| Labels::new().option(option, &tally.rodata).to_string())
+}
+
+/// What an option takes: its unit, its decoder, or what its C type stands for.
 pub fn value_name(option: &OptionSpec) -> String {
-    match (&option.unit, &option.decoder) {
-        (Some(unit), _) => unit.name().to_uppercase(),
-        (None, Some(decoder)) => decoder.name().to_uppercase(),
-        (None, None) if option.place.ty.is_text() => "TEXT".to_owned(),
-        (None, None) => option.place.ty.name.clone(),
+    match (&option.unit, &option.decoder, &option.place.ty.kind) {
+        (Some(Unit::Time(_)), _, _) => "TIME".to_owned(),
+        (Some(Unit::Bytes), _, _) => "SIZE".to_owned(),
+        (Some(unit), _, _) => unit.name().to_uppercase(),
+        (None, Some(decoder), _) => decoder.name().to_uppercase(),
+        (None, None, Kind::Bool) => "true|false".to_owned(),
+        (None, None, Kind::Enum { variants, .. }) => {
+            let names: Vec<&str> = variants.iter().map(|it| it.name.as_str()).collect();
+            names.join("|")
+        }
+        (None, None, _) if option.place.ty.is_text() => "TEXT".to_owned(),
+        (None, None, _) => "N".to_owned(),
     }
 }
 

@@ -53,12 +53,13 @@ pub fn unknown_text<'a>(
     known: impl IntoIterator<Item = &'a str>,
 ) -> String {
     const FEW: usize = 32;
+    const NEAREST: usize = 8;
     let known: Vec<&str> = known.into_iter().collect();
-    let near: Vec<&str> = known
-        .iter()
-        .copied()
-        .filter(|candidate| strsim::jaro_winkler(name, candidate) > 0.8)
-        .collect();
+    let mut near: Vec<&str> = known.clone();
+    let distance = |candidate: &str| 1.0 - strsim::jaro_winkler(name, candidate);
+    near.retain(|candidate| distance(candidate) < 0.2);
+    near.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
+    near.truncate(NEAREST);
     let hint = if !near.is_empty() {
         format!("did you mean {}?", quoted(&near, " or "))
     } else if known.is_empty() {
@@ -95,6 +96,11 @@ mod tests {
             few.to_string(),
             "no field named `zzz`; known: `comm`, `call`"
         );
+        let many: Vec<String> = (0..100).map(|n| format!("function_{n}")).collect();
+        let many = unknown("function", "function_42x", many.iter().map(String::as_str));
+        let many = many.to_string();
+        assert!(many.contains("did you mean `function_42` or "), "{many}");
+        assert_eq!(many.matches("`function_").count(), 1 + 8, "{many}");
         let none = unknown("option", "a\n", []);
         assert_eq!(none.to_string(), "no option named `a\\n`; there are none");
     }

@@ -93,6 +93,14 @@ fn code(text: &str) -> String {
         .join("\n")
 }
 
+/// State that finds no memory is told as dropped: `tally_state()` does so.
+#[test]
+fn tallies_make_state_of_tasks_where_failures_are_counted() {
+    for (path, text) in files("bpf", ".bpf.c") {
+        assert!(!mentions(&text, "BPF_LOCAL_STORAGE_GET_F_CREATE"), "{path}");
+    }
+}
+
 /// `schema/btf.rs` is in `schema`, `sys.rs` in `sys`.
 fn room(path: &str) -> &str {
     path.split('/')

@@ -100,7 +100,7 @@ int BPF_PROG(block_rq_complete, struct request *request, int error,
 	key.operation = request->cmd_flags & REQ_OP_MASK;
 	/* What is left of a write whose flush is a request of its own. */
 	if (key.operation == write && !request->__data_len)
-		return 0;
+		goto out;
 
 	times = bpf_map_lookup_elem(&under_way, &address);
 	requests = tally_entry(blkio, &key);

@@ -3,8 +3,10 @@
 
 TALLY("what cgroups use: CPU, system calls, block devices, network");
 
+/* No filters of tasks: what is written is its cgroup's, whoever writes. */
 OPTION(__u64 AS(cgroup), cgroup, 0,
        "count only in this cgroup and below it (a path)");
+CPU_FILTER;
 
 struct group {
 	__u64 cgroup AS(cgroup);
@@ -34,7 +36,9 @@ static __always_inline struct usage *mine(void)
 {
 	struct group key = {.cgroup = bpf_get_current_cgroup_id()};
 
-	return wanted_task() ? tally_entry(cgroups, &key) : NULL;
+	if (!wanted_cpu() || !wanted_task())
+		return NULL;
+	return tally_entry(cgroups, &key);
 }
 
 SEC("tp_btf/sched_switch")
@@ -96,7 +100,7 @@ static __always_inline struct usage *owner(struct bio *bio)
 	/* Zero is the unified hierarchy. */
 	if (group->root->hierarchy_id || __tally_in_cgroup(key.cgroup))
 		return mine();
-	if (cgroup && !is_below(group, cgroup))
+	if (!wanted_cpu() || (cgroup && !is_below(group, cgroup)))
 		return NULL;
 	return tally_entry(cgroups, &key);
 }

@@ -4,6 +4,7 @@
 TALLY("system calls that fail, by process and error");
 
 TASK_FILTERS;
+CPU_FILTER;
 
 struct failure {
 	char comm[TASK_COMM_LEN] AS(comm);
@@ -22,7 +23,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	struct failure key = {};
 	struct seen *seen;
 
-	if (!syscall_failed(regs, ret) || !wanted_task())
+	if (!syscall_failed(regs, ret) || !wanted_cpu() || !wanted_task())
 		return 0;
 	key.error = -ret;
 	bpf_get_current_comm(key.comm, sizeof(key.comm));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include "ktally.bpf.h"
 
-TALLY("pages that enter, leave and change in the file cache");
+TALLY("pages that enter, leave and change in the file cache, but for tmpfs");
 
 TASK_FILTERS;
 CPU_FILTER;
@@ -20,21 +20,30 @@ struct pages {
 TABLE(filecache, struct user, struct pages, 8192, "pages of the file cache");
 
 /* A file's filesystem is on a device; a device's own pages are that device. */
-static __always_inline dev_t device(struct folio *folio)
+static __always_inline dev_t device(struct inode *inode)
 {
-	struct address_space *mapping = folio_mapping(folio);
-	dev_t own = BPF_CORE_READ(mapping, host, i_rdev);
+	dev_t own = BPF_CORE_READ(inode, i_rdev);
 
-	return own ?: BPF_CORE_READ(mapping, host, i_sb, s_dev);
+	return own ?: BPF_CORE_READ(inode, i_sb, s_dev);
+}
+
+/*
+ * The files of tmpfs, and shared memory, are their pages: these are no cache of
+ * anything, and the kernel tells only of those that go.
+ */
+static __always_inline bool is_memory(struct inode *inode)
+{
+	return BPF_CORE_READ(inode, i_sb, s_magic) == TMPFS_MAGIC;
 }
 
 static __always_inline struct pages *row(struct folio *folio)
 {
+	struct inode *inode = BPF_CORE_READ(folio_mapping(folio), host);
 	struct user key = {};
 
-	if (!wanted_cpu() || !wanted_task())
+	if (!wanted_cpu() || !wanted_task() || is_memory(inode))
 		return NULL;
-	key.dev = device(folio);
+	key.dev = device(inode);
 	bpf_get_current_comm(key.comm, sizeof(key.comm));
 	return tally_entry(filecache, &key);
 }

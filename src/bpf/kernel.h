@@ -172,6 +172,7 @@ struct work_struct {
 
 struct super_block {
 	dev_t s_dev;
+	unsigned long s_magic;
 };
 
 struct inode {
@@ -388,6 +389,7 @@ struct task_struct___before_5_14 {
 #define REQ_OP_WRITE 1
 #define MSG_PEEK 2
 #define TASK_DEAD 0x80
+#define TMPFS_MAGIC 0x01021994 /* include/uapi/linux/magic.h */
 /* The states that AS(state) names, without what only qualifies them. */
 #define TASK_STATES 0x154f
 #define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h */

@@ -7,6 +7,7 @@ TALLY("calls of kernel functions");
 typedef char function_pattern[128];
 
 TASK_FILTERS;
+CPU_FILTER;
 OPTION(function_pattern, function, "", "the function, or many by * and ?");
 
 struct callee {
@@ -63,17 +64,15 @@ int called(struct pt_regs *regs)
 	struct tally_calls *open;
 	struct calls *calls;
 
-	if (!wanted_task())
+	if (!wanted_cpu() || !wanted_task())
 		return 0;
 	calls = tally_entry(kfunc, &key);
 	if (!calls)
 		return 0;
 	__sync_fetch_and_add(&calls->calls, 1);
-	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
-				    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	/* Without it the call is counted all the same, but not its time. */
+	open = tally_state(entered, bpf_get_current_task_btf(), kfunc);
 	if (open)
 		tally_call(open, regs, key.function);
-	else
-		tally_dropped(kfunc); /* its time; the call is counted */
 	return 0;
 }

@@ -142,7 +142,7 @@ struct tally_health {
  *	AS(cpu)		a CPU
  *	AS(bool)	true unless 0
  *	AS(hex)		0x2a
- *	AS(enum:NAME)	the running kernel's own enum NAME
+ *	AS(enum:NAME)	the running kernel's own enum NAME, less its NAME_
  *	AS(flags:NAME)	the bits that are set, by the names of such an enum
  *	AS(time)	bpf_ktime_get_ns(): a date and time
  *	AS(ipv4)	4 bytes in network order
@@ -228,15 +228,8 @@ static __always_inline void *__tally_entry(void *map, const void *key,
 
 /*
  * Says that something about an event could not be kept for want of memory: the
- * table's dropped counter grows by one. tally_entry() does it by itself; this
- * is for the state beside the tables:
- *
- *	start = bpf_task_storage_get(&started, task, NULL,
- *				     BPF_LOCAL_STORAGE_GET_F_CREATE);
- *	if (start)
- *		*start = bpf_ktime_get_ns();
- *	else
- *		tally_dropped(waits);
+ * table's dropped counter grows by one. tally_entry() and tally_state() do it
+ * by themselves; this is for other state beside the tables.
  *
  * What the counters say together: while dropped and missed are 0, every event
  * was counted. Where one program counts an event, by one tally_entry(), then
@@ -248,6 +241,25 @@ static __always_inline void *__tally_entry(void *map, const void *key,
  */
 #define tally_dropped(table) \
 	((void)__sync_fetch_and_add(&table##_health.dropped, 1))
+
+/*
+ * What a map of task storage keeps about a task, beside this table: zeroes if
+ * it is new. NULL for want of memory, or while the kernel works on the storage
+ * of tasks on this CPU; then the table's dropped counter has been increased.
+ *
+ *	start = tally_state(started, task, waits);
+ *	if (start)
+ *		*start = bpf_ktime_get_ns();
+ */
+#define tally_state(storage, task, table)                                     \
+	({                                                                    \
+		typeof((storage).value) __state =                             \
+			bpf_task_storage_get(&(storage), task, NULL,          \
+					     BPF_LOCAL_STORAGE_GET_F_CREATE); \
+		if (!__state)                                                 \
+			tally_dropped(table);                                 \
+		__state;                                                      \
+	})
 
 /*
  * A log2 histogram. Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i], so
@@ -320,7 +332,7 @@ const volatile __u32 cpu;
 const volatile bool cpu_given;
 
 #define TASK_FILTERS                                                       \
-	OPTION(pid_t, pid, 0, "count only this process");                  \
+	OPTION(pid_t AS(pid), pid, 0, "count only this process");          \
 	OPTION(tally_comm, comm, "", "count only processes of this name"); \
 	OPTION(uid_t AS(uid), uid, 0, "count only this user's processes"); \
 	OPTION(__u64 AS(cgroup), cgroup, 0,                                \

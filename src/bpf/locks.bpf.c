@@ -138,7 +138,7 @@ int BPF_PROG(contention_begin, void *lock, unsigned int flags)
 	wait.as.caller = caller(ctx);
 	wait.since = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&waiting, &key, &wait, BPF_ANY))
-		__sync_fetch_and_add(&locks_health.dropped, 1);
+		tally_dropped(locks);
 	return 0;
 }
 

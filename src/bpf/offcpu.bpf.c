@@ -47,8 +47,7 @@ static __always_inline void fall_asleep(struct task_struct *task, __u32 state)
 		return;
 	__sync_fetch_and_add(&sleeps->blocked, 1);
 
-	asleep = bpf_task_storage_get(&sleeping, task, NULL,
-				      BPF_LOCAL_STORAGE_GET_F_CREATE);
+	asleep = tally_state(sleeping, task, offcpu);
 	if (!asleep)
 		return;
 	asleep->as = key;

@@ -3,6 +3,7 @@
 
 TALLY("processes that the kernel kills for want of memory");
 
+/* No filter of CPUs: which one ran out of memory says nothing. */
 TASK_FILTERS;
 
 struct victim {

@@ -5,6 +5,7 @@
 TALLY("what the CPUs run: samples of kernel and user stacks");
 
 TASK_FILTERS;
+CPU_FILTER;
 OPTION(__u32, hz, 99, "samples a second and CPU");
 
 struct sample {
@@ -36,7 +37,8 @@ int clock(void *ctx)
 	struct samples *samples;
 
 	/* An idle CPU runs nothing. */
-	if (!key || !(__u32)bpf_get_current_pid_tgid() || !wanted_task())
+	if (!key || !(__u32)bpf_get_current_pid_tgid() || !wanted_cpu() ||
+	    !wanted_task())
 		return 0;
 	bpf_get_current_comm(key->comm, sizeof(key->comm));
 	tally_user_stack(ctx, &key->user);

@@ -40,8 +40,7 @@ static __always_inline int begin(void)
 
 	if (!wanted_task())
 		return 0;
-	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
-				     BPF_LOCAL_STORAGE_GET_F_CREATE);
+	start = tally_state(began, bpf_get_current_task_btf(), reclaim);
 	if (start)
 		*start = bpf_ktime_get_ns();
 	return 0;

@@ -32,12 +32,9 @@ static __always_inline int enqueued(struct task_struct *task)
 
 	if (!task->pid || !wanted(task))
 		return 0;
-	since = bpf_task_storage_get(&ready, task, NULL,
-				     BPF_LOCAL_STORAGE_GET_F_CREATE);
+	since = tally_state(ready, task, runqlat);
 	if (since)
 		*since = bpf_ktime_get_ns();
-	else
-		tally_dropped(runqlat);
 	return 0;
 }
 

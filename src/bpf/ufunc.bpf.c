@@ -8,6 +8,7 @@ typedef char path_name[256];
 typedef char function_name[128];
 
 TASK_FILTERS;
+CPU_FILTER;
 OPTION(path_name, path, "", "the program or library, a path or libc.so.6");
 OPTION(function_name, function, "", "the function, as its symbol table has it");
 
@@ -65,18 +66,16 @@ int called(struct pt_regs *regs)
 	struct tally_calls *open;
 	struct calls *calls;
 
-	if (!wanted_task())
+	if (!wanted_cpu() || !wanted_task())
 		return 0;
 	bpf_get_current_comm(key.comm, sizeof(key.comm));
 	calls = tally_entry(ufunc, &key);
 	if (!calls)
 		return 0;
 	__sync_fetch_and_add(&calls->calls, 1);
-	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
-				    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	/* Without it the call is counted all the same, but not its time. */
+	open = tally_state(entered, bpf_get_current_task_btf(), ufunc);
 	if (open)
 		tally_call(open, regs, 0);
-	else
-		tally_dropped(ufunc); /* its time; the call is counted */
 	return 0;
 }

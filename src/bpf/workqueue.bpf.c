@@ -29,8 +29,7 @@ SEC("tp_btf/workqueue_execute_start")
 int BPF_PROG(execute_start)
 {
 	__u64 *start =
-		bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
-				     BPF_LOCAL_STORAGE_GET_F_CREATE);
+		tally_state(began, bpf_get_current_task_btf(), workqueue);
 
 	if (start)
 		*start = bpf_ktime_get_ns();

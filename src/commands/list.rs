@@ -9,7 +9,7 @@ use super::{obstacles, plural, style, warn_of};
 use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
 use crate::error::usage;
 use crate::render::{columns, heading};
-use crate::schema::{Decoder, Kind, Labels, MetricKind, Table, Unit};
+use crate::schema::{Decoder, Kind, MetricKind, Table, Unit};
 use crate::tally::{Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
@@ -121,25 +121,23 @@ fn in_full(out: &mut dyn Write, global: &Global, tally: &Tally, support: &Suppor
         return Ok(());
     }
     writeln!(out, "\noptions")?;
-    let labels = Labels::new();
     let rows: Vec<Vec<String>> = tally
         .schema
         .options
         .iter()
         .map(|option| {
-            let default = labels.option(option, &tally.rodata).to_string();
             // A bool's value may be left out, and cannot be set apart.
             let (flag, ty) = (flag(option), value_name(option));
             let flag = match option.place.ty.kind {
                 Kind::Bool => format!("--{flag}[=<{ty}>]"),
                 _ => format!("--{flag}"),
             };
-            vec![flag, ty, describe(option, &default)]
+            vec![flag, ty, describe(option, tally)]
         })
         .collect();
     columns(
         out,
-        &["OPTION", "TYPE", "HELP"].map(str::to_owned),
+        &["OPTION", "VALUE", "HELP"].map(str::to_owned),
         &[false; 3],
         &rows,
         &style,

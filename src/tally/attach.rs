@@ -1,39 +1,94 @@
 //! Attaches one program: by its section's name, or by `ATTACH(...)` where that
 //! cannot say enough.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use libbpf_rs::{Link, ProgramMut, libbpf_sys, num_possible_cpus};
 
+use super::binary;
 use crate::host;
 use crate::sys;
+
+/// What `ATTACH(...)` says, with the options in it.
+enum Target<'a> {
+    /// A timer on each CPU, so often a second.
+    Clock(u64),
+    /// A function of a program or library.
+    User {
+        at_return: bool,
+        file: PathBuf,
+        function: &'a str,
+    },
+    /// Functions of the kernel.
+    Kernel { at_return: bool, pattern: &'a str },
+}
+
+impl<'a> Target<'a> {
+    fn parse(target: &'a str) -> Result<Self> {
+        if let Some(hz) = target.strip_prefix("cpu-clock@") {
+            return Ok(Self::Clock(frequency(hz)?));
+        }
+        // The path may have a colon; the other two have none.
+        let (kind, rest) = target.split_once(':').unwrap_or((target, ""));
+        match (kind, rest.rsplit_once(':')) {
+            ("uprobe" | "uretprobe", Some((path, function))) => Ok(Self::User {
+                at_return: kind == "uretprobe",
+                file: binary::find(path)?,
+                function,
+            }),
+            ("kprobe" | "kretprobe", None) => Ok(Self::Kernel {
+                at_return: kind == "kretprobe",
+                pattern: rest,
+            }),
+            _ => bail!("`{target}` is nothing to attach to"),
+        }
+    }
+}
+
+/// Why a target cannot be, as far as that can be told before anything is loaded.
+pub(super) fn check(target: &str) -> Result<()> {
+    match Target::parse(target)? {
+        Target::User { file, function, .. } => binary::check(&file, function),
+        _ => Ok(()),
+    }
+}
 
 /// The links of a program: one, or one a CPU.
 pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<Vec<Link>> {
     let Some(target) = target else {
         return Ok(vec![program.attach()?]);
     };
-    if let Some(hz) = target.strip_prefix("cpu-clock@") {
-        let hz = hz.parse().ok().filter(|hz| *hz > 0);
-        let hz = hz.ok_or_else(|| anyhow!("`{target}` names no frequency above 0"))?;
-        return attach_clock(program, hz);
-    }
-    // The path may have a colon; the other two have none.
-    let (kind, rest) = target.split_once(':').unwrap_or((target, ""));
-    match (kind, rest.rsplit_once(':')) {
-        ("uprobe" | "uretprobe", Some((path, function))) => {
+    match Target::parse(target)? {
+        Target::Clock(hz) => attach_clock(program, hz),
+        Target::User {
+            at_return,
+            file,
+            function,
+        } => {
             let opts = libbpf_rs::UprobeOpts {
-                retprobe: kind == "uretprobe",
+                retprobe: at_return,
                 func_name: Some(function.to_owned()),
                 ..Default::default()
             };
             let link = program
-                .attach_uprobe_with_opts(-1, path, 0, opts)
-                .with_context(|| format!("no function `{function}` to probe in `{path}`"))?;
+                .attach_uprobe_with_opts(-1, &file, 0, opts)
+                .with_context(|| format!("failed to probe `{function}` in `{}`", file.display()))?;
             Ok(vec![link])
         }
-        ("kprobe" | "kretprobe", None) => attach_kernel(program, kind == "kretprobe", rest),
-        _ => bail!("`{target}` is nothing to attach to"),
+        Target::Kernel { at_return, pattern } => attach_kernel(program, at_return, pattern),
     }
+}
+
+/// Samples a second: no more than the kernel allows.
+fn frequency(text: &str) -> Result<u64> {
+    let most = host::max_sample_rate();
+    let hz = text.parse().ok().filter(|hz| (1..=most).contains(hz));
+    hz.ok_or_else(|| {
+        anyhow!(
+            "{text} samples a second; write 1 to {most}, which is kernel.perf_event_max_sample_rate"
+        )
+    })
 }
 
 /// A function of the kernel, or all that a pattern matches and that can be
@@ -96,7 +151,7 @@ fn attach_clock(program: &ProgramMut<'_>, hz: u64) -> Result<Vec<Link>> {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{check, matches};
 
     #[test]
     fn patterns_match_all_of_a_name() {
@@ -105,5 +160,19 @@ mod tests {
         assert!(is("*_read?", "vfs_readv") && is("v*s*d", "vfs_read"));
         assert!(!is("vfs_*", "do_vfs_read") && !is("vfs_?", "vfs_") && !is("", "a"));
         assert!(!is("vfs", "vfs_read") && !is("*x", "vfs_read"));
+    }
+    #[test]
+    fn a_clock_ticks_as_often_as_the_kernel_allows() {
+        assert!(check("cpu-clock@1").is_ok() && check("cpu-clock@99").is_ok());
+        for hz in ["0", "4294967295", "-1", ""] {
+            let error = check(&format!("cpu-clock@{hz}")).unwrap_err().to_string();
+            let words = format!("{hz} samples a second; write 1 to ");
+            assert!(error.starts_with(&words), "{error}");
+            assert!(
+                error.ends_with("kernel.perf_event_max_sample_rate"),
+                "{error}"
+            );
+        }
+        assert!(check("no-clock@1").is_err());
     }
 }

@@ -41,6 +41,9 @@ impl Command {
     pub fn start(words: &[OsString]) -> Result<Self> {
         let program = words.first().map(OsString::as_os_str).unwrap_or_default();
         let name = lossy(program);
+        if name.is_empty() {
+            return Err(usage("the command behind `--` has no name"));
+        }
         let words: Vec<CString> = words
             .iter()
             .map(|word| CString::new(OsStr::as_bytes(word)))

@@ -1,6 +1,7 @@
 //! Tallies: which there are, what they offer, and running them.
 
 mod attach;
+mod binary;
 mod catalogue;
 mod compile;
 mod follow;

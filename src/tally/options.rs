@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::error::{unknown, usage};
-use crate::schema::{Labels, LeftOut, OptionSpec, Place, Tags, parse};
+use crate::host;
+use crate::schema::{Decoder, Labels, LeftOut, OptionSpec, Place, Tags, parse};
 
 /// An option that the user gave: its name in C and its text.
 pub type Given = (String, String);
@@ -66,6 +67,14 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
         &Labels::new(),
         &mut bytes,
     )?;
+    if option.decoder == Some(Decoder::Cpu) {
+        let cpu = place.decode(&bytes).to_string();
+        ensure!(
+            host::has_cpu(&cpu),
+            "this host has CPUs {}",
+            host::present_cpus()
+        );
+    }
     Ok(bytes)
 }
 
@@ -125,6 +134,17 @@ mod tests {
         assert_eq!(rodata[8..13], [2, 1, 0, 0, 1]);
         assert_eq!(rodata[13], 0xaa);
         assert_eq!(rodata[16..], [0xe8, 3, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_cpu_is_one_that_this_host_has() {
+        let mut cpu = option("cpu", 4, 0);
+        cpu.decoder = Some(Decoder::Cpu);
+        let resolve = |text| resolve(std::slice::from_ref(&cpu), &given("cpu", text));
+        assert_eq!(resolve("0").unwrap()[0].bytes, [0; 4]);
+        let error = resolve("1000000").unwrap_err().to_string();
+        let words = "invalid value `1000000` for `--cpu`: this host has CPUs 0";
+        assert!(error.starts_with(words), "{error}");
     }
 
     #[test]

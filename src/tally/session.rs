@@ -488,10 +488,12 @@ fn errno(error: &libbpf_rs::Error) -> Option<i32> {
     }
 }
 
-/// Text that a program's target is made of has to be given.
+/// Text that a program's target is made of has to be given, and there has to be
+/// such a target.
 fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
     let targets = tally.schema.functions.values();
-    let targets: Vec<&str> = targets.filter_map(|tags| tags.attach.as_deref()).collect();
+    let mut targets: Vec<&str> = targets.filter_map(|tags| tags.attach.as_deref()).collect();
+    targets.sort_unstable();
     let missing = tally.schema.options.iter().find(|option| {
         option.place.ty.is_text()
             && option.place.decode(rodata).to_string().is_empty()
@@ -501,15 +503,20 @@ fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
                     .any(|part| part == format!("${}", option.name))
             })
     });
-    match missing {
-        Some(option) => Err(usage(format!(
+    if let Some(option) = missing {
+        return Err(usage(format!(
             "tally `{}` needs --{}: {}",
             tally.name,
             option.name.replace('_', "-"),
             option.help
-        ))),
-        None => Ok(()),
+        )));
     }
+    for target in targets {
+        let expanded = expand(target, &tally.schema, rodata)?;
+        attach::check(&expanded)
+            .map_err(|error| usage(format!("tally `{}`: {error:#}", tally.name)))?;
+    }
+    Ok(())
 }
 
 /// Puts options' values in the place of `$NAME`, each as it is: a `$` inside of

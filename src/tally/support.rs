@@ -174,7 +174,7 @@ fn has_long_keys() -> bool {
 }
 
 /// What fentry programs want of a kernel.
-const FENTRY_FIX: &str = "they want one built with CONFIG_FUNCTION_TRACER=y";
+const FENTRY_FIX: &str = "they want a kernel built with CONFIG_FUNCTION_TRACER=y";
 
 impl Tally {
     /// Whether the tally goes on without this program.
@@ -202,8 +202,8 @@ pub fn fentry_fact() -> Fact {
             };
             Fact::bad(
                 "fentry",
-                format!("refused ({error:#})"),
-                format!("only for fentry/ programs: {fix}"),
+                format!("this kernel refuses it: {error:#}"),
+                format!("only for C files with fentry/ programs: {fix}"),
             )
         }
     }

@@ -89,7 +89,8 @@ fn flags_of_run_refuse_what_they_cannot_mean() {
     const HUGE: &str = "99999999999999999999999999";
     for (flag, values) in [
         ("--for", ["x", "", "-1s", HUGE, "5 parsecs"]),
-        ("--every", ["x", "", "-1s", HUGE, "1ns"]),
+        ("--every", ["x", "", "-1s", HUGE, "0"]),
+        ("--every", ["1ns", "999us", "0ms", "1.5", "1x"]),
         ("--top", ["x", "", "-1", HUGE, "1.5"]),
         ("--max-rows", ["x", "", "-1", HUGE, "0"]),
         ("--max-rows", ["4294967296", "1k", "1_000", "0x10", " 1"]),
@@ -141,7 +142,20 @@ fn a_tally_s_own_options_are_checked_against_their_types() {
         ("syscalls", "--cgroup", "-1", "cgroup's directory"),
         ("syscalls", "--cgroup", "/nowhere", "cgroup's directory"),
         ("syscalls", "--cgroup", "/etc/passwd", "no directory"),
-        ("syscalls", "--cgroup", "/proc", "no cgroup"),
+        (
+            "syscalls",
+            "--cgroup",
+            "/proc",
+            "no cgroup of version 2; write",
+        ),
+        ("syscalls", "--cpu", "1000000", "this host has CPUs 0"),
+        ("netdev", "--netns", "/etc/passwd", "write a path such as"),
+        (
+            "netdev",
+            "--netns",
+            "/proc/self/ns/mnt",
+            "no network namespace",
+        ),
         ("runqlat", "--by-comm", "maybe", "`true` or `false`"),
         ("runqlat", "--by-comm", "", "`true` or `false`"),
     ] {
@@ -152,6 +166,53 @@ fn a_tally_s_own_options_are_checked_against_their_types() {
     }
     refused(&["run", "syscalls", "--pid"], &["--pid"]);
     refused(&["run", "syscalls", "--pid=1", "--pid=2"], &["--pid"]);
+}
+
+#[test]
+fn what_cannot_be_attached_to_is_refused_before_loading() {
+    for (args, words) in [
+        (
+            ["profile", "--hz", "0", "--raw"],
+            "0 samples a second; write 1 to",
+        ),
+        (
+            ["profile", "--hz", "4294967295", "--raw"],
+            "kernel.perf_event_max_sample_rate",
+        ),
+        (
+            ["ufunc", "--path=/no/such/file", "--function", "main"],
+            "failed to open `/no/such/file`; write the path of a program",
+        ),
+        (
+            ["ufunc", "--path=/etc/passwd", "--function", "main"],
+            "`/etc/passwd` is no program or library",
+        ),
+        (
+            ["ufunc", "--path=libc.so.6", "--function", "mallocc"],
+            "no function named `mallocc`; did you mean",
+        ),
+        (
+            ["ufunc", "--path=libc.so.6", "--function", "mall*"],
+            "`mall*` is a pattern",
+        ),
+        (
+            ["ufunc", "--path=nolib.so.6", "--function", "malloc"],
+            "no library `nolib.so.6`",
+        ),
+    ] {
+        let name = format!("tally `{}`: ", args[0]);
+        refused(&[&["run"], &args[..]].concat(), &[&name, words]);
+    }
+}
+
+/// Nothing behind `--` is not no `--`, which counts the whole host.
+#[test]
+fn a_command_has_a_name() {
+    let no_command = ["no command behind `--`", "-- COMMAND"];
+    refused(&["run", "syscalls", "--"], &no_command);
+    refused(&["run", "syscalls", "--for", "0", "--"], &no_command);
+    refused(&["run", "--for", "0", "syscalls", "--"], &no_command);
+    refused(&["run", "syscalls", "--", ""], &["the command behind `--`"]);
 }
 
 #[test]
@@ -190,7 +251,7 @@ fn without_privileges_it_says_which_are_missing() {
         // What some of them have to be given.
         let own: &[&str] = match tally.as_str() {
             "kfunc" => &["--function", "f"],
-            "ufunc" => &["--function", "f", "--path", "p"],
+            "ufunc" => &["--function", "malloc", "--path", "libc.so.6"],
             _ => &[],
         };
         let ended = ktally([&["run", tally, "--for", "0"], own].concat());

@@ -126,11 +126,43 @@ fn list_of_one_tally_has_its_columns_and_options() {
     for line in [
         "comm     label      comm\n",
         "latency  histogram  ns        time of one call",
-        "--pid     pid_t   count only this process [default: 0]",
-        // It has no value until it is given.
+        // These do nothing until they are given.
+        "--pid     PID     count only this process\n",
         "--uid     UID     count only this user's processes\n",
     ] {
         assert!(full.contains(line), "{line}: {full}");
+    }
+    let profile = printed("list profile");
+    let hz = "--hz      N       samples a second and CPU [default: 99]\n";
+    assert!(profile.contains(hz), "{profile}");
+}
+
+/// A newcomer finds each by a question.
+#[test]
+fn the_readme_has_a_question_for_every_tally() {
+    let readme = include_str!("../../README.md");
+    for tally in TALLIES.iter() {
+        let answers = readme.lines().filter(|line| line.starts_with("| "));
+        let run = format!("| `ktally run {tally} ");
+        let end = format!("| `ktally run {tally}`");
+        let mut found = answers.filter(|line| line.contains(&run) || line.contains(&end));
+        assert!(found.next().is_some(), "{tally}");
+    }
+}
+
+/// Who counts need not know C.
+#[test]
+fn options_take_words_not_types_of_c() {
+    for tally in TALLIES.iter() {
+        let list = printed(&format!("list {tally}"));
+        let (_, options) = list.split_once("\noptions\n").unwrap_or_default();
+        let help = printed(&format!("run {tally} --help"));
+        let (_, own) = help.split_once("Options of").unwrap_or_default();
+        for text in [options, own] {
+            for word in ["_t ", "_t>", "__u", "default: 0", "false]", "4294967295"] {
+                assert!(!text.contains(word), "{word}: {text}");
+            }
+        }
     }
 }
 

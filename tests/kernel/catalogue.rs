@@ -6,9 +6,9 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use ktally::cli::flag;
+use ktally::cli::{default, flag};
 use ktally::host;
-use ktally::schema::{Decoder, Labels, MetricKind, OptionSpec, Table};
+use ktally::schema::{Decoder, MetricKind, Table};
 use ktally::tally::{Given, Session, Tally, resolve};
 
 use crate::support::{require_root, why_impossible};
@@ -42,7 +42,8 @@ fn describe(page: &mut String, tally: &Tally) {
     if !tally.schema.options.is_empty() {
         writeln!(page, "\n| option | default | |\n|---|---|---|").unwrap();
         for option in &tally.schema.options {
-            let default = default(option, tally);
+            let default = default(option, tally).map(|it| format!("`{it}`"));
+            let default = default.unwrap_or_default();
             let help = &option.help;
             writeln!(page, "| `--{}` | {default} | {help} |", flag(option)).unwrap();
         }
@@ -87,14 +88,6 @@ fn describe_table(page: &mut String, table: &Table) {
         let unit = unit.map_or_else(String::new, |unit| format!(", {}", unit.name()));
         let (name, help) = (&metric.name, &metric.help);
         writeln!(page, "| `{name}` | {kind}{unit} | {help} |").unwrap();
-    }
-}
-
-fn default(option: &OptionSpec, tally: &Tally) -> String {
-    let text = Labels::raw().option(option, &tally.rodata).to_string();
-    match text.is_empty() || option.given.is_some() {
-        true => String::new(),
-        false => format!("`{text}`"),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod attach;
 mod blocks;
+mod calls;
 mod catalogue;
 mod cgroups;
 mod command;

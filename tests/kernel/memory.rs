@@ -210,6 +210,29 @@ fn pages_of_the_file_cache_by_device() {
     }
 }
 
+/// Files in memory are no cache, and the kernel does not tell of their pages
+/// that come.
+#[test]
+fn files_in_memory_are_not_in_the_file_cache() {
+    const PAGES: usize = 23;
+    static BYTES: [u8; PAGES * PAGE] = [7; PAGES * PAGE];
+    let child = Child::new("kt-memory-file", || {
+        // SAFETY: a name and bytes that live; we close what is ours.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_memfd_create, c"kt".as_ptr(), 0);
+            let written = libc::syscall(libc::SYS_pwrite64, fd, BYTES.as_ptr(), BYTES.len(), 0);
+            if written != BYTES.len() as libc::c_long {
+                libc::_exit(7);
+            }
+            libc::syscall(libc::SYS_ftruncate, fd, 0);
+            libc::syscall(libc::SYS_close, fd);
+        }
+    });
+    let counted = run("filecache", &[("pid", &child.pid())], || child.work());
+    counted.assert_whole();
+    assert!(counted.rows().is_empty(), "{:?}", counted.rows());
+}
+
 // ---- limits -----------------------------------------------------------------
 
 /// A cgroup whose memory is limited. It is also in the unified hierarchy, which

@@ -7,7 +7,7 @@ use ktally::host;
 use ktally::tally::{Session, Storage, Support, Tally, resolve};
 
 use crate::lifetime::Run;
-use crate::support::{Child, Counted, ask_for_parent, nap, require_root, run};
+use crate::support::{Child, Counted, ask_for_parent, nap, on_two_cpus, require_root, run};
 
 // ---- functions that are looked for ------------------------------------------
 
@@ -117,6 +117,27 @@ fn a_spinning_function_is_at_the_top_of_a_profile() {
     let all = counted.sum("samples");
     assert!(spinning > all / 2, "{spinning} of {all}");
     assert!((due / 2..=due * 11 / 10).contains(&all), "{all} of {due}");
+}
+
+/// One thread spins on the first CPU, and one waits on the second.
+#[test]
+fn a_profile_of_one_cpu() {
+    for (cpu, is_seen) in [("0", true), ("1", false)] {
+        // Threads are made once.
+        let child = Child::new("kt-spin-cpu", || {
+            on_two_cpus(1, |thread, _| {
+                if thread == 0 {
+                    kt_spins_for(200);
+                }
+            });
+        });
+        let options = [("pid", &*child.pid()), ("hz", "499"), ("cpu", cpu)];
+        let counted = run("profile", &options, || child.work());
+        counted.assert_whole();
+        let rows = counted.rows();
+        let seen = rows.iter().any(|row| row.labels[1].contains("kt_spins"));
+        assert_eq!(seen, is_seen, "{cpu}: {rows:?}");
+    }
 }
 
 #[test]
@@ -264,6 +285,28 @@ fn calls_of_a_function_of_a_program() {
     assert!(row.buckets("latency")[..20].iter().all(|count| *count == 0));
 }
 
+/// Two threads, each on a CPU of its own.
+#[test]
+fn calls_of_a_function_on_one_cpu() {
+    let child = Child::new("kt-ufunc-cpu", || {
+        on_two_cpus(23, |_, _| {
+            kt_sleeps();
+        });
+    });
+    let (pid, path) = (child.pid(), this_program());
+    let options = [
+        ("pid", &*pid),
+        ("path", &*path),
+        ("function", "kt_sleeps"),
+        ("cpu", "1"),
+    ];
+    let counted = run("ufunc", &options, || child.work());
+    counted.assert_whole();
+    let row = counted.row(&["kt-ufunc-cpu"]);
+    assert_eq!(row.number("calls"), 23);
+    assert_eq!(row.histogram("latency").0, 23);
+}
+
 /// Each call is timed, the outer ones with the inner; what is too deep is
 /// counted, and not timed.
 #[test]
@@ -298,13 +341,13 @@ fn what_cannot_be_probed_is_told() {
         (&["ufunc", "--path", &program], 2, "needs --function"),
         (
             &["ufunc", "--path", &program, "--function", "no_such"],
-            1,
-            "no function `no_such`",
+            2,
+            "has no function named `no_such`",
         ),
         (
             &["ufunc", "--path", "/no/such", "--function", "main"],
-            1,
-            "no function `main` to probe in `/no/such`",
+            2,
+            "failed to open `/no/such`",
         ),
     ] {
         let (status, _, stderr) = Run::start(args).end();

@@ -81,11 +81,6 @@ fn signal_self(signal: c_int) {
     unsafe { libc::syscall(libc::SYS_kill, libc::getpid(), signal) };
 }
 
-/// While programs come and go at the tracepoint of switches, as in tests beside
-/// this one, the kernel now and then does not call one that stays, for a single
-/// switch, and does not count that as missed. One of a few attempts is exact.
-const ATTEMPTS: usize = 5;
-
 // ---- cputime ----------------------------------------------------------------
 
 const SPIN: u64 = 20_000_000;
@@ -98,29 +93,25 @@ fn run_and_wait() {
 /// Counts a child that [`run_and_wait`]s, beside another that must stay out:
 /// the labels of its row.
 fn assert_cpu_time(child: &Child, other: &Child, options: &[(&str, &str)]) -> Vec<String> {
-    let mut seen = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let before = child.switch_counts();
-        let start = Instant::now();
-        let counted = run("cputime", options, || {
-            child.work();
-            other.work();
-        });
-        let elapsed = start.elapsed();
-        let after = child.switch_counts();
+    let before = child.switch_counts();
+    let start = Instant::now();
+    let counted = run("cputime", options, || {
+        child.work();
+        other.work();
+    });
+    let elapsed = start.elapsed();
+    let after = child.switch_counts();
 
-        counted.assert_whole();
-        assert_eq!(counted.rows().len(), 1);
-        let row = &counted.rows()[0];
-        let time = row.number("time");
-        let ours = ["voluntary", "involuntary"].map(|column| row.number(column));
-        if ours == [after[0] - before[0], after[1] - before[1]] {
-            assert!(time >= SPIN && u128::from(time) <= elapsed.as_nanos());
-            return row.labels.clone();
-        }
-        seen.push((ours, time, before, after));
-    }
-    panic!("no exact count in {ATTEMPTS} attempts: {seen:?}");
+    counted.assert_whole();
+    assert_eq!(counted.rows().len(), 1);
+    let row = &counted.rows()[0];
+    let ours = ["voluntary", "involuntary"].map(|column| row.number(column));
+    assert_eq!(ours, [after[0] - before[0], after[1] - before[1]]);
+    let time = row.number("time");
+    // The thread's own clock starts earlier in a switch than ours.
+    let bounds = u128::from(SPIN - SPIN / 10)..=elapsed.as_nanos();
+    assert!(bounds.contains(&time.into()), "{time} is not in {bounds:?}");
+    row.labels.clone()
 }
 
 #[test]
@@ -173,6 +164,9 @@ fn filters_of_a_task_that_leaves_its_cpu() {
 #[test]
 fn sleeps_by_state() {
     const NAP: u64 = 2_000_000;
+    /// The kernel makes no room for a task on a CPU where it was interrupted at
+    /// the storage of another tally, which ends: that is told as dropped.
+    const ATTEMPTS: usize = 5;
     let child = Child::new("kt-offcpu", || {
         // SAFETY: so that nobody has to reap the forked.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
@@ -181,7 +175,6 @@ fn sleeps_by_state() {
         fork(17, libc::CLONE_VFORK, || sleep(1, NAP));
     });
     let twin = Child::new("kt-offcpu", || nap(23));
-    let mut seen = Vec::new();
     for _ in 0..ATTEMPTS {
         let before = child.switch_counts();
         let counted = run("offcpu", &[("pid", &child.pid())], || {
@@ -189,23 +182,26 @@ fn sleeps_by_state() {
             twin.work();
         });
         let voluntary = child.switch_counts()[0] - before[0];
-
+        if counted.dropped() > 0 {
+            continue;
+        }
         counted.assert_whole();
-        let mut exact = counted.sum("blocked") == voluntary;
+        assert_eq!(counted.sum("blocked"), voluntary);
         // The last one is the `read` that it is still in.
         for (state, blocked, ended) in [("interruptible", 24, 23), ("killable", 17, 17)] {
             let row = counted.row(&["kt-offcpu", state]);
             let (observed, time) = row.histogram("latency");
             assert_eq!(time, row.number("time"), "{state}");
             assert!(time >= observed * NAP, "{state}: {time}");
-            exact &= row.number("blocked") == blocked && observed == ended;
-            seen.push(format!("{row:?}"));
+            assert_eq!(
+                (row.number("blocked"), observed),
+                (blocked, ended),
+                "{state}"
+            );
         }
-        if exact {
-            return;
-        }
+        return;
     }
-    panic!("no exact count in {ATTEMPTS} attempts: {seen:#?}");
+    panic!("sleeps without a place for their start, {ATTEMPTS} times");
 }
 
 // ---- execs and exits --------------------------------------------------------

@@ -1,0 +1,271 @@
+//! System calls that return twice, not at all, or because somebody meddled.
+
+use std::ffi::{CString, c_int, c_long};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::support::{Child, Counted, ask_for_parent, on_two_cpus, run};
+
+// ---- what children do -------------------------------------------------------
+
+/// Ends the process.
+fn exit(code: c_int) -> ! {
+    // SAFETY: an integer.
+    unsafe { libc::_exit(code) }
+}
+
+/// Waits for children, so many.
+fn reap(times: u64) {
+    for _ in 0..times {
+        // SAFETY: asks for no status.
+        unsafe { libc::syscall(libc::SYS_wait4, -1, 0, 0, 0) };
+    }
+}
+
+/// Makes processes by this call, so many, which live this life and end.
+fn fork(times: u64, call: impl Fn() -> c_long, life: impl Fn()) {
+    for _ in 0..times {
+        match call() {
+            0 => {
+                life();
+                exit(0);
+            }
+            -1 => exit(5),
+            _ => reap(1),
+        }
+    }
+}
+
+fn clone() -> c_long {
+    // SAFETY: without CLONE_VM this is fork.
+    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
+}
+
+fn clone3() -> c_long {
+    // SAFETY: a struct of integers that lives; without CLONE_VM this is fork.
+    unsafe {
+        let mut args: libc::clone_args = std::mem::zeroed();
+        args.exit_signal = libc::SIGCHLD as u64;
+        libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn fork_itself() -> c_long {
+    // SAFETY: no arguments.
+    unsafe { libc::syscall(libc::SYS_fork) }
+}
+
+/// The child ends at once: it has its parent's stack.
+#[cfg(target_arch = "x86_64")]
+fn vfork() -> c_long {
+    let ret: c_long;
+    // SAFETY: the child makes one system call and touches no memory.
+    unsafe {
+        std::arch::asm!(
+            "syscall", "test rax, rax", "jnz 2f", "mov eax, {exit}", "xor edi, edi", "syscall", "2:",
+            exit = const libc::SYS_exit_group,
+            inlateout("rax") libc::SYS_vfork => ret,
+            out("rdi") _, out("rcx") _, out("r11") _,
+        );
+    }
+    ret
+}
+
+/// From now on the kernel refuses `getppid`, and looks at every other call.
+fn refuse_getppid() {
+    const NUMBER: u32 = 0; // the offset of `nr` in struct seccomp_data
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let step = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, NUMBER),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            libc::SYS_getppid as u32,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, refused),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: steps.len() as u16,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies a program that lives.
+    let ret = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+        )
+    };
+    if ret != 0 {
+        exit(6);
+    }
+}
+
+/// Makes a child that asks to be traced, and stops it at the start and at the
+/// return of each of its calls.
+fn trace(life: impl Fn()) {
+    let child = clone();
+    // SAFETY: our own child, and a status that lives.
+    unsafe {
+        if child == 0 {
+            libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+            libc::raise(libc::SIGSTOP);
+            life();
+            exit(0);
+        }
+        loop {
+            let mut status = 0;
+            libc::syscall(libc::SYS_wait4, child, &raw mut status, 0, 0);
+            if !libc::WIFSTOPPED(status) {
+                return;
+            }
+            libc::ptrace(libc::PTRACE_SYSCALL, child, 0, 0);
+        }
+    }
+}
+
+// ---- calls that make tasks --------------------------------------------------
+
+/// A call, so many of which returned, failed and were timed.
+fn assert_calls(counted: &Counted, comm: &str, call: &str, numbers: [u64; 3]) {
+    let row = counted.row(&[comm, call]);
+    let seen = [
+        row.number("calls"),
+        row.number("errors"),
+        row.histogram("latency").0,
+    ];
+    assert_eq!(seen, numbers, "{call}");
+}
+
+/// A new task comes out of the call that its parent made. By name, so that the
+/// filter lets both through.
+#[test]
+fn a_fork_is_one_call() {
+    let child = Child::new("kt-forks", || {
+        #[cfg(target_arch = "x86_64")]
+        {
+            fork(23, fork_itself, || ());
+            fork(23, vfork, || ());
+        }
+        fork(23, clone, || ask_for_parent(1));
+        fork(23, clone3, || ());
+    });
+    let counted = run("syscalls", &[("comm", "kt-forks")], || child.work());
+    counted.assert_whole();
+    let x86: &[&str] = match cfg!(target_arch = "x86_64") {
+        true => &["fork", "vfork"],
+        false => &[],
+    };
+    for call in [x86, &["clone", "clone3", "getppid"]].concat() {
+        assert_calls(&counted, "kt-forks", call, [23, 0, 23]);
+    }
+    let forks = 23 * (x86.len() as u64 + 2);
+    assert_calls(&counted, "kt-forks", "wait4", [forks, 0, forks]);
+}
+
+#[test]
+fn forks_of_a_filtered_process_are_one_call_each() {
+    let child = Child::new("kt-seccomp", || {
+        refuse_getppid();
+        fork(23, clone, || ask_for_parent(1));
+    });
+    let counted = run("syscalls", &[("comm", "kt-seccomp")], || child.work());
+    counted.assert_whole();
+    assert_calls(&counted, "kt-seccomp", "clone", [23, 0, 23]);
+    // Refused ahead of the event that begins a call: not timed.
+    assert_calls(&counted, "kt-seccomp", "getppid", [23, 23, 0]);
+}
+
+#[test]
+fn forks_of_a_traced_process_are_one_call_each() {
+    let child = Child::new("kt-ptrace", || {
+        trace(|| {
+            fork(23, clone3, || ());
+            ask_for_parent(23);
+        });
+    });
+    let counted = run("syscalls", &[("comm", "kt-ptrace")], || child.work());
+    counted.assert_whole();
+    assert_calls(&counted, "kt-ptrace", "clone", [1, 0, 1]);
+    assert_calls(&counted, "kt-ptrace", "clone3", [23, 0, 23]);
+    assert_calls(&counted, "kt-ptrace", "getppid", [23, 0, 23]);
+}
+
+// ---- calls that replace or end a task ---------------------------------------
+
+/// The return of `execve` is that of another program.
+#[test]
+fn an_exec_is_one_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kt-exec-call");
+    let program = ["/bin/true", "/bin/busybox"].map(Path::new);
+    let program = program.into_iter().find(|path| path.exists()).unwrap();
+    symlink(program, &path).unwrap();
+    let file = CString::new(path.as_os_str().as_bytes()).unwrap();
+    let child = Child::new("kt-exec-call", || {
+        fork(23, clone, || {
+            let argv = [c"true".as_ptr(), std::ptr::null()];
+            // SAFETY: texts and lists that end as they should.
+            unsafe { libc::syscall(libc::SYS_execve, file.as_ptr(), argv.as_ptr(), &argv[1]) };
+            exit(7);
+        });
+    });
+    let counted = run("syscalls", &[("comm", "kt-exec-call")], || child.work());
+    counted.assert_whole();
+    assert_calls(&counted, "kt-exec-call", "execve", [23, 0, 23]);
+    assert_calls(&counted, "kt-exec-call", "clone", [23, 0, 23]);
+}
+
+/// `exit_group` does not return; the call in which a process is killed does, as
+/// one that failed.
+#[test]
+fn the_last_call_of_a_process() {
+    let children: Vec<Child> = (0..23).map(|_| Child::new("kt-killed", || ())).collect();
+    let child = Child::new("kt-exits-call", || fork(23, clone, || ()));
+    let counted = run("syscalls", &[("comm", "kt-killed")], || drop(children));
+    counted.assert_whole();
+    assert_eq!(counted.rows().len(), 1, "{:?}", counted.rows());
+    assert_calls(&counted, "kt-killed", "read", [23, 23, 0]);
+
+    let counted = run("syscalls", &[("comm", "kt-exits-call")], || child.work());
+    counted.assert_whole();
+    let calls: Vec<_> = counted
+        .rows()
+        .iter()
+        .map(|it| it.labels[1].clone())
+        .collect();
+    assert!(!calls.iter().any(|call| call == "exit_group"), "{calls:?}");
+}
+
+// ---- one CPU ----------------------------------------------------------------
+
+/// Two threads, each on a CPU of its own, whose calls fail.
+#[test]
+fn failures_of_one_cpu() {
+    for (options, calls) in [
+        (vec![], 46),
+        (vec![("cpu", "0")], 23),
+        (vec![("cpu", "1")], 23),
+    ] {
+        let child = Child::new("kt-cpu-failures", || {
+            on_two_cpus(23, |_, round| crate::support::event(round));
+        });
+        let pid = child.pid();
+        let counted = run("failures", &[&[("pid", &*pid)], &*options].concat(), || {
+            child.work();
+        });
+        counted.assert_whole();
+        let row = counted.row(&["kt-cpu-failures", "EINVAL"]);
+        assert_eq!(row.number("calls"), calls, "{options:?}");
+    }
+}
