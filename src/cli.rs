@@ -1,27 +1,30 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 mod map;
+mod options;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{
-    Arg, ArgAction, ArgMatches, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser,
+    Arg, ArgMatches, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser,
     Subcommand, ValueEnum,
 };
 
 use crate::error::usage;
 use crate::render::Format;
-use crate::schema::{Kind, Labels, OptionSpec, Unit, dotted};
+use crate::schema::dotted;
 use crate::tally::{Given, Tally};
+
+use options::{given, own_option};
 
 pub use map::{
     AddArgs, CreateArgs, DumpArgs, Flag, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
 };
+pub use options::{clash, default, describe, flag, value_name};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,9 +262,6 @@ pub struct Request {
     pub tally: Option<(Tally, Vec<Given>)>,
 }
 
-/// A tally's options have their heading of their own.
-const OWN: &str = "option:";
-
 /// Parses a command line, `ktally` first. A tally's own options are known only
 /// once its object has been read, so `run` and `attach` are parsed with them
 /// added.
@@ -411,97 +411,6 @@ fn with_options(command: Command, verb: &str, tally: &Tally) -> Result<Command> 
         };
         run.next_help_heading(heading).args(own)
     }))
-}
-
-/// Why a tally's options cannot be had beside those of ktally.
-pub fn clash(tally: &Tally) -> Option<String> {
-    let command = Cli::command();
-    let mut args: Vec<&Arg> = command.get_arguments().collect();
-    let verbs = VERBS
-        .iter()
-        .filter_map(|verb| command.find_subcommand(verb));
-    args.extend(verbs.flat_map(Command::get_arguments));
-    let is_taken = |option: &&OptionSpec| {
-        let flag = flag(option);
-        let mut longs = args.iter().filter_map(|arg| arg.get_long());
-        longs.any(|long| long == flag) || matches!(flag.as_str(), "help" | "version")
-    };
-    let option = tally.schema.options.iter().find(is_taken)?;
-    Some(format!(
-        "tally `{}` has an option `{}`, which ktally has itself; rename it in its C file",
-        tally.name, option.name
-    ))
-}
-
-/// `max_depth` is `--max-depth`.
-pub fn flag(option: &OptionSpec) -> String {
-    option.name.replace('_', "-")
-}
-
-fn own_option(option: &OptionSpec, tally: &Tally) -> Arg {
-    let arg = Arg::new(format!("{OWN}{}", option.name))
-        .long(flag(option))
-        .help(describe(option, tally))
-        .action(ArgAction::Set)
-        .allow_negative_numbers(true)
-        .value_parser(ValueParser::string())
-        .value_name(value_name(option));
-    match option.place.ty.kind {
-        Kind::Bool => arg
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true"),
-        // `-1ms` is refused for what it is, not as a flag that is not known.
-        _ if option.unit.is_some() => arg.allow_hyphen_values(true),
-        _ => arg,
-    }
-}
-
-/// The help of an option, and its default where it has one.
-pub fn describe(option: &OptionSpec, tally: &Tally) -> String {
-    match default(option, tally) {
-        Some(default) => format!("{} [default: {default}]", option.help),
-        None => option.help.clone(),
-    }
-}
-
-/// What an option is until it is given, in words; `None` for one that does
-/// nothing until then: it is 0, false or empty.
-pub fn default(option: &OptionSpec, tally: &Tally) -> Option<String> {
-    let bytes = option.place.bytes(&tally.rodata)?;
-    let is_off = option.given.is_some() || bytes.iter().all(|byte| *byte == 0);
-    (!is_off).then(|| Labels::new().option(option, &tally.rodata).to_string())
-}
-
-/// What an option takes: its unit, its decoder, or what its C type stands for.
-pub fn value_name(option: &OptionSpec) -> String {
-    match (&option.unit, &option.decoder, &option.place.ty.kind) {
-        (Some(Unit::Time(_)), _, _) => "TIME".to_owned(),
-        (Some(Unit::Bytes), _, _) => "SIZE".to_owned(),
-        (Some(unit), _, _) => unit.name().to_uppercase(),
-        (None, Some(decoder), _) => decoder.name().to_uppercase(),
-        (None, None, Kind::Bool) => "true|false".to_owned(),
-        (None, None, Kind::Enum { variants, .. }) => {
-            let names: Vec<&str> = variants.iter().map(|it| it.name.as_str()).collect();
-            names.join("|")
-        }
-        (None, None, _) if option.place.ty.is_text() => "TEXT".to_owned(),
-        (None, None, _) => "N".to_owned(),
-    }
-}
-
-fn given(matches: &ArgMatches, tally: &Tally) -> Vec<Given> {
-    let value = |option: &OptionSpec| {
-        matches
-            .get_one::<String>(&format!("{OWN}{}", option.name))
-            .cloned()
-    };
-    tally
-        .schema
-        .options
-        .iter()
-        .filter_map(|option| Some((option.name.clone(), value(option)?)))
-        .collect()
 }
 
 /// A bare number is one of seconds, as `sleep` and `timeout` have it.
