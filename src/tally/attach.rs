@@ -7,7 +7,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use libbpf_rs::{Link, ProgramMut, libbpf_sys, num_possible_cpus};
 
 use super::binary;
+use super::catalogue::Tally;
+use crate::error::{unknown, usage};
 use crate::host;
+use crate::schema::Schema;
 use crate::sys;
 
 /// What `ATTACH(...)` says, with the options in it.
@@ -46,8 +49,67 @@ impl<'a> Target<'a> {
     }
 }
 
+/// What `ATTACH(...)` of a program comes to with these options.
+pub(super) fn target(tally: &Tally, program: &str, rodata: &[u8]) -> Result<Option<String>> {
+    let tags = tally.schema.functions.get(program);
+    let target = tags.and_then(|tags| tags.attach.as_deref());
+    target
+        .map(|target| expand(target, &tally.schema, rodata))
+        .transpose()
+}
+
+/// Text that a program's target is made of has to be given, and there has to be
+/// such a target.
+pub(super) fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
+    let targets = tally.schema.functions.values();
+    let mut targets: Vec<&str> = targets.filter_map(|tags| tags.attach.as_deref()).collect();
+    targets.sort_unstable();
+    let missing = tally.schema.options.iter().find(|option| {
+        option.place.ty.is_text()
+            && option.place.decode(rodata).to_string().is_empty()
+            && targets.iter().any(|target| {
+                target
+                    .split(':')
+                    .any(|part| part == format!("${}", option.name))
+            })
+    });
+    if let Some(option) = missing {
+        return Err(usage(format!(
+            "tally `{}` needs --{}: {}",
+            tally.name,
+            option.name.replace('_', "-"),
+            option.help
+        )));
+    }
+    for target in targets {
+        let expanded = expand(target, &tally.schema, rodata)?;
+        check(&expanded).map_err(|error| usage(format!("tally `{}`: {error:#}", tally.name)))?;
+    }
+    Ok(())
+}
+
+/// Puts options' values in the place of `$NAME`, each as it is: a `$` inside of
+/// one means nothing.
+fn expand(target: &str, schema: &Schema, rodata: &[u8]) -> Result<String> {
+    let mut pieces = target.split('$');
+    let mut expanded = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let end = piece.find(|c| !is_name(c)).unwrap_or(piece.len());
+        let (name, rest) = piece.split_at(end);
+        let mut options = schema.options.iter();
+        let Some(option) = options.find(|option| option.name == name) else {
+            let known = schema.options.iter().map(|option| option.name.as_str());
+            return Err(unknown("option", name, known).context(format!("ATTACH(\"{target}\")")));
+        };
+        expanded += &option.place.decode(rodata).to_string();
+        expanded += rest;
+    }
+    Ok(expanded)
+}
+
 /// Why a target cannot be, as far as that can be told before anything is loaded.
-pub(super) fn check(target: &str) -> Result<()> {
+fn check(target: &str) -> Result<()> {
     match Target::parse(target)? {
         Target::User { file, function, .. } => binary::check(&file, function),
         _ => Ok(()),

@@ -17,7 +17,7 @@ use super::follow::{self, Command};
 use super::options::ResolvedOption;
 use super::sightings::{self, Sighting, Sightings};
 use super::support::Support;
-use crate::error::{unknown, usage};
+use crate::error::usage;
 use crate::host;
 use crate::map::{Map, Outcome, Reader};
 use crate::schema::{Schema, Table};
@@ -126,7 +126,7 @@ impl<'o> Session<'o> {
             options.push(follow::flag(tally)?);
         }
         let rodata = rodata_with(tally, &options)?;
-        check_targets(tally, &rodata)?;
+        attach::check_targets(tally, &rodata)?;
         let mut opened = tally.reopen(storage)?;
         set_options(&mut *opened, &options)?;
         follow::prepare(&mut *opened, command.is_some())?;
@@ -161,7 +161,7 @@ impl<'o> Session<'o> {
                 continue;
             }
             let name = lossy(program.name());
-            let links = target(tally, &name, &self.rodata)
+            let links = attach::target(tally, &name, &self.rodata)
                 .and_then(|target| attach_one(&program, target.as_deref()));
             match links {
                 Ok(links) => {
@@ -211,7 +211,7 @@ impl<'o> Session<'o> {
 
     /// What `ATTACH(...)` of a program comes to, with the options as they are.
     pub(super) fn target(&self, tally: &Tally, program: &str) -> Result<Option<String>> {
-        target(tally, program, &self.rodata)
+        attach::target(tally, program, &self.rodata)
     }
 
     /// Readable when a process's stack was taken; `None` where none are.
@@ -357,15 +357,6 @@ pub(super) fn dropped_of(schema: &Schema, section: &[u8], table: &str) -> u64 {
     }
 }
 
-/// What `ATTACH(...)` of a program comes to with these options.
-fn target(tally: &Tally, program: &str, rodata: &[u8]) -> Result<Option<String>> {
-    let tags = tally.schema.functions.get(program);
-    let target = tags.and_then(|tags| tags.attach.as_deref());
-    target
-        .map(|target| expand(target, &tally.schema, rodata))
-        .transpose()
-}
-
 fn attach_one(program: &ProgramMut<'_>, target: Option<&str>) -> Result<Vec<Link>> {
     log::listen();
     attach::attach(program, target).map_err(|error| {
@@ -486,57 +477,6 @@ fn errno(error: &libbpf_rs::Error) -> Option<i32> {
             number.strip_suffix(')')?.parse().ok()
         }
     }
-}
-
-/// Text that a program's target is made of has to be given, and there has to be
-/// such a target.
-fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
-    let targets = tally.schema.functions.values();
-    let mut targets: Vec<&str> = targets.filter_map(|tags| tags.attach.as_deref()).collect();
-    targets.sort_unstable();
-    let missing = tally.schema.options.iter().find(|option| {
-        option.place.ty.is_text()
-            && option.place.decode(rodata).to_string().is_empty()
-            && targets.iter().any(|target| {
-                target
-                    .split(':')
-                    .any(|part| part == format!("${}", option.name))
-            })
-    });
-    if let Some(option) = missing {
-        return Err(usage(format!(
-            "tally `{}` needs --{}: {}",
-            tally.name,
-            option.name.replace('_', "-"),
-            option.help
-        )));
-    }
-    for target in targets {
-        let expanded = expand(target, &tally.schema, rodata)?;
-        attach::check(&expanded)
-            .map_err(|error| usage(format!("tally `{}`: {error:#}", tally.name)))?;
-    }
-    Ok(())
-}
-
-/// Puts options' values in the place of `$NAME`, each as it is: a `$` inside of
-/// one means nothing.
-fn expand(target: &str, schema: &Schema, rodata: &[u8]) -> Result<String> {
-    let mut pieces = target.split('$');
-    let mut expanded = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let end = piece.find(|c| !is_name(c)).unwrap_or(piece.len());
-        let (name, rest) = piece.split_at(end);
-        let mut options = schema.options.iter();
-        let Some(option) = options.find(|option| option.name == name) else {
-            let known = schema.options.iter().map(|option| option.name.as_str());
-            return Err(unknown("option", name, known).context(format!("ATTACH(\"{target}\")")));
-        };
-        expanded += &option.place.decode(rodata).to_string();
-        expanded += rest;
-    }
-    Ok(expanded)
 }
 
 impl std::fmt::Debug for Session<'_> {
