@@ -69,7 +69,7 @@ pub fn facts() -> Vec<Fact> {
         tracefs(),
         jit(),
         kprobes(),
-        cgroups(),
+        cgroup2(),
     ]
 }
 
@@ -281,20 +281,20 @@ fn mounted(line: &str, kind: &str) -> Option<PathBuf> {
     (of == kind).then(|| path.into())
 }
 
-fn cgroups() -> Fact {
+fn cgroup2() -> Fact {
     let Some(mount) = cgroup2_mounts().next() else {
         return Fact::bad(
-            "cgroups",
-            "version 2 is not mounted",
-            "only for paths of cgroups: mount -t cgroup2 cgroup2 /mnt",
+            "cgroup2",
+            "not mounted",
+            "only for the paths of groups: mount -t cgroup2 cgroup2 /mnt",
         );
     };
     let mount = mount.display();
     match mounts_of("cgroup").is_empty() {
-        true => Fact::good("cgroups", mount.to_string()),
+        true => Fact::good("cgroup2", mount.to_string()),
         false => Fact::bad(
-            "cgroups",
-            format!("version 2 at {mount}, beside version 1"),
+            "cgroup2",
+            format!("{mount}, beside version 1"),
             "what is in groups of version 1 alone is shown as `/`: boot with cgroup_no_v1=all",
         ),
     }

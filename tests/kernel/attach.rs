@@ -527,7 +527,7 @@ fn a_failure_leaves_nothing() {
     let broken = own_tally(
         "__u64",
         1,
-        "SEC(\"uprobe\") ATTACH(\"uprobe:/bin/true:no_such_function\") int none(void *ctx) { return 0; }",
+        "SEC(\"raw_tp/no_such_event\") int none(void *ctx) { return 0; }",
     );
     let ended = host.ktally(["attach", &own(&broken)]);
     refused(&ended, 1, &["failed to attach program `none`"]);
