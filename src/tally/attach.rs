@@ -61,13 +61,15 @@ pub(super) fn target(tally: &Tally, program: &str, rodata: &[u8]) -> Result<Opti
 /// Text that a program's target is made of has to be given, and there has to be
 /// such a target.
 pub(super) fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
-    let targets = tally.schema.functions.values();
-    let mut targets: Vec<&str> = targets.filter_map(|tags| tags.attach.as_deref()).collect();
+    let programs = tally.schema.functions.iter();
+    let mut targets: Vec<(&str, &str)> = programs
+        .filter_map(|(name, tags)| Some((name.as_str(), tags.attach.as_deref()?)))
+        .collect();
     targets.sort_unstable();
     let missing = tally.schema.options.iter().find(|option| {
         option.place.ty.is_text()
             && option.place.decode(rodata).to_string().is_empty()
-            && targets.iter().any(|target| {
+            && targets.iter().any(|(_, target)| {
                 target
                     .split(':')
                     .any(|part| part == format!("${}", option.name))
@@ -81,8 +83,9 @@ pub(super) fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
             option.help
         )));
     }
-    for target in targets {
-        let expanded = expand(target, &tally.schema, rodata)?;
+    for (program, target) in targets {
+        let expanded = expand(target, &tally.schema, rodata)
+            .with_context(|| format!("program `{program}` of tally `{}`", tally.name))?;
         check(&expanded).map_err(|error| usage(format!("tally `{}`: {error:#}", tally.name)))?;
     }
     Ok(())
