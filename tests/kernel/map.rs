@@ -147,9 +147,12 @@ impl Maps {
 
     /// The same, with something done before it is loaded.
     fn load_with(c: &str, set: impl FnOnce(&mut OpenObject)) -> Self {
+        Self::of(&compile(c), set)
+    }
+
+    fn of(object: &[u8], set: impl FnOnce(&mut OpenObject)) -> Self {
         require_root();
-        let bytes = compile(c);
-        let mut opened = ObjectBuilder::default().open_memory(&bytes).unwrap();
+        let mut opened = ObjectBuilder::default().open_memory(object).unwrap();
         set(&mut opened);
         Self {
             object: opened.load().unwrap(),

@@ -16,6 +16,7 @@ use crate::support::{Child, event, on_two_cpus};
 /// Numbers of every kind, and a program that counts a child's events into them.
 const COUNTED: &str = r#"
 TALLY("events of a child");
+const volatile __u32 child SEC(".rodata.child") = 1;
 struct inner { __u32 a; __s32 b; };
 struct counted {
 	__u64 calls COUNTER("");
@@ -41,7 +42,7 @@ int BPF_PROG(enter, struct pt_regs *regs, long call)
 	__u64 key = 0;
 	struct counted *row;
 
-	if (call != EVENT || bpf_get_current_pid_tgid() >> 32 != CHILD)
+	if (call != EVENT || bpf_get_current_pid_tgid() >> 32 != child)
 		return 0;
 	row = tally_entry(counted, &key);
 	if (row) {
@@ -65,12 +66,16 @@ struct Counted {
 
 impl Counted {
     fn of(child: Option<&Child>) -> Self {
-        let pid = child.map_or("1".to_owned(), Child::pid);
-        let c = format!(
-            "#define CHILD {pid}\n#define EVENT {}\n{COUNTED}",
-            libc::SYS_getpriority
-        );
-        let mut maps = Maps::load(&c);
+        let c = format!("#define EVENT {}\n{COUNTED}", libc::SYS_getpriority);
+        let mut maps = Maps::load_with(&c, |object| {
+            if let Some(child) = child {
+                let pid: u32 = child.pid().parse().unwrap();
+                let mut maps = object.maps_mut();
+                let mut rodata = maps.find(|it| it.name() == ".rodata.child");
+                let child = rodata.as_mut().unwrap().initial_value_mut().unwrap();
+                child.copy_from_slice(&pid.to_ne_bytes());
+            }
+        });
         let link = child.map(|_| maps.program("enter").attach().unwrap());
         Self { maps, _link: link }
     }

@@ -8,7 +8,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 
-use super::{Maps, create, id, map};
+use super::{Maps, compile, create, id, map};
 use crate::support::require_root;
 
 /// A bpffs of a test's own, in mounts of its thread's own: it goes with the
@@ -313,17 +313,25 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u32);
-} kt_a_name_that_is_cut_SUFFIX SEC(".maps");
+} kt_a_name_that_is_cut_x_PROCESS_ID SEC(".maps");
 "#;
-    let unique = |suffix: &str| c.replace("SUFFIX", &format!("{suffix}_{}", std::process::id()));
-    let (one, _other) = (Maps::load(&unique("x")), Maps::load(&unique("y")));
+    let object = compile(c);
     let [x, y] =
-        ["x", "y"].map(|suffix| format!("kt_a_name_that_is_cut_{suffix}_{}", std::process::id()));
+        ["x", "y"].map(|it| format!("kt_a_name_that_is_cut_{it}_{:010}", std::process::id()));
+    let named = |name: &str| {
+        let place = b"kt_a_name_that_is_cut_x_PROCESS_ID";
+        let mut object = object.clone();
+        while let Some(at) = object.windows(place.len()).position(|it| it == place) {
+            object[at..][..place.len()].copy_from_slice(name.as_bytes());
+        }
+        Maps::of(&object, |_| {})
+    };
+    let (one, _other) = (named(&x), named(&y));
     map!("update", x, 0, 23).done();
     assert_eq!(map!("lookup", x, 0).done(), "23\n");
     assert_eq!(map!("lookup", format!("name:{x}"), 0).done(), "23\n");
     assert_eq!(map!("lookup", y, 0).done(), "0\n");
-    let twin = Maps::load(&unique("x"));
+    let twin = named(&x);
     let [first, second] = [&one, &twin].map(|maps| maps.id(&x));
     map!("lookup", x, 0).failed(
         2,
