@@ -13,7 +13,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: help setup build run test test-kernels record fuzz soak lint deny format docs bench install uninstall clean
+.PHONY: help setup build run test test-kernels fuzz soak lint deny format docs bench install uninstall clean
 
 help:
 	@echo "make run | test | test-kernels | fuzz | soak | deny | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
@@ -27,25 +27,28 @@ build: setup
 run: build
 	$(AS_ROOT) target/release/ktally run syscalls --for 5s --top 10
 
+# What clang makes of the tests' C files stays, for machines without one.
+RECORD = KTALLY_OBJECTS="$(CURDIR)/target/vm/objects" PATH="$(CURDIR)/tests/vm/bin:$$PATH"
+RECORDED = target/vm/objects/.complete
 test: setup
 	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
-	$(CARGO) test --quiet
+	$(RECORD) $(CARGO) test --quiet
+	@touch $(RECORDED)
 
 # tests/kernel on other kernels, emulated; with all of them, it writes
-# docs/kernels.md. What clang makes of the tests' C files here runs there.
+# docs/kernels.md, and README.md's part of it.
 KERNELS ?= 5.10 6.1 6.12 6.18 7.3
-OBJECTS = $(CURDIR)/target/vm/objects
-test-kernels: setup
+test-kernels: setup $(RECORDED)
 	@dist/setup qemu-system-x86_64 busybox cpio xz mke2fs ip
 	@tests/vm/run $(KERNELS)
 ifeq ($(origin KERNELS),file)
 	@cp target/vm/kernels.md docs/kernels.md
+	@grep '^|' docs/kernels.md | grep -v '^| `' | sed -i -e '/^<!-- kernels/,/^<!-- end/{//!d}' -e '/^<!-- kernels/r /dev/stdin' README.md
 endif
 
-# Runs the tests of the kernel once here, and keeps their objects for the others.
-record: setup
-	KTALLY_OBJECTS="$(OBJECTS)" PATH="$(CURDIR)/tests/vm/bin:$$PATH" $(CARGO) test --quiet --test kernel
-	mkdir -p "$(OBJECTS)" && touch "$(OBJECTS)/.complete"
+$(RECORDED): $(wildcard tests/kernel/*.rs tests/kernel/*/*.rs src/bpf/*)
+	$(RECORD) $(CARGO) test --quiet --test kernel
+	@touch $@
 
 # The properties of tests/properties/, so many cases each: more than a million.
 CASES ?= 85000

@@ -118,36 +118,39 @@ fn its_end_is_told_and_is_not_ours() {
 }
 
 /// One that would run for ever: it ends with a signal to us, or with our time.
+/// All at once, since that time is long enough for a slow machine.
 #[test]
 fn a_command_does_not_outlive_the_run() {
+    const TIME: [&str; 2] = ["--for", "3s"];
     let folder = tempfile::tempdir().unwrap();
-    for (n, end) in ["signal", "time", "stubborn"].into_iter().enumerate() {
-        let file = folder.path().join(n.to_string());
-        let trap = if end == "stubborn" {
-            "trap '' TERM;"
-        } else {
-            ""
-        };
+    let runs = [
+        ("signal", "", &[][..]),
+        ("time", "", &TIME),
+        ("stubborn", "trap '' TERM;", &TIME),
+    ]
+    .map(|(end, trap, time)| {
+        let file = folder.path().join(end);
         let script = format!(
-            "{trap} {FAIL} 2>/dev/null; echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000",
+            "{trap} {FAIL} 2>/dev/null; echo $$ > {}; exec sleep 1000",
             file.display()
         );
-        let time: &[&str] = if end == "signal" {
-            &[]
-        } else {
-            &["--for", "400ms"]
-        };
-        let mut run = sh(&[&["failures", "-o", "json"], time].concat(), &script);
-        wait_until("the command runs", || file.exists());
+        let run = sh(&[&["failures", "-o", "json"], time].concat(), &script);
+        (end, file, run)
+    });
+    for (end, file, mut run) in runs {
+        let mut pid = String::new();
+        wait_until("the command runs", || {
+            pid = fs::read_to_string(&file).unwrap_or_default();
+            pid.ends_with('\n')
+        });
         let objects = run.objects();
-        // It, and those that follow forks and execs.
-        assert_eq!(objects.programs.len(), 3, "{objects:?}");
         if end == "signal" {
+            // It, and those that follow forks and execs.
+            assert_eq!(objects.programs.len(), 3, "{objects:?}");
             run.signal(libc::SIGINT);
         }
         let reading = run.reading();
         assert_eq!(sum(&reading, ENOTDIR, "calls"), 1);
-        let pid = fs::read_to_string(&file).unwrap();
         let pid: i32 = pid.trim().parse().unwrap();
         // SAFETY: asks whether there is such a process.
         assert_eq!(unsafe { libc::kill(pid, 0) }, -1, "{end}");

@@ -67,7 +67,7 @@ fn a_memory_cgroup_that_is_too_small() {
 #[test]
 fn too_few_descriptors() {
     let mut worked = 0;
-    for limit in 4..40 {
+    for limit in 4.. {
         let mut command = ktally(&["run", "failures", "--for", "0", "-o", "json"]);
         let set = move || {
             let limit = libc::rlimit {
@@ -85,13 +85,16 @@ fn too_few_descriptors() {
         let output = command.output().unwrap();
         if output.status.success() {
             worked += 1;
+            if worked == 5 {
+                break;
+            }
             continue;
         }
+        assert!(limit < 40, "it never works");
         let error = error_of(&output);
         assert!(error.contains("open files"), "{limit}: {error}");
         assert_eq!(worked, 0, "{limit}: {error}");
     }
-    assert!(worked > 5, "{worked}");
 }
 
 #[test]

@@ -2,26 +2,26 @@
 # What a guest's tests came to. A test that ended because its kernel cannot run
 # what it counts says so, after it has looked whether that is true. Without the
 # mark of the end and a test that passed, all failed.
-function say(what) { print series ": " what }
+function fail(what) {
+	print series ": FAILED: " what
+	failed++
+}
 { sub(/\r$/, "") }
-/^kernel / { for (i = 2; i <= NF; i++) if ($i ~ /^[0-9]+\.[0-9]/) kernel = $i }
-/^---- .* stdout ----$/ { test = $2; failed[test] = "" }
-/^impossible on this kernel: / { if (test) failed[test] = substr($0, 28) }
-/^test result: / { passed += $4; test = "" }
-/^guest-done: / { done = $2 }
+/^kernel +ok/ { kernel = $3 }
+/^---- .* stdout ----$/ { test = $2; reason[test] = "" }
+/^impossible on this kernel: / { reason[test] = substr($0, 28) }
+/^FAILED: / { fail(substr($0, 9)) }
+/^test result: / { passed += $4; bad += $6 }
 { last = $0 }
 END {
-	for (name in failed)
-		if (failed[name]) {
+	for (test in reason)
+		if (reason[test]) {
+			print series ": impossible: " test ": " reason[test]
 			impossible++
-			say("impossible: " name ": " failed[name])
-		} else {
-			wrong++
-			say("FAILED: " name)
-		}
-	if (!passed || last !~ /^guest-done: /)
-		say("FAILED: no test passed: " last)
-	else if (done != 0 && !wrong && !impossible)
-		say("FAILED: the tests ended with status " done)
-	say(sprintf("Linux %s: %d passed, %d failed, %d impossible", kernel, passed, wrong, impossible))
+		} else
+			fail(test)
+	if (last != "guest-done" || !passed || bad != length(reason))
+		fail("it did not come to its end: " last)
+	printf "%s: Linux %s: %d passed, %d failed, %d impossible\n", series, kernel, passed, failed, impossible
+	exit failed > 0
 }
