@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::instances::{Ended, Host, Reader, end, links_of};
 use crate::lifetime::sum;
 use crate::objects::programs_called;
-use crate::support::{Child, ask_for_parent, event, fail_to_open, missed, wait_until};
+use crate::support::{Child, amount, ask_for_parent, event, fail_to_open, missed, wait_until};
 
 const GETPPID: (&str, &str) = ("call", "getppid");
 
@@ -257,14 +257,9 @@ fn a_kill_at_any_point_leaves_the_old_state_or_the_new() {
     let mut chance = Chance::new();
     let mut counted = None;
     let (mut killed, mut told) = ([0u32; 3], 0);
-    let start = Instant::now();
-    let mut rounds = 0_u32;
-    for round in 0..100 {
-        // An emulated machine is slower by far, and gets as far as it gets.
-        if round >= 12 && start.elapsed().as_secs() > 60 {
-            break;
-        }
-        rounds += 1;
+    // At least some of each kind.
+    let rounds = (amount(100) as u32).max(12);
+    for round in 0..rounds as usize {
         let kind = round % 3;
         match (kind, counted) {
             (0, Some(_)) => {
@@ -311,9 +306,10 @@ fn a_kill_at_any_point_leaves_the_old_state_or_the_new() {
         "{rounds} rounds; killed in time: {killed:?} of attach, replace, detach; {told} left something"
     );
     assert!(
-        killed.iter().all(|killed| *killed > rounds / 18),
+        killed.iter().all(|killed| *killed >= rounds / 18),
         "{killed:?}"
     );
+    assert!(killed.iter().sum::<u32>() > rounds / 6, "{killed:?}");
 }
 
 /// What a kill at the two moments leaves that are too short to be met by

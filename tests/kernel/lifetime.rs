@@ -244,20 +244,17 @@ fn it_ends_in_silence_when_nobody_reads() {
 impl Run {
     /// Waits until it has filled its output and can write no more.
     fn wait_until_stalled(&self) {
-        let stdout = self.stdout.as_ref().unwrap().get_ref();
-        let unread = || {
-            let mut bytes: libc::c_int = 0;
-            // SAFETY: the kernel writes one integer.
-            let ret = unsafe { libc::ioctl(stdout.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
-            assert_eq!(ret, 0);
-            bytes
+        // Ours is the other end of the pipe.
+        let end = format!("/proc/{}/fd/1", self.process.id());
+        let end = fs::File::options().write(true).open(end).unwrap();
+        let mut room = libc::pollfd {
+            fd: end.as_raw_fd(),
+            events: libc::POLLOUT,
+            revents: 0,
         };
-        let mut before = 0;
-        wait_until("the output is full", || {
-            thread::sleep(Duration::from_millis(100));
-            let is_full = before > 0 && unread() == before;
-            before = unread();
-            is_full
+        // SAFETY: one descriptor, as it says.
+        wait_until("the output is full", || unsafe {
+            libc::poll(&raw mut room, 1, 0) == 0
         });
     }
 

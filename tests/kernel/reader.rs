@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ktally::map::{Map, Outcome, Reader};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
 
-use crate::support::require_root;
+use crate::support::{amount, require_root};
 
 const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
 
@@ -87,7 +87,6 @@ fn number(bytes: &[u8]) -> u64 {
 
 // ---- a large map ------------------------------------------------------------
 
-const MILLION: u64 = 1_000_000;
 /// Names the child that a test starts to have a process of its own.
 const ALONE: &str = "KTALLY_TEST_ALONE";
 
@@ -111,11 +110,12 @@ fn a_million_entries_are_read_in_little_memory() {
 }
 
 fn read_a_million() {
-    let map = create(MapType::Hash, 8, 8, MILLION as u32);
-    fill(&map, MILLION);
+    let million = amount(1_000_000);
+    let map = create(MapType::Hash, 8, 8, million as u32);
+    fill(&map, million);
     // With one entry a batch, the first bucket of two makes it grow.
     for batch in [1, 2, 7, 256, 4096, 65_536] {
-        let mut seen = vec![0u64; MILLION.div_ceil(64) as usize];
+        let mut seen = vec![0u64; million.div_ceil(64) as usize];
         let mut count = 0;
         reset_peak();
         let before = memory("VmRSS:");
@@ -132,7 +132,7 @@ fn read_a_million() {
             });
         let grown = memory("VmHWM:").saturating_sub(before);
         assert_eq!(outcome.unwrap(), Outcome::Complete, "batch {batch}");
-        assert_eq!(count, MILLION, "batch {batch}");
+        assert_eq!(count, million, "batch {batch}");
         assert!(grown < 16 << 10, "batch {batch}: {grown} KiB more");
     }
 }

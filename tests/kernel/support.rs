@@ -307,6 +307,14 @@ pub fn kernel_series() -> (u32, u32) {
     host::kernel_version(&host::kernel_release())
 }
 
+/// A large amount; less of it where `KTALLY_SLOW` says that the machine is emulated.
+pub fn amount(large: u64) -> u64 {
+    match std::env::var_os("KTALLY_SLOW") {
+        Some(_) => large / 20,
+        None => large,
+    }
+}
+
 /// So many runs that were missed, where the kernel tells.
 pub fn missed(runs: u64) -> Option<u64> {
     (kernel_series() >= (5, 12)).then_some(runs)

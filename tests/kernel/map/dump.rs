@@ -8,6 +8,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use serde_json::{Value as Json, json};
 
 use super::{Maps, create, id, json_lines, map, program};
+use crate::support::amount;
 
 /// Keys from 0 on, each with its own value.
 fn fill(map: &MapHandle, entries: u32) {
@@ -39,9 +40,9 @@ fn numbers(line: &str) -> Option<(u32, u64)> {
 
 #[test]
 fn a_million_entries_are_complete_in_every_format() {
-    const MILLION: u32 = 1_000_000;
-    let large = create(MapType::Hash, 4, 8, MILLION);
-    fill(&large, MILLION);
+    let million = amount(1_000_000) as u32;
+    let large = create(MapType::Hash, 4, 8, million);
+    fill(&large, million);
     let map = id(&large).to_string();
     let dump = |format: &str| {
         let mut process = program()
@@ -49,7 +50,7 @@ fn a_million_entries_are_complete_in_every_format() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut seen = vec![false; MILLION as usize];
+        let mut seen = vec![false; million as usize];
         let mut others = Vec::new();
         for line in BufReader::new(process.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
@@ -67,7 +68,7 @@ fn a_million_entries_are_complete_in_every_format() {
         assert!(process.wait().unwrap().success());
         assert_eq!(
             seen.iter().filter(|seen| **seen).count(),
-            MILLION as usize,
+            million as usize,
             "{format}"
         );
         others
@@ -77,10 +78,11 @@ fn a_million_entries_are_complete_in_every_format() {
         assert_eq!(dump("jsonl"), [""; 0]);
         let table = dump("table");
         assert_eq!(table.len(), 2, "{table:?}");
-        assert_eq!(table[1], "1000000 entries");
+        assert_eq!(table[1], format!("{million} entries"));
         let (json, csv) = one.join().unwrap();
         assert_eq!(json, ["[", "]"]);
-        assert_eq!(csv, ["\"key\",\"value\"", "# 1000000 entries"]);
+        let footer = format!("# {million} entries");
+        assert_eq!(csv, ["\"key\",\"value\"", &footer]);
     });
 }
 
