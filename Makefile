@@ -36,14 +36,13 @@ RECORD = KTALLY_OBJECTS="$(CURDIR)/target/vm/objects" PATH="$(CURDIR)/tests/vm/b
 RECORDED = target/vm/objects/.complete
 
 # tests/kernel on other kernels, emulated; with all of them, it writes
-# docs/kernels.md, and README.md's part of it.
+# docs/kernels.md.
 KERNELS ?= 5.10 6.1 6.12 6.18 7.3
 test-kernels: setup $(RECORDED)
 	@dist/setup qemu-system-x86_64 busybox cpio xz mke2fs ip
 	@tests/vm/run $(KERNELS)
 ifeq ($(origin KERNELS),file)
 	@cp target/vm/kernels.md docs/kernels.md
-	@grep '^|' docs/kernels.md | grep -v '^| `' | sed -i -e '/^<!-- kernels/,/^<!-- end/{//!d}' -e '/^<!-- kernels/r /dev/stdin' README.md
 endif
 
 $(RECORDED): $(wildcard tests/kernel/*.rs tests/kernel/*/*.rs src/bpf/*)

@@ -265,7 +265,8 @@ pub fn cgroup2_mounts() -> impl Iterator<Item = PathBuf> {
     mounts_of("cgroup2").into_iter()
 }
 
-fn mounts_of(kind: &str) -> Vec<PathBuf> {
+/// Where filesystems of this kind are mounted.
+pub fn mounts_of(kind: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     mounts
         .lines()
@@ -273,12 +274,16 @@ fn mounts_of(kind: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// One line of /proc/mounts, where a blank in a path is `\040`.
+/// One line of /proc/mounts.
 fn mounted(line: &str, kind: &str) -> Option<PathBuf> {
     let mut words = line.split(' ').skip(1);
     let (path, of) = (words.next()?, words.next()?);
-    let path = path.replace("\\040", " ").replace("\\134", "\\");
-    (of == kind).then(|| path.into())
+    (of == kind).then(|| mount_point(path).into())
+}
+
+/// A path as /proc/mounts and mountinfo write it: a blank is `\040`.
+pub fn mount_point(text: &str) -> String {
+    text.replace("\\040", " ").replace("\\134", "\\")
 }
 
 fn cgroup2() -> Fact {

@@ -18,8 +18,9 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapFdInfo, MapType};
 use plain::Plain;
 
-use super::seen::iterate;
+use super::seen::{iterate, name_of};
 use super::{Map, Outcome, Reader, open};
+use crate::host;
 use crate::internal;
 use crate::schema::{Declaration, MapBtf};
 use crate::sys;
@@ -235,11 +236,9 @@ impl Census {
                 false => ControlFlow::Continue(()),
             }
         });
-        let indexes = match map.ty {
-            MapType::ArrayOfMaps | MapType::ProgArray | MapType::Devmap | MapType::Cpumap => {
-                map.max_entries as usize
-            }
-            _ => 0,
+        let indexes = match map.is_indexed() {
+            true => map.max_entries as usize,
+            false => 0,
         };
         let steps = entries.max(indexes).clamp(1, most);
         self.walked.set(self.walked.get() + steps);
@@ -274,8 +273,7 @@ impl Census {
         }
         iterate::<Held>(&mut loaded)?;
         for Held { map, pid, comm } in iterate(&mut loaded)? {
-            let end = comm.iter().position(|c| *c == 0).unwrap_or(comm.len());
-            let comm = String::from_utf8_lossy(&comm[..end]).into_owned();
+            let comm = name_of(&comm);
             self.holders
                 .entry(map)
                 .or_default()
@@ -332,15 +330,7 @@ impl Census {
 
 /// Where bpffs is mounted.
 fn bpffs_mounts() -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let mut found: Vec<PathBuf> = mounts
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ');
-            let (path, kind) = (words.nth(1)?, words.next()?);
-            (kind == "bpf").then(|| path.replace("\\040", " ").into())
-        })
-        .collect();
+    let mut found = host::mounts_of("bpf");
     found.sort();
     found.dedup();
     found

@@ -31,8 +31,7 @@ unsafe impl Plain for Seen {}
 impl Seen {
     /// At most 15 characters.
     pub(super) fn name(&self) -> String {
-        let end = self.name.iter().position(|c| *c == 0);
-        String::from_utf8_lossy(&self.name[..end.unwrap_or(self.name.len())]).into_owned()
+        name_of(&self.name)
     }
 
     /// Nobody can put a program into it any more, and there is none in it.
@@ -51,6 +50,12 @@ pub(super) fn seen() -> Result<Vec<Seen>> {
     let mut seen: Vec<Seen> = iterate(&mut loaded)?;
     seen.retain(|map| !map.is_emptied());
     Ok(seen)
+}
+
+/// A name in a field of the kernel's, up to its NUL.
+pub(super) fn name_of(field: &[u8]) -> String {
+    let end = field.iter().position(|c| *c == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(&field[..end]).into_owned()
 }
 
 /// What an iterator program writes: records, one after the other.

@@ -1,6 +1,7 @@
 //! Attaches one program: by its section's name, or by `ATTACH(...)` where that
 //! cannot say enough.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -83,10 +84,12 @@ pub(super) fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
             option.help
         )));
     }
+    let mut checked = HashSet::new();
     for (program, target) in targets {
         let expanded = expand(target, &tally.schema, rodata)
             .with_context(|| format!("program `{program}` of tally `{}`", tally.name))?;
-        check(&expanded).map_err(|error| usage(format!("tally `{}`: {error:#}", tally.name)))?;
+        check(&expanded, &mut checked)
+            .map_err(|error| usage(format!("tally `{}`: {error:#}", tally.name)))?;
     }
     Ok(())
 }
@@ -112,9 +115,14 @@ fn expand(target: &str, schema: &Schema, rodata: &[u8]) -> Result<String> {
 }
 
 /// Why a target cannot be, as far as that can be told before anything is loaded.
-fn check(target: &str) -> Result<()> {
+/// A function has its entry and its return: its file is read once.
+fn check(target: &str, checked: &mut HashSet<(PathBuf, String)>) -> Result<()> {
     match Target::parse(target)? {
-        Target::User { file, function, .. } => binary::check(&file, function),
+        Target::User { file, function, .. }
+            if checked.insert((file.clone(), function.to_owned())) =>
+        {
+            binary::check(&file, function)
+        }
         _ => Ok(()),
     }
 }
@@ -216,7 +224,13 @@ fn attach_clock(program: &ProgramMut<'_>, hz: u64) -> Result<Vec<Link>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, matches};
+    use std::collections::HashSet;
+
+    use super::matches;
+
+    fn check(target: &str) -> anyhow::Result<()> {
+        super::check(target, &mut HashSet::new())
+    }
 
     #[test]
     fn patterns_match_all_of_a_name() {
@@ -226,6 +240,7 @@ mod tests {
         assert!(!is("vfs_*", "do_vfs_read") && !is("vfs_?", "vfs_") && !is("", "a"));
         assert!(!is("vfs", "vfs_read") && !is("*x", "vfs_read"));
     }
+
     #[test]
     fn a_clock_ticks_as_often_as_the_kernel_allows() {
         assert!(check("cpu-clock@1").is_ok() && check("cpu-clock@99").is_ok());

@@ -108,9 +108,7 @@ impl Verb<'_> {
             None => Exit::Done,
         })
     }
-}
 
-impl Verb<'_> {
     fn write_drained(
         &self,
         out: &mut dyn Write,

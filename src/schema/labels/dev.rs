@@ -8,6 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::host;
+
 const MINOR_BITS: u32 = 20;
 
 /// `8:1`.
@@ -39,7 +41,7 @@ fn mounted(mounts: &str, numbers: &str) -> Option<String> {
         let mut words = line.split(' ').skip(2);
         let is_it = words.next()? == numbers;
         let path = words.nth(1)?;
-        is_it.then(|| path.replace("\\040", " ").replace("\\134", "\\"))
+        is_it.then(|| host::mount_point(path))
     })
 }
 
