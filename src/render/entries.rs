@@ -109,13 +109,20 @@ impl<'d> Entries<'d> {
         match self.format {
             Format::Json | Format::Jsonl => {
                 let mut text = self.separated();
-                let object = EntryJson {
-                    face: self,
-                    key: self.key(entry.key),
-                    value: self.value(entry.values),
-                    outer: entry.outer,
-                };
-                json::write(&mut text, &object)?;
+                match *entry.values {
+                    [value] if !self.raw => {
+                        let Declaration {
+                            key, value: place, ..
+                        } = self.declaration;
+                        let key = self.labels.streamed(key, &self.key_tags, entry.key);
+                        let value = self.labels.streamed(place, &self.value_tags, value);
+                        self.object(&mut text, &key, &value, entry.outer)?;
+                    }
+                    ref values => {
+                        let (key, value) = (self.key(entry.key), self.value(values));
+                        self.object(&mut text, &key, &value, entry.outer)?;
+                    }
+                }
                 out.write_all(&text)?;
                 self.text = text;
             }
@@ -146,13 +153,8 @@ impl<'d> Entries<'d> {
                 let names = labels.map(|label| (label.name.as_str(), self.labels.of(label, key)));
                 let metrics = table.metrics.iter();
                 let numbers = metrics.map(|metric| (metric.name.as_str(), metric.value(cells)));
-                let object = EntryJson {
-                    face: self,
-                    key: Value::Fields(names.collect()),
-                    value: Value::Fields(numbers.collect()),
-                    outer: None,
-                };
-                json::write(&mut text, &object)?;
+                let (key, value) = (names.collect(), numbers.collect());
+                self.object(&mut text, &Value::Fields(key), &Value::Fields(value), None)?;
                 out.write_all(&text)?;
                 self.text = text;
             }
@@ -198,6 +200,18 @@ impl<'d> Entries<'d> {
             _ => b"\n",
         });
         text
+    }
+
+    fn object(
+        &self,
+        text: &mut Vec<u8>,
+        key: &impl Serialize,
+        value: &impl Serialize,
+        outer: Option<(&[u8], u32)>,
+    ) -> io::Result<()> {
+        let outer = self.outer.zip(outer);
+        let outer = outer.map(|(declaration, (key, id))| (self.outer_key(declaration, key), id));
+        json::write(text, &EntryJson { key, value, outer })
     }
 
     /// By its type, or as bytes.
@@ -382,22 +396,22 @@ impl Columns {
     }
 }
 
-struct EntryJson<'e> {
-    face: &'e Entries<'e>,
-    key: Value<'e>,
-    value: Value<'e>,
-    outer: Option<(&'e [u8], u32)>,
+struct EntryJson<'e, K, V> {
+    key: &'e K,
+    value: &'e V,
+    /// Of a map of maps: the key there, and the inner map's id.
+    outer: Option<(Value<'e>, u32)>,
 }
 
-impl Serialize for EntryJson<'_> {
+impl<K: Serialize, V: Serialize> Serialize for EntryJson<'_, K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        if let (Some(declaration), Some((key, id))) = (self.face.outer, self.outer) {
-            map.serialize_entry("outer", &self.face.outer_key(declaration, key))?;
-            map.serialize_entry("map", &id)?;
+        if let Some((key, id)) = &self.outer {
+            map.serialize_entry("outer", key)?;
+            map.serialize_entry("map", id)?;
         }
-        map.serialize_entry("key", &self.key)?;
-        map.serialize_entry("value", &self.value)?;
+        map.serialize_entry("key", self.key)?;
+        map.serialize_entry("value", self.value)?;
         map.end()
     }
 }

@@ -96,6 +96,18 @@ impl Place {
         self.decode_with(bytes, &Plain)
     }
 
+    /// The members of the struct or union at this place, and its bytes; `None`
+    /// where there is something else.
+    fn inside<'a>(&'a self, bytes: &'a [u8]) -> Option<(&'a [Member], &'a [u8])> {
+        match &self.ty.kind {
+            Kind::Struct(_) if Histogram::is(&self.ty) => None,
+            Kind::Struct(members) | Kind::Union(members) if self.bits.is_none() => {
+                Some((members, self.bytes(bytes)?))
+            }
+            _ => None,
+        }
+    }
+
     fn decode_with<'a>(&'a self, bytes: &'a [u8], names: &impl Names) -> Value<'a> {
         match self.bits {
             Some(bits) => match self.raw(bytes) {
@@ -122,6 +134,59 @@ pub(super) fn named<'a>(
         .as_ref()
         .and_then(|decoder| names.name(decoder, place, bytes))
         .unwrap_or_else(|| place.decode_with(bytes, names))
+}
+
+/// The same as [`named`], decoded as it is serialized: what a million entries
+/// have in their structs never stands in memory.
+pub(super) struct Streamed<'a, N> {
+    pub place: &'a Place,
+    pub tags: &'a Tags,
+    pub bytes: &'a [u8],
+    pub names: &'a N,
+}
+
+impl<N: Names> Serialize for Streamed<'_, N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self {
+            place, tags, bytes, ..
+        } = *self;
+        match place.inside(bytes) {
+            Some((members, bytes)) if tags.decoder.is_none() => {
+                let mut map = serializer.serialize_map(None)?;
+                self.members(members, bytes, &mut map)?;
+                map.end()
+            }
+            _ => named(place, tags, bytes, self.names).serialize(serializer),
+        }
+    }
+}
+
+impl<N: Names> Streamed<'_, N> {
+    /// As [`flatten`] does it.
+    fn members<M: SerializeMap>(
+        &self,
+        members: &[Member],
+        bytes: &[u8],
+        map: &mut M,
+    ) -> Result<(), M::Error> {
+        for member in members {
+            if self.names.hides(member) {
+                continue;
+            }
+            if !member.name.is_empty() {
+                let value = Streamed {
+                    place: &member.place,
+                    tags: &member.tags,
+                    bytes,
+                    names: self.names,
+                };
+                map.serialize_entry(&member.name, &value)?;
+            } else if let Some((inner, bytes)) = member.place.inside(bytes) {
+                self.members(inner, bytes, map)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &impl Names) -> Value<'a> {

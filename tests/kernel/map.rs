@@ -210,10 +210,12 @@ fn compile(c: &str) -> Vec<u8> {
 // ---- maps without types -----------------------------------------------------
 
 /// A map that this process holds.
+#[track_caller]
 fn create(ty: MapType, key: u32, value: u32, max_entries: u32) -> MapHandle {
     create_with(ty, key, value, max_entries, 0)
 }
 
+#[track_caller]
 fn create_with(ty: MapType, key: u32, value: u32, max_entries: u32, flags: u32) -> MapHandle {
     require_root();
     let opts = libbpf_sys::bpf_map_create_opts {

@@ -47,6 +47,9 @@ proptest! {
         let value = decode(&ty, &bytes).unwrap();
         let json = serde_json::to_string(&value).unwrap();
         prop_assert!(serde_json::from_str::<Json>(&json).is_ok(), "{}", json);
+        let (place, tags, labels) = (Place::whole(Arc::clone(&ty)), Tags::default(), Labels::new());
+        let streamed = labels.streamed(&place, &tags, &bytes);
+        prop_assert_eq!(serde_json::to_string(&streamed).unwrap(), json);
         let _ = value.to_string();
         let sum = Value::sum(vec![value.clone(), value.clone()]);
         prop_assert!(serde_json::to_string(&sum).is_ok());

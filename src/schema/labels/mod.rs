@@ -22,6 +22,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 use anyhow::{Result, anyhow};
+use serde::Serialize;
 
 pub use self::symbols::functions_of;
 
@@ -74,6 +75,21 @@ impl Labels {
     /// Hidden members are left out.
     pub fn whole<'a>(&self, place: &'a Place, tags: &Tags, bytes: &'a [u8]) -> Value<'a> {
         decode::named(place, tags, bytes, self)
+    }
+
+    /// The same, decoded as it is serialized.
+    pub fn streamed<'a>(
+        &'a self,
+        place: &'a Place,
+        tags: &'a Tags,
+        bytes: &'a [u8],
+    ) -> impl Serialize + 'a {
+        decode::Streamed {
+            place,
+            tags,
+            bytes,
+            names: self,
+        }
     }
 
     /// An option's value, out of the bytes of `.rodata`, as it could be typed.
