@@ -327,7 +327,9 @@ impl<'d> Entries<'d> {
         }
         let columns = self.columns.insert(self.columns());
         match self.format {
-            Format::Csv if !self.style.no_header => write_record(out, &columns.head),
+            Format::Csv if !self.style.no_header => {
+                write_record(out, &mut self.text, &columns.head)
+            }
             _ => Ok(()),
         }
     }
@@ -339,7 +341,7 @@ impl<'d> Entries<'d> {
         };
         match (self.format, &columns.widths) {
             // A record is one line, and no name can forge another.
-            (Format::Csv, _) => write_record(out, &escape_all(&row)),
+            (Format::Csv, _) => write_record(out, &mut self.text, &escape_all(&row)),
             (_, Some(widths)) => {
                 writeln!(out, "{}", line(&escape_all(&row), widths, &columns.right))
             }
@@ -354,12 +356,17 @@ impl<'d> Entries<'d> {
     }
 }
 
-fn write_record(out: &mut dyn Write, record: &[String]) -> io::Result<()> {
+/// A flush of csv's writer goes through to what it writes to: here, text.
+fn write_record(out: &mut dyn Write, text: &mut Vec<u8>, record: &[String]) -> io::Result<()> {
+    text.clear();
     let mut writer = WriterBuilder::new()
         .quote_style(QuoteStyle::NonNumeric)
-        .from_writer(out);
+        .buffer_capacity(1 << 10)
+        .from_writer(&mut *text);
     writer.write_record(record)?;
-    writer.flush()
+    writer.flush()?;
+    drop(writer);
+    out.write_all(text)
 }
 
 /// What lines have in common.
