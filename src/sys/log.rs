@@ -18,6 +18,8 @@ const KEPT: usize = 4096;
 const TAIL: usize = 12;
 const LOG_BEGINS: &str = "-- BEGIN PROG LOAD LOG --";
 const LOG_ENDS: &str = "-- END PROG LOAD LOG --";
+/// What comes behind the reason: statistics, and since 7.3 a report of a page.
+const BEHIND: [&str; 2] = ["processed ", "Verification failed: "];
 
 /// Whether libbpf's log goes to stderr as it comes.
 pub fn set_verbose(verbose: bool) {
@@ -80,7 +82,7 @@ fn refusal_in(lines: &[String]) -> Option<Refusal> {
         .iter()
         .map(|line| line.trim())
         .filter(|line| !line.is_empty())
-        .take_while(|line| !line.starts_with("processed "))
+        .take_while(|line| !BEHIND.iter().any(|it| line.starts_with(it)))
         .collect();
     let is_trace = |line: &&str| line.starts_with([';', '(']) || is_instruction(line);
     let traced = log.iter().rposition(is_trace).map_or(0, |last| last + 1);
@@ -160,6 +162,11 @@ libbpf: prog 'p': failed to load: -EACCES";
         // Only its end is there.
         let cut = log.split_once("22: ").unwrap().1;
         assert_eq!(refusal(cut).unwrap().reason, found.reason);
+        let report = "Verification failed: Register Type Safety: Invalid dereference\n\n\
+                      At:\n  p @ e4.bpf.c:4:7\n  >>> 22 | (7b) *(u64 *)(r0 +0) = r1\n\n\
+                      Suggestion:\n  Add a NULL check.\n\nprocessed 19";
+        let explained = log.replace("processed 19", report);
+        assert_eq!(refusal(&explained), Some(found));
     }
 
     #[test]

@@ -230,9 +230,9 @@ fn an_exec_is_one_call() {
 /// one that failed.
 #[test]
 fn the_last_call_of_a_process() {
-    let children: Vec<Child> = (0..23).map(|_| Child::new("kt-killed", || ())).collect();
+    let mut children: Vec<Child> = (0..23).map(|_| Child::new("kt-killed", || ())).collect();
     let child = Child::new("kt-exits-call", || fork(23, clone, || ()));
-    let counted = run("syscalls", &[("comm", "kt-killed")], || drop(children));
+    let counted = run("syscalls", &[("comm", "kt-killed")], || children.clear());
     counted.assert_whole();
     assert_eq!(counted.rows().len(), 1, "{:?}", counted.rows());
     assert_calls(&counted, "kt-killed", "read", [23, 23, 0]);

@@ -300,7 +300,7 @@ impl Limited {
 /// cache's tally, which is told page by page, says how much did.
 #[test]
 fn reclaims_at_a_limit_free_what_leaves_the_cache() {
-    const LIMIT: usize = 4 << 20;
+    const LIMIT: usize = 8 << 20;
     let limited = Limited::new("kt-reclaim", LIMIT);
     let disk = Disk::new(4 * LIMIT / PAGE);
     let path = disk.c_path();
