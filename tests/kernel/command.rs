@@ -7,7 +7,7 @@ use std::process::{self, Command, Stdio};
 use serde_json::Value;
 
 use crate::lifetime::{Run, sum};
-use crate::support::wait_until;
+use crate::support::{needs, wait_until};
 
 /// A failing open that no program makes by itself.
 const FAIL: &str = "true < /etc/passwd/x";
@@ -121,6 +121,7 @@ fn its_end_is_told_and_is_not_ours() {
 /// All at once, since that time is long enough for a slow machine.
 #[test]
 fn a_command_does_not_outlive_the_run() {
+    needs((5, 11), "task storage");
     const TIME: [&str; 2] = ["--for", "3s"];
     let folder = tempfile::tempdir().unwrap();
     let runs = [

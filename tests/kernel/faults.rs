@@ -19,7 +19,7 @@ use crate::instances::Host;
 use crate::lifetime::{Run, sum};
 use crate::memory::Limited;
 use crate::objects::Objects;
-use crate::support::{Child, Source, ask_for_parent, fail_to_open, require_root};
+use crate::support::{Child, Source, ask_for_parent, fail_to_open, needs, require_root};
 
 const BPFFS: &str = "/sys/fs/bpf";
 const ENOENT: (&str, &str) = ("error", "ENOENT");
@@ -45,6 +45,7 @@ fn error_of(output: &Output) -> String {
 /// A table of a million rows does not fit; nobody is killed for it.
 #[test]
 fn a_memory_cgroup_that_is_too_small() {
+    needs((5, 11), "task storage");
     let limited = Limited::new("kt-short", 64 << 20);
     let script = "for it in $1; do echo $$ >$it/cgroup.procs; done; shift; exec \"$@\"";
     let program = env!("CARGO_BIN_EXE_ktally");

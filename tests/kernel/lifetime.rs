@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use crate::objects::Objects;
 use crate::support::{
-    Child, ask_for_parent, event, fail_to_open, kernel_series, require_root, wait_until,
+    Child, ask_for_parent, end_if_too_old, event, fail_to_open, is_too_old, needs, require_root,
+    wait_until,
 };
 
 /// Longer than anything here takes.
@@ -53,7 +54,7 @@ impl Run {
                 let line = line.unwrap();
                 if line.contains("counting") {
                     let _ = tell.send(None);
-                } else if is_impossible(&line) {
+                } else if is_too_old(&line) {
                     let _ = tell.send(Some(line.clone()));
                 }
                 said += &line;
@@ -111,9 +112,7 @@ impl Run {
         let lines = self.stdout.take().into_iter().flat_map(BufRead::lines);
         let lines = lines.map(Result::unwrap).collect();
         let stderr = self.stderr.take().unwrap().join().unwrap();
-        if let Some(reason) = stderr.lines().find(|line| is_impossible(line)) {
-            panic!("impossible on this kernel: {reason}");
-        }
+        end_if_too_old(&stderr);
         (status.unwrap(), lines, stderr)
     }
 
@@ -145,11 +144,6 @@ impl Run {
         }
         objects
     }
-}
-
-/// An error that is true: this kernel is too old.
-fn is_impossible(line: &str) -> bool {
-    kernel_series() < (5, 11) && line.contains("Linux 5.11")
 }
 
 impl Drop for Run {
@@ -229,6 +223,7 @@ fn two_runs_do_not_disturb_each_other() {
 
 #[test]
 fn it_ends_in_silence_when_nobody_reads() {
+    needs((5, 11), "task storage");
     let child = Child::new("kt-pipe", || ask_for_parent(23));
     let args = ["syscalls", "--every", "50ms", "-o", "jsonl"];
     let mut run = Run::start(&[&args[..], &["--pid", &child.pid()]].concat());
@@ -272,6 +267,7 @@ const CHATTY: [&str; 5] = ["syscalls", "--every", "1ms", "-o", "jsonl"];
 
 #[test]
 fn signals_end_it_though_nobody_reads_on() {
+    needs((5, 11), "task storage");
     for signals in [&[libc::SIGTERM][..], &[libc::SIGINT, libc::SIGTERM]] {
         let mut run = Run::start(&CHATTY);
         run.wait_until_stalled();
@@ -289,6 +285,7 @@ fn signals_end_it_though_nobody_reads_on() {
 /// The reader may take its time; what counts is over when it should be.
 #[test]
 fn a_stalled_output_does_not_count_on() {
+    needs((5, 11), "task storage");
     let mut run = Run::start(&[&CHATTY[..], &["--for", "700ms"]].concat());
     run.wait_until_stalled();
     wait_until("it detaches", || run.links() == 0);
@@ -360,6 +357,7 @@ fn a_kernel_without_btf_is_told() {
 
 #[test]
 fn an_error_leaves_nothing() {
+    needs((5, 11), "task storage");
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
     let mut run = Run::of(command.args(["run", "syscalls", "-v"]).stdout(full));

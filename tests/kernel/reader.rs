@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ktally::map::{Map, Outcome, Reader};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
 
-use crate::support::{amount, require_root};
+use crate::support::{amount, needs, require_root};
 
 const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
 
@@ -435,6 +435,7 @@ fn maps_without_batches() {
 
 #[test]
 fn maps_that_cannot_be_read_are_errors() {
+    needs((5, 16), "a bloom filter");
     for (ty, key_size, value_size, entries) in [
         (MapType::Queue, 0, 8, 16),
         (MapType::Stack, 0, 8, 16),

@@ -7,7 +7,7 @@ use ktally::host;
 use ktally::tally::{Session, Storage, Support, Tally, resolve};
 
 use crate::lifetime::Run;
-use crate::support::{Child, Counted, ask_for_parent, nap, on_two_cpus, require_root, run};
+use crate::support::{Child, Counted, ask_for_parent, nap, needs, on_two_cpus, require_root, run};
 
 // ---- functions that are looked for ------------------------------------------
 
@@ -175,6 +175,7 @@ fn workload() {
 /// lines for flame-graph tools, and the picture.
 #[test]
 fn flame_graphs_of_a_command_that_has_ended() {
+    needs((5, 11), "a key of more than 512 bytes");
     require_root();
     let program = this_program();
     let script = "for i in 1 2 3 4 5 6 7 8; do \"$0\" --exact stacks::workload; done >/dev/null";
@@ -362,6 +363,7 @@ fn what_cannot_be_probed_is_told() {
 /// tally loads, and says why it cannot attach.
 #[test]
 fn calls_of_a_function_of_the_kernel() {
+    needs((5, 11), "task storage");
     let tally = Tally::find("kfunc".as_ref()).unwrap();
     let function = ("function".to_owned(), "hrtimer_nanosleep".to_owned());
     let obstacles = Support::probe().obstacles(&tally);

@@ -307,6 +307,30 @@ pub fn kernel_series() -> (u32, u32) {
     host::kernel_version(&host::kernel_release())
 }
 
+/// Ends a test that wants what this kernel is too old for: it fails, in words that
+/// `tests/vm/judge.awk` knows.
+pub fn needs(series: (u32, u32), what: &str) {
+    let (major, minor) = series;
+    if kernel_series() < series {
+        panic!("impossible on this kernel: {what} needs Linux {major}.{minor}");
+    }
+}
+
+/// The same where the program says so: `Linux 5.11` is among its words.
+pub fn end_if_too_old(stderr: &str) {
+    if let Some(line) = stderr.lines().find(|line| is_too_old(line)) {
+        panic!("impossible on this kernel: {line}");
+    }
+}
+
+/// An error that is true: this kernel is older than that.
+pub fn is_too_old(line: &str) -> bool {
+    let series = line
+        .split_once("Linux ")
+        .map(|(_, it)| host::kernel_version(it));
+    series.is_some_and(|series| kernel_series() < series)
+}
+
 /// A large amount; less of it where `KTALLY_SLOW` says that the machine is emulated.
 pub fn amount(large: u64) -> u64 {
     match std::env::var_os("KTALLY_SLOW") {
@@ -326,7 +350,7 @@ pub fn why_impossible(tally: &Tally, error: &anyhow::Error) -> String {
     let reasons = Support::probe().obstacles(tally);
     let told = reasons.iter().find(|reason| error.ends_with(*reason));
     let is_true = told.is_some_and(|reason| match reason {
-        it if it.contains("Linux 5.11") => kernel_series() < (5, 11),
+        it if is_too_old(it) => true,
         it => match it.strip_prefix("this kernel has no tracepoint `") {
             Some(name) => !kernel_has(&format!("btf_trace_{}", name.trim_end_matches('`'))),
             None => false,

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::pin::Bpffs;
 use super::{Ended, create, create_with, id, map};
+use crate::support::needs;
 
 /// `nobody`, and a group without rights.
 const NOBODY: u32 = 65534;
@@ -79,6 +80,7 @@ fn flags_for_programs_bind_add_and_drain() {
 /// By an id nothing is to be had; by a pin as much as its file mode says.
 #[test]
 fn a_reader_without_privileges_reads_what_is_readable() {
+    needs((5, 19), "reading without privileges");
     let copied = Copied::new();
     let hash = create(MapType::Hash, 4, 4, 4);
     hash.update(&[1, 0, 0, 0], &[7, 0, 0, 0], MapFlags::ANY)

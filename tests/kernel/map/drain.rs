@@ -14,6 +14,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use serde_json::{Value as Json, json};
 
 use super::{Ended, Maps, create, id, json_lines, map, program};
+use crate::support::needs;
 
 const ENTRIES: u32 = 20_000;
 
@@ -126,6 +127,7 @@ fn what_cannot_be_kept_in_one_place_is_kept_in_another() {
 /// What is not read yet is written when a signal comes, or kept.
 #[test]
 fn a_signal_loses_nothing() {
+    needs((5, 14), "a program that a system call runs");
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         let (map, folder) = (filled(), tempfile::tempdir().unwrap());
         let (read, write) = io::pipe().unwrap();
@@ -155,6 +157,7 @@ fn a_signal_loses_nothing() {
 /// A reader that is only slow gets all of it.
 #[test]
 fn a_signal_waits_for_a_slow_reader() {
+    needs((5, 14), "a program that a system call runs");
     let map = filled();
     let (mut read, write) = io::pipe().unwrap();
     let mut drain = program();

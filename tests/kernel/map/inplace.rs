@@ -11,7 +11,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, MapType, num_possible_cpus};
 use serde_json::{Value as Json, json};
 
 use super::{Maps, create, create_with, id, map, program};
-use crate::support::{Child, event, on_two_cpus};
+use crate::support::{Child, event, needs, on_two_cpus};
 
 /// Numbers of every kind, and a program that counts a child's events into them.
 const COUNTED: &str = r#"
@@ -399,6 +399,7 @@ fn gauges_and_text_stay() {
 /// More than the records of one walk hold: each entry is taken once.
 #[test]
 fn a_map_larger_than_the_ring_is_drained_in_several_walks() {
+    needs((5, 14), "a program that a system call runs");
     const ENTRIES: u64 = 80_000;
     const KEY: usize = 504;
     let large = create(MapType::Hash, KEY as u32, 8, ENTRIES as u32);
