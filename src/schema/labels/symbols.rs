@@ -8,10 +8,11 @@
 //! frames; a stripped file's frames are `[unknown] (libc.so.6)`.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, Metadata};
 use std::hash::Hash;
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub fn functions_of(file: &Path) -> Result<Vec<String>> {
 pub(super) struct Symbols {
     symbolizer: OnceCell<Symbolizer>,
     kernel: Cache<u64, Option<(String, u64)>>,
+    open: RefCell<OpenFiles>,
     files: Cache<(Arc<Path>, u64), String>,
     processes: Cache<u32, Vec<Mapping>>,
 }
@@ -145,11 +147,6 @@ impl Symbols {
         processes.insert(pid, mappings);
     }
 
-    fn symbolizer(&self) -> &Symbolizer {
-        self.symbolizer
-            .get_or_init(|| Symbolizer::builder().enable_code_info(false).build())
-    }
-
     fn kernel_function(&self, address: u64) -> Option<(String, u64)> {
         if let Some(known) = self.kernel.borrow().get(&address) {
             return known.clone();
@@ -160,9 +157,8 @@ impl Symbols {
             debug_syms: false,
             ..Kernel::default()
         });
-        let symbol = self
-            .symbolizer()
-            .symbolize_single(&source, Input::AbsAddr(address));
+        let symbolizer = self.symbolizer.get_or_init(symbolizer);
+        let symbol = symbolizer.symbolize_single(&source, Input::AbsAddr(address));
         let function = symbol.ok().and_then(|symbol| {
             let symbol = symbol.as_sym()?;
             Some((symbol.name.to_string(), symbol.offset as u64))
@@ -176,14 +172,7 @@ impl Symbols {
         if let Some(known) = self.files.borrow().get(&key) {
             return known.clone();
         }
-        let source = Source::Elf(Elf::new(&**file));
-        let symbol = self
-            .symbolizer()
-            .symbolize_single(&source, Input::FileOffset(offset));
-        let name = symbol.ok().and_then(|symbol| {
-            let name = symbol.as_sym()?.name.to_string();
-            (!name.is_empty()).then_some(name)
-        });
+        let name = self.open.borrow_mut().name(file, offset);
         let name = name.unwrap_or_else(|| {
             let module = file.file_name().unwrap_or(file.as_os_str());
             format!("{UNKNOWN} ({})", module.to_string_lossy())
@@ -191,6 +180,48 @@ impl Symbols {
         insert(&mut self.files.borrow_mut(), key, name.clone());
         name
     }
+}
+
+fn symbolizer() -> Symbolizer {
+    Symbolizer::builder().enable_code_info(false).build()
+}
+
+/// Programs and libraries that names come from. They stay open, each with the
+/// file of its debug information where it has one, until there are
+/// [`OpenFiles::MOST`]; then all of them are let go.
+#[derive(Default)]
+struct OpenFiles {
+    symbolizer: OnceCell<Symbolizer>,
+    known: HashSet<[i64; 5]>,
+}
+
+impl OpenFiles {
+    const MOST: usize = 32;
+
+    fn name(&mut self, file: &Path, offset: u64) -> Option<String> {
+        let identity = identity(&fs::metadata(file).ok()?);
+        if self.known.len() >= Self::MOST && !self.known.contains(&identity) {
+            *self = Self::default();
+        }
+        self.known.insert(identity);
+        let source = Source::Elf(Elf::new(file));
+        let symbolizer = self.symbolizer.get_or_init(symbolizer);
+        let symbol = symbolizer.symbolize_single(&source, Input::FileOffset(offset));
+        let name = symbol.ok()?.as_sym()?.name.to_string();
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+/// What is new where a path is that of another file, or the file was changed:
+/// the symbolizer opens it once more then.
+fn identity(file: &Metadata) -> [i64; 5] {
+    [
+        file.dev() as i64,
+        file.ino() as i64,
+        file.size() as i64,
+        file.mtime(),
+        file.mtime_nsec(),
+    ]
 }
 
 /// The process that a `struct tally_ustack` is of, and its addresses.
@@ -333,6 +364,33 @@ mod tests {
         assert!(own.iter().any(|name| name == "kt_a_function_to_find"));
         assert!(own.is_sorted() && !own.iter().any(String::is_empty));
         assert!(functions_of(Path::new("/etc/passwd")).is_err());
+    }
+
+    #[test]
+    fn few_files_stay_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let symbols = Symbols::default();
+        let name = |file: &str, text: &str| {
+            let path = folder.path().join(file);
+            fs::write(&path, text).unwrap();
+            symbols.in_file(&path.into(), text.len() as u64)
+        };
+        let opened = || {
+            let files = fs::read_dir("/proc/self/fd").unwrap();
+            let files = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+            files.filter(|it| it.starts_with(folder.path())).count()
+        };
+        for i in 1..=3 * OpenFiles::MOST {
+            assert_eq!(name(&i.to_string(), "text"), format!("[unknown] ({i})"));
+            assert_eq!(opened(), (i - 1) % OpenFiles::MOST + 1);
+        }
+        // One that is another each time.
+        for i in 1..=3 * OpenFiles::MOST {
+            assert_eq!(name("again", &"x".repeat(i)), "[unknown] (again)");
+            assert!((1..=OpenFiles::MOST).contains(&opened()), "{}", opened());
+        }
+        drop(symbols);
+        assert_eq!(opened(), 0);
     }
 
     #[test]
