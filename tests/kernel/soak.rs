@@ -5,40 +5,91 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use ktally::schema::Decoder;
 use ktally::tally::{Support, Tally};
+use serde_json::Value;
 
+use crate::instances::Host;
 use crate::lifetime::{Run, sum};
 use crate::objects::Objects;
 use crate::support::{Child, fail_to_open, require_root};
 
-fn ktally(args: &[&str]) -> Command {
+/// What a process has for longer than a moment.
+#[derive(Debug)]
+struct Usage {
+    /// Files that are no device and no view of the kernel: what names come from.
+    programs: usize,
+    /// All others.
+    others: usize,
+    /// In KiB, without what belongs to files.
+    resident: u64,
+}
+
+impl Usage {
+    fn of(run: &Run) -> Self {
+        let now = |_| Self::now(run);
+        let seen: Vec<Self> = (0..5).map(now).collect();
+        let least = |of: fn(&Self) -> usize| seen.iter().map(of).min().unwrap();
+        Self {
+            programs: least(|it| it.programs),
+            others: least(|it| it.others),
+            resident: seen.iter().map(|it| it.resident).min().unwrap(),
+        }
+    }
+
+    fn now(run: &Run) -> Self {
+        thread::sleep(Duration::from_millis(20));
+        let folder = format!("/proc/{}", run.id());
+        let files = fs::read_dir(folder.clone() + "/fd").unwrap();
+        let kinds = files.filter_map(|file| fs::metadata(file.unwrap().path()).ok());
+        let (programs, others): (Vec<_>, Vec<_>) = kinds.partition(|file| file.len() > 0);
+        let status = fs::read_to_string(folder + "/status").unwrap();
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let resident = resident.unwrap().trim().trim_end_matches(" kB");
+        Self {
+            programs: programs.len(),
+            others: others.len(),
+            resident: resident.parse().unwrap(),
+        }
+    }
+}
+
+fn ktally(line: &str) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-    command.args(args).stdout(Stdio::null());
-    command
+    command.args(line.split_whitespace()).stdout(Stdio::null());
+    let status = command.status().unwrap();
+    assert!(status.success(), "{line}: {status}");
 }
 
-/// Open files, and resident memory in KiB.
-fn usage(run: &Run) -> (usize, u64) {
-    let folder = format!("/proc/{}", run.id());
-    let files = fs::read_dir(folder.clone() + "/fd").unwrap().count();
-    let status = fs::read_to_string(folder + "/status").unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let resident = resident.unwrap().trim().trim_end_matches(" kB");
-    (files, resident.parse().unwrap())
+/// Whether it shows functions of whatever runs on this host.
+fn shows_programs(tally: &Tally) -> bool {
+    let mut labels = tally.schema.tables.iter().flat_map(|table| &table.labels);
+    labels.any(|label| label.decoder == Some(Decoder::Ustack))
 }
 
-/// All tallies that need no options count under load, while others come, read
-/// and go: nothing is lost, and nothing grows.
+/// Issued = counted + dropped + missed.
+fn assert_accounted_for(reading: &Value, issued: u64) {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let lost = number(&reading["tables"][0]["dropped"]) + number(&reading["missed"]);
+    let counted = sum(reading, ("error", "ENOENT"), "calls");
+    assert_eq!(counted + lost, issued, "{reading}");
+}
+
+/// All tallies that need no options count under load, run and attached, while
+/// others come, read, replace and go: nothing is lost, and nothing grows.
 #[test]
 #[ignore = "takes minutes: make soak"]
 fn everything_at_once() {
     const EACH: u64 = 1000;
-    /// Tables fill, and what symbols are looked up in is kept.
+    /// Caches fill, and the kernel's symbols are read once, from one file.
     const GROWTH: u64 = 16 << 10;
-    /// Programs that symbols come from stay open.
-    const FILES: usize = 64;
+    /// 32, each with the file of its debug information.
+    const PROGRAMS: usize = 64;
     require_root();
     let minutes = std::env::var("MINUTES").map_or(1.0, |text| text.parse().unwrap());
     let time = Duration::from_secs_f64(60.0 * minutes);
@@ -48,55 +99,80 @@ fn everything_at_once() {
         let asks = it.schema.options.iter().any(|it| it.name == "function");
         !asks && support.obstacles(it).is_empty()
     });
-    let mut runs: BTreeMap<String, Run> = tallies
+    // Tables of so few rows are full at once, whatever else this host does.
+    let flags = ["--every", "500ms", "--top", "3", "--max-rows", "512"];
+    let mut runs: BTreeMap<String, (Run, &Tally)> = tallies
         .iter()
         .map(|it| {
-            let mut command = ktally(&["run", &it.name, "-v", "--every", "500ms", "--top", "3"]);
-            (it.name.clone(), Run::of(&mut command))
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
+            command.args(["run", &it.name, "-v"]).args(flags);
+            let run = Run::of(command.stdout(Stdio::null()));
+            (it.name.clone(), (run, it))
         })
         .collect();
-    runs.values().for_each(Run::wait_until_counting);
+    runs.values().for_each(|(run, _)| run.wait_until_counting());
+    let mut objects: Vec<_> = runs.values().map(|(run, _)| run.objects()).collect();
+
     let child = Child::new("kt-soak", || fail_to_open(EACH));
     let mut exact = Run::counting(&["failures", "-o", "json", "--pid", &child.pid()]);
-    let objects: Vec<_> = runs.values().map(Run::objects).collect();
+    let host = Host::new();
+    let attach = format!("attach failures --as exact --pid {}", child.pid());
+    host.good(&attach);
+    for tally in &tallies {
+        host.good(&format!("attach {}", tally.name));
+    }
 
     let start = Instant::now();
     let (mut issued, mut before) = (0, None);
-    while start.elapsed() < time {
-        for tally in &tallies {
+    loop {
+        for Tally { name, .. } in &tallies {
             child.work();
             issued += EACH;
-            let status = ktally(&["run", &tally.name, "--for", "20ms"])
-                .status()
-                .unwrap();
-            assert!(status.success(), "{}: {status}", tally.name);
+            ktally(&format!("run {name} --for 20ms"));
+            host.good(&format!("attach {name} --replace"));
+            host.good(&format!("read {name} --top 3"));
+            child.work();
+            issued += EACH;
+            host.good(&format!("{attach} --replace"));
+            host.good(&format!("detach {name}"));
+            host.good(&format!("attach {name}"));
         }
-        let status = ktally(&["map", "list"]).status().unwrap();
-        assert!(status.success(), "{status}");
-        // What is made once has been made.
-        if before.is_none() && start.elapsed() > time / 4 {
-            before = Some(runs.values().map(usage).collect::<Vec<_>>());
+        ktally("map list");
+        host.good("status");
+        assert_accounted_for(&host.json("read exact -o json"), issued);
+        let is_over = start.elapsed() > time;
+        match before {
+            Some(_) if is_over => break,
+            // What is made once has been made.
+            None if start.elapsed() > time / 4 => {
+                before = Some(runs.values().map(|(run, _)| Usage::of(run)).collect());
+            }
+            _ => {}
         }
     }
 
-    for ((name, run), (files, resident)) in runs.iter().zip(before.expect("more time")) {
-        let (files_now, resident_now) = usage(run);
-        assert!(
-            files_now < files + FILES,
-            "{name}: {files} to {files_now} open files"
-        );
-        assert!(
-            resident_now < resident + GROWTH,
-            "{name}: {resident} to {resident_now} KiB"
-        );
+    let before: Vec<Usage> = before.unwrap_or_default();
+    assert_eq!(before.len(), runs.len());
+    for ((name, (run, tally)), before) in runs.iter().zip(before) {
+        let now = Usage::of(run);
+        let told = format!("{name}: {before:?}, then {now:?}");
+        println!("{told}");
+        assert!(now.others <= before.others + 1, "{told}");
+        match shows_programs(tally) {
+            true => assert!(now.programs <= PROGRAMS, "{told}"),
+            false => {
+                assert!(now.programs <= before.programs, "{told}");
+                assert!(now.resident < before.resident + GROWTH, "{told}");
+            }
+        }
     }
     exact.signal(libc::SIGINT);
-    let reading = exact.reading();
-    let turned_away = reading["tables"][0]["dropped"].as_u64().unwrap();
-    let missed = reading["missed"].as_u64().unwrap_or(0);
-    let counted = sum(&reading, ("error", "ENOENT"), "calls");
-    assert_eq!(counted + turned_away + missed, issued);
-    for (name, run) in &mut runs {
+    assert_accounted_for(&exact.reading(), issued);
+    assert_accounted_for(&host.json("detach exact -o json"), issued);
+    objects.extend(tallies.iter().map(|tally| host.objects(&tally.name)));
+    host.good("detach --all");
+    assert_eq!(host.pins(), [""; 0]);
+    for (name, (run, _)) in &mut runs {
         run.signal(libc::SIGINT);
         let (status, _, stderr) = run.end();
         assert_eq!(status.code(), Some(0), "{name}: {stderr}");
