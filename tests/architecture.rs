@@ -266,6 +266,7 @@ fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
             "schema/btf.rs",
             "schema/histogram.rs",
             "sys.rs",
+            "sys/log.rs",
             "sys/map.rs",
             "sys/program.rs",
             "tally/session.rs"
@@ -277,6 +278,7 @@ fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
             "map/edit.rs",
             "map/explain.rs",
             "sys.rs",
+            "sys/log.rs",
             "sys/map.rs",
             "sys/program.rs",
             "tally/attach.rs",

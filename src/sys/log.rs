@@ -2,9 +2,12 @@
 //! printed at once where the user asked for it.
 
 use std::cell::RefCell;
+use std::ffi::{c_char, c_int, c_void};
+use std::io::{self, Write};
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use libbpf_rs::{PrintLevel, set_print};
+use libbpf_rs::libbpf_sys;
 
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
@@ -28,22 +31,51 @@ pub fn set_verbose(verbose: bool) {
 
 /// Starts to listen, with nothing kept.
 pub fn listen() {
-    set_print(Some((PrintLevel::Debug, receive)));
+    let print: unsafe extern "C" fn(u32, *const c_char, *mut c_void) -> c_int = print;
+    // SAFETY: only the type of a va_list has another name: see `btf_as_c`.
+    let print: libbpf_sys::libbpf_print_fn_t = unsafe { mem::transmute(print) };
+    // SAFETY: libbpf keeps a function that is always there.
+    unsafe { libbpf_sys::libbpf_set_print(print) };
     LINES.with_borrow_mut(Vec::clear);
 }
 
-fn receive(level: PrintLevel, message: String) {
+/// The one of libbpf-rs panics where a name in an object is no UTF-8.
+unsafe extern "C" fn print(level: u32, format: *const c_char, args: *mut c_void) -> c_int {
+    // SAFETY: libbpf hands over a format and the arguments that fit it.
+    let message = unsafe { vsprintf::vsprintf_raw(format, args) };
+    receive(
+        level,
+        &String::from_utf8_lossy(&message.unwrap_or_default()),
+    );
+    0
+}
+
+fn receive(level: u32, message: &str) {
+    let mut lines: Vec<String> = message.lines().map(printable).collect();
     if VERBOSE.load(Ordering::Relaxed) {
-        eprint!("{message}");
+        // Nobody is told where stderr is gone.
+        let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
     }
-    if matches!(level, PrintLevel::Debug) {
+    if level == libbpf_sys::LIBBPF_DEBUG {
         return;
     }
-    LINES.with_borrow_mut(|lines| {
-        lines.extend(message.lines().map(str::to_owned));
-        let surplus = lines.len().saturating_sub(KEPT);
-        lines.drain(..surplus);
+    LINES.with_borrow_mut(|kept| {
+        kept.append(&mut lines);
+        let surplus = kept.len().saturating_sub(KEPT);
+        kept.drain(..surplus);
     });
+}
+
+/// Names in an object are a stranger's.
+fn printable(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    for c in line.chars() {
+        match c.is_control() && c != '\t' {
+            true => text.extend(c.escape_default()),
+            false => text.push(c),
+        }
+    }
+    text
 }
 
 /// What the verifier had against a program.
@@ -133,6 +165,8 @@ pub fn tail() -> String {
 
 #[cfg(test)]
 mod tests {
+    use libbpf_rs::ObjectBuilder;
+
     use super::*;
 
     fn refusal(log: &str) -> Option<Refusal> {
@@ -167,6 +201,22 @@ libbpf: prog 'p': failed to load: -EACCES";
                       Suggestion:\n  Add a NULL check.\n\nprocessed 19";
         let explained = log.replace("processed 19", report);
         assert_eq!(refusal(&explained), Some(found));
+    }
+
+    #[test]
+    fn names_of_strangers_are_no_danger() {
+        // A field of its maps, which libbpf does not know.
+        let object = include_bytes!(concat!(env!("OUT_DIR"), "/failures.bpf.o"));
+        let mut object = object.to_vec();
+        let at = object.windows(12).position(|it| it == b"max_entries\0");
+        let at = at.unwrap();
+        object[at..at + 11].copy_from_slice(b"max\xff\x1b[2J\rxx");
+        listen();
+        let opened = ObjectBuilder::default().open_memory(&object);
+        assert!(opened.is_err());
+        let tail = tail();
+        assert!(tail.contains("\u{fffd}\\u{1b}[2J"), "{tail}");
+        assert!(!tail.contains(['\x1b', '\r']), "{tail:?}");
     }
 
     #[test]

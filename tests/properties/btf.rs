@@ -10,14 +10,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::slow_cases;
-
-/// Objects as the build makes them: of tables, options, tags and helpers.
-const OBJECTS: [&[u8]; 3] = [
-    include_bytes!(concat!(env!("OUT_DIR"), "/syscalls.bpf.o")),
-    include_bytes!(concat!(env!("OUT_DIR"), "/runqlat.bpf.o")),
-    include_bytes!(concat!(env!("OUT_DIR"), "/drain.bpf.o")),
-];
+use crate::hold::hold;
+use crate::{OBJECTS, USUAL};
 
 /// The `.BTF` section of an object: by its magic number, version and the length
 /// of its header, which `.BTF.ext` has not.
@@ -134,20 +128,19 @@ fn the_objects_are_read_whole() {
         assert!(read(&btf));
         assert!(!read(&btf[..btf.len() / 2]));
     });
-    assert_eq!(tables.len(), 3);
+    assert_eq!(tables.len(), OBJECTS.len());
 }
 
-proptest! {
-    #![proptest_config(slow_cases(1024))]
-
-    /// Bytes of the types (not of the header or the names) are changed: most of
-    /// these libbpf takes.
-    #[test]
-    fn mutated_types_are_read_or_refused(
-        object in 0..OBJECTS.len(),
-        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
-        small in any::<bool>(),
-    ) {
+/// Bytes of the types (not of the header or the names) are changed: most of
+/// these libbpf takes.
+#[test]
+fn mutated_types_are_read_or_refused() {
+    let cases = (
+        0..OBJECTS.len(),
+        vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        any::<bool>(),
+    );
+    hold(USUAL, cases, |(object, changes, small)| {
         let mut btf = raw_btf(OBJECTS[object]);
         let len = btf.len() - 24;
         for (at, byte) in changes {
@@ -155,15 +148,25 @@ proptest! {
             btf[24 + at.index(len)] = if small { byte & 0x3f } else { byte };
         }
         read(&btf);
-    }
+        Ok(())
+    });
+}
 
-    /// Whole words, and places in the header, too.
-    #[test]
-    fn mutated_words_are_read_or_refused(
-        object in 0..OBJECTS.len(),
-        changes in vec((any::<prop::sample::Index>(), prop_oneof![any::<u32>(), 0u32..200, Just(u32::MAX)]), 1..4),
-        cut in prop::option::weighted(0.1, any::<prop::sample::Index>()),
-    ) {
+/// Whole words, and places in the header, too.
+#[test]
+fn mutated_words_are_read_or_refused() {
+    let cases = (
+        0..OBJECTS.len(),
+        vec(
+            (
+                any::<prop::sample::Index>(),
+                prop_oneof![any::<u32>(), 0u32..200, Just(u32::MAX)],
+            ),
+            1..4,
+        ),
+        prop::option::weighted(0.1, any::<prop::sample::Index>()),
+    );
+    hold(USUAL, cases, |(object, changes, cut)| {
         let mut btf = raw_btf(OBJECTS[object]);
         let words = btf.len() / 4;
         for (at, word) in changes {
@@ -174,5 +177,6 @@ proptest! {
             btf.truncate(cut.index(btf.len()));
         }
         read(&btf);
-    }
+        Ok(())
+    });
 }

@@ -1,33 +1,24 @@
 //! What holds for every type, every run of bytes and every text: `make fuzz`
-//! runs these with a million cases and more.
+//! tries these for as long as it is told.
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
 mod btf;
+mod damage;
+mod hold;
+mod objects;
 mod shape;
 mod text;
 mod values;
 
-use proptest::test_runner::Config;
+/// How many cases are tried where no time is given.
+const USUAL: u32 = 1024;
 
-/// As many as `PROPTEST_CASES` says, or so many.
-fn cases(usual: u32) -> Config {
-    let usual = match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => Config::default(),
-        None => Config::with_cases(usual),
-    };
-    // A failure prints its case; a file of them would be one more to keep.
-    Config {
-        failure_persistence: None,
-        ..usual
-    }
-}
-
-/// The same of cases that take ten times as long: libbpf reads whole objects.
-fn slow_cases(usual: u32) -> Config {
-    let cases = cases(10 * usual);
-    Config {
-        cases: cases.cases / 10,
-        ..cases
-    }
-}
+/// Objects as the build makes them: of tables, options, tags, helpers, stacks and
+/// what is attached to somebody's function.
+const OBJECTS: [&[u8]; 4] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/syscalls.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/runqlat.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/drain.bpf.o")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/profile.bpf.o")),
+];

@@ -9,7 +9,8 @@ use ktally::schema::{
 use ktally::tally::resolve;
 use proptest::prelude::*;
 
-use crate::cases;
+use crate::USUAL;
+use crate::hold::hold;
 use crate::shape::any_type;
 
 fn words() -> impl Strategy<Value = String> {
@@ -26,43 +27,63 @@ fn unit() -> impl Strategy<Value = Unit> {
         .prop_map(|tag: String| Unit::from_tag(&tag))
 }
 
-proptest! {
-    #![proptest_config(cases(1024))]
-
-    #[test]
-    fn tags_are_understood_or_passed_over(what in "(ktally:)?[a-z]{0,9}:?", text in words()) {
+#[test]
+fn tags_are_understood_or_passed_over() {
+    let cases = ("(ktally:)?[a-z]{0,9}:?", words());
+    hold(USUAL, cases, |(what, text)| {
         let mut tags = Tags::default();
         tags.add(&format!("{what}{text}"));
         tags.add(&text);
-        for known in ["as", "unit", "counter", "gauge", "histogram", "hidden", "attach", "option"] {
+        for known in [
+            "as",
+            "unit",
+            "counter",
+            "gauge",
+            "histogram",
+            "hidden",
+            "attach",
+            "option",
+        ] {
             tags.add(&format!("ktally:{known}:{text}"));
         }
         let decoder: Decoder = tags.decoder.unwrap();
         let mut again = Tags::default();
         again.add(&format!("ktally:as:{}", decoder.tag()));
         prop_assert_eq!(again.decoder, Some(decoder));
-    }
+        Ok(())
+    });
+}
 
-    #[test]
-    fn units_are_read_as_they_are_shown(unit in unit(), text in words(), number in any::<u64>(), float in any::<f64>()) {
+#[test]
+fn units_are_read_as_they_are_shown() {
+    let cases = (unit(), words(), any::<u64>(), any::<f64>());
+    hold(USUAL, cases, |(unit, text, number, float)| {
         let _ = unit.parse(&text);
         let _ = unit.scale(float);
         let _ = unit.exact(i128::from(number) - i128::from(u64::MAX / 2));
         let exact = unit.exact(number.into());
         prop_assert_eq!(unit.parse(&exact).ok(), Some(number), "{}", exact);
-    }
+        Ok(())
+    });
+}
 
-    #[test]
-    fn numbers_are_read_as_they_are_shown(number in any::<i128>(), text in words()) {
+#[test]
+fn numbers_are_read_as_they_are_shown() {
+    let cases = (any::<i128>(), words());
+    hold(USUAL, cases, |(number, text)| {
         prop_assert_eq!(parse_number(&number.to_string()), Some(number));
         if number >= 0 {
             prop_assert_eq!(parse_number(&format!("{number:#x}")), Some(number));
         }
         let _ = parse_number(&text);
-    }
+        Ok(())
+    });
+}
 
-    #[test]
-    fn options_of_any_type_are_read_or_refused(ty in any_type(), unit in prop::option::of(unit()), tag in words(), text in words()) {
+#[test]
+fn options_of_any_type_are_read_or_refused() {
+    let cases = (any_type(), prop::option::of(unit()), words(), words());
+    hold(USUAL, cases, |(ty, unit, tag, text)| {
         let mut tags = Tags::default();
         tags.add(&format!("ktally:as:{tag}"));
         let option = OptionSpec {
@@ -76,18 +97,44 @@ proptest! {
         let options = [option];
         if let Ok(resolved) = resolve(&options, &[("option".to_owned(), text)]) {
             prop_assert_eq!(resolved[0].bytes.len(), ty.size);
-            let _ = Labels::new().option(&options[0], &resolved[0].bytes).to_string();
+            let _ = Labels::new()
+                .option(&options[0], &resolved[0].bytes)
+                .to_string();
         }
-    }
+        Ok(())
+    });
+}
 
-    /// By any decoder, of any number, in both directions.
-    #[test]
-    fn labels_have_a_name_or_a_number(
-        tag in prop::sample::select(vec!["comm", "pid", "uid", "syscall", "errno", "softirq", "cpu", "bool", "hex", "cgroup", "enum:bpf_map_type", "ip", "ipv4", "ipv6", "port", "dev", "ifindex", "signal", "nothing"]),
-        size in prop::sample::select(vec![1usize, 2, 4, 8, 16]),
-        bytes in prop::array::uniform16(any::<u8>()),
-        text in words(),
-    ) {
+/// By any decoder, of any number, in both directions.
+#[test]
+fn labels_have_a_name_or_a_number() {
+    let cases = (
+        prop::sample::select(vec![
+            "comm",
+            "pid",
+            "uid",
+            "syscall",
+            "errno",
+            "softirq",
+            "cpu",
+            "bool",
+            "hex",
+            "cgroup",
+            "enum:bpf_map_type",
+            "ip",
+            "ipv4",
+            "ipv6",
+            "port",
+            "dev",
+            "ifindex",
+            "signal",
+            "nothing",
+        ]),
+        prop::sample::select(vec![1usize, 2, 4, 8, 16]),
+        prop::array::uniform16(any::<u8>()),
+        words(),
+    );
+    hold(USUAL, cases, |(tag, size, bytes, text)| {
         let mut tags = Tags::default();
         tags.add(&format!("ktally:as:{tag}"));
         let place = Place::whole(Type::unsigned(size));
@@ -96,21 +143,45 @@ proptest! {
         prop_assert!(serde_json::to_string(&shown).is_ok());
         let _ = shown.to_string();
         let mut read = vec![0; size];
-        let _ = ktally::schema::parse(&place, &tags, &text, ktally::schema::LeftOut::Refused, &labels, &mut read);
+        let _ = ktally::schema::parse(
+            &place,
+            &tags,
+            &text,
+            ktally::schema::LeftOut::Refused,
+            &labels,
+            &mut read,
+        );
         // A number that was shown as one is read as the same.
         if let Value::Uint(number) = shown {
             prop_assert!(number <= u128::MAX >> (128 - 8 * size));
         }
-    }
+        Ok(())
+    });
+}
 
-    #[test]
-    fn any_text_names_a_map_or_none(text in words()) {
-        prop_assert_eq!(MapRef::parse(&text).is_err(), text.is_empty() || text.bytes().all(|c| c.is_ascii_digit()) && text.parse::<u32>().is_err());
-    }
+#[test]
+fn any_text_names_a_map_or_none() {
+    let cases = words();
+    hold(USUAL, cases, |text| {
+        prop_assert_eq!(
+            MapRef::parse(&text).is_err(),
+            text.is_empty()
+                || text.bytes().all(|c| c.is_ascii_digit()) && text.parse::<u32>().is_err()
+        );
+        Ok(())
+    });
+}
 
-    /// Columns, numbers to add to, and the C of maps of any types.
-    #[test]
-    fn maps_of_any_type_are_declared(key in any_type(), value in any_type(), text in words(), bytes in prop::collection::vec(any::<u8>(), 64)) {
+/// Columns, numbers to add to, and the C of maps of any types.
+#[test]
+fn maps_of_any_type_are_declared() {
+    let cases = (
+        any_type(),
+        any_type(),
+        words(),
+        prop::collection::vec(any::<u8>(), 64),
+    );
+    hold(USUAL, cases, |(key, value, text, bytes)| {
         let table = Table::new("x", &Tags::default(), 1, &key, &value);
         let declaration = Declaration {
             name: "x".into(),
@@ -140,9 +211,9 @@ proptest! {
         for label in table.labels.iter().chain(&table.details) {
             let _ = labels.of(label, &bytes).to_string();
         }
-    }
+        Ok(())
+    });
 }
-
 thread_local! {
     /// Looked up once: the kernel's BTF takes its time.
     #[allow(clippy::arc_with_non_send_sync)]

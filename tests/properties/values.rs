@@ -6,7 +6,8 @@ use ktally::schema::{Labels, LeftOut, Place, Tags, Type, Value, decode, parse};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use crate::cases;
+use crate::USUAL;
+use crate::hold::hold;
 use crate::shape::{any_value, exact_value};
 
 fn read(ty: &Arc<Type>, text: &str) -> Result<Vec<u8>, String> {
@@ -39,11 +40,10 @@ fn by_fields(value: &Value<'_>, path: &str, fields: &mut Vec<String>) {
     }
 }
 
-proptest! {
-    #![proptest_config(cases(1024))]
-
-    #[test]
-    fn every_run_of_bytes_has_a_value((ty, bytes) in any_value()) {
+#[test]
+fn every_run_of_bytes_has_a_value() {
+    let cases = any_value();
+    hold(USUAL, cases, |(ty, bytes)| {
         let value = decode(&ty, &bytes).unwrap();
         let json = serde_json::to_string(&value).unwrap();
         prop_assert!(serde_json::from_str::<Json>(&json).is_ok(), "{}", json);
@@ -56,54 +56,76 @@ proptest! {
         for other in [bytes.len().wrapping_sub(1), bytes.len() + 1] {
             prop_assert!(decode(&ty, &vec![0xff; other.min(4096)]).is_err());
         }
-    }
+        Ok(())
+    });
+}
 
-    /// What was read back from what was printed prints the same.
-    #[test]
-    fn what_is_printed_means_itself((ty, bytes) in any_value()) {
+/// What was read back from what was printed prints the same.
+#[test]
+fn what_is_printed_means_itself() {
+    let cases = any_value();
+    hold(USUAL, cases, |(ty, bytes)| {
         let value = decode(&ty, &bytes).unwrap();
         let printed = typed(&value);
         if let Ok(again) = read(&ty, &printed) {
             let again = decode(&ty, &again).unwrap();
             prop_assert_eq!(typed(&again), printed);
         }
-    }
+        Ok(())
+    });
+}
 
-    #[test]
-    fn parse_is_the_reverse_of_print((ty, bytes) in exact_value()) {
+#[test]
+fn parse_is_the_reverse_of_print() {
+    let cases = exact_value();
+    hold(USUAL, cases, |(ty, bytes)| {
         let value = decode(&ty, &bytes).unwrap();
         let printed = typed(&value);
         prop_assert_eq!(read(&ty, &printed), Ok(bytes.clone()), "{}", printed);
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         prop_assert_eq!(read(&ty, &format!("hex:{hex}")), Ok(bytes));
-    }
+        Ok(())
+    });
+}
 
-    #[test]
-    fn parse_is_the_reverse_of_fields((ty, bytes) in exact_value()) {
+#[test]
+fn parse_is_the_reverse_of_fields() {
+    let cases = exact_value();
+    hold(USUAL, cases, |(ty, bytes)| {
         let value = decode(&ty, &bytes).unwrap();
-        if let Value::Fields(inner) = &value && !inner.is_empty() {
+        if let Value::Fields(inner) = &value
+            && !inner.is_empty()
+        {
             let mut fields = Vec::new();
             by_fields(&value, "", &mut fields);
             let text = fields.join(",");
             prop_assert_eq!(read(&ty, &text), Ok(bytes), "{}", text);
         }
-    }
+        Ok(())
+    });
+}
 
-    /// A mistake is an error, and never more than that.
-    #[test]
-    fn any_text_is_read_or_refused(
-        (ty, bytes) in any_value(),
-        text in prop_oneof![any::<String>(), r#"[a-z0-9m.,=:"\[\]{}\\ -]{0,40}"#],
-        cut in any::<prop::sample::Index>(),
-    ) {
+/// A mistake is an error, and never more than that.
+#[test]
+fn any_text_is_read_or_refused() {
+    let cases = (
+        any_value(),
+        prop_oneof![any::<String>(), r#"[a-z0-9m.,=:"\[\]{}\\ -]{0,40}"#],
+        any::<prop::sample::Index>(),
+    );
+    hold(USUAL, cases, |((ty, bytes), text, cut)| {
         let _ = read(&ty, &text);
         // What was nearly right.
         let mut printed = typed(&decode(&ty, &bytes).unwrap());
-        let at = (0..=cut.index(printed.len() + 1)).rev().find(|at| printed.is_char_boundary(*at)).unwrap();
+        let at = (0..=cut.index(printed.len() + 1))
+            .rev()
+            .find(|at| printed.is_char_boundary(*at))
+            .unwrap();
         printed.insert_str(at, &text);
         let _ = read(&ty, &printed);
         let _ = read(&ty, &printed[..at]);
         let _ = read(&ty, &format!("m1={text}"));
         let _ = read(&ty, &format!("hex:{text}"));
-    }
+        Ok(())
+    });
 }

@@ -1,0 +1,66 @@
+//! Objects with mistakes in them, as `ktally run FILE.bpf.o` opens them: they
+//! are opened or refused. Nothing is loaded.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use ktally::cli;
+use ktally::schema::Labels;
+use ktally::tally::{Support, Tally, resolve};
+use proptest::prelude::*;
+
+use crate::damage::damage;
+use crate::hold::hold;
+use crate::{OBJECTS, USUAL};
+
+/// Up to where loading would begin.
+fn open(path: &Path, support: &Support) -> Result<Tally, String> {
+    let line = |more: &[&str]| {
+        let line = ["ktally", "run"].map(OsString::from).into_iter();
+        let line = line.chain([path.into()]);
+        cli::parse(
+            &line
+                .chain(more.iter().map(OsString::from))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let request = line(&[]).map_err(|error| format!("{error:#}"))?;
+    let (tally, given) = request.tally.ok_or("it is no tally")?;
+    assert!(given.is_empty());
+    let help = line(&["--help"]).err().map(|help| help.to_string());
+    assert!(help.is_some_and(|help| help.contains("--max-rows")));
+    let labels = Labels::new();
+    for option in &tally.schema.options {
+        let default = labels.option(option, &tally.rodata).to_string();
+        for text in [default.as_str(), "1", "x"] {
+            let given = [(option.name.clone(), text.to_owned())];
+            if let Ok(options) = resolve(&tally.schema.options, &given) {
+                let _ = tally.tables(&options);
+            }
+        }
+    }
+    let _ = support.obstacles(&tally);
+    let _ = tally.schema.unknown_decoders();
+    Ok(tally)
+}
+
+#[test]
+fn damaged_objects_are_opened_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("case.bpf.o");
+    let support = Support::probe();
+    for (object, is_tally) in OBJECTS.iter().zip([true, true, false, true]) {
+        fs::write(&path, object).unwrap();
+        let tally = open(&path, &support).unwrap();
+        assert_eq!(!tally.schema.tables.is_empty(), is_tally);
+    }
+    let cases = (0..OBJECTS.len(), damage());
+    hold(USUAL, cases, |(object, damage)| {
+        fs::write(&path, damage.of(OBJECTS[object])).unwrap();
+        if let Err(error) = open(&path, &support) {
+            prop_assert!(!error.contains("annot allocate memory"), "{}", error);
+        }
+        Ok(())
+    });
+}
