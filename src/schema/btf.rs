@@ -75,13 +75,18 @@ impl Schema {
     }
 
     /// What makes it no tally that can be run: a table whose columns cannot be
-    /// shown, an option that cannot be typed.
-    pub fn fault(&self) -> Option<String> {
+    /// shown, an option that cannot be typed, or is not in the object's `.rodata`.
+    pub fn fault(&self, rodata: &[u8]) -> Option<String> {
         let table = |table: &Table| Some(format!("table `{}`: {}", table.name, table.fault()?));
         let option = |option: &OptionSpec| {
             let ty = &option.place.ty;
             let is_typed = ty.is_scalar() && ty.kind != Kind::Pointer || ty.is_text();
             let OptionSpec { name, .. } = option;
+            if option.place.bytes(rodata).is_none() {
+                return Some(format!(
+                    "option `{name}` is not within .rodata: the object is damaged; compile it again"
+                ));
+            }
             (!is_typed).then(|| {
                 format!(
                     "option `{name}` is of a type that nobody can type (`{}`): use an integer, bool, enum, or a char array",

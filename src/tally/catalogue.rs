@@ -195,9 +195,6 @@ impl Tally {
         let mut storage = Storage::uninit();
         let opened = object.open(&name, &mut storage)?;
         let schema = Schema::of_object(opened.object())?;
-        if let Some(fault) = schema.fault() {
-            return Err(usage(format!("tally `{name}`: {fault}")));
-        }
         let programs = opened
             .object()
             .progs()
@@ -211,6 +208,9 @@ impl Tally {
             .find(|map| is_section(map.name(), ".rodata"))
             .and_then(|map| map.initial_value().map(<[u8]>::to_vec))
             .unwrap_or_default();
+        if let Some(fault) = schema.fault(&rodata) {
+            return Err(usage(format!("tally `{name}`: {fault}")));
+        }
         let btf = raw_btf(opened.object())?;
         let maps = opened
             .object()

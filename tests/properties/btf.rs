@@ -35,7 +35,7 @@ fn read(bytes: &[u8]) -> bool {
     };
     let schema = Schema::of_btf(&btf);
     let labels = Labels::new();
-    let _ = schema.fault();
+    let _ = schema.fault(&[0xff; 4096]);
     for table in &schema.tables {
         // A row of the table, as bytes would have it.
         let key = vec![0xa5; table.key_size.min(1 << 16)];

@@ -1,13 +1,15 @@
 //! How a property is held: for so many cases, or for as long as `make fuzz` says,
 //! in a process of its own.
 //!
-//! What a process dies of, be it in the C of libbpf, is told with the case. One
-//! case may take a second of CPU time, and all memory together a GiB, whoever
-//! asks for it: Rust or C.
+//! What a process dies of, be it in the C of libbpf, is told with the case, and
+//! with a seed: `PROPTEST_RNG_SEED=N cargo test --test properties NAME` tries the
+//! same cases again. One case may take a second of CPU time, and all memory
+//! together a GiB, whoever asks for it: Rust or C.
 
 use std::any::type_name;
 use std::env;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{self, Command};
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use nix::time::ClockId;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseResult, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
 /// Tells a process that it is the one that tries the cases, and where to note them.
 const NOTES: &str = "KTALLY_CASE";
@@ -82,16 +84,21 @@ fn try_cases<S: Strategy>(
     let file = File::options().write(true).open(notes).unwrap();
     limit_memory();
     limit_time(Arc::clone(&count));
-    let mut runner = TestRunner::new(Config {
-        cases: if time.is_some() { 64 } else { usual },
-        // A failure prints its case; a file of them would be one more to keep.
-        failure_persistence: None,
-        ..Config::default()
-    });
     let start = Instant::now();
     loop {
-        let result = runner.run(cases, |case| {
-            let note = format!("{case:?}\0");
+        let seed = match Config::default().rng_seed {
+            RngSeed::Fixed(seed) => seed,
+            RngSeed::Random => RandomState::new().build_hasher().finish(),
+        };
+        let config = Config {
+            cases: if time.is_some() { 64 } else { usual },
+            rng_seed: RngSeed::Fixed(seed),
+            // A failure prints its case; a file of them would be one more to keep.
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let result = TestRunner::new(config).run(cases, |case| {
+            let note = format!("{case:?} of PROPTEST_RNG_SEED={seed}\0");
             file.write_all_at(note.as_bytes(), 0).unwrap();
             count.fetch_add(1, Ordering::Relaxed);
             property(case)
@@ -131,7 +138,7 @@ fn limit_time(count: Arc<AtomicU64>) {
             if now != last.0 {
                 last = (now, cpu(), Instant::now());
             } else if cpu() - last.1 > MOST_CPU || last.2.elapsed() > MOST_TIME {
-                eprintln!("a case takes too long");
+                eprintln!("case {now} takes too long");
                 process::abort();
             }
         }

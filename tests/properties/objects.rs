@@ -45,6 +45,22 @@ fn open(path: &Path, support: &Support) -> Result<Tally, String> {
     Ok(tally)
 }
 
+/// `int`, of which `pid` is made, is 4 GiB long.
+#[test]
+fn an_option_is_within_its_section() {
+    const INT: [u8; 12] = [0, 0, 0, 1, 4, 0, 0, 0, 32, 0, 0, 1];
+    let mut object = OBJECTS[0].to_vec();
+    let at = object.windows(12).position(|bytes| bytes == INT).unwrap();
+    object[at + 4..at + 8].copy_from_slice(&0xffff_ffe0u32.to_le_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("case.bpf.o");
+    fs::write(&path, object).unwrap();
+    let error = Tally::find(path.as_os_str()).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("tally `case`: option `"), "{error}");
+    assert!(error.contains("is not within .rodata"), "{error}");
+}
+
 #[test]
 fn damaged_objects_are_opened_or_refused() {
     let folder = tempfile::tempdir().unwrap();
