@@ -121,7 +121,7 @@ fn check(target: &str, checked: &mut HashSet<(PathBuf, String)>) -> Result<()> {
         Target::User { file, function, .. }
             if checked.insert((file.clone(), function.to_owned())) =>
         {
-            binary::check(&file, function)
+            binary::check_function(&file, function)
         }
         _ => Ok(()),
     }

@@ -51,7 +51,7 @@ const SYSTEM: &[&str] = &["/usr/lib64", "/usr/lib", "/lib/aarch64-linux-gnu"];
 const SYSTEM: &[&str] = &["/usr/lib64", "/usr/lib", "/lib/x86_64-linux-gnu"];
 
 /// Whether a file has this function: what is wrong, and what to write instead.
-pub(super) fn check(file: &Path, function: &str) -> Result<()> {
+pub fn check_function(file: &Path, function: &str) -> Result<()> {
     let path = file.display();
     let opened = File::open(file).with_context(|| {
         format!("failed to open `{path}`; write the path of a program or library")
@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn refusal(file: &Path, function: &str) -> String {
-        format!("{:#}", check(file, function).unwrap_err())
+        format!("{:#}", check_function(file, function).unwrap_err())
     }
 
     #[test]
@@ -113,8 +113,8 @@ mod tests {
         assert!(kt_probed_here() > 0);
         let own = env::current_exe().unwrap();
         let path = own.display();
-        assert!(check(&own, "kt_probed_here").is_ok());
-        assert!(check(&own, "kt_probed_here@VERSION").is_ok());
+        assert!(check_function(&own, "kt_probed_here").is_ok());
+        assert!(check_function(&own, "kt_probed_here@VERSION").is_ok());
         let unknown = refusal(&own, "kt_probed_her");
         let words = format!("`{path}` has no function named `kt_probed_her`; did you mean ");
         assert!(unknown.starts_with(&words), "{unknown}");

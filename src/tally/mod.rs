@@ -11,6 +11,7 @@ mod session;
 mod sightings;
 mod support;
 
+pub use binary::check_function;
 pub use catalogue::{Storage, Tally, builtin_names};
 pub use follow::Command;
 pub use instance::{

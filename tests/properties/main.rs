@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
+mod binaries;
 mod btf;
 mod damage;
 mod hold;
