@@ -10,6 +10,7 @@ mod inplace;
 mod kinds;
 mod open;
 mod read;
+pub mod saved;
 mod seen;
 mod unfit;
 

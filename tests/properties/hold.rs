@@ -11,6 +11,7 @@ use std::env;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::unix::fs::FileExt;
+use std::panic;
 use std::path::Path;
 use std::process::{self, Command};
 use std::sync::Arc;
@@ -24,6 +25,10 @@ use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
 /// Tells a process that it is the one that tries the cases, and where to note them.
 const NOTES: &str = "KTALLY_CASE";
+
+/// Where these notes are: the case, and the last panic. Each ends with a NUL.
+const CASE: u64 = 0;
+const PANIC: u64 = 1 << 20;
 
 /// How long each property is tried; without it, as many cases as are usual.
 const SECONDS: &str = "FUZZ_SECONDS";
@@ -60,14 +65,19 @@ fn watch(closure: &str) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let told = said.lines().find(|line| line.ends_with(" cases"));
-    let case = fs::read(notes.path()).unwrap();
-    let case = case.split(|byte| *byte == 0).next().unwrap_or_default();
+    let notes = fs::read(notes.path()).unwrap();
+    let note = |at: u64| {
+        let note = notes.get(at as usize..).unwrap_or_default();
+        let note = note.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(note).into_owned()
+    };
     assert!(
         output.status.success() && told.is_some(),
-        "{}\n{said}\n{}\nthe last case: {}",
+        "{}\n{}\n{}\nthe last case: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr),
-        String::from_utf8_lossy(case)
+        note(PANIC),
+        note(CASE)
     );
     println!("{name}: {}", told.unwrap_or_default());
 }
@@ -82,6 +92,11 @@ fn try_cases<S: Strategy>(
     let time = seconds.map(Duration::from_secs_f64);
     let count = Arc::new(AtomicU64::new(0));
     let file = File::options().write(true).open(notes).unwrap();
+    let panics = file.try_clone().unwrap();
+    // One is enough, of all that are seen on the way to the smallest case.
+    panic::set_hook(Box::new(move |panic| {
+        let _ = panics.write_all_at(format!("{panic}\0").as_bytes(), PANIC);
+    }));
     limit_memory();
     limit_time(Arc::clone(&count));
     let start = Instant::now();
@@ -99,12 +114,13 @@ fn try_cases<S: Strategy>(
         };
         let result = TestRunner::new(config).run(cases, |case| {
             let note = format!("{case:?} of PROPTEST_RNG_SEED={seed}\0");
-            file.write_all_at(note.as_bytes(), 0).unwrap();
+            file.write_all_at(note.as_bytes(), CASE).unwrap();
             count.fetch_add(1, Ordering::Relaxed);
             property(case)
         });
         if let Err(error) = result {
-            panic!("{error}");
+            eprintln!("{error}");
+            process::exit(1);
         }
         if time.is_none_or(|time| start.elapsed() >= time) {
             break;
@@ -143,4 +159,87 @@ fn limit_time(count: Arc<AtomicU64>) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told where 7 has not a property.
+    fn told(hold: impl FnOnce() + panic::UnwindSafe, words: &[&str]) {
+        let told = panic::catch_unwind(hold).unwrap_err();
+        let told = told.downcast::<String>().unwrap();
+        assert!(told.contains(" of PROPTEST_RNG_SEED="), "{told}");
+        for word in words {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told() {
+        let property = || {
+            hold(1000, 0..10u8, |number| {
+                prop_assert!(number != 7, "it is seven");
+                Ok(())
+            });
+        };
+        told(property, &["it is seven", "minimal failing input: 7"]);
+    }
+
+    #[test]
+    fn a_panic_is_told() {
+        let property = || {
+            hold(1000, 0..10u8, |number| {
+                assert!(number != 7, "it is seven");
+                Ok(())
+            });
+        };
+        told(
+            property,
+            &["hold.rs:", "it is seven", "minimal failing input: 7"],
+        );
+    }
+
+    #[test]
+    fn a_crash_is_told() {
+        let property = || {
+            hold(1000, 0..10u8, |number| {
+                if number == 7 {
+                    // SAFETY: it ends the process.
+                    unsafe { libc::raise(libc::SIGSEGV) };
+                }
+                Ok(())
+            });
+        };
+        told(property, &["SIGSEGV", "the last case: 7"]);
+    }
+
+    #[test]
+    fn too_much_memory_is_told() {
+        let property = || {
+            hold(1000, 0..10u8, |number| {
+                let bytes = if number == 7 { MOST_MEMORY } else { 1 };
+                let bytes = vec![1u8; bytes as usize];
+                prop_assert!(bytes.ends_with(&[1]));
+                Ok(())
+            });
+        };
+        told(
+            property,
+            &["memory allocation of 1073741824", "the last case: 7"],
+        );
+    }
+
+    #[test]
+    fn too_much_time_is_told() {
+        let property = || {
+            hold(1000, 0..10u8, |number| {
+                while number == 7 {
+                    std::hint::spin_loop();
+                }
+                Ok(())
+            });
+        };
+        told(property, &["case ", " takes too long", "the last case: 7"]);
+    }
 }

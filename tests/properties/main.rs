@@ -6,6 +6,7 @@
 mod binaries;
 mod btf;
 mod damage;
+mod files;
 mod hold;
 mod objects;
 mod shape;

@@ -1,28 +1,18 @@
-//! `save` and `restore`: entries as JSON lines, with the type beside them.
-//!
-//! An entry is written by its types where that says all of its bytes, and as hex
-//! where it does not: what is restored is what was saved, byte by byte.
+//! `save` and `restore`: all entries of a map into a file and back, by the lines
+//! of [`saved`].
 
 use std::io::{BufRead, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use serde_json::{Value as Json, json};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{Verb, entries, note, read_text, warn, write_text};
 use crate::cli::Exit;
 use crate::error::usage;
+use crate::map::saved::{self, Form, Line};
 use crate::map::{Access, Insert, Map, Outcome, Reader, Update};
-use crate::schema::{Declaration, Labels, LeftOut, Place, Tags, Value, parse};
-
-/// The first line of a file says that it is one.
-const MARK: &str = "ktally_map";
-const VERSION: u64 = 1;
-
-/// The last line says how many entries there are: without it a file was cut, or
-/// not all could be read.
-const END: &str = "ktally_map_end";
+use crate::schema::Declaration;
 
 /// No line is longer: what is no saved map is not read whole.
 const MOST_BYTES: u64 = 64 << 20;
@@ -39,18 +29,11 @@ impl Verb<'_> {
         );
         let file = shown(path, "standard output");
         let out = &mut write_text(path)?;
-        writeln!(out, "{}", head(&map, &declaration))?;
+        writeln!(out, "{}", saved::head(&map, &declaration))?;
+        let form = self.form(&map, &declaration);
         let (mut count, mut written) = (0, Ok(()));
         let outcome = Reader::new(&map).read(|key, copied| {
-            let values: Vec<Json> = map
-                .values(copied)
-                .map(|value| self.exact(&declaration.value, value))
-                .collect();
-            let key = self.exact(&declaration.key, key);
-            let line = match map.is_per_cpu() {
-                true => json!({"key": key, "values": values}),
-                false => json!({"key": key, "value": values.first()}),
-            };
+            let line = form.write(key, map.values(copied));
             written = writeln!(out, "{line}");
             count += 1;
             match written {
@@ -59,7 +42,7 @@ impl Verb<'_> {
             }
         })?;
         if written.is_ok() && outcome == Outcome::Complete {
-            written = writeln!(out, "{}", json!({END: count}));
+            written = writeln!(out, "{}", saved::end(count));
         }
         written
             .and_then(|()| out.flush())
@@ -74,12 +57,12 @@ impl Verb<'_> {
         })
     }
 
-    /// By its type, if that comes back as the same bytes; else as hex.
-    fn exact(&self, place: &Place, bytes: &[u8]) -> Json {
-        let shown = json!(place.decode(bytes));
-        match read_back(place, &shown, &self.labels) {
-            Ok(back) if back == bytes && !self.raw => shown,
-            _ => json!(Value::Bytes(bytes.into())),
+    fn form<'a>(&'a self, map: &Map, declaration: &'a Declaration) -> Form<'a> {
+        Form {
+            declaration,
+            labels: &self.labels,
+            copies: map.is_per_cpu().then(|| map.copies()),
+            raw: self.raw,
         }
     }
 
@@ -91,13 +74,15 @@ impl Verb<'_> {
         };
         let first = lines.next()?.unwrap_or_default();
         let (map, declaration) = self.open(name, Access::Write)?;
-        check_head(&first, &map, &declaration).map_err(|error| {
+        let wanted = saved::head(&map, &declaration);
+        saved::check_head(&first, &wanted).map_err(|error| {
             usage(format!(
                 "{} does not fit map {}: {error:#}",
                 lines.file,
                 map.title()
             ))
         })?;
+        let form = self.form(&map, &declaration);
         note(&format!("restoring map {}", map.title()));
         let update = Update {
             insert: if noexist {
@@ -114,16 +99,20 @@ impl Verb<'_> {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
-            let entry = match Line::parse(&line) {
+            let entry = match form.read(&line) {
                 Ok(Line::End(count)) if end.is_none() => {
                     end = Some(count);
                     continue;
                 }
-                Ok(_) if end.is_some() => Err(anyhow!("it stands behind the last line")),
-                Ok(line) => line.entry(&map, &declaration, &self.labels),
+                Ok(Line::Entry(key, values)) if end.is_none() => Ok((key, values)),
+                Ok(_) => Err(anyhow!("it stands behind the last line")),
                 Err(error) => Err(error),
             };
-            match entry.and_then(|(key, copied)| map.update(&key, &copied, update)) {
+            let entry = entry.and_then(|(key, values)| {
+                let copied = map.copied_of(values.iter().map(Vec::as_slice));
+                map.update(&key, &copied, update)
+            });
+            match entry {
                 Ok(()) => restored += 1,
                 Err(error) => {
                     failed += 1;
@@ -188,110 +177,4 @@ impl Lines {
         );
         Ok((!line.is_empty()).then_some(line))
     }
-}
-
-/// A line behind the first.
-enum Line {
-    Entry { key: Json, values: Vec<Json> },
-    End(u64),
-}
-
-impl Line {
-    fn parse(line: &[u8]) -> Result<Self> {
-        let object: serde_json::Map<String, Json> =
-            serde_json::from_slice(line).map_err(|error| match error.is_eof() {
-                true => anyhow!("it is cut"),
-                false => anyhow!("it is no JSON object"),
-            })?;
-        let is_alone = object.len() == 1;
-        let (mut key, mut values) = (None, None);
-        for (name, json) in object {
-            match (name.as_str(), json) {
-                ("key", json) => key = Some(json),
-                ("value", json) if values.is_none() => values = Some(vec![json]),
-                ("values", Json::Array(all)) if values.is_none() => values = Some(all),
-                (END, json) if is_alone => {
-                    return json.as_u64().map(Self::End).context("it has no number");
-                }
-                (name, _) => bail!("its field `{}` has no place there", name.escape_debug()),
-            }
-        }
-        Ok(Self::Entry {
-            key: key.context("it has no key")?,
-            values: values.context("it has no value")?,
-        })
-    }
-
-    fn entry(
-        self,
-        map: &Map,
-        declaration: &Declaration,
-        labels: &Labels,
-    ) -> Result<(Vec<u8>, Vec<u8>)> {
-        let Self::Entry { key, values } = self else {
-            bail!("it is no entry");
-        };
-        ensure!(
-            values.len() == map.copies(),
-            "it has {} values, and the map {}",
-            values.len(),
-            map.copies()
-        );
-        let key = read_back(&declaration.key, &key, labels).context("its key")?;
-        let values: Vec<Vec<u8>> = values
-            .iter()
-            .map(|value| read_back(&declaration.value, value, labels))
-            .collect::<Result<_>>()
-            .context("its value")?;
-        Ok((key, map.copied_of(values.iter().map(Vec::as_slice))))
-    }
-}
-
-fn head(map: &Map, declaration: &Declaration) -> Json {
-    json!({
-        MARK: VERSION,
-        "name": declaration.name,
-        "type": map.type_name(),
-        "key_size": map.key_size,
-        "value_size": map.value_size,
-        "max_entries": map.max_entries,
-        "copies": map.copies(),
-        "declaration": declaration.as_c(),
-    })
-}
-
-/// Whatever the file says about its map must be so here: but for names and room.
-fn check_head(line: &[u8], map: &Map, declaration: &Declaration) -> Result<()> {
-    let found: Json = serde_json::from_slice(line).unwrap_or_default();
-    ensure!(
-        found[MARK] == json!(VERSION),
-        "its first line is not that of a saved map"
-    );
-    let wanted = head(map, declaration);
-    for what in ["key_size", "value_size", "copies", "declaration"] {
-        if found[what] != wanted[what] {
-            let text = |json: &Json| {
-                json.as_str()
-                    .map_or_else(|| json.to_string(), str::to_owned)
-            };
-            bail!(
-                "{what} differs: {} in the file, {} in the map",
-                text(&found[what]),
-                text(&wanted[what])
-            );
-        }
-    }
-    Ok(())
-}
-
-fn read_back(place: &Place, json: &Json, labels: &Labels) -> Result<Vec<u8>> {
-    let text = match json {
-        // Not in quotes, where it would be a text.
-        Json::String(hex) if hex.starts_with("hex:") => hex.clone(),
-        json => json.to_string(),
-    };
-    let mut bytes = vec![0; place.ty.size];
-    let tags = Tags::default();
-    parse(place, &tags, &text, LeftOut::Refused, labels, &mut bytes)?;
-    Ok(bytes)
 }

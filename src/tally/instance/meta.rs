@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Map as Object, Value, json};
 
 use crate::map::{Access, Map, MapRef, NewMap, create};
@@ -22,6 +22,9 @@ const FIRST: [u8; 4] = [0; 4];
 
 /// Of the folders and of what follows. A later one is refused by name.
 const LAYOUT: u64 = 1;
+
+/// In milliseconds since 1970. What is later is not written as a date.
+const YEAR_10000: u64 = 253_402_300_800_000;
 
 /// A program of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +80,7 @@ impl Meta {
     }
 
     /// Fields that a later version added are passed over.
-    fn from_json(text: &str) -> Result<Self> {
+    pub fn from_json(text: &str) -> Result<Self> {
         let json: Object<String, Value> = serde_json::from_str(text)?;
         let number = |name: &str| json.get(name).and_then(Value::as_u64);
         let text = |json: &Object<String, Value>, name: &str| {
@@ -101,9 +104,11 @@ impl Meta {
             })
         };
         let pins = list("pins").into_iter().flatten();
+        let since = number("since_ms").unwrap_or(0);
+        ensure!(since < YEAR_10000, "`since_ms` is no time: {since}");
         Ok(Self {
             tally: text(&json, "tally")?,
-            since: UNIX_EPOCH + Duration::from_millis(number("since_ms").unwrap_or(0)),
+            since: UNIX_EPOCH + Duration::from_millis(since),
             attached_at: number("attached_at").context("`attached_at` is missing")?,
             programs: programs.map(member).collect::<Result<_>>()?,
             pins: pins
@@ -275,6 +280,11 @@ mod tests {
         let later = meta.to_json().replace("\"ktally\":1", "\"ktally\":2");
         let error = Meta::from_json(&later).unwrap_err().to_string();
         assert!(error.contains("9.9.9"), "{error}");
+        let latest = meta.to_json().replace("1234", "253402300799999");
+        assert!(Meta::from_json(&latest).is_ok());
+        let never = meta.to_json().replace("1234", "253402300800000");
+        let error = Meta::from_json(&never).unwrap_err().to_string();
+        assert_eq!(error, "`since_ms` is no time: 253402300800000");
         assert!(Meta::from_json("{}").is_err());
         assert!(Meta::from_json("\0\0").is_err());
     }
