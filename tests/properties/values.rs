@@ -47,7 +47,11 @@ fn every_run_of_bytes_has_a_value() {
         let value = decode(&ty, &bytes).unwrap();
         let json = serde_json::to_string(&value).unwrap();
         prop_assert!(serde_json::from_str::<Json>(&json).is_ok(), "{}", json);
-        let (place, tags, labels) = (Place::whole(Arc::clone(&ty)), Tags::default(), Labels::new());
+        let (place, tags, labels) = (
+            Place::whole(Arc::clone(&ty)),
+            Tags::default(),
+            Labels::new(),
+        );
         let streamed = labels.streamed(&place, &tags, &bytes);
         prop_assert_eq!(serde_json::to_string(&streamed).unwrap(), json);
         let _ = value.to_string();
