@@ -88,10 +88,8 @@ fn parts(elf: &[u8]) -> Vec<Range<usize>> {
         let section = offset as usize..(offset + len) as usize;
         (kind != NOBITS && !section.is_empty()).then_some(section)
     });
-    let mut parts = vec![0..HEADER];
-    parts.extend(sections);
-    parts.extend(headers);
-    parts
+    let header = std::iter::once(0..HEADER);
+    header.chain(sections).chain(headers).collect()
 }
 
 /// Little-endian.

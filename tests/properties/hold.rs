@@ -234,8 +234,10 @@ mod tests {
     fn too_much_time_is_told() {
         let property = || {
             hold(1000, 0..10u8, |number| {
-                while number == 7 {
-                    std::hint::spin_loop();
+                if number == 7 {
+                    loop {
+                        std::hint::spin_loop();
+                    }
                 }
                 Ok(())
             });

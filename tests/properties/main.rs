@@ -2,6 +2,7 @@
 //! them: `make fuzz` tries these for as long as it is told.
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
+#![allow(clippy::print_stdout)] // How many cases were tried.
 
 mod binaries;
 mod btf;
