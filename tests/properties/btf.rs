@@ -25,7 +25,7 @@ fn raw_btf(object: &[u8]) -> Vec<u8> {
 }
 
 /// As `ktally::schema` reads the BTF of maps; whether libbpf takes it at all.
-fn read(bytes: &[u8]) -> bool {
+fn read(bytes: &[u8], labels: &Labels) -> bool {
     // It says what is wrong with each.
     libbpf_rs::set_print(None);
     let mut file = File::from(memfd_create(c"btf", MFdFlags::MFD_CLOEXEC).unwrap());
@@ -34,7 +34,6 @@ fn read(bytes: &[u8]) -> bool {
         return false;
     };
     let schema = Schema::of_btf(&btf);
-    let labels = Labels::new();
     let _ = schema.fault(&[0xff; 4096]);
     for table in &schema.tables {
         // A row of the table, as bytes would have it.
@@ -118,15 +117,15 @@ fn types_that_multiply_end_as_bytes() {
     btf.ty("multiplied", VAR, 0, last + 2, &[1]);
     btf.ty(".maps", DATASEC, 1, 16, &[last + 3, 0, 16]);
     btf.ty("ktally:table:x", TAG, 0, last + 3, &[u32::MAX]);
-    assert!(read(&btf.bytes()));
+    assert!(read(&btf.bytes(), &Labels::new()));
 }
 
 #[test]
 fn the_objects_are_read_whole() {
     let tables = OBJECTS.map(|object| {
         let btf = raw_btf(object);
-        assert!(read(&btf));
-        assert!(!read(&btf[..btf.len() / 2]));
+        assert!(read(&btf, &Labels::new()));
+        assert!(!read(&btf[..btf.len() / 2], &Labels::new()));
     });
     assert_eq!(tables.len(), OBJECTS.len());
 }
@@ -140,6 +139,7 @@ fn mutated_types_are_read_or_refused() {
         vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         any::<bool>(),
     );
+    let labels = Labels::new();
     hold(USUAL, cases, |(object, changes, small)| {
         let mut btf = raw_btf(OBJECTS[object]);
         let len = btf.len() - 24;
@@ -147,7 +147,7 @@ fn mutated_types_are_read_or_refused() {
             // Small numbers are the ids of other types.
             btf[24 + at.index(len)] = if small { byte & 0x3f } else { byte };
         }
-        read(&btf);
+        read(&btf, &labels);
         Ok(())
     });
 }
@@ -166,6 +166,7 @@ fn mutated_words_are_read_or_refused() {
         ),
         prop::option::weighted(0.1, any::<prop::sample::Index>()),
     );
+    let labels = Labels::new();
     hold(USUAL, cases, |(object, changes, cut)| {
         let mut btf = raw_btf(OBJECTS[object]);
         let words = btf.len() / 4;
@@ -176,7 +177,7 @@ fn mutated_words_are_read_or_refused() {
         if let Some(cut) = cut {
             btf.truncate(cut.index(btf.len()));
         }
-        read(&btf);
+        read(&btf, &labels);
         Ok(())
     });
 }

@@ -15,7 +15,7 @@ use crate::hold::hold;
 use crate::{OBJECTS, USUAL};
 
 /// Up to where loading would begin.
-fn open(path: &Path, support: &Support) -> Result<Tally, String> {
+fn open(path: &Path, support: &Support, labels: &Labels) -> Result<Tally, String> {
     let line = |more: &[&str]| {
         let line = ["ktally", "run"].map(OsString::from).into_iter();
         let line = line.chain([path.into()]);
@@ -30,7 +30,6 @@ fn open(path: &Path, support: &Support) -> Result<Tally, String> {
     assert!(given.is_empty());
     let help = line(&["--help"]).err().map(|help| help.to_string());
     assert!(help.is_some_and(|help| help.contains("--max-rows")));
-    let labels = Labels::new();
     for option in &tally.schema.options {
         let default = labels.option(option, &tally.rodata).to_string();
         for text in [default.as_str(), "1", "x"] {
@@ -65,16 +64,16 @@ fn an_option_is_within_its_section() {
 fn damaged_objects_are_opened_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("case.bpf.o");
-    let support = Support::probe();
+    let (support, labels) = (Support::probe(), Labels::new());
     for (object, is_tally) in OBJECTS.iter().zip([true, true, false, true]) {
         fs::write(&path, object).unwrap();
-        let tally = open(&path, &support).unwrap();
+        let tally = open(&path, &support, &labels).unwrap();
         assert_eq!(!tally.schema.tables.is_empty(), is_tally);
     }
     let cases = (0..OBJECTS.len(), damage());
     hold(USUAL, cases, |(object, damage)| {
         fs::write(&path, damage.of(OBJECTS[object])).unwrap();
-        if let Err(error) = open(&path, &support) {
+        if let Err(error) = open(&path, &support, &labels) {
             prop_assert!(!error.contains("annot allocate memory"), "{}", error);
         }
         Ok(())
