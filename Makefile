@@ -37,15 +37,18 @@ RECORDED = target/vm/objects/.complete
 
 # tests/kernel on other kernels, emulated; with all of them, it writes
 # docs/kernels.md.
-KERNELS ?= 5.10 6.1 6.12 6.18 7.3
+KERNELS ?= 5.10 6.1 6.1-arm64 6.12 6.18 7.3
 test-kernels: setup $(RECORDED)
 	@dist/setup qemu-system-x86_64 busybox cpio xz mke2fs ip
+ifneq ($(findstring arm64,$(KERNELS)),)
+	@dist/setup qemu-system-aarch64 aarch64-linux-gnu-gcc || echo "arm64 will be skipped" >&2
+endif
 	@tests/vm/run $(KERNELS)
 ifeq ($(origin KERNELS),file)
 	@cp target/vm/kernels.md docs/kernels.md
 endif
 
-$(RECORDED): $(wildcard tests/kernel/*.rs tests/kernel/*/*.rs src/bpf/*)
+$(RECORDED): tests/vm/bin/clang $(wildcard tests/kernel/*.rs tests/kernel/*/*.rs src/bpf/*)
 	$(RECORD) $(CARGO) test --quiet --test kernel
 	@touch $@
 

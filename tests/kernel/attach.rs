@@ -16,7 +16,9 @@ use serde_json::Value;
 use crate::instances::{Ended, Host, Reader, end, links_of};
 use crate::lifetime::sum;
 use crate::objects::programs_called;
-use crate::support::{Child, amount, ask_for_parent, event, fail_to_open, missed, wait_until};
+use crate::support::{
+    CALLS, Child, amount, ask_for_parent, event, fail_to_open, missed, wait_until,
+};
 
 const GETPPID: (&str, &str) = ("call", "getppid");
 
@@ -404,6 +406,7 @@ fn own_tally(ty: &str, step: u32, extra: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let program = format!(
         r#"#include "ktally.bpf.h"
+{CALLS}
 TALLY("events of a test");
 OPTION(pid_t, pid, 0, "count only this process");
 struct key {{ __u32 number AS(nothing_that_is_known); }};
@@ -416,15 +419,14 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	struct key key = {{ 7 }};
 	struct seen *seen;
 
-	if (id != {} || !wanted_task())
+	if (id != NR_getpriority || !wanted_task())
 		return 0;
 	seen = tally_entry(events, &key);
 	if (seen)
 		__sync_fetch_and_add(&seen->events, {step});
 	return 0;
 }}
-"#,
-        libc::SYS_getpriority
+"#
     );
     fs::write(folder.path().join("own.bpf.c"), program).unwrap();
     folder

@@ -16,7 +16,7 @@ use ktally::tally::{Given, Session, Storage, Tally, fentry_fact, resolve};
 use serde_json::{Value as Json, json};
 
 use crate::objects::{Objects, maps_called, programs_called};
-use crate::support::{ask_for_parent, kernel_series, require_root, wait_until};
+use crate::support::{CALLS, ask_for_parent, kernel_series, require_root, wait_until};
 
 /// A C file `NAME.bpf.c`, gone when dropped.
 struct File {
@@ -40,13 +40,8 @@ impl File {
 TALLY("a test's own");
 OPTION(pid_t, tid, 0, "count only this thread");
 #define mine() ((pid_t)bpf_get_current_pid_tgid() == tid)
-#if defined(__TARGET_ARCH_x86)
-#define argument(regs) ((regs)->di)
-#else
-#define argument(regs) ((regs)->regs[0])
-#endif
 "#;
-        Self::new(&format!("{name}.bpf.c"), prelude.to_owned() + program)
+        Self::new(&format!("{name}.bpf.c"), [prelude, CALLS, program].concat())
     }
 
     fn path(&self) -> PathBuf {
@@ -69,15 +64,14 @@ int BPF_PROG(enter_{table}, struct pt_regs *regs, long id)
 	__u32 key = 0;
 	__u64 *calls;
 
-	if (!mine() || id != {})
+	if (!mine() || id != NR_getppid)
 		return 0;
 	calls = tally_entry({table}, &key);
 	if (calls)
 		__sync_fetch_and_add(calls, 1);
 	return 0;
 }}
-"#,
-        libc::SYS_getppid
+"#
     )
 }
 
@@ -531,7 +525,7 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
 	struct key key;
 	__u64 *calls;
 
-	if (!mine() || id != GETPPID)
+	if (!mine() || id != NR_getppid)
 		return 0;
 	__builtin_memset(&key, 0, sizeof(key));
 	key.small = small;
@@ -565,8 +559,7 @@ fn seen(tally: &Tally, options: &[(&str, &str)]) -> BTreeMap<String, Json> {
 
 #[test]
 fn options_of_every_kind_reach_the_program() {
-    let define = format!("#define GETPPID {}\n", libc::SYS_getppid);
-    let file = File::program("options", &(define + OPTIONS));
+    let file = File::program("options", OPTIONS);
     let tally = file.find().unwrap();
     let text = |text: &str| json!(text);
     let expect = |values: [Json; 10]| -> BTreeMap<String, Json> {
@@ -635,8 +628,7 @@ fn options_of_every_kind_reach_the_program() {
 
 #[test]
 fn what_options_say_is_in_the_schema() {
-    let define = format!("#define GETPPID {}\n", libc::SYS_getppid);
-    let file = File::program("declared", &(define + OPTIONS));
+    let file = File::program("declared", OPTIONS);
     let tally = file.find().unwrap();
     let option = |name: &str| {
         let mut options = tally.schema.options.iter();
@@ -977,30 +969,27 @@ fn a_panic_leaves_nothing_in_the_kernel() {
 
 #[test]
 fn each_number_is_in_the_bucket_of_the_next_power_of_two() {
-    let program = format!(
-        r#"
-struct row {{
+    let program = r#"
+struct row {
 	struct tally_histogram numbers HISTOGRAM("arguments");
-}};
+};
 TABLE(kt_edges, __u64, struct row, 256, "a row a number");
 SEC("tp_btf/sys_enter")
 int BPF_PROG(enter, struct pt_regs *regs, long id)
-{{
+{
 	__u64 number;
 	struct row *row;
 
-	if (!mine() || id != {})
+	if (!mine() || id != NR_getpriority)
 		return 0;
 	number = argument(regs);
 	row = tally_entry(kt_edges, &number);
 	if (row)
 		tally_observe(&row->numbers, number);
 	return 0;
-}}
-"#,
-        libc::SYS_getpriority
-    );
-    let file = File::program("edges", &program);
+}
+"#;
+    let file = File::program("edges", program);
     let mut numbers = vec![0, 1, 2, 3, 4, 5, 8, 9, u64::MAX];
     // Around every edge: exactly at it, and one beyond.
     for power in 2..64 {

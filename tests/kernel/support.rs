@@ -379,6 +379,20 @@ fn note_counting(name: &str) {
 
 // ---- tallies ----------------------------------------------------------------
 
+/// For C: numbers of system calls, and a call's first argument. The same text
+/// for every architecture, as guests find objects by their source.
+pub const CALLS: &str = "
+#if defined(__TARGET_ARCH_x86)
+#define NR_getppid 110
+#define NR_getpriority 140
+#define argument(regs) ((regs)->di)
+#else
+#define NR_getppid 173
+#define NR_getpriority 141
+#define argument(regs) ((regs)->regs[0])
+#endif
+";
+
 /// A C file of a test's own, gone when dropped.
 pub struct Source(tempfile::TempDir);
 
@@ -388,15 +402,11 @@ impl Source {
     pub fn new(program: &str) -> Self {
         let prelude = format!(
             r#"#include "ktally.bpf.h"
+{CALLS}
 OPTION(pid_t, pid, 0, "count only this process");
-#if defined(__TARGET_ARCH_x86)
-#define number(regs) ((regs)->di - {FIRST_EVENT})
-#else
-#define number(regs) ((regs)->regs[0] - {FIRST_EVENT})
-#endif
-#define is_event(regs, id) ((id) == {} && wanted_task())
-"#,
-            libc::SYS_getpriority
+#define number(regs) (argument(regs) - {FIRST_EVENT})
+#define is_event(regs, id) ((id) == NR_getpriority && wanted_task())
+"#
         );
         let source = Self(tempfile::tempdir().unwrap());
         fs::write(source.path(), prelude + program).unwrap();

@@ -11,7 +11,7 @@ use libbpf_rs::{Link, MapCore, MapFlags, MapType, num_possible_cpus};
 use serde_json::{Value as Json, json};
 
 use super::{Maps, create, create_with, id, map, program};
-use crate::support::{Child, event, needs, on_two_cpus};
+use crate::support::{CALLS, Child, event, needs, on_two_cpus};
 
 /// Numbers of every kind, and a program that counts a child's events into them.
 const COUNTED: &str = r#"
@@ -42,7 +42,7 @@ int BPF_PROG(enter, struct pt_regs *regs, long call)
 	__u64 key = 0;
 	struct counted *row;
 
-	if (call != EVENT || bpf_get_current_pid_tgid() >> 32 != child)
+	if (call != NR_getpriority || bpf_get_current_pid_tgid() >> 32 != child)
 		return 0;
 	row = tally_entry(counted, &key);
 	if (row) {
@@ -66,7 +66,7 @@ struct Counted {
 
 impl Counted {
     fn of(child: Option<&Child>) -> Self {
-        let c = format!("#define EVENT {}\n{COUNTED}", libc::SYS_getpriority);
+        let c = [CALLS, COUNTED].concat();
         let mut maps = Maps::load_with(&c, |object| {
             if let Some(child) = child {
                 let pid: u32 = child.pid().parse().unwrap();
