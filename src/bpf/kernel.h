@@ -112,7 +112,11 @@ struct pt_regs {
 };
 
 struct thread_info {
+#if defined(__TARGET_ARCH_x86)
 	__u32 status;
+#elif defined(__TARGET_ARCH_arm64)
+	unsigned long flags;
+#endif
 };
 
 typedef struct {
@@ -439,7 +443,8 @@ struct task_struct___before_5_14 {
 
 /* A call by the numbers of the 32-bit architecture, which differ. */
 #define COMPAT_SYSCALL 0x80000000
-#define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
+#define TS_COMPAT 2  /* arch/x86/include/asm/thread_info.h */
+#define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
 
 /*
  * Whether a system call ended by going back from a signal's handler. It has
@@ -458,18 +463,20 @@ static __always_inline bool is_sigreturn(struct pt_regs *regs)
 /* The number of the current task's system call, for AS(syscall). */
 static __always_inline __u32 syscall_number(struct pt_regs *regs)
 {
-#if defined(__TARGET_ARCH_x86)
 	struct task_struct *task = bpf_get_current_task_btf();
-
-	if (task->thread_info.status & TS_COMPAT)
-		return (is_sigreturn(regs) ? 173 : regs->orig_ax) |
-		       COMPAT_SYSCALL;
-	return is_sigreturn(regs) ? 15 : regs->orig_ax;
+#if defined(__TARGET_ARCH_x86)
+	bool compat = task->thread_info.status & TS_COMPAT;
+	__u32 number = is_sigreturn(regs) ? 15 : regs->orig_ax;
 #elif defined(__TARGET_ARCH_arm64)
-	return is_sigreturn(regs) ? 139 : regs->syscallno;
+	bool compat = task->thread_info.flags & (1UL << TIF_32BIT);
+	__u32 number = is_sigreturn(regs) ? 139 : regs->syscallno;
 #else
 #error "syscall_number() is not written for this architecture yet"
 #endif
+
+	if (!compat)
+		return number;
+	return (is_sigreturn(regs) ? 173 : number) | COMPAT_SYSCALL;
 }
 
 /*

@@ -174,7 +174,10 @@ fn has_long_keys() -> bool {
 }
 
 /// What fentry programs want of a kernel.
-const FENTRY_FIX: &str = "they want a kernel built with CONFIG_FUNCTION_TRACER=y";
+const FENTRY_FIX: &str = match cfg!(target_arch = "aarch64") {
+    true => "they want Linux 6.4 or later, built with CONFIG_FUNCTION_TRACER=y",
+    false => "they want a kernel built with CONFIG_FUNCTION_TRACER=y",
+};
 
 impl Tally {
     /// Whether the tally goes on without this program.

@@ -1,11 +1,14 @@
 //! System calls that return twice, not at all, or because somebody meddled.
 
 use std::ffi::{CString, c_int, c_long};
+use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 
-use crate::support::{Child, Counted, ask_for_parent, on_two_cpus, run};
+use crate::support::{Child, Counted, ask_for_parent, on_two_cpus, run, wait_until};
 
 // ---- what children do -------------------------------------------------------
 
@@ -199,6 +202,80 @@ fn forks_of_a_traced_process_are_one_call_each() {
     assert_calls(&counted, "kt-ptrace", "clone", [1, 0, 1]);
     assert_calls(&counted, "kt-ptrace", "clone3", [23, 0, 23]);
     assert_calls(&counted, "kt-ptrace", "getppid", [23, 0, 23]);
+}
+
+// ---- calls by other numbers -------------------------------------------------
+
+/// An ELF file that calls `getppid` 23 times and ends.
+fn program_of_32_bits() -> Vec<u8> {
+    const BASE: u32 = 0x10000;
+    const HEADERS: u32 = 52 + 32;
+    #[cfg(target_arch = "x86_64")]
+    const FOR: (u32, u32, &[u8]) = (
+        3, // EM_386
+        0,
+        &[
+            0xbe, 23, 0, 0, 0, // mov esi, 23
+            0xb8, 64, 0, 0, 0, // again: mov eax, 64
+            0xcd, 0x80, // int 0x80
+            0x4e, 0x75, 0xf6, // dec esi; jnz again
+            0xb8, 1, 0, 0, 0, 0x31, 0xdb, // mov eax, 1; xor ebx, ebx
+            0xcd, 0x80, // int 0x80
+        ],
+    );
+    #[cfg(target_arch = "aarch64")]
+    const FOR: (u32, u32, &[u8]) = (
+        40,          // EM_ARM
+        0x0500_0000, // EF_ARM_EABI_VER5
+        &[
+            23, 0x40, 0xa0, 0xe3, // mov r4, #23
+            64, 0x70, 0xa0, 0xe3, // mov r7, #64
+            0, 0, 0, 0xef, // again: svc 0
+            1, 0x40, 0x54, 0xe2, // subs r4, r4, #1
+            0xfc, 0xff, 0xff, 0x1a, // bne again
+            1, 0x70, 0xa0, 0xe3, // mov r7, #1
+            0, 0, 0xa0, 0xe3, // mov r0, #0
+            0, 0, 0, 0xef, // svc 0
+        ],
+    );
+    let (machine, flags, code) = FOR;
+    let size = HEADERS + code.len() as u32;
+    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    for word in [
+        [2 | machine << 16, 1, BASE + HEADERS, 52].as_slice(), // ET_EXEC, at the code
+        &[0, flags, 52 | 32 << 16, 1, 0],                      // one program header
+        &[1, 0, BASE, BASE, size, size, 5, 0x1000], // PT_LOAD: all of the file, PF_R | PF_X
+    ]
+    .concat()
+    {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(code);
+    file
+}
+
+#[test]
+fn calls_of_a_32_bit_program_have_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kt-32-bits");
+    fs::write(&path, program_of_32_bits()).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let counted = run("syscalls", &[("comm", "kt-32-bits")], || {
+        // The fork of another test may have the file open for writing.
+        wait_until("the program runs", || match Command::new(&path).status() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
+                panic!("impossible on this kernel: it runs no 32-bit programs")
+            }
+            status => status.unwrap().success(),
+        });
+    });
+    counted.assert_whole();
+    let call = match cfg!(target_arch = "aarch64") {
+        true => "arm:getppid",
+        false => "i386:getppid",
+    };
+    assert_calls(&counted, "kt-32-bits", call, [23, 0, 23]);
 }
 
 // ---- calls that replace or end a task ---------------------------------------

@@ -750,7 +750,6 @@ static __always_inline int add(struct pt_regs *regs, long id, __u64 n)
 /// A program that is already running on its CPU is not run again: the kernel
 /// counts that, and so the reading tells. Here each event makes the program
 /// fault, which would run it once more.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn skipped_runs_are_told() {
     assert!(

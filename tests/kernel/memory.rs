@@ -54,8 +54,6 @@ fn touch() {
     }
 }
 
-/// Of x86 alone, as is the event.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn page_faults_by_mode_and_access() {
     let child = Child::new("kt-faults", touch);

@@ -1,42 +1,38 @@
 //! `read` for 0: system calls of the architecture that this binary is for, and
-//! `i386:exit` for those that a 32-bit program makes by numbers of its own.
+//! `i386:exit` or `arm:exit` for those that a 32-bit program makes by numbers of
+//! its own.
 
 use syscalls::Sysno;
+#[cfg(target_arch = "aarch64")]
+use syscalls::arm as compat;
+#[cfg(target_arch = "x86_64")]
+use syscalls::x86 as compat;
 
 /// `COMPAT_SYSCALL` of `kernel.h`.
 const COMPAT: usize = 0x8000_0000;
-const COMPAT_PREFIX: &str = "i386:";
+const COMPAT_PREFIX: &str = match cfg!(target_arch = "aarch64") {
+    true => "arm:",
+    false => "i386:",
+};
 
 /// The name of a system call's number.
 pub(super) fn name(number: u128) -> Option<String> {
     let number = usize::try_from(number).ok()?;
     match number & COMPAT {
         0 => Some(Sysno::new(number)?.name().to_owned()),
-        _ => compat_name(number & !COMPAT),
+        _ => Some(compat_name(number & !COMPAT)),
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn compat_name(number: usize) -> Option<String> {
-    let name = syscalls::x86::Sysno::new(number)
+fn compat_name(number: usize) -> String {
+    let name = compat::Sysno::new(number)
         .map_or_else(|| number.to_string(), |call| call.name().to_owned());
-    Some(format!("{COMPAT_PREFIX}{name}"))
+    format!("{COMPAT_PREFIX}{name}")
 }
 
-#[cfg(target_arch = "x86_64")]
 fn compat_number(name: &str) -> Option<usize> {
     let number = name.parse().ok();
-    number.or_else(|| Some(name.parse::<syscalls::x86::Sysno>().ok()? as usize))
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn compat_name(_: usize) -> Option<String> {
-    None
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn compat_number(_: &str) -> Option<usize> {
-    None
+    number.or_else(|| Some(name.parse::<compat::Sysno>().ok()? as usize))
 }
 
 /// The other way round.
@@ -62,12 +58,12 @@ mod tests {
         assert_eq!(name(1 << 40), None);
     }
 
-    #[cfg(target_arch = "x86_64")]
     #[test]
     fn numbers_of_32_bit_programs() {
-        assert_eq!(name(0x8000_0001).as_deref(), Some("i386:exit"));
-        assert_eq!(number("i386:exit"), Some(0x8000_0001));
-        assert_eq!(number("i386:65535"), Some(0x8000_ffff));
-        assert_eq!(name(0x8000_ffff).as_deref(), Some("i386:65535"));
+        let shown = |call| format!("{COMPAT_PREFIX}{call}");
+        for (raw, call) in [(1, "exit"), (64, "getppid"), (0xffff, "65535")] {
+            assert_eq!(name(0x8000_0000 | raw), Some(shown(call)));
+            assert_eq!(number(&shown(call)), Some(0x8000_0000 | raw as i128));
+        }
     }
 }
