@@ -280,6 +280,12 @@ extern "C" fn second<F: Fn(u64, u64)>(data: *mut c_void) -> c_int {
 fn wait_for(number: &AtomicU64, least: u64) {
     let mut spins = 0u32;
     while number.load(Ordering::SeqCst) < least {
+        // An emulator then lets its other CPU go on, as it does for x86's `pause`.
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: a hint.
+        unsafe {
+            std::arch::asm!("yield");
+        }
         std::hint::spin_loop();
         spins += 1;
         if spins.is_multiple_of(10_000) {
