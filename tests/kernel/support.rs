@@ -188,11 +188,11 @@ pub fn ask_for_parent(times: u64) {
     }
 }
 
-/// Sleeps of 100 µs, so many.
+/// Sleeps of 1 ms, so many: in an emulated machine less is over before it sleeps.
 pub fn nap(times: u64) {
     let nap = libc::timespec {
         tv_sec: 0,
-        tv_nsec: 100_000,
+        tv_nsec: 1_000_000,
     };
     for _ in 0..times {
         // SAFETY: the kernel reads `nap`, and writes nothing.

@@ -7,7 +7,7 @@ function fail(what) {
 	failed++
 }
 { sub(/\r$/, "") }
-/^kernel +ok/ { kernel = $3 }
+/^kernel +(ok|no)/ { sub(/;$/, "", $3); kernel = $3 }
 /^---- .* stdout ----$/ { test = $2; reason[test] = "" }
 /^impossible on this kernel: / { reason[test] = substr($0, 28) }
 /^FAILED: / { fail(substr($0, 9)) }

@@ -17,7 +17,7 @@ function note(text) {
 FNR == 1 { n++ }
 { gsub(/\r|\033\[[0-9;]*m/, "") }
 # `ktally check`: WHAT OK FOUND.
-/^kernel +ok/ { kernel[n] = $3 }
+/^kernel +(ok|no)/ { sub(/;$/, "", $3); kernel[n] = $3 }
 /^(tally [a-z_]+|BTF|JIT|bpffs|tracefs|kprobes|fentry) +(ok|NO|no|-)( |$)/ {
 	name = $1 == "tally" ? "`" $2 "`" : $1
 	found = $0
