@@ -6,7 +6,6 @@ function fail(what) {
 	print series ": FAILED: " what
 	failed++
 }
-{ sub(/\r$/, "") }
 /^kernel +(ok|no)/ { sub(/;$/, "", $3); kernel = $3 }
 /^---- .* stdout ----$/ { test = $2; reason[test] = "" }
 /^impossible on this kernel: / { reason[test] = substr($0, 28) }

@@ -15,7 +15,7 @@ function note(text) {
 	return " (" notes[text] ")"
 }
 FNR == 1 { n++ }
-{ gsub(/\r|\033\[[0-9;]*m/, "") }
+{ gsub(/\033\[[0-9;]*m/, "") }
 # `ktally check`: WHAT OK FOUND.
 /^kernel +(ok|no)/ { sub(/;$/, "", $3); kernel[n] = $3 }
 /^(tally [a-z_]+|BTF|JIT|bpffs|tracefs|kprobes|fentry) +(ok|NO|no|-)( |$)/ {
