@@ -213,13 +213,14 @@ fn pages_of_the_file_cache_by_device() {
 #[test]
 fn files_in_memory_are_not_in_the_file_cache() {
     const PAGES: usize = 23;
-    static BYTES: [u8; PAGES * PAGE] = [7; PAGES * PAGE];
+    // Not out of the test's own file, whose pages may have to be read.
+    let bytes = vec![7u8; PAGES * PAGE];
     let child = Child::new("kt-memory-file", || {
         // SAFETY: a name and bytes that live; we close what is ours.
         unsafe {
             let fd = libc::syscall(libc::SYS_memfd_create, c"kt".as_ptr(), 0);
-            let written = libc::syscall(libc::SYS_pwrite64, fd, BYTES.as_ptr(), BYTES.len(), 0);
-            if written != BYTES.len() as libc::c_long {
+            let written = libc::syscall(libc::SYS_pwrite64, fd, bytes.as_ptr(), bytes.len(), 0);
+            if written != bytes.len() as libc::c_long {
                 libc::_exit(7);
             }
             libc::syscall(libc::SYS_ftruncate, fd, 0);
