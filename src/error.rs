@@ -1,6 +1,8 @@
-//! The kinds of failure that callers tell apart; all else is `anyhow`.
+//! The kinds of failure that callers tell apart; all else is `anyhow`. And how
+//! all of it is said.
 
 use std::fmt;
+use std::io::{self, Write};
 
 /// The caller asked for something that does not exist or makes no sense:
 /// nothing was loaded, and the exit code is 2.
@@ -35,6 +37,11 @@ impl std::error::Error for NotFound {}
 /// An error that ends in exit code 3.
 pub fn not_found(message: impl Into<String>) -> anyhow::Error {
     NotFound(message.into()).into()
+}
+
+/// A line on stderr. What nobody takes there is no failure.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// "no WHAT named `NAME`", with the nearest names, or all when few are known.

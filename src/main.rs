@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use ktally::cli::{self, Exit};
 use ktally::commands;
-use ktally::error::{NotFound, Usage};
+use ktally::error::{NotFound, Usage, say};
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -23,7 +23,7 @@ fn report(error: &anyhow::Error, verbose: bool) -> Exit {
         return match printed {
             _ if !cli::is_help(error) => Exit::Usage,
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                eprintln!("ktally: failed to write: {error}");
+                say(&format!("ktally: failed to write: {error}"));
                 Exit::Failed
             }
             _ => Exit::Done,
@@ -35,10 +35,9 @@ fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     if causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe) {
         return Exit::Done;
     }
-    if verbose {
-        eprintln!("ktally: {error:?}");
-    } else {
-        eprintln!("ktally: {error:#}");
+    match verbose {
+        true => say(&format!("ktally: {error:?}")),
+        false => say(&format!("ktally: {error:#}")),
     }
     match error {
         _ if error.is::<Usage>() => Exit::Usage,

@@ -17,7 +17,7 @@ use anstream::AutoStream;
 use anyhow::Result;
 
 use crate::cli::{self, Action, Exit, Global, Request};
-use crate::error::usage;
+use crate::error::{say, usage};
 use crate::host;
 use crate::render::Style;
 use crate::tally::{self, Support, Tally};
@@ -69,7 +69,7 @@ fn plural(count: u64, what: &str) -> String {
 
 /// What somebody may want to know who reads along.
 fn note(message: &str) {
-    eprintln!("ktally: {message}");
+    say(&format!("ktally: {message}"));
 }
 
 /// Why `run` would refuse a tally here: the host's reasons, and the command
@@ -92,5 +92,5 @@ fn warn_of(tally: &Tally) {
 
 /// A line on stderr that does not stop anything.
 fn warn(message: &str) {
-    eprintln!("ktally: warning: {message}");
+    say(&format!("ktally: warning: {message}"));
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::clock::{Schedule, Signals, Wake};
 use super::face::{self, Face, Source};
-use super::{warn, warn_of};
+use super::{note, warn, warn_of};
 use crate::cli::{Exit, Global, RunArgs};
 use crate::schema::Labels;
 use crate::snapshot::Reading;
@@ -32,7 +32,7 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
     let session = Session::start_for(tally, &mut storage, &options, rows, command.as_ref())?;
     session.warnings().iter().for_each(|warning| warn(warning));
     if global.verbose || (io::stderr().is_terminal() && args.run_for.is_none()) {
-        eprintln!("ktally: counting; Ctrl-C ends it");
+        note("counting; Ctrl-C ends it");
     }
     let mut run = Run { session, command };
     let schedule = Schedule::new(args.run_for, args.every);

@@ -73,6 +73,19 @@ fn help_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
+fn what_cannot_be_said_is_no_failure() {
+    for (line, code) in [
+        ("run nothing", 2),
+        ("map lookup 1 --nothing", 2),
+        ("list", 0),
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let ended = end(program().args(line.split(' ')).stderr(full));
+        assert_eq!(ended.code, code, "{line}: {ended:?}");
+    }
+}
+
+#[test]
 fn help_of_what_stays_has_what_it_takes() {
     let attach = printed("attach runqlat --help");
     for word in [
