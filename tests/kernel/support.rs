@@ -345,6 +345,12 @@ pub fn amount(large: u64) -> u64 {
     }
 }
 
+/// All of these; each `nth` of them where the machine is emulated.
+pub fn cases<T>(all: impl IntoIterator<Item = T>, nth: usize) -> impl Iterator<Item = T> {
+    let is_slow = std::env::var_os("KTALLY_SLOW").is_some();
+    all.into_iter().step_by(if is_slow { nth } else { 1 })
+}
+
 /// So many runs that were missed, where the kernel tells.
 pub fn missed(runs: u64) -> Option<u64> {
     (kernel_series() >= (5, 12)).then_some(runs)

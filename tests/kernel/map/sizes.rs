@@ -8,7 +8,7 @@ use ktally::schema::Number;
 use libbpf_rs::{MapCore, MapFlags, MapType};
 
 use super::{create, id, map, map_reading};
-use crate::support::needs;
+use crate::support::{cases, needs};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -69,7 +69,8 @@ fn keys_of_1_to_512_bytes() {
 /// The same on the command line, where one stands for each way to be padded.
 #[test]
 fn keys_of_many_sizes_on_the_command_line() {
-    for size in [1usize, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 511, 512] {
+    const SIZES: [usize; 13] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 511, 512];
+    for size in cases(SIZES, 4) {
         let handle = create(MapType::Hash, size as u32, 4, 2);
         let (map, key) = (id(&handle), vec![0x2a; size]);
         let key_text = format!("hex:{}", hex(&key));
@@ -102,7 +103,8 @@ fn keys_of_many_sizes_on_the_command_line() {
 
 #[test]
 fn values_of_up_to_64_kib() {
-    for size in [1usize, 3, 7, 8, 9, 255, 256, 4095, 4096, 4097, 65535, 65536] {
+    const SIZES: [usize; 12] = [1, 3, 7, 8, 9, 255, 256, 4095, 4096, 4097, 65535, 65536];
+    for size in cases(SIZES, 3) {
         let [source, target] = [(); 2].map(|()| create(MapType::Hash, 4, size as u32, 2));
         let value: Vec<u8> = (0..size).map(|i| (i * 7 + i / 256) as u8).collect();
         source.update(&[1, 0, 0, 0], &value, MapFlags::ANY).unwrap();
