@@ -37,7 +37,7 @@ FNR == 1 { n++ }
 	why = note($0)
 	if (!index(lack[n], why)) lack[n] = lack[n] why
 }
-/^test result: / { passed[n] += $4; impossible[n] += $6 }
+/^test result: / { passed[n] += $4; failed[n] += $6 }
 END {
 	for (name in tallies) {
 		like = cells(name)
@@ -63,9 +63,9 @@ END {
 	print "| every " (others < length(tallies) ? "other " : "") "tally (" others ") |" most
 	for (i = 1; i <= n; i++) {
 		cell["passed", i] = passed[i]
-		cell["impossible", i] = impossible[i] + 0 lack[i]
+		cell["failed", i] = failed[i] + 0 lack[i]
 	}
 	print "| tests passed |" cells("passed")
-	print "| tests of what is impossible there |" cells("impossible")
+	print "| tests not passed |" cells("failed")
 	for (i = 1; i <= last; i++) print (i > 1 ? "" : "\n") i ". " said[i]
 }
