@@ -2,6 +2,7 @@
 //! a value; a wrong length is an error, never a panic.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
@@ -152,40 +153,21 @@ impl<N: Names> Serialize for Streamed<'_, N> {
         } = *self;
         match place.inside(bytes) {
             Some((members, bytes)) if tags.decoder.is_none() => {
-                let mut map = serializer.serialize_map(None)?;
-                self.members(members, bytes, &mut map)?;
+                let (mut map, names) = (serializer.serialize_map(None)?, self.names);
+                each_member(members, bytes, names, &mut |member, bytes| {
+                    let (place, tags) = (&member.place, &member.tags);
+                    let value = Streamed {
+                        place,
+                        tags,
+                        bytes,
+                        names,
+                    };
+                    map.serialize_entry(&member.name, &value)
+                })?;
                 map.end()
             }
             _ => named(place, tags, bytes, self.names).serialize(serializer),
         }
-    }
-}
-
-impl<N: Names> Streamed<'_, N> {
-    /// As [`flatten`] does it.
-    fn members<M: SerializeMap>(
-        &self,
-        members: &[Member],
-        bytes: &[u8],
-        map: &mut M,
-    ) -> Result<(), M::Error> {
-        for member in members {
-            if self.names.hides(member) {
-                continue;
-            }
-            if !member.name.is_empty() {
-                let value = Streamed {
-                    place: &member.place,
-                    tags: &member.tags,
-                    bytes,
-                    names: self.names,
-                };
-                map.serialize_entry(&member.name, &value)?;
-            } else if let Some((inner, bytes)) = member.place.inside(bytes) {
-                self.members(inner, bytes, map)?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -204,7 +186,11 @@ fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &impl Names) -> Value<'a> {
         }
         Kind::Struct(members) | Kind::Union(members) => {
             let mut fields = Vec::with_capacity(members.len());
-            flatten(members, bytes, names, &mut fields);
+            let Ok(()) = each_member(members, bytes, names, &mut |member, bytes| {
+                let value = named(&member.place, &member.tags, bytes, names);
+                fields.push((member.name.as_str(), value));
+                Ok::<_, Infallible>(())
+            });
             Value::Fields(fields)
         }
         Kind::Float => match *bytes {
@@ -220,24 +206,26 @@ fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &impl Names) -> Value<'a> {
     }
 }
 
-/// Members of anonymous structs and unions stand among their parent's.
-fn flatten<'a>(
+/// The members that are shown, each with the bytes that it is in. Those of
+/// anonymous structs and unions stand among their parent's; an anonymous bitfield
+/// is padding.
+fn each_member<'a, E>(
     members: &'a [Member],
     bytes: &'a [u8],
     names: &impl Names,
-    fields: &mut Vec<(&'a str, Value<'a>)>,
-) {
+    each: &mut impl FnMut(&'a Member, &'a [u8]) -> Result<(), E>,
+) -> Result<(), E> {
     for member in members {
         if names.hides(member) {
             continue;
         }
-        match named(&member.place, &member.tags, bytes, names) {
-            Value::Fields(inner) if member.name.is_empty() => fields.extend(inner),
-            // An anonymous bitfield is padding.
-            _ if member.name.is_empty() => {}
-            value => fields.push((&member.name, value)),
+        if !member.name.is_empty() {
+            each(member, bytes)?;
+        } else if let Some((inner, bytes)) = member.place.inside(bytes) {
+            each_member(inner, bytes, names, each)?;
         }
     }
+    Ok(())
 }
 
 /// A number of `bits` bits as its type would have it.

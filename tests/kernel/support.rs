@@ -337,18 +337,19 @@ pub fn is_too_old(line: &str) -> bool {
     series.is_some_and(|series| kernel_series() < series)
 }
 
-/// A large amount; less of it where `KTALLY_SLOW` says that the machine is emulated.
-pub fn amount(large: u64) -> u64 {
-    match std::env::var_os("KTALLY_SLOW") {
-        Some(_) => large / 20,
-        None => large,
-    }
+/// Whether this machine is emulated.
+fn is_slow() -> bool {
+    std::env::var_os("KTALLY_SLOW").is_some()
 }
 
-/// All of these; each `nth` of them where the machine is emulated.
+/// A large amount; less of it on a slow machine.
+pub fn amount(large: u64) -> u64 {
+    if is_slow() { large / 20 } else { large }
+}
+
+/// All of these; each `nth` of them on a slow machine.
 pub fn cases<T>(all: impl IntoIterator<Item = T>, nth: usize) -> impl Iterator<Item = T> {
-    let is_slow = std::env::var_os("KTALLY_SLOW").is_some();
-    all.into_iter().step_by(if is_slow { nth } else { 1 })
+    all.into_iter().step_by(if is_slow() { nth } else { 1 })
 }
 
 /// So many runs that were missed, where the kernel tells.
