@@ -71,10 +71,13 @@ pub fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
         };
         check(ret).map(|()| info)
     };
-    let size = info(&mut [], &mut [])?.btf_size;
-    let (mut bytes, mut name) = (vec![0; size as usize], [0; 64]);
-    let known = info(&mut bytes, &mut name)?;
-    let is_module = known.kernel_btf != 0 && !name.starts_with(b"vmlinux\0");
+    let known = info(&mut [], &mut [])?;
+    let (mut bytes, mut name) = (vec![0; known.btf_size as usize], [0; 64]);
+    // Before 5.11 BTF has no name, and asking for one is refused: nor is the
+    // kernel's own told from others there, and modules have none.
+    let of_kernel = known.kernel_btf != 0;
+    info(&mut bytes, if of_kernel { &mut name } else { &mut [] })?;
+    let is_module = of_kernel && !name.starts_with(b"vmlinux\0");
     Ok((bytes, is_module))
 }
 
