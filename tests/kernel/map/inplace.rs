@@ -200,6 +200,7 @@ fn wrapping_around_is_said() {
         ),
     ] {
         let ended = map!("add", map, 0, delta);
+        ended.check_age();
         assert!(
             ended.stderr.contains(bits) && ended.stderr.contains("wrapped"),
             "{ended:?}"
