@@ -88,15 +88,33 @@ pub fn kernel_version(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
+/// Programs that a system call runs: they add and drain in place.
+pub const SYSCALL_PROGRAMS: (u32, u32) = (5, 14);
+
+/// What is not to be had before; tallies that an old kernel has no events for are
+/// told one by one.
+const SINCE: [((u32, u32), &str); 5] = [
+    ((5, 11), "tallies that time calls or show stacks"),
+    ((5, 12), "how many runs were missed"),
+    (SYSCALL_PROGRAMS, "map add, map drain"),
+    ((5, 16), "tags of other programs' maps"),
+    ((5, 19), "reading without privileges"),
+];
+
 fn kernel() -> Fact {
-    let release = kernel_release();
-    match kernel_version(&release) {
-        version if version >= (5, 11) => Fact::good("kernel", release),
-        _ => Fact::bad(
-            "kernel",
-            release,
-            "tallies that time calls need Linux 5.11, for task storage",
-        ),
+    kernel_of(&kernel_release())
+}
+
+fn kernel_of(release: &str) -> Fact {
+    let version = kernel_version(release);
+    let lacking: Vec<String> = SINCE
+        .iter()
+        .filter(|(since, _)| version < *since)
+        .map(|((major, minor), what)| format!("{what} (since {major}.{minor})"))
+        .collect();
+    match lacking.is_empty() {
+        true => Fact::good("kernel", release),
+        false => Fact::bad("kernel", release, format!("lacks {}", lacking.join(", "))),
     }
 }
 
@@ -383,5 +401,11 @@ mod tests {
         assert_eq!(kernel_version("6.18.44-fc-v445"), (6, 18));
         assert_eq!(kernel_version("5.10.0-33-cloud-amd64"), (5, 10));
         assert_eq!(kernel_version("x"), (0, 0));
+        assert_eq!(kernel_of("5.19.0-1").fix, None);
+        let fix = kernel_of("5.15.0-91-generic").fix.unwrap();
+        assert_eq!(
+            fix,
+            "lacks tags of other programs' maps (since 5.16), reading without privileges (since 5.19)"
+        );
     }
 }

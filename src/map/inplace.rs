@@ -279,9 +279,9 @@ impl Map {
 
 /// Loads a helper with `map` in the place of its `target`, and its constants.
 fn load(object: &[u8], map: &Map, constants: &[u8]) -> Result<Object> {
-    const OLDEST: (u32, u32) = (5, 14);
-    if host::kernel_version(&host::kernel_release()) < OLDEST {
-        bail!("needs Linux 5.14, for programs that a system call runs");
+    let (major, minor) = host::SYSCALL_PROGRAMS;
+    if host::kernel_version(&host::kernel_release()) < (major, minor) {
+        bail!("needs Linux {major}.{minor}, for programs that a system call runs");
     }
     log::listen();
     let mut opened = ObjectBuilder::default().open_memory(object)?;

@@ -227,12 +227,17 @@ fn pin_refused(path: &Path, access: Access, error: &io::Error) -> anyhow::Error 
         (Some(libc::EACCES), _) if path.exists() && !is_bpffs(path) => {
             anyhow!("`{shown}` is no pin: it is on no bpffs")
         }
-        (Some(libc::EPERM | libc::EACCES), Access::Write) => {
+        (Some(libc::EACCES), Access::Write) => {
             anyhow!("failed to open the pin `{shown}` to write: its file mode does not let you")
         }
-        (Some(libc::EPERM | libc::EACCES), Access::Read) => {
+        (Some(libc::EACCES), Access::Read) => {
             anyhow!("failed to open the pin `{shown}`: its file mode does not let you")
         }
+        // Before Linux 5.19 that is all of bpf(2), whatever the file's mode.
+        (Some(libc::EPERM), _) => anyhow!(
+            "failed to open the pin `{shown}`: {}",
+            host::advice(libc::EPERM)
+        ),
         _ => anyhow!("failed to open the pin `{shown}`: {error}"),
     }
 }

@@ -4,8 +4,6 @@
 use std::fs;
 use std::process::{self, Command, Stdio};
 
-use serde_json::Value;
-
 use crate::lifetime::{Run, sum};
 use crate::support::{needs, wait_until};
 
@@ -163,11 +161,9 @@ fn a_command_does_not_outlive_the_run() {
 fn intervals_of_a_command_add_up() {
     let script = format!("exec 2>/dev/null; for i in 1 2 3; do {FAIL}; sleep 0.15; done");
     let args = ["failures", "-o", "jsonl", "--every", "100ms"];
-    let (status, lines, stderr) = sh(&args, &script).end();
-    assert_eq!(status.code(), Some(0), "{stderr}");
-    assert!(lines.len() > 3, "{lines:?}");
-    let readings = lines.iter().map(|line| serde_json::from_str(line).unwrap());
-    let counts = readings.map(|reading: Value| sum(&reading, ENOTDIR, "calls"));
+    let readings = sh(&args, &script).readings();
+    assert!(readings.len() > 3, "{readings:?}");
+    let counts = readings.iter().map(|it| sum(it, ENOTDIR, "calls"));
     assert_eq!(counts.sum::<u64>(), 3);
 }
 

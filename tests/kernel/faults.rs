@@ -13,8 +13,6 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
 use crate::instances::Host;
 use crate::lifetime::{Run, sum};
 use crate::memory::Limited;
@@ -130,12 +128,7 @@ fn stopped_and_continued() {
     run.signal(libc::SIGCONT);
     child.work();
     run.signal(libc::SIGINT);
-    let (status, lines, stderr) = run.end();
-    assert_eq!(status.code(), Some(0), "{stderr}");
-    let readings: Vec<Value> = lines
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let readings = run.readings();
     let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
     assert_eq!(calls, 3 * 23);
     // An interval is as long as it was.
@@ -277,10 +270,7 @@ fn a_cpu_that_goes_and_comes() {
             child.work();
         }
         run.signal(libc::SIGINT);
-        let (status, lines, stderr) = run.end();
-        assert_eq!(status.code(), Some(0), "{tally}: {stderr}");
-        let readings = lines.iter().map(|line| serde_json::from_str(line).unwrap());
-        let readings: Vec<Value> = readings.collect();
+        let readings = run.readings();
         assert!(readings.iter().all(|it| it["incomplete"] == false));
         if tally == "syscalls" {
             let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
@@ -307,10 +297,7 @@ fn a_clock_that_is_set_back() {
     assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
     child.work();
     run.signal(libc::SIGINT);
-    let (status, lines, stderr) = run.end();
-    assert_eq!(status.code(), Some(0), "{stderr}");
-    let readings = lines.iter().map(|line| serde_json::from_str(line).unwrap());
-    let readings: Vec<Value> = readings.collect();
+    let readings = run.readings();
     let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
     assert_eq!(calls, 2 * 23);
     for reading in &readings {

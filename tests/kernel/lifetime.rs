@@ -116,12 +116,19 @@ impl Run {
         (status.unwrap(), lines, stderr)
     }
 
-    /// Waits for its end, which is a good one, with one reading.
-    pub fn reading(&mut self) -> Value {
+    /// Waits for its end, which is a good one; its readings, one a line.
+    pub fn readings(&mut self) -> Vec<Value> {
         let (status, lines, stderr) = self.end();
         assert_eq!(status.code(), Some(0), "{stderr}");
-        assert_eq!(lines.len(), 1, "{lines:?}");
-        serde_json::from_str(&lines[0]).unwrap()
+        let readings = lines.iter().map(|line| serde_json::from_str(line).unwrap());
+        readings.collect()
+    }
+
+    /// The same, where there is one.
+    pub fn reading(&mut self) -> Value {
+        let mut readings = self.readings();
+        assert_eq!(readings.len(), 1, "{readings:?}");
+        readings.remove(0)
     }
 
     /// What it holds in the kernel.
@@ -393,13 +400,9 @@ fn readings(more: &[&str], bursts: u64) -> Vec<Value> {
         thread::sleep(Duration::from_millis(60));
     }
     run.signal(libc::SIGTERM);
-    let (status, lines, stderr) = run.end();
-    assert_eq!(status.code(), Some(0), "{stderr}");
-    assert!(lines.len() >= 3, "{lines:?}");
-    lines
-        .iter()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    let readings = run.readings();
+    assert!(readings.len() >= 3, "{readings:?}");
+    readings
 }
 
 #[test]
