@@ -1,5 +1,6 @@
 //! Stacks, symbols, and probes of functions.
 
+use std::arch::naked_asm;
 use std::process::Command;
 use std::time::Duration;
 
@@ -24,6 +25,32 @@ extern "C" fn kt_spins(rounds: u64) -> u64 {
     left + rounds
 }
 
+/// Calls a function from a frame that frame pointers find: optimized code has
+/// none on x86.
+#[unsafe(naked)]
+extern "C" fn from_a_frame(call: extern "C" fn(u64) -> u64, with: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rax, rdi",
+        "mov rdi, rsi",
+        "call rax",
+        "pop rbp",
+        "ret"
+    );
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!(
+        "stp x29, x30, [sp, #-16]!",
+        "mov x29, sp",
+        "mov x9, x0",
+        "mov x0, x1",
+        "blr x9",
+        "ldp x29, x30, [sp], #16",
+        "ret"
+    );
+}
+
 /// Spins until this thread has had so much time on a CPU.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -31,7 +58,7 @@ extern "C" fn kt_spins_for(millis: u64) -> u64 {
     let start = cpu_time();
     let mut sum = 0;
     while cpu_time() - start < Duration::from_millis(millis) {
-        sum += kt_spins(1_000_000);
+        sum += from_a_frame(kt_spins, 1_000_000);
     }
     sum
 }
