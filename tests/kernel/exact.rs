@@ -221,20 +221,27 @@ fn system_calls_of_one_cgroup_and_below() {
 /// for each of them.
 #[test]
 fn waits_for_a_cpu_are_as_many_as_switches() {
+    /// A kernel of a virtual machine was seen to switch some tasks without its
+    /// tracepoint, which ftrace did not see either.
+    const ATTEMPTS: usize = 5;
     for (options, label) in [(vec![], ""), (vec![("by_comm", "true")], "kt-runqlat")] {
         let child = Child::new("kt-runqlat", || nap(23));
         let pid = child.pid();
-        let before = child.switches();
-        let counted = run("runqlat", &[&[("pid", &*pid)], &*options].concat(), || {
-            child.work();
-        });
-        let switches = child.switches() - before;
-        assert!(switches > 23, "naps do not sleep: {switches}");
-        counted.assert_whole();
-        assert_eq!(counted.rows().len(), 1);
-        let (waits, time) = counted.row(&[label]).histogram("latency");
-        assert_eq!(waits, switches);
-        assert!(time > 0);
+        let is_exact = |_| {
+            let before = child.switches();
+            let counted = run("runqlat", &[&[("pid", &*pid)], &*options].concat(), || {
+                child.work();
+            });
+            let switches = child.switches() - before;
+            assert!(switches > 23, "naps do not sleep: {switches}");
+            counted.assert_whole();
+            assert_eq!(counted.rows().len(), 1);
+            let (waits, time) = counted.row(&[label]).histogram("latency");
+            assert!(waits <= switches, "{waits} of {switches}");
+            assert!(time > 0);
+            waits == switches
+        };
+        assert!((0..ATTEMPTS).any(is_exact), "never, {ATTEMPTS} times");
     }
 }
 
