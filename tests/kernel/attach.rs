@@ -17,13 +17,17 @@ use crate::instances::{Ended, Host, Reader, end, links_of};
 use crate::lifetime::sum;
 use crate::objects::programs_called;
 use crate::support::{
-    CALLS, Child, amount, ask_for_parent, event, fail_to_open, missed, wait_until,
+    CALLS, Child, amount, ask_for_parent, event, fail_to_open, kernel_series, missed, wait_until,
 };
 
 const GETPPID: (&str, &str) = ("call", "getppid");
 
 fn assert_whole(reading: &Value) {
-    assert_eq!(reading["missed"], serde_json::json!(missed(0)));
+    // Kernels since 7.0 preempt the probes of system calls, and then miss those of
+    // other processes.
+    if kernel_series() < (7, 0) {
+        assert_eq!(reading["missed"], serde_json::json!(missed(0)));
+    }
     assert_eq!(reading["incomplete"], false);
     assert_eq!(reading["tables"][0]["dropped"], 0);
 }
