@@ -73,8 +73,8 @@ pub fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
     };
     let known = info(&mut [], &mut [])?;
     let (mut bytes, mut name) = (vec![0; known.btf_size as usize], [0; 64]);
-    // Before 5.11 BTF has no name, and asking for one is refused: nor is the
-    // kernel's own told from others there, and modules have none.
+    // Before Linux 5.11 BTF has no name, and a buffer for one is refused; modules
+    // have no BTF there.
     let of_kernel = known.kernel_btf != 0;
     info(&mut bytes, if of_kernel { &mut name } else { &mut [] })?;
     let is_module = of_kernel && !name.starts_with(b"vmlinux\0");

@@ -79,6 +79,10 @@ fn accounted_for(reading: &Value) -> u64 {
     sum(reading, ("error", "ENOENT"), "calls") + lost
 }
 
+fn assert_accounted_for(reading: &Value, issued: u64) {
+    assert_eq!(accounted_for(reading), issued, "{reading}");
+}
+
 /// All tallies that need no options count under load, run and attached, while
 /// others come, read, replace and go: nothing is lost, and nothing grows.
 #[test]
@@ -144,7 +148,7 @@ fn everything_at_once() {
         }
         ktally("map list");
         host.good("status");
-        assert_eq!(accounted_for(&host.json("read exact -o json")), issued);
+        assert_accounted_for(&host.json("read exact -o json"), issued);
         if start.elapsed() > stop {
             // More than once does no harm.
             stopped.signal(libc::SIGCONT);
@@ -176,13 +180,13 @@ fn everything_at_once() {
         }
     }
     exact.signal(libc::SIGINT);
-    assert_eq!(accounted_for(&exact.reading()), issued);
+    assert_accounted_for(&exact.reading(), issued);
     stopped.signal(libc::SIGINT);
     let readings = stopped.readings();
     assert_eq!(readings.iter().map(accounted_for).sum::<u64>(), issued);
     let mut seconds = readings.iter().map(|it| it["seconds"].as_f64().unwrap());
     assert!(seconds.any(|it| it > 0.9 * stop.as_secs_f64()));
-    assert_eq!(accounted_for(&host.json("detach exact -o json")), issued);
+    assert_accounted_for(&host.json("detach exact -o json"), issued);
     objects.extend(tallies.iter().map(|tally| host.objects(&tally.name)));
     host.good("detach --all");
     assert_eq!(host.pins(), [""; 0]);

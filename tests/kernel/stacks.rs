@@ -8,7 +8,9 @@ use ktally::host;
 use ktally::tally::{Session, Storage, Support, Tally, resolve};
 
 use crate::lifetime::Run;
-use crate::support::{Child, Counted, ask_for_parent, nap, needs, on_two_cpus, require_root, run};
+use crate::support::{
+    Child, Counted, ask_for_parent, is_slow, nap, needs, on_two_cpus, require_root, run,
+};
 
 // ---- functions that are looked for ------------------------------------------
 
@@ -143,7 +145,8 @@ fn a_spinning_function_is_at_the_top_of_a_profile() {
     let due = HZ * MILLIS / 1000;
     let all = counted.sum("samples");
     assert!(spinning > all / 2, "{spinning} of {all}");
-    assert!((due / 4..=due * 11 / 10).contains(&all), "{all} of {due}");
+    let least = due / if is_slow() { 4 } else { 2 };
+    assert!((least..=due * 11 / 10).contains(&all), "{all} of {due}");
 }
 
 /// One thread spins on the first CPU, and one waits on the second.
@@ -235,8 +238,11 @@ fn flame_graphs_of_a_command_that_has_ended() {
         .iter()
         .map(|line| line.rsplit_once(' ').expect(line).0);
     assert!(stacks.by_ref().is_sorted_by(|a, b| a < b), "{folded:#?}");
-    // A quarter of what is due: 499 a second, of 60 ms in each of eight processes.
-    assert!(spinning > 60, "{spinning}: {folded:#?}");
+    // Half of what is due: 499 a second, of 60 ms in each of eight processes.
+    assert!(
+        spinning > if is_slow() { 60 } else { 120 },
+        "{spinning}: {folded:#?}"
+    );
 
     let svg = run("svg");
     assert!(svg.starts_with("<?xml"), "{svg}");

@@ -338,7 +338,7 @@ pub fn is_too_old(line: &str) -> bool {
 }
 
 /// Whether this machine is emulated.
-fn is_slow() -> bool {
+pub fn is_slow() -> bool {
     std::env::var_os("KTALLY_SLOW").is_some()
 }
 
