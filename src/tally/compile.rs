@@ -1,11 +1,19 @@
 //! Compiles a user's C file as the build compiles `src/bpf/`: the headers and
 //! flags are part of this binary.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::libbpf_sys;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::error::usage;
 use crate::host;
@@ -20,14 +28,21 @@ const ARCH: &str = "-D__TARGET_ARCH_x86";
 #[cfg(target_arch = "aarch64")]
 const ARCH: &str = "-D__TARGET_ARCH_arm64";
 
-/// The object of a C file; clang's own words where it has an error.
+/// The object of a C file, or clang's error messages. SIGINT, SIGTERM and SIGHUP
+/// end clang and, once the folder is gone, this process.
 pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
     let shown = source.display();
     let text =
         fs::read(source).map_err(|error| usage(format!("failed to read `{shown}`: {error}")))?;
-    let folder = tempfile::tempdir().with_context(|| {
-        format!("failed to compile `{shown}`: no room for it; point TMPDIR at a folder that can be written to")
-    })?;
+    // Declared before the folder, so dropped after it.
+    let signals = Held::hold()?;
+    // Others must not be able to change what is compiled, whatever the umask.
+    let folder = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .with_context(|| {
+            format!("failed to compile `{shown}`: no room for it; point TMPDIR at a folder that can be written to")
+        })?;
     let include = folder.path();
     let bpf = include.join("bpf");
     fs::create_dir(&bpf)?;
@@ -43,8 +58,11 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
         fs::write(include.join("vmlinux.h"), header)?;
     }
     let unlinked = include.join("unlinked.o");
-    let output = host::clang()
+    let mut clang = host::clang();
+    clang
         .args(["-O2", "-g", "-target", "bpf", "-fno-stack-protector", ARCH])
+        // Otherwise a failure leaves the preprocessed source behind.
+        .arg("-fno-crash-diagnostics")
         .args(FLAGS.split_whitespace())
         .arg("-I")
         .arg(include)
@@ -52,13 +70,22 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
         .arg(source)
         .arg("-o")
         .arg(&unlinked)
-        .output()
-        .map_err(|error| {
-            anyhow!("failed to compile `{shown}`: clang does not run ({error}); install the package `clang`, or point CLANG at one")
-        })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("failed to compile `{shown}`:\n{}", said.trim_end());
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut clang = clang.spawn().map_err(|error| {
+        anyhow!("failed to compile `{shown}`: clang does not run ({error}); install the package `clang`, or point CLANG at one")
+    })?;
+    let messages = signals.read_to_end(&mut clang);
+    if messages.is_err() {
+        clang.kill()?;
+    }
+    let status = clang.wait()?;
+    let messages = messages.with_context(|| format!("failed to compile `{shown}`"))?;
+    if !status.success() {
+        bail!(
+            "failed to compile `{shown}`:\n{}",
+            without_stack_dump(messages.trim_end())
+        );
     }
     // As the build does: linking fills in offsets and strips debug information.
     let linked = include.join("linked.o");
@@ -68,4 +95,63 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
         .link()
         .with_context(|| format!("failed to link `{shown}`"))?;
     fs::read(&linked).with_context(|| format!("failed to read the object of `{shown}`"))
+}
+
+/// A failure of the back end prints some 70 lines of its own state around the
+/// one that gives the reason.
+fn without_stack_dump(messages: &str) -> &str {
+    let mut errors = messages.lines().filter(|line| line.contains("error: "));
+    match errors.next() {
+        Some(first) if messages.contains("Stack dump:") => first,
+        _ => messages,
+    }
+}
+
+/// Signals that would end this process, held back until this is dropped.
+struct Held {
+    came: SignalFd,
+    before: SigSet,
+}
+
+impl Held {
+    fn hold() -> Result<Self> {
+        let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+        let before = signals
+            .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+            .context("failed to block SIGINT, SIGTERM and SIGHUP")?;
+        // Not read: what is pending takes effect when it is unblocked.
+        let came = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)
+            .context("failed to open a signal descriptor")?;
+        Ok(Self { came, before })
+    }
+
+    /// All that a child writes to stderr, or an error if a signal comes first.
+    fn read_to_end(&self, child: &mut Child) -> Result<String> {
+        let mut written = Vec::new();
+        let Some(stderr) = &mut child.stderr else {
+            return Ok(String::new());
+        };
+        loop {
+            let mut fds =
+                [self.came.as_fd(), stderr.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                ready => ready?,
+            };
+            if fds[0].any() == Some(true) {
+                bail!("interrupted by a signal");
+            }
+            let mut chunk = [0; 4096];
+            match stderr.read(&mut chunk)? {
+                0 => return Ok(String::from_utf8_lossy(&written).into_owned()),
+                read => written.extend_from_slice(&chunk[..read]),
+            }
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.before.thread_set_mask();
+    }
 }

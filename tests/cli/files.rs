@@ -3,10 +3,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::{Ended, end, program};
@@ -29,6 +34,22 @@ impl Folder {
     fn file(&self, name: &str, declarations: &str) -> PathBuf {
         let program = "SEC(\"tp_btf/sys_enter\") int BPF_PROG(enter) { return 0; }";
         self.write(name, &format!("{declarations}\n{program}\n"))
+    }
+
+    /// A folder that anybody can write to.
+    fn everyones(&self, name: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        path
+    }
+
+    /// An executable script.
+    fn script(&self, text: &str) -> PathBuf {
+        let path = self.0.path().join("script");
+        fs::write(&path, format!("#!/bin/bash\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
@@ -253,5 +274,72 @@ fn what_compiling_lacks_is_named_with_its_fix() {
         for word in words {
             assert!(ended.stderr.contains(word), "{word}: {ended:?}");
         }
+    }
+}
+
+/// An atomic addition of a width that BPF lacks makes clang 14 fail in its back
+/// end; newer ones may reject it earlier.
+#[test]
+fn a_failure_of_clangs_back_end_is_one_line() {
+    let folder = Folder::new();
+    let temporary = folder.everyones("temporary");
+    let path = folder.write(
+        "narrow",
+        &format!("{TABLE} __u16 sum; SEC(\"tp_btf/sys_enter\") int BPF_PROG(enter) {{ __sync_fetch_and_add(&sum, 1); return 0; }}"),
+    );
+    let ended = end(command("list", &path, &[]).env("TMPDIR", &temporary));
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.stderr.contains("narrow.bpf.c:3:"), "{ended:?}");
+    assert!(ended.stderr.lines().count() < 10, "{ended:?}");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+/// In place of clang: what it sees of its folder.
+#[test]
+fn nobody_else_can_change_what_is_compiled() {
+    let folder = Folder::new();
+    let path = folder.file("mine", TABLE);
+    let clang = folder.script("stat -c 'mode %a' \"$(dirname \"${!#}\")\" >&2; exit 1");
+    let mut command = command("list", &path, &[]);
+    // SAFETY: sets the umask of the child, which cannot fail.
+    unsafe {
+        command.pre_exec(|| {
+            nix::sys::stat::umask(Mode::empty());
+            Ok(())
+        });
+    }
+    let ended = end(command.env("CLANG", clang));
+    assert!(ended.stderr.contains("mode 700\n"), "{ended:?}");
+}
+
+#[test]
+fn a_signal_ends_the_compiler_and_removes_its_folder() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let folder = Folder::new();
+        let path = folder.file("mine", TABLE);
+        let temporary = folder.everyones("temporary");
+        let clang = folder.script("echo $$ >\"$TMPDIR/pid\"; exec sleep 600");
+        let mut compiling = command("list", &path, &[])
+            .env("CLANG", clang)
+            .env("TMPDIR", &temporary)
+            .spawn()
+            .unwrap();
+        let pid = loop {
+            let pid = fs::read_to_string(temporary.join("pid")).unwrap_or_default();
+            if let Ok(pid) = pid.trim().parse() {
+                break Pid::from_raw(pid);
+            }
+            sleep(Duration::from_millis(5));
+        };
+        kill(Pid::from_raw(compiling.id() as i32), signal).unwrap();
+        let status = compiling.wait().unwrap();
+        assert_eq!(status.signal(), Some(signal as i32), "{status:?}");
+        assert!(
+            kill(pid, None).is_err(),
+            "the compiler goes on after {signal}"
+        );
+        let left = fs::read_dir(&temporary).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["pid"]);
     }
 }
