@@ -50,7 +50,7 @@ impl Map {
         self.check_key(key)?;
         self.check_readable()?;
         let mut copied = vec![0; self.copied_size()];
-        let result = sys::map::lookup(self.fd(), Some(key), &mut copied, 0);
+        let result = self.elements.lookup(Some(key), &mut copied);
         match result {
             Ok(()) => Ok(Some(copied)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -63,7 +63,7 @@ impl Map {
         self.check_key(key)?;
         self.check_value(copied)?;
         let (value, _held) = self.with_descriptor(copied)?;
-        let updated = sys::map::update(self.fd(), Some(key), &value, update.flags());
+        let updated = self.elements.update(Some(key), &value, update.flags());
         updated.map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) if update.lock => anyhow!(
                 "failed to update map {}: there is no bpf_spin_lock in its values",
@@ -78,7 +78,7 @@ impl Map {
         self.check_key(key)?;
         // The kernel says of these that whatever is not there was deleted.
         let was_there = !self.deletes_blindly() || self.lookup(key)?.is_some();
-        match sys::map::delete(self.fd(), key) {
+        match self.elements.delete(key) {
             Ok(()) => Ok(was_there),
             Err(error) => match (error.raw_os_error(), self.ty) {
                 (Some(libc::ENOENT), _) | (Some(libc::EINVAL), MapType::Sockmap) => Ok(false),
@@ -92,7 +92,7 @@ impl Map {
     pub fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
         key.map_or(Ok(()), |key| self.check_key(key))?;
         let mut next = vec![0; self.key_size];
-        match sys::map::next_key(self.fd(), key, &mut next) {
+        match self.elements.next_key(key, &mut next) {
             Ok(()) => Ok(Some(next)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(self.refused(Verb::NextKey, &error)),
@@ -105,7 +105,8 @@ impl Map {
         self.check_pushes()?;
         self.check_value(value)?;
         let flags = if replace { libbpf_sys::BPF_EXIST } else { 0 };
-        sys::map::update(self.fd(), None, value, flags.into())
+        self.elements
+            .update(None, value, flags.into())
             .map_err(|error| self.refused(Verb::Push, &error))
     }
 
@@ -113,7 +114,7 @@ impl Map {
     pub fn may_hold(&self, value: &[u8]) -> Result<bool> {
         self.check_pushes()?;
         self.check_value(value)?;
-        match sys::map::lookup(self.fd(), None, &mut value.to_vec(), 0) {
+        match self.elements.lookup(None, &mut value.to_vec()) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(self.refused(Verb::Peek, &error)),
@@ -122,14 +123,12 @@ impl Map {
 
     /// The value whose turn it is, which stays.
     pub fn peek(&self) -> Result<Vec<u8>> {
-        self.without_key(Verb::Peek, |value| {
-            sys::map::lookup(self.fd(), None, value, 0)
-        })
+        self.without_key(Verb::Peek, |value| self.elements.lookup(None, value))
     }
 
     /// Takes the value whose turn it is.
     pub fn pop(&self) -> Result<Vec<u8>> {
-        self.without_key(Verb::Pop, |value| sys::map::pop(self.fd(), value))
+        self.without_key(Verb::Pop, |value| self.elements.pop(value))
     }
 
     fn without_key(

@@ -2,11 +2,12 @@
 //! and shows a number of its own, if any: that is what a user gives as well.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use libbpf_rs::MapType;
 
+use super::explain::Verb;
 use super::{Access, Map, MapRef};
 use crate::error::not_found;
 use crate::schema::cgroup_folder;
@@ -74,9 +75,16 @@ impl Map {
         self.with_descriptor(value).map(drop)
     }
 
+    /// Puts what is open already, a map or a program, into an entry.
+    pub fn put(&self, key: &[u8], held: BorrowedFd<'_>) -> Result<()> {
+        let fd = held.as_raw_fd().to_ne_bytes();
+        let put = self.elements.update(Some(key), &fd, 0);
+        put.map_err(|error| self.refused(Verb::Update, &error))
+    }
+
     fn open_held(&self, id: u32) -> Result<OwnedFd> {
         match self.held() {
-            Some(Held::Map) => Ok(MapRef::Id(id).open_alone(Access::Write)?.fd),
+            Some(Held::Map) => Ok(MapRef::Id(id).open_alone(Access::Write)?.elements.into_fd()),
             Some(Held::Cgroup) => {
                 let folder = cgroup_folder(id.into());
                 let folder = folder.ok_or_else(|| no_such("cgroup", id))?;

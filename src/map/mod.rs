@@ -17,7 +17,7 @@ mod unfit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
-use libbpf_rs::{MapFdInfo, MapInfo, MapType, num_possible_cpus};
+use libbpf_rs::{MapFdInfo, MapType};
 
 pub use census::{Census, Holder, Listed, Program, Used};
 pub use create::{
@@ -28,13 +28,15 @@ pub use inplace::{Adder, Drained, drain};
 pub use open::{Access, MapRef, unpin};
 pub use read::{Outcome, Reader};
 
+use self::seen::name_of;
 use crate::schema::{Decoder, MapFacts};
 use crate::sys;
+use crate::sys::map::Elements;
 
 /// A map of the running kernel, through a file descriptor of our own.
 #[derive(Debug)]
 pub struct Map {
-    fd: OwnedFd,
+    elements: Elements,
     /// As `bpftool` and the kernel number them.
     pub id: u32,
     /// What kind of map; `Unknown` where it is younger than libbpf.
@@ -53,8 +55,6 @@ pub struct Map {
     pub max_entries: u32,
     /// `BPF_F_...`, as it was created with.
     pub flags: u32,
-    per_cpu: bool,
-    copies: usize,
 }
 
 impl Map {
@@ -66,19 +66,11 @@ impl Map {
 
     /// Asks the kernel what map this is.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        let info = MapInfo::new(fd.as_fd()).context("failed to ask the kernel about a map")?;
-        let ty = info.map_type();
-        let name = info.name().unwrap_or_default().to_owned();
-        let info = info.info;
-        let per_cpu = matches!(
-            ty,
-            MapType::PercpuHash
-                | MapType::PercpuArray
-                | MapType::LruPercpuHash
-                | MapType::PercpuCgroupStorage
-        );
+        let elements = Elements::new(fd).context("failed to ask the kernel about a map")?;
+        let info = *elements.info();
+        let ty = MapType::from(info.type_);
         let facts = MapFacts {
-            name,
+            name: name_of(&info.name.map(|c| c as u8)),
             key_size: info.key_size as usize,
             value_size: info.value_size as usize,
             max_entries: info.max_entries,
@@ -88,7 +80,6 @@ impl Map {
             value_decoder: (ty == MapType::CgroupArray).then_some(Decoder::Cgroup),
         };
         Ok(Self {
-            fd,
             id: info.id,
             ty,
             type_number: info.type_,
@@ -98,8 +89,7 @@ impl Map {
             max_entries: facts.max_entries,
             facts,
             flags: info.map_flags,
-            per_cpu,
-            copies: if per_cpu { num_possible_cpus()? } else { 1 },
+            elements,
         })
     }
 
@@ -118,12 +108,12 @@ impl Map {
 
     /// Whether each possible CPU has a value of its own.
     pub fn is_per_cpu(&self) -> bool {
-        self.per_cpu
+        self.elements.is_per_cpu()
     }
 
     /// How many values an entry has: one, or one a possible CPU.
     pub fn copies(&self) -> usize {
-        self.copies
+        self.elements.copies()
     }
 
     /// How much memory it takes, in bytes, where the kernel tells.
@@ -137,20 +127,17 @@ impl Map {
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.elements.as_fd()
     }
 
     /// How many bytes the kernel copies for one value: of a per-CPU map, one
     /// value a possible CPU, each rounded up to 8 bytes.
     fn copied_size(&self) -> usize {
-        self.copy_size() * self.copies
+        self.copy_size() * self.copies()
     }
 
     fn copy_size(&self) -> usize {
-        match self.per_cpu {
-            false => self.value_size,
-            true => self.value_size.next_multiple_of(8),
-        }
+        self.elements.copy_size()
     }
 
     /// The values in what was copied for one entry: one, or one a possible CPU.

@@ -10,7 +10,6 @@ use libbpf_rs::MapType;
 
 use super::Map;
 use super::explain::ENOTSUPP;
-use crate::sys;
 
 /// How often a busy map is asked again before the reading fails.
 const MOST_RETRIES: u32 = 1000;
@@ -91,8 +90,7 @@ impl<'m> Reader<'m> {
         let mut values = vec![0; capacity * value_size];
         let mut retries = 0;
         loop {
-            let batch = sys::map::lookup_batch(
-                self.map.fd(),
+            let batch = self.map.elements.lookup_batch(
                 (!first).then_some(&mut token),
                 &mut next,
                 &mut keys,
@@ -157,7 +155,7 @@ impl<'m> Reader<'m> {
         let mut next = vec![0; self.map.key_size];
         let mut value = vec![0; self.map.copied_size()];
         for _ in 0..most_steps {
-            match sys::map::next_key(self.map.fd(), key.as_deref(), &mut next) {
+            match self.map.elements.next_key(key.as_deref(), &mut next) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
                     return Ok(Outcome::Complete);
@@ -165,7 +163,7 @@ impl<'m> Reader<'m> {
                 Err(error) => return Err(self.refused(error, "failed to walk the keys of a map")),
             }
             if !restarts || seen.insert(next.clone()) {
-                match sys::map::lookup(self.map.fd(), Some(&next), &mut value, 0) {
+                match self.map.elements.lookup(Some(&next), &mut value) {
                     Ok(()) if entry(&next, &value).is_break() => return Ok(Outcome::Stopped),
                     Ok(()) => {}
                     // Deleted since: it was not there all along.

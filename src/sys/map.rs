@@ -1,16 +1,24 @@
-//! The system calls on maps. The kernel trusts the sizes: a buffer for a key or
-//! a value must be as long as the map says, which is why `crate::map` makes all
-//! of them.
+//! The system calls on maps.
 
 use std::ffi::{CStr, CString, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
-use libbpf_rs::libbpf_sys;
+use libbpf_rs::{MapType, libbpf_sys, num_possible_cpus};
 
 use super::{check, descriptor};
+
+/// The elements of a map. The kernel trusts the lengths of keys and values, so
+/// it is asked for them here, and every call compares them with its buffers.
+#[derive(Debug)]
+pub struct Elements {
+    fd: OwnedFd,
+    info: libbpf_sys::bpf_map_info,
+    copies: usize,
+    copy_size: usize,
+}
 
 /// What one batch came back with.
 #[derive(Debug)]
@@ -21,94 +29,218 @@ pub struct Batch {
     pub result: io::Result<()>,
 }
 
-/// `BPF_MAP_LOOKUP_BATCH`. `token` names where to go on (`None` at first) and
-/// `next` receives where to go on after this batch; both are at least 4 bytes
-/// and at least a key long, `keys` and `values` hold `count` entries.
-pub fn lookup_batch(
-    map: BorrowedFd<'_>,
-    token: Option<&mut [u8]>,
-    next: &mut [u8],
-    keys: &mut [u8],
-    values: &mut [u8],
-    count: u32,
-) -> Batch {
-    let mut copied = count;
-    let token = token.map_or(ptr::null_mut(), <[u8]>::as_mut_ptr);
-    // SAFETY: the kernel reads and writes at most what the documentation above
-    // promises the buffers to hold; they live across the call.
-    let ret = unsafe {
-        libbpf_sys::bpf_map_lookup_batch(
-            map.as_raw_fd(),
-            token.cast(),
-            next.as_mut_ptr().cast(),
-            keys.as_mut_ptr().cast(),
-            values.as_mut_ptr().cast(),
-            &mut copied,
-            ptr::null(),
-        )
-    };
-    let result = check(ret);
-    // EFAULT leaves the count as it was.
-    let faulted = matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EFAULT));
-    Batch {
-        count: if faulted { 0 } else { copied.min(count) },
-        result,
+impl Elements {
+    /// Those of the map behind a descriptor.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let mut info = libbpf_sys::bpf_map_info::default();
+        let mut size = size_of::<libbpf_sys::bpf_map_info>() as u32;
+        // SAFETY: the kernel writes at most `size` bytes of plain integers.
+        check(unsafe {
+            libbpf_sys::bpf_map_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut size)
+        })?;
+        let value_size = info.value_size as usize;
+        let (copies, copy_size) = match is_per_cpu(MapType::from(info.type_)) {
+            true => (
+                num_possible_cpus().map_err(io::Error::other)?,
+                value_size.next_multiple_of(8),
+            ),
+            false => (1, value_size),
+        };
+        Ok(Self {
+            fd,
+            info,
+            copies,
+            copy_size,
+        })
+    }
+
+    /// The descriptor alone.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// What the kernel says about the map.
+    pub fn info(&self) -> &libbpf_sys::bpf_map_info {
+        &self.info
+    }
+
+    /// How many values the kernel copies for one element: one, or one for each
+    /// possible CPU.
+    pub fn copies(&self) -> usize {
+        self.copies
+    }
+
+    /// How far apart they are. Those of per-CPU maps are rounded up to 8 bytes.
+    pub fn copy_size(&self) -> usize {
+        self.copy_size
+    }
+
+    /// Whether each possible CPU has a value of its own.
+    pub fn is_per_cpu(&self) -> bool {
+        is_per_cpu(MapType::from(self.info.type_))
+    }
+
+    fn key_size(&self) -> usize {
+        self.info.key_size as usize
+    }
+
+    /// Whether a key is as long as the map's, or there is none.
+    fn check_key(&self, key: Option<&[u8]>) -> io::Result<()> {
+        key.map_or(Ok(()), |key| has_room("key", key, self.key_size()))
+    }
+
+    fn check_value(&self, value: &[u8]) -> io::Result<()> {
+        has_room("value", value, self.copies * self.copy_size)
+    }
+
+    /// `BPF_MAP_LOOKUP_BATCH`. `token` names where to go on (`None` at first) and
+    /// `next` receives where to go on after this batch; a token has at least 4
+    /// bytes, and at least a key's.
+    pub fn lookup_batch(
+        &self,
+        token: Option<&mut [u8]>,
+        next: &mut [u8],
+        keys: &mut [u8],
+        values: &mut [u8],
+        count: u32,
+    ) -> Batch {
+        let mut copied = count;
+        let result = self.try_lookup_batch(token, next, keys, values, &mut copied);
+        // EFAULT leaves the count as it was.
+        let is_set = match &result {
+            Ok(()) => true,
+            Err(error) => error
+                .raw_os_error()
+                .is_some_and(|errno| errno != libc::EFAULT),
+        };
+        Batch {
+            count: if is_set { copied.min(count) } else { 0 },
+            result,
+        }
+    }
+
+    fn try_lookup_batch(
+        &self,
+        token: Option<&mut [u8]>,
+        next: &mut [u8],
+        keys: &mut [u8],
+        values: &mut [u8],
+        count: &mut u32,
+    ) -> io::Result<()> {
+        let token_size = self.key_size().max(size_of::<u32>());
+        let entries = *count as usize;
+        if let Some(token) = &token {
+            has_room("token", token, token_size)?;
+        }
+        has_room("token", next, token_size)?;
+        has_room("keys", keys, entries.saturating_mul(self.key_size()))?;
+        let value_size = self.copies * self.copy_size;
+        has_room("values", values, entries.saturating_mul(value_size))?;
+        let token = token.map_or(ptr::null_mut(), <[u8]>::as_mut_ptr);
+        // SAFETY: the kernel reads and writes at most what was compared above.
+        check(unsafe {
+            libbpf_sys::bpf_map_lookup_batch(
+                self.fd.as_raw_fd(),
+                token.cast(),
+                next.as_mut_ptr().cast(),
+                keys.as_mut_ptr().cast(),
+                values.as_mut_ptr().cast(),
+                count,
+                ptr::null(),
+            )
+        })
+    }
+
+    /// `BPF_MAP_GET_NEXT_KEY`: the key after `key`, or the first. `ENOENT` at the
+    /// end.
+    pub fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<()> {
+        self.check_key(key)?;
+        self.check_key(Some(next))?;
+        // SAFETY: the kernel reads one key and writes one key.
+        check(unsafe {
+            libbpf_sys::bpf_map_get_next_key(
+                self.fd.as_raw_fd(),
+                pointer(key),
+                next.as_mut_ptr().cast(),
+            )
+        })
+    }
+
+    /// `BPF_MAP_LOOKUP_ELEM`: copies the values of a key. Queues and stacks have
+    /// no keys: there it is the value whose turn it is.
+    pub fn lookup(&self, key: Option<&[u8]>, value: &mut [u8]) -> io::Result<()> {
+        self.check_key(key)?;
+        self.check_value(value)?;
+        // SAFETY: the kernel reads one key and writes one element's values.
+        check(unsafe {
+            libbpf_sys::bpf_map_lookup_elem(
+                self.fd.as_raw_fd(),
+                pointer(key),
+                value.as_mut_ptr().cast(),
+            )
+        })
+    }
+
+    /// `BPF_MAP_UPDATE_ELEM`: overwrites values by copy; without a key, pushes.
+    pub fn update(&self, key: Option<&[u8]>, value: &[u8], flags: u64) -> io::Result<()> {
+        self.check_key(key)?;
+        self.check_value(value)?;
+        // SAFETY: the kernel reads one key and one element's values.
+        check(unsafe {
+            libbpf_sys::bpf_map_update_elem(
+                self.fd.as_raw_fd(),
+                pointer(key),
+                value.as_ptr().cast(),
+                flags,
+            )
+        })
+    }
+
+    /// `BPF_MAP_DELETE_ELEM`
+    pub fn delete(&self, key: &[u8]) -> io::Result<()> {
+        self.check_key(Some(key))?;
+        // SAFETY: the kernel reads one key.
+        check(unsafe { libbpf_sys::bpf_map_delete_elem(self.fd.as_raw_fd(), key.as_ptr().cast()) })
+    }
+
+    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM` of a queue or a stack.
+    pub fn pop(&self, value: &mut [u8]) -> io::Result<()> {
+        self.check_value(value)?;
+        // SAFETY: there is no key, and the kernel writes one element's values.
+        check(unsafe {
+            libbpf_sys::bpf_map_lookup_and_delete_elem(
+                self.fd.as_raw_fd(),
+                ptr::null(),
+                value.as_mut_ptr().cast(),
+            )
+        })
     }
 }
 
-/// `BPF_MAP_GET_NEXT_KEY`: the key after `key`, or the first. `ENOENT` at the
-/// end. Both are as long as a key.
-pub fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<()> {
-    // SAFETY: the kernel reads one key and writes one key.
-    check(unsafe {
-        libbpf_sys::bpf_map_get_next_key(map.as_raw_fd(), pointer(key), next.as_mut_ptr().cast())
-    })
+impl AsFd for Elements {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
-/// `BPF_MAP_LOOKUP_ELEM`: copies the value of a key; of a per-CPU map, one for
-/// each possible CPU, each rounded up to 8 bytes. Queues and stacks have no
-/// keys: there it is the value whose turn it is.
-pub fn lookup(
-    map: BorrowedFd<'_>,
-    key: Option<&[u8]>,
-    value: &mut [u8],
-    flags: u64,
-) -> io::Result<()> {
-    // SAFETY: the kernel reads one key and writes one value.
-    check(unsafe {
-        libbpf_sys::bpf_map_lookup_elem_flags(
-            map.as_raw_fd(),
-            pointer(key),
-            value.as_mut_ptr().cast(),
-            flags,
-        )
-    })
+fn is_per_cpu(ty: MapType) -> bool {
+    matches!(
+        ty,
+        MapType::PercpuHash
+            | MapType::PercpuArray
+            | MapType::LruPercpuHash
+            | MapType::PercpuCgroupStorage
+    )
 }
 
-/// `BPF_MAP_UPDATE_ELEM`: overwrites a value by copy; without a key, pushes.
-pub fn update(map: BorrowedFd<'_>, key: Option<&[u8]>, value: &[u8], flags: u64) -> io::Result<()> {
-    // SAFETY: the kernel reads one key and one value.
-    check(unsafe {
-        libbpf_sys::bpf_map_update_elem(map.as_raw_fd(), pointer(key), value.as_ptr().cast(), flags)
-    })
-}
-
-/// `BPF_MAP_DELETE_ELEM`
-pub fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
-    // SAFETY: the kernel reads one key.
-    check(unsafe { libbpf_sys::bpf_map_delete_elem(map.as_raw_fd(), key.as_ptr().cast()) })
-}
-
-/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM` of a queue or a stack.
-pub fn pop(map: BorrowedFd<'_>, value: &mut [u8]) -> io::Result<()> {
-    // SAFETY: there is no key, and the kernel writes one value.
-    check(unsafe {
-        libbpf_sys::bpf_map_lookup_and_delete_elem(
-            map.as_raw_fd(),
-            ptr::null(),
-            value.as_mut_ptr().cast(),
-        )
-    })
+/// Whether the kernel may read or write so many bytes of a buffer.
+fn has_room(what: &str, buffer: &[u8], needed: usize) -> io::Result<()> {
+    if buffer.len() >= needed {
+        return Ok(());
+    }
+    let len = buffer.len();
+    let error = format!("a buffer for the {what} has {len} bytes, not {needed}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 /// `BPF_MAP_FREEZE`: from now on user space only reads.

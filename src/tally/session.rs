@@ -305,11 +305,9 @@ impl<'o> Session<'o> {
         let Some(map) = map else {
             return Ok(Vec::new());
         };
-        let fd: BorrowedFd<'_> = map.as_fd();
-        let mut value = vec![0; map.value_size() as usize];
-        sys::map::lookup(fd, Some(&0u32.to_ne_bytes()), &mut value, 0)
-            .context("failed to read dropped counters")?;
-        Ok(value)
+        let value = Map::new(map.as_fd())?.lookup(&[0; 4]);
+        let value = value.context("failed to read dropped counters")?;
+        Ok(value.unwrap_or_default())
     }
 
     fn dropped(&self, section: &[u8], table: &str) -> u64 {

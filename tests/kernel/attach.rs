@@ -902,6 +902,42 @@ fn rewrite(meta: &std::path::Path, said: &Value) {
     assert!(map.as_fd().try_clone_to_owned().is_ok());
 }
 
+/// A per-CPU value is longer than its map's value size says: what reads it by
+/// that size alone writes past the end of its buffer.
+#[test]
+fn pins_of_other_types_and_sizes_are_refused() {
+    let size = 16384;
+    let opts = libbpf_rs::libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
+        ..Default::default()
+    };
+    let other = MapHandle::create(MapType::PercpuArray, Some("other"), 4, size, 1, &opts);
+    let mut other = other.unwrap();
+    for pin in ["meta", "state", "btf", "maps/@rodata", "maps/@bss@ktally"] {
+        let host = Host::new();
+        host.good("attach failures");
+        let pin = host.bpffs(&format!("ktally/failures/{pin}"));
+        fs::remove_file(&pin).unwrap();
+        other.pin(&pin).unwrap();
+        for line in ["status", "read failures"] {
+            let ended = host.ktally(line.split(' '));
+            assert!(
+                matches!(ended.code, Some(1 | 4)),
+                "{pin:?}: {line}: {ended:?}"
+            );
+            assert!(
+                ended.stderr.contains("is not an array"),
+                "{pin:?}: {line}: {ended:?}"
+            );
+        }
+        for line in ["attach failures --replace", "detach failures"] {
+            let ended = host.ktally(line.split(' '));
+            assert!(ended.code.is_some(), "{pin:?}: {line}: {ended:?}");
+        }
+        let _ = fs::remove_file(&pin);
+    }
+}
+
 #[test]
 fn the_unit_for_systemd_is_a_good_one() {
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/ktally@.service");

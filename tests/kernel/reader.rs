@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ktally::map::{Map, Outcome, Reader};
+use ktally::sys::map::Elements;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
 
 use crate::support::{amount, needs, require_root};
@@ -418,18 +419,70 @@ fn maps_without_batches() {
         }
         let (mut keys, mut values) = ([0; 400], [0; 400]);
         let mut token = [0; 8];
-        let batch = ktally::sys::map::lookup_batch(
-            map.as_fd(),
-            None,
-            &mut token,
-            &mut keys,
-            &mut values,
-            100,
-        );
+        let elements = elements(&map);
+        let batch = elements.lookup_batch(None, &mut token, &mut keys, &mut values, 100);
         assert!(batch.result.is_err(), "{ty:?} has batches: find another");
         let entries = read_all(&map);
         assert_eq!(entries.len(), 50, "{ty:?}");
         assert!(entries.values().all(|value| *value == loopback));
+    }
+}
+
+fn elements(map: &MapHandle) -> Elements {
+    Elements::new(map.as_fd().try_clone_to_owned().unwrap()).unwrap()
+}
+
+/// The kernel would write past the end of what is too short for it.
+#[test]
+fn no_call_goes_past_the_end_of_a_buffer() {
+    let one = |ty| create(ty, 4, 8, 1);
+    let refused = |result: std::io::Result<()>| {
+        let kind = result.unwrap_err().kind();
+        assert_eq!(kind, std::io::ErrorKind::InvalidInput);
+    };
+    for (ty, size) in [
+        (MapType::Array, 8),
+        (MapType::PercpuArray, 8 * num_possible_cpus().unwrap()),
+    ] {
+        let elements = elements(&one(ty));
+        let (short, mut value) = (size - 1, vec![0; size]);
+        elements.update(Some(&[0; 4]), &value, 0).unwrap();
+        elements.lookup(Some(&[0; 4]), &mut value).unwrap();
+        refused(elements.update(Some(&[0; 3]), &value, 0));
+        refused(elements.update(Some(&[0; 4]), &value[..short], 0));
+        refused(elements.lookup(Some(&[0; 3]), &mut value));
+        refused(elements.lookup(Some(&[0; 4]), &mut value[..short]));
+        refused(elements.pop(&mut value[..short]));
+        refused(elements.delete(&[0; 3]));
+        refused(elements.next_key(Some(&[0; 3]), &mut [0; 4]));
+        refused(elements.next_key(None, &mut [0; 3]));
+        let (token, keys) = (&mut [0; 4], &mut [0; 4]);
+        refused(
+            elements
+                .lookup_batch(None, &mut [0; 3], keys, &mut value, 1)
+                .result,
+        );
+        refused(
+            elements
+                .lookup_batch(None, token, &mut [0; 3], &mut value, 1)
+                .result,
+        );
+        refused(
+            elements
+                .lookup_batch(None, token, keys, &mut value[..short], 1)
+                .result,
+        );
+        refused(
+            elements
+                .lookup_batch(None, token, keys, &mut value, 2)
+                .result,
+        );
+        let first = Some(&mut [0; 3][..]);
+        refused(
+            elements
+                .lookup_batch(first, token, keys, &mut value, 1)
+                .result,
+        );
     }
 }
 

@@ -2,15 +2,14 @@
 //! once it is written. And its state, in a map of three numbers: what is told
 //! by one update is either told or not, whenever a process is killed.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use libbpf_rs::MapType;
 use serde_json::{Map as Object, Value, json};
 
-use crate::map::{Access, Map, MapRef, NewMap, create};
-use crate::sys;
+use crate::map::{Access, Map, MapRef, NewMap, Update, create};
 
 /// What pins are called: these two, and `btf`, stand beside the folders.
 pub(super) const META: &str = "meta";
@@ -173,6 +172,11 @@ impl State {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        ensure!(
+            bytes.len() == 24,
+            "the state has {} bytes, not 24",
+            bytes.len()
+        );
         let mut numbers = bytes
             .chunks_exact(8)
             .map(|bytes| u64::from_ne_bytes(bytes.try_into().unwrap_or_default()));
@@ -212,9 +216,8 @@ impl State {
 }
 
 fn new_map(name: &str, size: usize) -> Result<Map> {
-    const ARRAY: u32 = 2;
     let new = NewMap {
-        type_number: ARRAY,
+        type_number: MapType::Array as u32,
         name: format!("ktally_{name}"),
         key_size: 4,
         value_size: u32::try_from(size)?,
@@ -244,17 +247,26 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     first(&open_map(path, true)?)
 }
 
-/// The first value of an array.
+/// The value of a map that `new_map` made. What is pinned under that name may be
+/// another's.
 pub(super) fn first(map: &Map) -> Result<Vec<u8>> {
-    let mut value = vec![0; map.value_size];
-    sys::map::lookup(map.as_fd(), Some(&FIRST), &mut value, 0)
-        .with_context(|| format!("failed to read map {}", map.title()))?;
-    Ok(value)
+    check_shape(map)?;
+    let value = map.lookup(&FIRST)?;
+    value.with_context(|| format!("map {} is empty", map.title()))
 }
 
 fn write_first(map: &Map, value: &[u8]) -> Result<()> {
-    sys::map::update(map.as_fd(), Some(&FIRST), value, 0)
-        .with_context(|| format!("failed to write map {}", map.title()))
+    check_shape(map)?;
+    map.update(&FIRST, value, Update::default())
+}
+
+fn check_shape(map: &Map) -> Result<()> {
+    ensure!(
+        (map.ty, map.key_size, map.max_entries) == (MapType::Array, FIRST.len(), 1),
+        "map {} is not an array of one value",
+        map.title()
+    );
+    Ok(())
 }
 
 #[cfg(test)]

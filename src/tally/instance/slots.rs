@@ -67,10 +67,8 @@ fn new_slots(program: &str) -> Result<Map> {
 }
 
 fn fill(slots: &Map, program: &OwnedFd) -> Result<()> {
-    use std::os::fd::AsRawFd;
-    let fd = u32::try_from(program.as_raw_fd())?;
-    sys::map::update(slots.as_fd(), Some(&[0; 4]), &fd.to_ne_bytes(), 0)
-        .context("failed to put a program into its slot")
+    let put = slots.put(&[0; 4], program.as_fd());
+    put.context("failed to put a program into its slot")
 }
 
 /// From now on the programs in this folder count, and no others.
