@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: requests at block_rq_complete; bios that the kernel merges are one
+ * request.
+ * Not seen: devices that take bios only (zram, md, most of dm), and the wait
+ * before a request exists (cgroup limits, no free tag).
+ * Cost: about 1 us a request.
+ */
 #include "ktally.bpf.h"
 
 TALLY("requests to block devices, by device and operation");

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: time at sched_switch, when a task leaves its CPU. Interrupts and the
+ * time that a hypervisor takes are part of it; sched_yield is an involuntary
+ * switch.
+ * Not seen: the idle task.
+ * Cost: about 0.4 us a switch.
+ */
 #include "ktally.bpf.h"
 
 TALLY("time that tasks spend on a CPU, and how they leave it");

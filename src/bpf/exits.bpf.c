@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: sched_process_exit of a process's last thread; before 6.16 of its
+ * first, which may end earlier, and also ends when another thread calls exec.
+ * Not seen: the exits of other threads.
+ * Cost: about 0.6 us a process.
+ */
 #include "ktally.bpf.h"
 
 TALLY("processes that end, and what ended them");

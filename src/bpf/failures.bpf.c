@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: sys_exit with an error. It comes before the kernel handles signals,
+ * so a call that a signal interrupts counts as ERESTARTSYS.
+ * Not seen: errors of the vDSO and of io_uring requests.
+ * Cost: about 0.1 us for every system call of the host.
+ */
 #include "ktally.bpf.h"
 
 TALLY("system calls that fail, by process and error");

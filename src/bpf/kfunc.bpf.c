@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: a kprobe at the start of a function; a kretprobe times the call.
+ * Not seen: calls that the compiler inlined, and functions that the kernel does
+ * not let probe. A call beyond 16 open ones of its task, or beyond what a
+ * kretprobe holds, has no time.
+ * Cost: two probes a call, each dearer than a tracepoint.
+ */
 #include "ktally.bpf.h"
 #include "calls.h"
 

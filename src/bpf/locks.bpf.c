@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: waits from contention_begin to contention_end.
+ * Not seen: free locks, futexes, a writer that gets an rwsem while it spins
+ * and, unless spinlocks are paravirtual, the first waiter of a spinlock.
+ * Cost: several us a wait, most of it for the stack.
+ */
 #include "ktally.bpf.h"
 
 TALLY("time spent waiting for the kernel's own locks, by who wants them");

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: packets at netif_receive_skb, after GRO, and at net_dev_xmit, before
+ * TSO.
+ * Not seen: packets of native XDP, AF_XDP and PACKET_QDISC_BYPASS. What a VLAN,
+ * bond or macvlan receives counts at the device below it.
+ * Cost: about 0.2 us a packet.
+ */
 #include "ktally.bpf.h"
 #include "net.h"
 

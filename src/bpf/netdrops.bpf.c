@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: packets at kfree_skb, those that a closing socket has not read as
+ * well. What GRO joined counts once.
+ * Not seen: drops by the hardware or native XDP, where there is no skb.
+ * Cost: about 0.6 us a drop.
+ */
 #include "ktally.bpf.h"
 #include "net.h"
 

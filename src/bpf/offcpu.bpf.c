@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: sleeps from one sched_switch to another, so with the wait on the run
+ * queue after the wakeup.
+ * Not seen: preempted tasks, and sleeps that began before counting.
+ * Cost: about 0.5 us a switch.
+ */
 #include "ktally.bpf.h"
 
 TALLY("time that tasks are blocked, by what kind of sleep");

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: ticks of the perf event cpu-clock, which are samples.
+ * Not seen: what runs between ticks, and idle CPUs. Code with interrupts off
+ * appears where it turns them on.
+ * Cost: about 20 us a sample, which at 99 Hz is 0.2 % of a CPU.
+ */
 #include "ktally.bpf.h"
 #include "stacks.h"
 

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: direct reclaim from begin to end, of the machine and of cgroups, for
+ * memory.high and memory.reclaim as well.
+ * Not seen: kswapd, compaction, swapping in, and the delay that memory.high
+ * adds.
+ * Cost: small beside a reclaim.
+ */
 #include "ktally.bpf.h"
 
 TALLY("time that tasks spend freeing memory before they get some");

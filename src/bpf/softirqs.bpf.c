@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: runs from softirq_entry to softirq_exit, with the interrupts in
+ * between. One run may handle many packets or timers.
+ * Not seen: how long a softirq was pending.
+ * Cost: about 0.4 us a run.
+ */
 #include "ktally.bpf.h"
 
 TALLY("software interrupts, by vector");

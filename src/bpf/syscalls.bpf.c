@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: calls at sys_exit. One that is restarted after a signal counts twice;
+ * one that seccomp refuses has no time.
+ * Not seen: exit and exit_group, which do not return, calls of the vDSO, and
+ * io_uring requests.
+ * Cost: about 0.4 us for every system call of the host.
+ */
 #include "ktally.bpf.h"
 
 TALLY("system calls, by process and call");

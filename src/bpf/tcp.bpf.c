@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: changes of a socket's state (inet_sock_set_state), retransmits and
+ * resets. A retransmit of several segments counts once.
+ * Not seen: handshakes that a listening socket has not completed and, before
+ * 6.10, resets that belong to no socket.
+ * Cost: about 0.2 us a change of state; ordinary segments cost nothing.
+ */
 #include "ktally.bpf.h"
 #include "net.h"
 

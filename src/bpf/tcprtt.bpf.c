@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: segments that an established connection receives, at tcp_probe, after
+ * GRO and with the smoothed time before them.
+ * Not seen: handshakes, and connections that close.
+ * Cost: about 0.4 us a segment received.
+ */
 #include "ktally.bpf.h"
 #include "net.h"
 

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: a uprobe at the start of a function, in every process that maps the
+ * file; a uretprobe times the call.
+ * Not seen: calls that the compiler inlined. A call beyond 16 open ones of its
+ * thread, or left by longjmp, has no time.
+ * Cost: two traps a call: some us, up to 20 us in a virtual machine.
+ */
 #include "ktally.bpf.h"
 #include "calls.h"
 

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Counts: runs from workqueue_execute_start to workqueue_execute_end, with the
+ * sleeps in between.
+ * Not seen: how long work was queued, kthread workers, and io_uring's threads.
+ * Cost: about 1.5 us a run.
+ */
 #include "ktally.bpf.h"
 
 TALLY("work that the kernel puts off to its worker threads, by function");
