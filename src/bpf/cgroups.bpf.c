@@ -132,7 +132,10 @@ static __always_inline bool is_internet(struct sock *sk)
 	       sk->__sk_common.skc_family == AF_INET6;
 }
 
-/* These two are there since 6.3. */
+/*
+ * These two exist since 6.3: 6e6eda44b939 ("sock: add tracepoint for send recv
+ * length").
+ */
 SEC("tp_btf/sock_send_length")
 OPTIONAL int BPF_PROG(sock_send_length, struct sock *sk, int bytes)
 {

@@ -41,7 +41,11 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	struct ends *ends;
 	__u32 status;
 
-	/* Each thread comes here; kernels before 6.16 do not tell the last. */
+	/*
+	 * Each thread comes here. Since 6.16 the event tells which is the last:
+	 * 3e816361e94a ("sched/tracepoints: Move and extend the
+	 * sched_process_exit() tracepoint").
+	 */
 	if (tracepoint_takes(sched_process_exit, with_last,
 			     struct task_struct *, bool))
 		last_thread = (bool)ctx[1];

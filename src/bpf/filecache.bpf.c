@@ -90,7 +90,10 @@ int BPF_PROG(dirtied, struct folio *folio)
 	return dirty(folio);
 }
 
-/* As it was called before 5.18. */
+/*
+ * Its name before 5.16: b9b0ff61eef5 ("mm/writeback: Convert tracing
+ * writeback_page_template to folios").
+ */
 SEC("tp_btf/writeback_dirty_page")
 ALTERNATIVE(dirtied)
 int BPF_PROG(dirtied_page, struct folio *page)

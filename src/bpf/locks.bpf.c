@@ -22,7 +22,7 @@ enum kind {
 	percpu_rwsem_write,
 	rtmutex,
 	mutex,
-	semaphore, /* before 6.0 a mutex looks like one */
+	semaphore,
 };
 
 struct wanting {

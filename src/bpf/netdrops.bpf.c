@@ -34,7 +34,10 @@ struct drops {
 
 TABLE(netdrops, struct drop, struct drops, 8192, "dropped packets");
 
-/* The kernel has known the reasons since 5.17. */
+/*
+ * Since 5.17 the event has a reason: c504e5c2f964 ("net: skb: introduce
+ * kfree_skb_reason()").
+ */
 enum skb_drop_reason {
 	SKB_NOT_DROPPED_YET,
 };

@@ -86,7 +86,12 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 {
 	__u32 state = task_state(prev);
 
-	/* Since 5.18; whoever wakes it may already have changed its own. */
+	/*
+	 * What wakes the task may already have changed its state. The event has
+	 * it since 5.18: fa2c3254d7cf ("sched/tracing: Don't re-read p->state
+	 * when emitting sched_switch event"), as the last argument since
+	 * 9c2136be0878 ("sched/tracing: Append prev_state to tp args instead").
+	 */
 	if (tracepoint_takes(sched_switch, with_state, bool,
 			     struct task_struct *, struct task_struct *,
 			     unsigned int))

@@ -40,7 +40,10 @@ static __always_inline int count(struct task_struct *task)
 	return 0;
 }
 
-/* Since 6.9, and in some stable series, the event names the task. */
+/*
+ * Since 6.9, and in some stable series, the event names the task: 72ba14deb40a
+ * ("mm: update mark_victim tracepoints fields").
+ */
 #define NAMES_TASK \
 	tracepoint_takes(mark_victim, with_task, struct task_struct *, uid_t)
 

@@ -103,7 +103,10 @@ static __always_inline int sent_again(const struct sock_common *sk)
 	return 0;
 }
 
-/* Newer kernels also tell of segments that could not be sent. */
+/*
+ * Since 6.17 the event also tells of segments that could not be sent:
+ * ad892e912b84 ("tcp: trace retransmit failures in tcp_retransmit_skb").
+ */
 SEC("tp_btf/tcp_retransmit_skb")
 int tcp_retransmit_skb(__u64 *ctx)
 {
