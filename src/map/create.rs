@@ -7,9 +7,9 @@ use anyhow::{Context, Result, anyhow};
 
 use super::Map;
 use super::explain::ENOTSUPP;
-use super::open::KERNEL_NAME;
 use crate::error::usage;
 use crate::host;
+use crate::schema::MapFacts;
 use crate::sys;
 
 pub use crate::sys::map::NewMap;
@@ -103,10 +103,11 @@ fn check_name(name: &str) -> Result<()> {
             "`{}` is none of letters, digits, _ and .",
             bad.escape_debug()
         )
-    } else if name.len() > KERNEL_NAME {
+    } else if name.len() > MapFacts::MOST_NAME {
         format!(
-            "it has {} characters, and the kernel keeps {KERNEL_NAME}",
-            name.len()
+            "it has {} characters, and the kernel keeps {}",
+            name.len(),
+            MapFacts::MOST_NAME
         )
     } else {
         return Ok(());

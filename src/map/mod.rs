@@ -71,6 +71,7 @@ impl Map {
         let ty = MapType::from(info.type_);
         let facts = MapFacts {
             name: name_of(&info.name.map(|c| c as u8)),
+            type_number: info.type_,
             key_size: info.key_size as usize,
             value_size: info.value_size as usize,
             max_entries: info.max_entries,

@@ -8,9 +8,9 @@ use anyhow::{Result, anyhow, bail};
 use libbpf_rs::MapFdInfo;
 
 use super::{Map, seen};
-use crate::error::{not_found, usage};
+use crate::error::{not_found, unknown_text, usage};
 use crate::host;
-use crate::schema::{Declaration, MapBtf};
+use crate::schema::{Declaration, MapBtf, MapFacts};
 use crate::sys;
 
 /// What a descriptor is for.
@@ -148,56 +148,63 @@ pub(super) fn open(id: u32) -> io::Result<Map> {
     Map::from_fd(fd).map_err(io::Error::other)
 }
 
-/// The kernel keeps 15 characters of a name.
-pub(super) const KERNEL_NAME: usize = 15;
-
 fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
-    let mut names = Vec::new();
-    let mut found = Vec::new();
+    let (mut names, mut exact, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
+    let cut = name.get(..MapFacts::MOST_NAME).unwrap_or(name);
     for (id, short) in self::names()? {
-        let cut = name.get(..KERNEL_NAME).unwrap_or(name);
-        if (short == cut || short == name)
+        let mut known = short.clone();
+        if short == cut
             && let Ok(map) = open(id)
         {
-            let full = btf.declaration(&map.facts).name;
-            if full == name || short == name {
-                found.push((full, map));
+            let declaration = btf.declaration(&map.facts);
+            let possible = &declaration.possible_names;
+            if possible.is_empty() && declaration.name == name {
+                exact.push((declaration, map));
                 continue;
             }
+            if possible.iter().any(|it| it == name) || short == name {
+                unsure.push((declaration, map));
+                continue;
+            }
+            known = declaration.name;
         }
-        names.push(short);
+        names.push(known);
     }
-    match &found[..] {
-        [] => {
+    let is_possible = |(declaration, _): &&(Declaration, Map)| {
+        declaration.possible_names.iter().any(|it| it == name)
+    };
+    let why = match (&exact[..], unsure.iter().find(is_possible)) {
+        ([(_, map)], None) => return MapRef::Id(map.id).open_alone(access),
+        ([], None) if unsure.is_empty() => {
             names.sort();
             names.dedup();
-            Err(not_found(crate::error::unknown_text(
-                "map",
-                name,
-                names.iter().map(String::as_str),
-            )))
+            let names = names.iter().map(String::as_str);
+            return Err(not_found(unknown_text("map", name, names)));
         }
-        [(_, map)] => MapRef::Id(map.id).open_alone(access),
-        several => {
-            let candidates: Vec<String> = several
-                .iter()
-                .map(|(full, map)| {
-                    format!(
-                        "{full}:{} ({}, {} bytes to {})",
-                        map.id,
-                        map.type_name(),
-                        map.key_size,
-                        map.value_size
-                    )
-                })
-                .collect();
-            Err(usage(format!(
-                "{} maps are called `{name}`; write one of {}",
-                several.len(),
-                candidates.join(", ")
-            )))
-        }
-    }
+        ([_, _, ..], _) => format!("{} maps are called `{name}`", exact.len()),
+        _ => format!(
+            "the kernel keeps {} characters of a name: it is not certain which map is `{name}`",
+            MapFacts::MOST_NAME
+        ),
+    };
+    let candidates: Vec<String> = exact.iter().chain(&unsure).map(candidate).collect();
+    Err(usage(format!(
+        "{why}; write one of {}",
+        candidates.join(", ")
+    )))
+}
+
+/// A map as it can be named without doubt, and what tells it from others.
+fn candidate((declaration, map): &(Declaration, Map)) -> String {
+    format!(
+        "{}:{} ({}, {} bytes to {}, {} entries)",
+        declaration.name,
+        map.id,
+        map.type_name(),
+        map.key_size,
+        map.value_size,
+        map.max_entries
+    )
 }
 
 fn ids_refused(error: &io::Error) -> anyhow::Error {

@@ -51,16 +51,28 @@ pub struct Tagged {
 /// What a map's definition says, as far as it matters here.
 #[derive(Default)]
 struct Definition {
+    map_type: u32,
     key: Option<TypeId>,
     value: Option<TypeId>,
+    key_size: Option<u32>,
+    value_size: Option<u32>,
+    /// 0 where the loader decides.
     max_entries: u32,
 }
 
 impl Definition {
-    /// As the kernel tells them of the live map: 0 where there is none.
-    fn type_ids(&self) -> (u32, u32) {
-        let number = |id: Option<TypeId>| id.map_or(0, u32::from);
-        (number(self.key), number(self.value))
+    /// Whether a live map has the type and the sizes that are declared.
+    fn agrees(&self, facts: &MapFacts) -> bool {
+        let id = |id: Option<TypeId>| id.map_or(0, u32::from);
+        let fits = |declared: Option<u32>, size| declared.is_none_or(|it| it as usize == size);
+        self.map_type == facts.type_number
+            && (id(self.key), id(self.value)) == (facts.key_type_id, facts.value_type_id)
+            && fits(self.key_size, facts.key_size)
+            && fits(self.value_size, facts.value_size)
+    }
+
+    fn agrees_in_full(&self, facts: &MapFacts) -> bool {
+        self.agrees(facts) && [0, facts.max_entries].contains(&self.max_entries)
     }
 }
 
@@ -287,30 +299,45 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// What a live map declares. The kernel cuts names short; the whole one
-    /// stands with the tags in `.maps`, or is that of a section.
+    /// What a live map declares. The kernel cuts names to 15 characters. The full
+    /// name is that of the one declaration in `.maps` that agrees with the map, or
+    /// that of a section; where no or several declarations agree, it is unknown.
     fn declaration(&mut self, facts: &MapFacts) -> Declaration {
         let mut ty = |id| (id != 0).then(|| self.ty(TypeId::from(id)));
         let (key, value) = (ty(facts.key_type_id), ty(facts.value_type_id));
-        let ids = (facts.key_type_id, facts.value_type_id);
-        let declared = self.section(".maps").into_iter().find(|var| {
-            var.name.starts_with(&facts.name)
-                && self
-                    .definition(var.ty)
-                    .is_some_and(|definition| definition.type_ids() == ids)
-        });
+        let declared: Vec<_> = self
+            .section(".maps")
+            .into_iter()
+            .filter(|var| facts.may_be_called(&var.name))
+            .filter_map(|var| Some((self.definition(var.ty)?, var)))
+            .collect();
+        let only = |agrees: fn(&Definition, &MapFacts) -> bool| {
+            let mut agreeing = declared.iter().filter(|(it, _)| agrees(it, facts));
+            let first = agreeing.next().map(|(_, var)| var);
+            first.filter(|_| agreeing.next().is_none())
+        };
         let section: Option<types::DataSec<'_>> =
             self.btf.type_by_id(TypeId::from(facts.value_type_id));
         let section = section.and_then(|section| section.name()?.to_str());
-        let (name, tags) = match (declared, section) {
-            (Some(var), _) => (var.name, var.tags),
+        let name = match (only(Definition::agrees_in_full), section) {
+            (Some(var), _) => Some(var.name.clone()),
             (None, Some(section)) => {
                 let object = facts.name.split('.').next().unwrap_or_default();
-                (format!("{object}{section}"), Tags::default())
+                Some(format!("{object}{section}"))
             }
-            _ => (facts.name.clone(), Tags::default()),
+            (None, None) => None,
         };
-        Declaration::new(facts, name, tags, key, value)
+        // A map that was made larger or smaller still has the declared types.
+        let tags = only(Definition::agrees).map(|var| var.tags.clone());
+        let possible_names = match name {
+            Some(_) => Vec::new(),
+            None => declared.iter().map(|(_, var)| var.name.clone()).collect(),
+        };
+        let name = name.unwrap_or_else(|| facts.name.clone());
+        Declaration {
+            possible_names,
+            ..Declaration::new(facts, name, tags.unwrap_or_default(), key, value)
+        }
     }
 
     fn functions(&self) -> HashMap<String, Tags> {
@@ -340,14 +367,18 @@ impl<'a> Reader<'a> {
             let Some(pointer) = self.btf.type_by_id::<types::Ptr<'_>>(member.ty) else {
                 continue;
             };
+            let target = pointer.referenced_type_id();
+            let number = || {
+                let array: types::Array<'_> = self.btf.type_by_id(target)?;
+                u32::try_from(array.capacity()).ok()
+            };
             match member.name.and_then(OsStr::to_str) {
-                Some("key") => definition.key = Some(pointer.referenced_type_id()),
-                Some("value") => definition.value = Some(pointer.referenced_type_id()),
-                Some("max_entries") => {
-                    let array: types::Array<'_> =
-                        self.btf.type_by_id(pointer.referenced_type_id())?;
-                    definition.max_entries = u32::try_from(array.capacity()).ok()?;
-                }
+                Some("type") => definition.map_type = number()?,
+                Some("key") => definition.key = Some(target),
+                Some("value") => definition.value = Some(target),
+                Some("key_size") => definition.key_size = Some(number()?),
+                Some("value_size") => definition.value_size = Some(number()?),
+                Some("max_entries") => definition.max_entries = number()?,
                 _ => {}
             }
         }

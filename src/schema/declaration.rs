@@ -18,6 +18,8 @@ use crate::error::{unknown, usage};
 pub struct MapFacts {
     /// At most 15 characters of it.
     pub name: String,
+    /// Of `enum bpf_map_type`.
+    pub type_number: u32,
     /// In bytes.
     pub key_size: usize,
     /// In bytes, of one CPU.
@@ -34,11 +36,23 @@ pub struct MapFacts {
     pub value_decoder: Option<Decoder>,
 }
 
+impl MapFacts {
+    /// The kernel keeps 15 characters of a name.
+    pub const MOST_NAME: usize = 15;
+
+    /// Whether the kernel would call a map of this name so.
+    pub fn may_be_called(&self, full: &str) -> bool {
+        self.name == full.get(..Self::MOST_NAME).unwrap_or(full)
+    }
+}
+
 /// What is known about a map.
 #[derive(Debug, Clone)]
 pub struct Declaration {
-    /// The full name.
+    /// The full name where it is certain, else the kernel's.
     pub name: String,
+    /// The names that are declared for it, where none of them is certain.
+    pub possible_names: Vec<String>,
     /// Of the map itself.
     pub tags: Tags,
     /// The key: all of its bytes.
@@ -74,6 +88,7 @@ impl Declaration {
         let table = Table::new(&name, &tags, facts.max_entries, &key, &value);
         Self {
             name,
+            possible_names: Vec::new(),
             tags,
             key: Place::whole(key),
             value: Place::whole(value),

@@ -12,6 +12,7 @@ mod edit;
 mod faces;
 mod inplace;
 mod list;
+mod names;
 mod pin;
 mod queue;
 mod save;

@@ -18,6 +18,7 @@ use crate::shape::any_value;
 fn declaration(key: &Arc<Type>, value: &Arc<Type>) -> Declaration {
     Declaration {
         name: "x".into(),
+        possible_names: Vec::new(),
         tags: Tags::default(),
         key: Place::whole(Arc::clone(key)),
         value: Place::whole(Arc::clone(value)),

@@ -185,6 +185,7 @@ fn maps_of_any_type_are_declared() {
         let table = Table::new("x", &Tags::default(), 1, &key, &value);
         let declaration = Declaration {
             name: "x".into(),
+            possible_names: Vec::new(),
             tags: Tags::default(),
             key: Place::whole(key),
             value: Place::whole(value),
