@@ -1,12 +1,13 @@
 //! The system calls on maps.
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString, OsStr, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
-use libbpf_rs::{MapType, libbpf_sys, num_possible_cpus};
+use libbpf_rs::{AsRawLibbpf, MapType, OpenMapMut, libbpf_sys, num_possible_cpus};
 
 use super::{check, descriptor};
 
@@ -368,4 +369,21 @@ fn pointer(bytes: Option<&[u8]>) -> *const c_void {
 
 fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_encoded_bytes())?)
+}
+
+/// Where libbpf would pin this map, or reuse what is pinned there; then it does
+/// neither.
+pub fn take_pin_path(map: &mut OpenMapMut<'_>) -> io::Result<Option<PathBuf>> {
+    let map = map.as_libbpf_object().as_ptr();
+    // SAFETY: the map is valid while it is borrowed. The path is a C string of
+    // its own, which is copied before it is freed.
+    unsafe {
+        let path = libbpf_sys::bpf_map__pin_path(map);
+        if path.is_null() {
+            return Ok(None);
+        }
+        let path = OsStr::from_bytes(CStr::from_ptr(path).to_bytes()).into();
+        check(libbpf_sys::bpf_map__set_pin_path(map, ptr::null()))?;
+        Ok(Some(path))
+    }
 }

@@ -2,13 +2,14 @@
 //! removes all of it from the kernel, as does the end of the process.
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::query::ProgInfoIter;
-use libbpf_rs::{ErrorKind, Link, MapCore, MapType, Object, Program, ProgramImpl, ProgramMut};
+use libbpf_rs::{Link, MapCore, MapType, Object, Program, ProgramImpl, ProgramMut};
 use plain::Plain;
 
 use super::attach;
@@ -135,11 +136,13 @@ impl<'o> Session<'o> {
             resize(&mut *opened, &tally.schema.tables, max_rows)?;
         }
         let mut warnings = Vec::new();
+        pin_nothing(&mut *opened, &mut warnings)?;
         leave_out(&mut *opened, tally, &mut warnings);
         prepare(&mut *opened)?;
         let object = opened
             .load()
-            .map_err(|error| load_error(tally, command.is_some(), &error))?;
+            // libbpf leaves it in errno; the errors of libbpf-rs hide it.
+            .map_err(|_| load_error(tally, command.is_some(), &io::Error::last_os_error()))?;
         let session = Self {
             links: Vec::new(),
             sightings: Sightings::of(object.object(), tally)?,
@@ -407,6 +410,22 @@ fn resize(opened: &mut dyn Opened<'_>, tables: &[Table], max_rows: u32) -> Resul
     Ok(())
 }
 
+/// What an object pins outlives the run, and the next one goes on with its counts.
+fn pin_nothing(opened: &mut dyn Opened<'_>, warnings: &mut Vec<String>) -> Result<()> {
+    for mut map in opened.object_mut().maps_mut() {
+        let name = lossy(map.name());
+        let path = sys::map::take_pin_path(&mut map)
+            .with_context(|| format!("failed to set up map `{name}`"))?;
+        if let Some(path) = path {
+            warnings.push(format!(
+                "map `{name}` is not pinned at `{}`, as the object asks: ktally pins only what it attaches",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Optional programs whose event this kernel lacks are not even loaded, and of
 /// alternatives only one is.
 fn leave_out(opened: &mut dyn Opened<'_>, tally: &Tally, warnings: &mut Vec<String>) {
@@ -432,7 +451,7 @@ fn leave_out(opened: &mut dyn Opened<'_>, tally: &Tally, warnings: &mut Vec<Stri
 }
 
 /// Why loading failed: the tally, the reason, and what helps.
-fn load_error(tally: &Tally, follows: bool, error: &libbpf_rs::Error) -> anyhow::Error {
+fn load_error(tally: &Tally, follows: bool, error: &io::Error) -> anyhow::Error {
     // What follows may load programs of its own.
     let (refusal, tail) = (log::refusal(), log::tail());
     let failed = format!("failed to load tally `{}`", tally.name);
@@ -457,24 +476,8 @@ fn load_error(tally: &Tally, follows: bool, error: &libbpf_rs::Error) -> anyhow:
             "{failed}: the verifier refused program `{program}`: {reason}{hint}{place}"
         );
     }
-    let reason = errno(error).map_or_else(|| error.to_string(), host::advice);
+    let reason = host::advice(error.raw_os_error().unwrap_or_default());
     anyhow!("{failed}: {reason}{tail}")
-}
-
-/// The kernel's number, as far as libbpf-rs tells: its errors hide the
-/// `io::Error` inside of them.
-fn errno(error: &libbpf_rs::Error) -> Option<i32> {
-    match error.kind() {
-        ErrorKind::PermissionDenied => Some(libc::EPERM),
-        ErrorKind::OutOfMemory => Some(libc::ENOMEM),
-        ErrorKind::TooBig => Some(libc::E2BIG),
-        // Of the others the text alone has it: `... (os error 24)`.
-        _ => {
-            let text = error.to_string();
-            let (_, number) = text.rsplit_once("(os error ")?;
-            number.strip_suffix(')')?.parse().ok()
-        }
-    }
 }
 
 impl std::fmt::Debug for Session<'_> {

@@ -16,6 +16,7 @@ use crate::sys::{self, log};
 
 /// What the running kernel offers to attach to.
 pub struct Support {
+    has_btf: bool,
     btf: Option<KernelBtf>,
     missing: Vec<&'static str>,
     fentry: OnceCell<Result<(), String>>,
@@ -27,6 +28,7 @@ impl Support {
     /// Reads the kernel's BTF, and this process's capabilities.
     pub fn probe() -> Self {
         Self {
+            has_btf: host::has_btf(),
             btf: KernelBtf::load().ok(),
             missing: host::missing_capabilities(),
             fentry: OnceCell::new(),
@@ -41,10 +43,11 @@ impl Support {
         let (kind, target) = section.split_once('/').unwrap_or((section, ""));
         let kind = kind.trim_start_matches('?').trim_end_matches(".s");
         match kind {
+            // What could not be read for another reason says nothing.
+            "tp_btf" | "fentry" | "fexit" if !self.has_btf => {
+                Some(format!("this kernel has no BTF; {}", host::BTF_FIX))
+            }
             "tp_btf" | "raw_tp" | "raw_tracepoint" => match &self.btf {
-                None if kind == "tp_btf" => {
-                    Some(format!("this kernel has no BTF; {}", host::BTF_FIX))
-                }
                 Some(btf) if !btf.has_tracepoint(target) => {
                     Some(format!("this kernel has no tracepoint `{target}`"))
                 }
@@ -55,8 +58,10 @@ impl Support {
                 Some("this kernel has no kprobes (CONFIG_KPROBES)".to_owned())
             }
             "fentry" | "fexit" => match &self.btf {
-                Some(btf) if btf.has_function(target) => self.lacks_fentry(),
-                _ => Some(format!("this kernel has no function `{target}` to trace")),
+                Some(btf) if !btf.has_function(target) => {
+                    Some(format!("this kernel has no function `{target}` to trace"))
+                }
+                _ => self.lacks_fentry(),
             },
             _ => None,
         }
@@ -230,6 +235,7 @@ mod tests {
     #[test]
     fn without_btf_tp_btf_programs_cannot_attach() {
         let support = Support {
+            has_btf: false,
             btf: None,
             missing: Vec::new(),
             fentry: OnceCell::new(),

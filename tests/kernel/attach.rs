@@ -17,7 +17,8 @@ use crate::instances::{Ended, Host, Reader, end, links_of};
 use crate::lifetime::sum;
 use crate::objects::programs_called;
 use crate::support::{
-    CALLS, Child, amount, ask_for_parent, event, fail_to_open, kernel_series, missed, wait_until,
+    CALLS, Child, Source, amount, ask_for_parent, event, fail_to_open, kernel_series, missed,
+    wait_until,
 };
 
 const GETPPID: (&str, &str) = ("call", "getppid");
@@ -540,6 +541,49 @@ fn a_failure_leaves_nothing() {
         &["no_such_tally"],
     );
     assert_eq!(host.pins(), [""; 0]);
+}
+
+/// A map that an object pins by its name is a run's own: nothing stays, and
+/// nothing is gone on with.
+#[test]
+fn maps_that_an_object_pins_are_not_left_behind() {
+    let host = Host::new();
+    let source = Source::new(
+        r#"
+TALLY("events, in a map that wants to be pinned");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} kt_pinned SEC(".maps") __ktally_tag("table", "events");
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
+{
+	__u32 key = 0;
+	__u64 *events = bpf_map_lookup_elem(&kt_pinned, &key);
+
+	if (events && is_event(regs, id))
+		__sync_fetch_and_add(events, 1);
+	return 0;
+}
+"#,
+    );
+    let child = Child::new("kt-pinned", || (0..23).for_each(event));
+    let (path, pid) = (source.path().display().to_string(), child.pid());
+    let value = |reading: &Value| reading["tables"][0]["rows"][0]["value"].clone();
+    let attach = format!("attach {path} --pid {pid} --as pinned");
+    for _ in 0..2 {
+        let warned = host.good(&attach).stderr;
+        assert!(warned.contains("map `kt_pinned` is not pinned"), "{warned}");
+        child.work();
+        let ran = host.good(&format!("run {path} --pid {pid} --for 0")).stderr;
+        assert!(ran.contains("map `kt_pinned` is not pinned"), "{ran}");
+        assert_eq!(value(&host.json("detach pinned -o json")), 23);
+        assert_eq!(host.pins(), [""; 0]);
+    }
 }
 
 #[test]

@@ -471,3 +471,24 @@ fn a_run_of_no_time_reads_and_ends() {
     let reading = run.reading();
     assert_eq!(reading["tables"][0]["rows"], Value::Array(vec![]));
 }
+
+/// With fewer file descriptors than it needs, whichever it lacks.
+#[test]
+fn a_lack_of_file_descriptors_is_named() {
+    require_root();
+    for (refused, limit) in (10..=40).enumerate() {
+        let script = format!("ulimit -n {limit}; exec \"$0\" run syscalls --for 0");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_ktally")]);
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        end_if_too_old(&stderr);
+        if output.status.success() {
+            assert!(refused > 3, "{refused}");
+            return;
+        }
+        let names_it = stderr.contains("oo many open files");
+        assert!(names_it && !stderr.contains("no BTF"), "{limit}: {stderr}");
+    }
+    panic!("40 descriptors are not enough");
+}
