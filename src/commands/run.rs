@@ -21,15 +21,18 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
 
     warn_of(tally);
 
-    // From here on a signal waits for the next look at it: none is lost.
-    let signals = Signals::block()?;
     let command = match &args.command[..] {
         [] => None,
         words => Some(Command::start(words)?),
     };
     let mut storage = Storage::uninit();
     let rows = args.max_rows;
-    let session = Session::start_for(tally, &mut storage, &options, rows, command.as_ref())?;
+    // The verifier may take a minute, and a signal ends that at once: nothing
+    // counts yet, and what is loaded goes with the process.
+    let mut session = Session::load_for(tally, &mut storage, &options, rows, command.as_ref())?;
+    // From here on a signal waits for the next look at it: none is lost.
+    let signals = Signals::block()?;
+    session.attach(tally)?;
     session.warnings().iter().for_each(|warning| warn(warning));
     if global.verbose || (io::stderr().is_terminal() && args.run_for.is_none()) {
         note("counting; Ctrl-C ends it");

@@ -58,23 +58,24 @@ impl<'o> Session<'o> {
         options: &[ResolvedOption],
         max_rows: Option<u32>,
     ) -> Result<Self> {
-        Self::start_for(tally, storage, options, max_rows, None)
+        let mut session = Self::load_for(tally, storage, options, max_rows, None)?;
+        session.attach(tally)?;
+        Ok(session)
     }
 
-    /// The same; with a command, counts only what it and its children do, from
-    /// its exec on. Let it go afterwards.
-    pub fn start_for(
+    /// Loads it only. With a command, it counts what the command and its
+    /// children do, from the exec on: attach it, then release the command.
+    pub fn load_for(
         tally: &Tally,
         storage: &'o mut Storage,
         options: &[ResolvedOption],
         max_rows: Option<u32>,
         command: Option<&Command>,
     ) -> Result<Self> {
-        let mut session = Self::load(tally, storage, options, max_rows, command, |_| Ok(()))?;
+        let session = Self::load(tally, storage, options, max_rows, command, |_| Ok(()))?;
         if let Some(command) = command {
             follow::follow(session.object.object(), command)?;
         }
-        session.attach(tally)?;
         Ok(session)
     }
 
@@ -158,7 +159,7 @@ impl<'o> Session<'o> {
     }
 
     /// Program by program, so that a failure names the one.
-    pub(super) fn attach(&mut self, tally: &Tally) -> Result<()> {
+    pub fn attach(&mut self, tally: &Tally) -> Result<()> {
         for program in self.object.object_mut().progs_mut() {
             if !program.autoload() {
                 continue;

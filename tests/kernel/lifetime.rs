@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
@@ -13,10 +13,11 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
+use crate::instances::Host;
 use crate::objects::Objects;
 use crate::support::{
-    Child, ask_for_parent, end_if_too_old, event, fail_to_open, is_too_old, needs, require_root,
-    wait_until,
+    Child, Source, ask_for_parent, end_if_too_old, event, fail_to_open, is_too_old, needs,
+    require_root, wait_until,
 };
 
 /// Longer than anything here takes.
@@ -210,6 +211,60 @@ fn signals_end_it_with_a_last_reading() {
         assert_eq!(sum(&reading, GETPPID, "calls"), 23);
         assert_eq!(sum(&reading, ("comm", "kt-signal"), "calls"), 23 + 2);
         objects.wait_until_gone();
+    }
+}
+
+/// Eight programs, and the verifier takes half a second for each.
+const LONG_TO_VERIFY: &str = r#"
+TALLY("much work for the verifier");
+struct seen { __u64 calls COUNTER("calls"); };
+TABLE(calls, __u32, struct seen, 8, "calls");
+#define LONG(name)						\
+SEC("tp_btf/sys_exit")						\
+int BPF_PROG(name, struct pt_regs *regs, long ret)		\
+{								\
+	__u32 key = 0;						\
+	struct seen *seen;					\
+	for (__u64 i = 0; i < 150000; i++) {			\
+		ret += i;					\
+		asm volatile("" : "+r"(ret));			\
+	}							\
+	seen = tally_entry(calls, &key);			\
+	if (seen && wanted_task())				\
+		__sync_fetch_and_add(&seen->calls, ret);	\
+	return 0;						\
+}
+LONG(a) LONG(b) LONG(c) LONG(d) LONG(e) LONG(f) LONG(g) LONG(h)
+"#;
+
+/// Nothing counts before all of it is loaded, so there is nothing to wait for.
+#[test]
+fn a_signal_ends_a_load_at_once() {
+    let source = Source::new(LONG_TO_VERIFY);
+    let path = source.path();
+    let host = Host::new();
+    for (verb, signal) in [
+        ("run", libc::SIGINT),
+        ("run", libc::SIGTERM),
+        ("attach", libc::SIGINT),
+        ("attach", libc::SIGTERM),
+    ] {
+        let mut ktally = host.program();
+        ktally.arg(verb).arg(&path).stdout(Stdio::piped());
+        let mut run = Run::of(&mut ktally);
+        let mut objects = Objects::default();
+        wait_until("one program is loaded", || {
+            objects = run.objects();
+            !objects.programs.is_empty()
+        });
+        run.signal(signal);
+        let (status, lines, stderr) = run.end();
+        assert_eq!(status.signal(), Some(signal), "{verb}: {stderr}");
+        assert_eq!(lines, [""; 0], "{verb}");
+        objects.wait_until_gone();
+        // At most the folder of instances, which is made before.
+        host.good("detach --all");
+        assert_eq!(host.pins(), [""; 0], "{verb}");
     }
 }
 
