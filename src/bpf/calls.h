@@ -12,7 +12,11 @@
 struct tally_call {
 	__u64 sp;
 	__u64 since;
-	__u64 function;
+	/* The row that counts it. */
+	union {
+		__u64 function;
+		char comm[TASK_COMM_LEN];
+	};
 };
 
 struct tally_calls {
@@ -46,9 +50,9 @@ __tally_unwind(struct tally_calls *calls, __u64 sp)
 	return outermost;
 }
 
-/* At the start of a function. */
-static __always_inline void tally_call(struct tally_calls *calls,
-				       struct pt_regs *regs, __u64 function)
+/* At the start of a function: its call, or NULL where it recurses too deep. */
+static __always_inline struct tally_call *tally_call(struct tally_calls *calls,
+						     struct pt_regs *regs)
 {
 	__u64 sp = stack_pointer(regs);
 	__u32 depth;
@@ -56,11 +60,11 @@ static __always_inline void tally_call(struct tally_calls *calls,
 	__tally_unwind(calls, sp);
 	depth = calls->depth;
 	calls->depth = depth + 1;
-	if (depth < TALLY_CALLS) {
-		calls->call[depth].sp = sp;
-		calls->call[depth].since = bpf_ktime_get_ns();
-		calls->call[depth].function = function;
-	}
+	if (depth >= TALLY_CALLS)
+		return NULL;
+	calls->call[depth].sp = sp;
+	calls->call[depth].since = bpf_ktime_get_ns();
+	return &calls->call[depth];
 }
 
 /*

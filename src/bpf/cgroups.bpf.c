@@ -31,12 +31,7 @@ struct usage {
 PERCPU_TABLE(cgroups, struct group, struct usage, 4096, "cgroups");
 
 /* When the task that runs on a CPU got there. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} running_since SEC(".maps");
+CPU_STATE(running_since, __u64);
 
 /* The current task's cgroup, in the unified hierarchy. */
 static __always_inline struct usage *mine(void)
@@ -48,25 +43,37 @@ static __always_inline struct usage *mine(void)
 	return tally_entry(cgroups, &key);
 }
 
-SEC("tp_btf/sched_switch")
-int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev)
+static __always_inline int charge(struct task_struct *task)
 {
-	__u64 *since, now = bpf_ktime_get_ns(), before;
+	__u64 *since = tally_cpu_state(running_since);
 	struct usage *usage;
-	__u32 zero = 0;
+	__u64 before, now;
 
-	since = bpf_map_lookup_elem(&running_since, &zero);
 	if (!since)
 		return 0;
 	before = *since;
+	now = bpf_ktime_get_ns();
 	*since = now;
 	/* Not the idle task, nor who ran when counting began. */
-	if (!prev->pid || !before)
+	if (!task->pid || !before)
 		return 0;
 	usage = mine();
 	if (usage)
 		__sync_fetch_and_add(&usage->cpu_time, now - before);
 	return 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev)
+{
+	return charge(prev);
+}
+
+/* At an exec, after which a command may be followed. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(task_rename, struct task_struct *task)
+{
+	return task == bpf_get_current_task_btf() ? charge(task) : 0;
 }
 
 SEC("tp_btf/sys_enter")

@@ -30,44 +30,55 @@ struct runs {
 TABLE(cputime, struct runner, struct runs, 8192, "time on a CPU");
 
 /* When this CPU last switched from one task to another. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} switched SEC(".maps");
+CPU_STATE(switched, __u64);
+
+/* The row of the task that runs here, with its time since it got there. */
+static __always_inline struct runs *charge(struct task_struct *task)
+{
+	struct runner key = {};
+	struct runs *runs;
+	__u64 *since = tally_cpu_state(switched), before, now;
+
+	if (!since)
+		return NULL;
+	before = *since;
+	now = bpf_ktime_get_ns();
+	*since = now;
+	/* Process 0 is the CPU's own, for when there is nothing to run. */
+	if (!task->pid || !wanted_cpu() || !wanted(task))
+		return NULL;
+	task_comm(key.comm, task);
+	if (by_pid)
+		key.pid = task->tgid;
+	if (by_cgroup)
+		key.cgroup = task_cgroup(task);
+
+	runs = tally_entry(cputime, &key);
+	/* Not the time of what ran when counting began. */
+	if (runs && before)
+		__sync_fetch_and_add(&runs->time, now - before);
+	return runs;
+}
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev)
 {
-	struct runner key = {};
-	struct runs *runs;
-	__u32 zero = 0;
-	__u64 now = bpf_ktime_get_ns(), *since, time;
+	struct runs *runs = charge(prev);
 
-	since = bpf_map_lookup_elem(&switched, &zero);
-	if (!since)
-		return 0;
-	/* Who was running when counting began has no start. */
-	time = *since ? now - *since : 0;
-	*since = now;
-
-	/* Process 0 is the CPU's own, for when there is nothing to run. */
-	if (!prev->pid || !wanted_cpu() || !wanted(prev))
-		return 0;
-	task_comm(key.comm, prev);
-	if (by_pid)
-		key.pid = prev->tgid;
-	if (by_cgroup)
-		key.cgroup = task_cgroup(prev);
-
-	runs = tally_entry(cputime, &key);
 	if (!runs)
 		return 0;
-	__sync_fetch_and_add(&runs->time, time);
 	if (preempt || task_state(prev) == TASK_RUNNING)
 		__sync_fetch_and_add(&runs->involuntary, 1);
 	else
 		__sync_fetch_and_add(&runs->voluntary, 1);
+	return 0;
+}
+
+/* By an exec or a prctl: it still has the old name, whose time ends here. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(task_rename, struct task_struct *task)
+{
+	if (task == bpf_get_current_task_btf())
+		charge(task);
 	return 0;
 }

@@ -27,18 +27,12 @@ struct runs {
 TABLE(hardirqs, struct interrupt, struct runs, 1024, "interrupts");
 
 /* When the handler that is running on this CPU began: they do not nest. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} began SEC(".maps");
+CPU_STATE(began, __u64);
 
 SEC("tp_btf/irq_handler_entry")
 int BPF_PROG(irq_handler_entry)
 {
-	__u32 zero = 0;
-	__u64 *start = bpf_map_lookup_elem(&began, &zero);
+	__u64 *start = tally_cpu_state(began);
 
 	if (start)
 		*start = bpf_ktime_get_ns();
@@ -48,11 +42,10 @@ int BPF_PROG(irq_handler_entry)
 SEC("tp_btf/irq_handler_exit")
 int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 {
-	__u32 zero = 0;
-	__u64 *start = bpf_map_lookup_elem(&began, &zero);
+	__u64 time;
+	bool timed = tally_elapsed(tally_cpu_state(began), &time);
 	struct interrupt key = {};
 	struct runs *runs;
-	__u64 time;
 
 	if (!wanted_cpu())
 		return 0;
@@ -61,13 +54,9 @@ int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 	if (!runs)
 		return 0;
 	__sync_fetch_and_add(&runs->count, 1);
-
-	/* A handler that ran when counting began has no start. */
-	if (!start || !*start)
-		return 0;
-	time = bpf_ktime_get_ns() - *start;
-	*start = 0;
-	__sync_fetch_and_add(&runs->time, time);
-	tally_observe(&runs->latency, time);
+	if (timed) {
+		__sync_fetch_and_add(&runs->time, time);
+		tally_observe(&runs->latency, time);
+	}
 	return 0;
 }

@@ -30,12 +30,7 @@ struct calls {
 TABLE(kfunc, struct callee, struct calls, 1024, "calls of the functions");
 
 /* The calls of a thread that have not returned, the outermost first. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tally_calls);
-} entered SEC(".maps");
+TASK_STATE(entered, struct tally_calls);
 
 /* Attached first: a call that is counted has its return in sight. */
 SEC("kretprobe")
@@ -47,8 +42,6 @@ int returned(struct pt_regs *regs)
 	struct calls *calls;
 	__u64 time;
 
-	if (!wanted_task())
-		return 0;
 	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				    0);
 	call = open ? tally_return(open, regs) : NULL;
@@ -69,6 +62,7 @@ int called(struct pt_regs *regs)
 {
 	struct callee key = {probed_function(regs)};
 	struct tally_calls *open;
+	struct tally_call *call;
 	struct calls *calls;
 
 	if (!wanted_cpu() || !wanted_task())
@@ -79,7 +73,8 @@ int called(struct pt_regs *regs)
 	__sync_fetch_and_add(&calls->calls, 1);
 	/* Without it the call is counted all the same, but not its time. */
 	open = tally_state(entered, bpf_get_current_task_btf(), kfunc);
-	if (open)
-		tally_call(open, regs, key.function);
+	call = open ? tally_call(open, regs) : NULL;
+	if (call)
+		call->function = key.function;
 	return 0;
 }

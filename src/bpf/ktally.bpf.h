@@ -134,7 +134,7 @@ struct tally_health {
  *	AS(uid)		a user's login name
  *	AS(gid)		a group's name
  *	AS(cgroup)	a cgroup's id: its path, or its directory
- *	AS(syscall)	a system call of this architecture
+ *	AS(syscall)	a system call: what syscall_number() tells
  *	AS(errno)	a positive error number: ENOENT
  *	AS(signal)	a signal's number: SIGTERM
  *	AS(state)	how a task sleeps: interruptible
@@ -242,14 +242,37 @@ static __always_inline void *__tally_entry(void *map, const void *key,
 #define tally_dropped(table) \
 	((void)__sync_fetch_and_add(&table##_health.dropped, 1))
 
+/* ---- state beside the tables: not shown ---------------------------------- */
+
+/* What a tally keeps about a task: gone with the task, never full. */
+#define TASK_STATE(name, state)                          \
+	struct {                                         \
+		__uint(type, BPF_MAP_TYPE_TASK_STORAGE); \
+		__uint(map_flags, BPF_F_NO_PREALLOC);    \
+		__type(key, int);                        \
+		__type(value, state);                    \
+	} name SEC(".maps")
+
+/* What it keeps about each CPU. */
+#define CPU_STATE(name, state)                           \
+	struct {                                         \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); \
+		__uint(max_entries, 1);                  \
+		__type(key, __u32);                      \
+		__type(value, state);                    \
+	} name SEC(".maps")
+
+/* That of this CPU: zeroes at first. NULL only to the verifier. */
+#define tally_cpu_state(name)                                                \
+	({                                                                   \
+		__u32 __zero = 0;                                            \
+		(typeof((name).value))bpf_map_lookup_elem(&(name), &__zero); \
+	})
+
 /*
- * What a map of task storage keeps about a task, beside this table: zeroes if
- * it is new. NULL for want of memory, or while the kernel works on the storage
- * of tasks on this CPU; then the table's dropped counter has been increased.
- *
- *	start = tally_state(started, task, waits);
- *	if (start)
- *		*start = bpf_ktime_get_ns();
+ * That of a task: zeroes if it is new. NULL for want of memory, or while the
+ * kernel works on the storage of tasks on this CPU; then the table's dropped
+ * counter has been increased.
  */
 #define tally_state(storage, task, table)                                     \
 	({                                                                    \
@@ -260,6 +283,34 @@ static __always_inline void *__tally_entry(void *map, const void *key,
 			tally_dropped(table);                                 \
 		__state;                                                      \
 	})
+
+/*
+ * An event of two ends, such as a call and its return: the first one notes when
+ * it was, and the second one takes that, whether or not it counts. The filters
+ * are asked at the first end. The second one asks them only where the first one
+ * noted nothing: it came before counting began, or was not wanted.
+ *
+ *	tally_start(started, task, waits);
+ *	...
+ *	timed = tally_elapsed(bpf_task_storage_get(&started, task, NULL, 0),
+ *			      &time);
+ */
+#define tally_start(storage, task, table)                           \
+	({                                                          \
+		__u64 *__start = tally_state(storage, task, table); \
+		if (__start)                                        \
+			*__start = bpf_ktime_get_ns();              \
+	})
+
+/* Takes the start away. Whether there was one; then *time is what passed. */
+static __always_inline bool tally_elapsed(__u64 *start, __u64 *time)
+{
+	if (!start || !*start)
+		return false;
+	*time = bpf_ktime_get_ns() - *start;
+	*start = 0;
+	return true;
+}
 
 /*
  * A log2 histogram. Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i], so
@@ -395,12 +446,7 @@ enum tally_state {
 	TALLY_FOLLOWED = 2,
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u32);
-} tally_followed SEC(".maps");
+TASK_STATE(tally_followed, __u32);
 
 /* Children that could not be followed, for want of memory. */
 struct tally_health tally_followed_health SEC(".bss.ktally") = {};
@@ -455,6 +501,19 @@ static __always_inline bool wanted_task(void)
 	if (comm[0] && !__tally_has_comm())
 		return false;
 	return !cgroup || __tally_in_cgroup(cgroup);
+}
+
+/*
+ * The name of the current task, which was wanted, for its row. With --comm it
+ * is that name: a task may have got another one since it was found to be
+ * wanted.
+ */
+static __always_inline void wanted_comm(char to[TASK_COMM_LEN])
+{
+	if (comm[0])
+		bpf_probe_read_kernel(to, TASK_COMM_LEN, (const void *)comm);
+	else
+		bpf_get_current_comm(to, TASK_COMM_LEN);
 }
 
 static __always_inline bool __tally_task_has_comm(struct task_struct *task)

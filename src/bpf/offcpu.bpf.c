@@ -25,18 +25,13 @@ struct sleeps {
 
 TABLE(offcpu, struct sleeper, struct sleeps, 8192, "sleeps");
 
-/* How a task fell asleep: gone with the task. */
+/* How a task fell asleep. */
 struct asleep {
 	__u64 since;
 	struct sleeper as;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct asleep);
-} sleeping SEC(".maps");
+TASK_STATE(sleeping, struct asleep);
 
 static __always_inline void fall_asleep(struct task_struct *task, __u32 state)
 {
@@ -67,10 +62,8 @@ static __always_inline void wake_up(struct task_struct *task)
 	struct sleeper key;
 	__u64 time;
 
-	if (!asleep || !asleep->since)
+	if (!asleep || !tally_elapsed(&asleep->since, &time))
 		return;
-	time = bpf_ktime_get_ns() - asleep->since;
-	asleep->since = 0;
 	key = asleep->as;
 	/* The row is there since it fell asleep. */
 	sleeps = bpf_map_lookup_elem(&offcpu, &key);

@@ -27,19 +27,13 @@ struct samples {
 TABLE(profile, struct sample, struct samples, 8192, "samples");
 
 /* The key that is being built: too large for the BPF stack. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sample);
-} scratch SEC(".maps");
+CPU_STATE(scratch, struct sample);
 
 SEC("perf_event")
 ATTACH("cpu-clock@$hz")
 int clock(void *ctx)
 {
-	__u32 zero = 0;
-	struct sample *key = bpf_map_lookup_elem(&scratch, &zero);
+	struct sample *key = tally_cpu_state(scratch);
 	struct samples *samples;
 
 	/* An idle CPU runs nothing. */

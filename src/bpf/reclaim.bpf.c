@@ -34,22 +34,12 @@ struct reclaims {
 TABLE(reclaim, struct reclaimer, struct reclaims, 8192, "direct reclaims");
 
 /* When a task began to reclaim. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u64);
-} began SEC(".maps");
+TASK_STATE(began, __u64);
 
 static __always_inline int begin(void)
 {
-	__u64 *start;
-
-	if (!wanted_task())
-		return 0;
-	start = tally_state(began, bpf_get_current_task_btf(), reclaim);
-	if (start)
-		*start = bpf_ktime_get_ns();
+	if (wanted_task())
+		tally_start(began, bpf_get_current_task_btf(), reclaim);
 	return 0;
 }
 
@@ -58,25 +48,23 @@ static __always_inline int end(enum kind kind, unsigned long pages)
 	struct reclaimer key = {.kind = kind};
 	struct reclaims *reclaims;
 	__u64 *start, time;
+	bool timed;
 
-	if (!wanted_cpu() || !wanted_task())
+	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
+				     0);
+	timed = tally_elapsed(start, &time);
+	if (!wanted_cpu() || (!timed && !wanted_task()))
 		return 0;
-	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	wanted_comm(key.comm);
 	reclaims = tally_entry(reclaim, &key);
 	if (!reclaims)
 		return 0;
 	__sync_fetch_and_add(&reclaims->reclaims, 1);
 	__sync_fetch_and_add(&reclaims->pages, pages);
-
-	/* One that was under way when counting began has no start. */
-	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
-				     0);
-	if (!start || !*start)
-		return 0;
-	time = bpf_ktime_get_ns() - *start;
-	*start = 0;
-	__sync_fetch_and_add(&reclaims->time, time);
-	tally_observe(&reclaims->latency, time);
+	if (timed) {
+		__sync_fetch_and_add(&reclaims->time, time);
+		tally_observe(&reclaims->latency, time);
+	}
 	return 0;
 }
 

@@ -25,22 +25,22 @@ struct waits {
 TABLE(runqlat, struct waiter, struct waits, 8192, "waits for a CPU");
 
 /* When a task became ready to run. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u64);
-} ready SEC(".maps");
+TASK_STATE(ready, __u64);
 
 static __always_inline int enqueued(struct task_struct *task)
 {
 	__u64 *since;
 
-	if (!task->pid || !wanted(task))
+	if (!task->pid)
 		return 0;
-	since = tally_state(ready, task, runqlat);
+	if (wanted(task)) {
+		tally_start(ready, task, runqlat);
+		return 0;
+	}
+	/* It was wanted when it was woken up, and had not left its CPU. */
+	since = bpf_task_storage_get(&ready, task, NULL, 0);
 	if (since)
-		*since = bpf_ktime_get_ns();
+		*since = 0;
 	return 0;
 }
 
@@ -69,12 +69,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 		enqueued(prev);
 
 	since = bpf_task_storage_get(&ready, next, NULL, 0);
-	if (!since || !*since)
-		return 0;
-	wait = bpf_ktime_get_ns() - *since;
-	*since = 0;
-
-	if (!wanted_cpu())
+	if (!tally_elapsed(since, &wait) || !wanted_cpu())
 		return 0;
 	if (by_comm)
 		task_comm(key.comm, next);

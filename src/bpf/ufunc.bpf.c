@@ -32,12 +32,7 @@ struct calls {
 TABLE(ufunc, struct caller, struct calls, 8192, "calls of the function");
 
 /* The calls of a thread that have not returned, the outermost first. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tally_calls);
-} entered SEC(".maps");
+TASK_STATE(entered, struct tally_calls);
 
 /* Attached first: a call that is counted has its return in sight. */
 SEC("uprobe")
@@ -50,14 +45,15 @@ int returned(struct pt_regs *regs)
 	struct calls *calls;
 	__u64 time;
 
-	if (!wanted_task())
-		return 0;
 	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				    0);
 	call = open ? tally_return(open, regs) : NULL;
-	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	if (!call)
+		return 0;
+	/* Where it was counted: the task may have got another name. */
+	__builtin_memcpy(key.comm, call->comm, sizeof(key.comm));
 	calls = bpf_map_lookup_elem(&ufunc, &key);
-	if (!call || !calls)
+	if (!calls)
 		return 0;
 	time = bpf_ktime_get_ns() - call->since;
 	__sync_fetch_and_add(&calls->time, time);
@@ -71,6 +67,7 @@ int called(struct pt_regs *regs)
 {
 	struct caller key = {};
 	struct tally_calls *open;
+	struct tally_call *call;
 	struct calls *calls;
 
 	if (!wanted_cpu() || !wanted_task())
@@ -82,7 +79,8 @@ int called(struct pt_regs *regs)
 	__sync_fetch_and_add(&calls->calls, 1);
 	/* Without it the call is counted all the same, but not its time. */
 	open = tally_state(entered, bpf_get_current_task_btf(), ufunc);
-	if (open)
-		tally_call(open, regs, 0);
+	call = open ? tally_call(open, regs) : NULL;
+	if (call)
+		__builtin_memcpy(call->comm, key.comm, sizeof(key.comm));
 	return 0;
 }

@@ -24,21 +24,12 @@ struct runs {
 TABLE(workqueue, struct work, struct runs, 8192, "work items");
 
 /* When a worker began its work. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u64);
-} began SEC(".maps");
+TASK_STATE(began, __u64);
 
 SEC("tp_btf/workqueue_execute_start")
 int BPF_PROG(execute_start)
 {
-	__u64 *start =
-		tally_state(began, bpf_get_current_task_btf(), workqueue);
-
-	if (start)
-		*start = bpf_ktime_get_ns();
+	tally_start(began, bpf_get_current_task_btf(), workqueue);
 	return 0;
 }
 
@@ -52,22 +43,20 @@ int BPF_PROG(execute_end, struct work_struct *work, work_func_t function)
 	struct work key = {.function = (unsigned long)function};
 	struct runs *runs;
 	__u64 *start, time;
+	bool timed;
 
+	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
+				     0);
+	timed = tally_elapsed(start, &time);
 	if (!wanted_cpu())
 		return 0;
 	runs = tally_entry(workqueue, &key);
 	if (!runs)
 		return 0;
 	__sync_fetch_and_add(&runs->runs, 1);
-
-	/* Work that was under way when counting began has no start. */
-	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
-				     0);
-	if (!start || !*start)
-		return 0;
-	time = bpf_ktime_get_ns() - *start;
-	*start = 0;
-	__sync_fetch_and_add(&runs->time, time);
-	tally_observe(&runs->latency, time);
+	if (timed) {
+		__sync_fetch_and_add(&runs->time, time);
+		tally_observe(&runs->latency, time);
+	}
 	return 0;
 }

@@ -9,7 +9,7 @@ use ktally::tally::{Session, Storage, Support, Tally, resolve};
 
 use crate::lifetime::Run;
 use crate::support::{
-    Child, Counted, ask_for_parent, is_slow, nap, needs, on_two_cpus, require_root, run,
+    Child, Counted, ask_for_parent, is_slow, nap, needs, on_two_cpus, rename, require_root, run,
 };
 
 // ---- functions that are looked for ------------------------------------------
@@ -69,6 +69,15 @@ extern "C" fn kt_spins_for(millis: u64) -> u64 {
 #[inline(never)]
 extern "C" fn kt_sleeps() -> u64 {
     nap(10);
+    1
+}
+
+/// Has another name when it returns.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn kt_renames() -> u64 {
+    rename(c"kt-ufunc-after");
+    nap(1);
     1
 }
 
@@ -317,6 +326,28 @@ fn calls_of_a_function_of_a_program() {
     assert!(time >= 23 * 10_000_000, "{time}");
     assert_eq!(row.histogram("latency"), (23, time));
     assert!(row.buckets("latency")[..24].iter().all(|count| *count == 0));
+}
+
+/// Its time is with its call, also where the new name is not wanted.
+#[test]
+fn calls_of_a_function_that_renames_its_task() {
+    for filter in [None, Some(("comm", "kt-ufunc-before"))] {
+        let child = Child::new("kt-ufunc-before", || {
+            for _ in 0..23 {
+                rename(c"kt-ufunc-before");
+                kt_renames();
+            }
+        });
+        let (pid, path) = (child.pid(), this_program());
+        let mut options = vec![("pid", &*pid), ("path", &*path), ("function", "kt_renames")];
+        options.extend(filter);
+        let counted = run("ufunc", &options, || child.work());
+        counted.assert_whole();
+        let row = counted.row(&["kt-ufunc-before"]);
+        assert_eq!(row.number("calls"), 23);
+        assert_eq!(row.histogram("latency"), (23, row.number("time")));
+        assert!(row.number("time") >= 23_000_000);
+    }
 }
 
 /// Two threads, each on a CPU of its own.

@@ -188,6 +188,12 @@ pub fn ask_for_parent(times: u64) {
     }
 }
 
+/// Gives this task another name.
+pub fn rename(name: &CStr) {
+    // SAFETY: a text that lives.
+    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr()) };
+}
+
 /// Sleeps of 1 ms, so many: in an emulated machine less is over before it sleeps.
 pub fn nap(times: u64) {
     let nap = libc::timespec {
@@ -457,7 +463,7 @@ pub fn run_with(
     }
 }
 
-fn run_once(
+pub fn run_once(
     name: &OsStr,
     options: &[(&str, &str)],
     max_rows: Option<u32>,

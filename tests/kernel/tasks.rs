@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::exact::Cgroup;
-use crate::support::{Child, Counted, nap, on_two_cpus, run};
+use crate::support::{Child, Counted, nap, on_two_cpus, rename, run};
 
 // ---- what children do -------------------------------------------------------
 
@@ -112,6 +112,30 @@ fn assert_cpu_time(child: &Child, other: &Child, options: &[(&str, &str)]) -> Ve
     let bounds = u128::from(SPIN - SPIN / 10)..=elapsed.as_nanos();
     assert!(bounds.contains(&time.into()), "{time} is not in {bounds:?}");
     row.labels.clone()
+}
+
+/// A name has the time since it was given.
+#[test]
+fn time_on_a_cpu_of_a_task_that_is_renamed() {
+    const BEFORE: u64 = 2_000_000;
+    let child = Child::new("kt-renames", || {
+        for _ in 0..23 {
+            rename(c"kt-renames");
+            nap(1);
+            spin(BEFORE as i64);
+            rename(c"kt-renamed");
+            nap(1);
+        }
+        rename(c"kt-renames");
+    });
+    let time = |comm| {
+        let counted = run("cputime", &[("comm", comm)], || child.work());
+        counted.assert_whole();
+        counted.sum("time")
+    };
+    let (before, after) = (time("kt-renames"), time("kt-renamed"));
+    assert!(before > 23 * BEFORE * 9 / 10, "{before} ns");
+    assert!(after < 23 * BEFORE / 2, "{after} ns");
 }
 
 #[test]
