@@ -386,6 +386,7 @@ struct task_struct___before_5_14 {
 #define TASK_RUNNING 0
 #define ENOENT 2
 #define ENOSPC 28
+#define ENOSYS 38
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
@@ -443,20 +444,24 @@ struct task_struct___before_5_14 {
 
 /* A call by the numbers of the 32-bit architecture, which differ. */
 #define COMPAT_SYSCALL 0x80000000
+/* Stands for every number below 0: no call has one. */
+#define NEGATIVE_SYSCALL 0x7fffffff
 #define TS_COMPAT 2  /* arch/x86/include/asm/thread_info.h */
 #define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
 
 /*
- * Whether a system call ended by going back from a signal's handler. It has
- * lost its number by then, and "returns" what the interrupted code had in that
- * register: often an error that a call before the signal returned.
+ * Whether a system call ends by going back from a signal's handler. It has lost
+ * its number by then, and "returns" what the interrupted code had in that
+ * register: often an error that a call before the signal returned. A call of
+ * number -1 returns ENOSYS. So a return to code that had just got an ENOSYS
+ * looks like one, but for programs that keep the number that sys_enter tells.
  */
 static __always_inline bool is_sigreturn(struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
-	return (int)regs->orig_ax == -1;
+	return (int)regs->orig_ax == -1 && (int)regs->ax != -ENOSYS;
 #elif defined(__TARGET_ARCH_arm64)
-	return regs->syscallno == -1;
+	return regs->syscallno == -1 && (int)regs->regs[0] != -ENOSYS;
 #endif
 }
 
@@ -466,17 +471,19 @@ static __always_inline __u32 syscall_number(struct pt_regs *regs)
 	struct task_struct *task = bpf_get_current_task_btf();
 #if defined(__TARGET_ARCH_x86)
 	bool compat = task->thread_info.status & TS_COMPAT;
-	__u32 number = is_sigreturn(regs) ? 15 : regs->orig_ax;
+	__u32 number = regs->orig_ax, sigreturn = 15;
 #elif defined(__TARGET_ARCH_arm64)
 	bool compat = task->thread_info.flags & (1UL << TIF_32BIT);
-	__u32 number = is_sigreturn(regs) ? 139 : regs->syscallno;
+	__u32 number = regs->syscallno, sigreturn = 139;
 #else
 #error "syscall_number() is not written for this architecture yet"
 #endif
 
-	if (!compat)
-		return number;
-	return (is_sigreturn(regs) ? 173 : number) | COMPAT_SYSCALL;
+	if (is_sigreturn(regs))
+		number = compat ? 173 : sigreturn;
+	if (number > NEGATIVE_SYSCALL)
+		number = NEGATIVE_SYSCALL;
+	return compat ? number | COMPAT_SYSCALL : number;
 }
 
 /*

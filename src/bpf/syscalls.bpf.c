@@ -27,25 +27,27 @@ struct calls {
 
 TABLE(syscalls, struct call, struct calls, 8192, "system calls");
 
-/* When a task entered its call: gone with the task, never full. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u64);
-} entered SEC(".maps");
+/* The call that a task is in: its number may be lost at the end. */
+struct entry {
+	__u64 since;
+	__u32 call;
+};
+
+TASK_STATE(entered, struct entry);
 
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
-	__u64 *start;
+	struct entry *entry;
 
 	if (!wanted_task())
 		return 0;
 	/* Without it the call is counted all the same, but not its time. */
-	start = tally_state(entered, bpf_get_current_task_btf(), syscalls);
-	if (start)
-		*start = bpf_ktime_get_ns();
+	entry = tally_state(entered, bpf_get_current_task_btf(), syscalls);
+	if (!entry)
+		return 0;
+	entry->call = syscall_number(regs);
+	entry->since = bpf_ktime_get_ns();
 	return 0;
 }
 
@@ -54,28 +56,29 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
 	struct call key = {};
 	struct calls *calls;
-	__u64 *start, time;
+	struct entry *entry;
+	__u64 time;
+	bool timed;
 
-	if (is_new_task(regs, ret) || !wanted_cpu() || !wanted_task())
+	entry = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
+				     0);
+	timed = entry && tally_elapsed(&entry->since, &time);
+	if (is_new_task(regs, ret) || !wanted_cpu() ||
+	    (!timed && !wanted_task()))
 		return 0;
-	key.call = syscall_number(regs);
-	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	key.call = timed ? entry->call : syscall_number(regs);
+	wanted_comm(key.comm);
 
 	calls = tally_entry(syscalls, &key);
 	if (!calls)
 		return 0;
 	__sync_fetch_and_add(&calls->calls, 1);
-	if (syscall_failed(regs, ret))
+	/* What has lost its number goes back from a handler: see there. */
+	if (syscall_failed(regs, ret) && key.call == syscall_number(regs))
 		__sync_fetch_and_add(&calls->errors, 1);
-
-	/* Calls that were under way when counting began have no start. */
-	start = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
-				     0);
-	if (!start || !*start)
-		return 0;
-	time = bpf_ktime_get_ns() - *start;
-	*start = 0;
-	__sync_fetch_and_add(&calls->time, time);
-	tally_observe(&calls->latency, time);
+	if (timed) {
+		__sync_fetch_and_add(&calls->time, time);
+		tally_observe(&calls->latency, time);
+	}
 	return 0;
 }

@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::support::{Child, Counted, ask_for_parent, on_two_cpus, run, wait_until};
+use crate::support::{Child, Counted, ask_for_parent, nap, on_two_cpus, rename, run, wait_until};
 
 // ---- what children do -------------------------------------------------------
 
@@ -276,6 +277,175 @@ fn calls_of_a_32_bit_program_have_their_names() {
         false => "i386:getppid",
     };
     assert_calls(&counted, "kt-32-bits", call, [23, 0, 23]);
+}
+
+// ---- numbers that no call has -----------------------------------------------
+
+/// How many signals this process has caught; children have one each.
+static CAUGHT: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn catch(_: c_int) {
+    CAUGHT.fetch_add(1, Ordering::SeqCst);
+}
+
+fn catch_signals(signal: c_int) {
+    let handler: extern "C" fn(c_int) = catch;
+    // SAFETY: the handler touches an atomic alone.
+    unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+}
+
+/// Calls this number, so often.
+fn call(times: u64, number: c_long) {
+    for _ in 0..times {
+        // SAFETY: there is no such call.
+        unsafe { libc::syscall(number) };
+    }
+}
+
+fn raise(times: u64) {
+    for _ in 0..times {
+        // SAFETY: integers.
+        unsafe { libc::syscall(libc::SYS_kill, libc::getpid(), libc::SIGUSR1) };
+    }
+}
+
+#[test]
+fn a_call_of_no_number_is_no_sigreturn() {
+    let child = Child::new("kt-no-call", || {
+        catch_signals(libc::SIGUSR1);
+        call(33, -1);
+        raise(5);
+        call(7, 0x8000_0006);
+        call(3, -0x8000_0000);
+        call(11, 9_999);
+    });
+    let pid = child.pid();
+    let counted = run("syscalls", &[("pid", &pid)], || child.work());
+    counted.assert_whole();
+    assert_calls(&counted, "kt-no-call", "negative", [43, 43, 43]);
+    assert_calls(&counted, "kt-no-call", "9999", [11, 11, 11]);
+    assert_calls(&counted, "kt-no-call", "rt_sigreturn", [5, 0, 5]);
+
+    let counted = run("failures", &[("pid", &pid)], || child.work());
+    counted.assert_whole();
+    let row = counted.row(&["kt-no-call", "ENOSYS"]);
+    assert_eq!(row.number("calls"), 54);
+    assert_eq!(counted.sum("calls"), 54);
+}
+
+/// A signal that comes as such a call returns: its handler goes back to code that
+/// has the call's ENOSYS.
+#[test]
+fn a_sigreturn_to_a_call_of_no_number() {
+    let child = Child::new("kt-no-call-sig", || {
+        let timer = |microseconds| libc::itimerval {
+            it_interval: libc::timeval {
+                tv_sec: 0,
+                tv_usec: microseconds,
+            },
+            it_value: libc::timeval {
+                tv_sec: 0,
+                tv_usec: microseconds,
+            },
+        };
+        catch_signals(libc::SIGALRM);
+        // SAFETY: the kernel reads the timers, and writes nothing.
+        unsafe {
+            libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &timer(500), 0);
+            while CAUGHT.load(Ordering::SeqCst) < 50 {
+                call(23, -1);
+            }
+            libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &timer(0), 0);
+        }
+        ask_for_parent(CAUGHT.load(Ordering::SeqCst));
+    });
+    // Once, as it counts its signals.
+    let counted = crate::support::run_once(
+        "syscalls".as_ref(),
+        &[("pid", &child.pid())],
+        None,
+        &mut || child.work(),
+    );
+    let signals = counted.row(&["kt-no-call-sig", "getppid"]).number("calls");
+    assert!(signals >= 50);
+    assert_calls(
+        &counted,
+        "kt-no-call-sig",
+        "rt_sigreturn",
+        [signals, 0, signals],
+    );
+    assert_eq!(
+        counted.row(&["kt-no-call-sig", "negative"]).number("calls") % 23,
+        0
+    );
+}
+
+/// By the door for 32-bit programs, which is open to all.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn numbers_that_no_32_bit_call_has() {
+    fn call_32(times: u64, number: u32) {
+        for _ in 0..times {
+            // SAFETY: there is no such call, or one of no effect.
+            unsafe {
+                std::arch::asm!(
+                    "int 0x80",
+                    inlateout("eax") number => _,
+                    out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+                );
+            }
+        }
+    }
+    let child = Child::new("kt-no-call-32", || {
+        call_32(33, u32::MAX);
+        call_32(7, 0x8000_0006);
+        call_32(11, 9_999);
+        call_32(23, 64);
+    });
+    let counted = run("syscalls", &[("pid", &*child.pid())], || child.work());
+    counted.assert_whole();
+    assert_calls(&counted, "kt-no-call-32", "i386:negative", [40, 40, 40]);
+    assert_calls(&counted, "kt-no-call-32", "i386:9999", [11, 11, 11]);
+    assert_calls(&counted, "kt-no-call-32", "i386:getppid", [23, 0, 23]);
+}
+
+// ---- who is wanted ----------------------------------------------------------
+
+/// The calls that change it, which begin wanted and end unwanted, or the other
+/// way round.
+fn assert_turns(options: &[(&str, &str)], comm: &str, call: &str, turn: impl Fn(bool)) {
+    let child = Child::new(comm, || {
+        turn(false);
+        nap(40);
+        turn(true);
+        ask_for_parent(23);
+    });
+    let pid = child.pid();
+    let counted = run("syscalls", &[&[("pid", &*pid)], options].concat(), || {
+        child.work();
+    });
+    counted.assert_whole();
+    assert_calls(&counted, comm, "getppid", [23, 0, 23]);
+    // The one that ends it begins where nobody looks.
+    assert_calls(&counted, comm, call, [2, 0, 1]);
+    let (_, time) = counted.row(&[comm, call]).histogram("latency");
+    assert!(time < 40_000_000, "{call} took {time} ns");
+}
+
+#[test]
+fn a_call_that_renames_its_task_takes_its_start_along() {
+    assert_turns(&[("comm", "kt-wanted")], "kt-wanted", "prctl", |back| {
+        rename(if back { c"kt-wanted" } else { c"kt-unwanted" });
+    });
+}
+
+#[test]
+fn a_call_that_changes_its_user_takes_its_start_along() {
+    assert_turns(&[("uid", "0")], "kt-user", "setresuid", |back| {
+        let uid = if back { 0 } else { 1000 };
+        // SAFETY: integers.
+        unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, 0) };
+    });
 }
 
 // ---- calls that replace or end a task ---------------------------------------
