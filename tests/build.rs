@@ -34,15 +34,11 @@ impl Sources {
     }
 
     fn build(&self, clang: Option<&Path>) -> Output {
-        self.build_for(std::env::consts::ARCH, clang)
-    }
-
-    fn build_for(&self, arch: &str, clang: Option<&Path>) -> Output {
         let mut command = Command::new(script());
         command
             .current_dir(self.0.path())
             .env("OUT_DIR", self.path("out"))
-            .env("CARGO_CFG_TARGET_ARCH", arch)
+            .env("CARGO_CFG_TARGET_ARCH", std::env::consts::ARCH)
             .env_remove("CLANG");
         if let Some(clang) = clang {
             command.env("CLANG", clang);
@@ -147,33 +143,166 @@ fn a_name_that_is_no_module_is_refused() {
     assert!(said.contains("lower-case letters"), "{said}");
 }
 
-/// Registers, and what only one of them has, differ.
-#[test]
-fn every_tally_compiles_for_every_architecture() {
-    let sources = Sources::new();
-    let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf");
-    for folder in ["", "internal"] {
-        for file in fs::read_dir(original.join(folder)).unwrap() {
-            let file = file.unwrap();
-            if file.file_type().unwrap().is_file() {
-                let name = Path::new(folder).join(file.file_name());
-                let name = name.to_str().unwrap();
-                sources.add(name, name);
+// ---- the headers ------------------------------------------------------------
+
+/// What bpf_tracing.h has of registers, in a program of its own.
+const REGISTERS: &str = r#"
+SEC("uprobe")
+int BPF_UPROBE(registers_at_entry, void *one, long two, int three, char four,
+	       void *five)
+{
+	return !one + two + three + four + !five + PT_REGS_PARM1(ctx) +
+	       PT_REGS_PARM6(ctx) + PT_REGS_FP(ctx) + PT_REGS_SP(ctx) +
+	       PT_REGS_IP(ctx) + PT_REGS_PARM4_CORE(ctx) +
+	       PT_REGS_PARM1_CORE_SYSCALL(ctx) + PT_REGS_PARM4_CORE_SYSCALL(ctx);
+}
+
+SEC("uretprobe")
+int BPF_URETPROBE(registers_at_return, long result)
+{
+	return result + PT_REGS_RC_CORE(ctx);
+}
+"#;
+
+/// What the tests' own C files have before them.
+const PRELUDE: &str = r#"#include "ktally.bpf.h"
+#if defined(__TARGET_ARCH_x86)
+#define argument(regs) ((regs)->di)
+#else
+#define argument(regs) ((regs)->regs[0])
+#endif
+#define NR_getppid 0
+#define NR_getpriority 0
+#define SIZE 8
+#define number(regs) (argument(regs) - 1000)
+#define is_event(regs, id) ((id) == NR_getpriority && wanted_task())
+#define mine() ((pid_t)bpf_get_current_pid_tgid() == 42)
+/* Types of their own that are called like some of the kernel's. */
+#define NONE own_none
+#define key own_key
+#define state own_state
+#define bpf_spin_lock own_spin_lock
+#define bpf_timer own_timer
+"#;
+
+/// Every C file that there is: tallies, helpers, and those of the tests that
+/// are written in one piece.
+fn c_files() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src/bpf", "src/bpf/internal"] {
+        let sources = fs::read_dir(root.join(folder)).unwrap();
+        for path in sources.map(|file| file.unwrap().path()) {
+            if path.to_string_lossy().ends_with(".bpf.c") {
+                let text = fs::read_to_string(&path).unwrap() + REGISTERS;
+                files.push((path.display().to_string(), text));
             }
         }
     }
-    let clang = std::env::var_os("CLANG");
-    let clang = clang.as_deref().map(Path::new);
-    let other = match std::env::consts::ARCH {
-        "x86_64" => "aarch64",
-        _ => "x86_64",
-    };
-    let output = sources.build_for(other, clang);
-    assert!(output.status.success(), "{output:?}");
-    let objects = fs::read_dir(sources.path("out")).unwrap();
-    let objects = objects.filter(|it| {
-        let name = it.as_ref().unwrap().file_name();
-        name.to_string_lossy().ends_with(".bpf.o")
+    for folder in ["tests/kernel", "tests/kernel/map"] {
+        let tests = fs::read_dir(root.join(folder)).unwrap();
+        for path in tests.map(|file| file.unwrap().path()) {
+            let Ok(text) = fs::read_to_string(&path) else {
+                continue;
+            };
+            let pieces = text.split("r#\"").skip(1);
+            let pieces = pieces.filter_map(|piece| Some(piece.split_once("\"#")?.0));
+            let is_whole = |piece: &&str| {
+                let has_map = piece.contains("TABLE(") || piece.contains("SEC(\".maps\")");
+                has_map && !piece.contains("{{")
+            };
+            for (i, piece) in pieces.filter(is_whole).enumerate() {
+                let name = format!("{}, C file {i}", path.display());
+                files.push((name, PRELUDE.to_owned() + piece));
+            }
+        }
+    }
+    files
+}
+
+/// The kernel's types, with the registers of either architecture: a kernel has
+/// its own alone.
+fn vmlinux(arch: &str) -> String {
+    const OTHERS: [(&str, &str); 2] = [
+        (
+            "x86",
+            "struct pt_regs { unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, \
+             dx, si, di, orig_ax, ip, cs, flags, sp, ss; };",
+        ),
+        (
+            "arm64",
+            "struct user_pt_regs { unsigned long regs[31], sp, pc, pstate; };\n\
+             struct pt_regs { union { struct user_pt_regs user_regs; struct { \
+             unsigned long regs[31], sp, pc, pstate; }; }; unsigned long orig_x0; int syscallno; };",
+        ),
+    ];
+    let types = ktally::schema::KernelBtf::load().unwrap();
+    let types = types.as_c_header().unwrap();
+    let is_own = matches!(
+        (std::env::consts::ARCH, arch),
+        ("x86_64", "x86") | ("aarch64", "arm64")
+    );
+    if is_own {
+        return types;
+    }
+    let (_, registers) = OTHERS.iter().find(|(name, _)| *name == arch).unwrap();
+    assert_eq!(types.matches("\nstruct pt_regs {").count(), 1);
+    types.replace(
+        "\nstruct pt_regs {",
+        &format!("\n{registers}\nstruct pt_regs_here {{"),
+    )
+}
+
+#[test]
+fn every_c_file_compiles_with_and_without_vmlinux_h() {
+    let files = c_files();
+    assert!(files.len() > 50, "{}", files.len());
+    std::thread::scope(|scope| {
+        for arch in ["x86", "arm64"] {
+            let files = &files;
+            scope.spawn(move || compile_both_ways(arch, files));
+        }
     });
-    assert!(objects.count() > 20);
+}
+
+fn compile_both_ways(arch: &str, files: &[(String, String)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("bpf")).unwrap();
+    for (name, text) in libbpf_rs::libbpf_sys::API_HEADERS {
+        fs::write(path("bpf").join(name), text).unwrap();
+    }
+    let clang = |more: &[&str]| {
+        let mut clang = ktally::host::clang();
+        clang
+            .args([
+                "-O2", "-g", "-target", "bpf", "-Wall", "-Werror", "-mcpu=v3",
+            ])
+            .arg(format!("-D__TARGET_ARCH_{arch}"))
+            .arg("-I")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf"))
+            .arg("-I")
+            .arg(folder.path())
+            .args(more)
+            .current_dir(folder.path());
+        let output = clang.output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    // Parsed once.
+    fs::write(path("vmlinux.h"), vmlinux(arch)).unwrap();
+    let (parsed, said) = clang(&["-x", "c-header", "vmlinux.h", "-o", "vmlinux.pch"]);
+    assert!(parsed, "{said}");
+    for (name, text) in files {
+        fs::write(path("test.bpf.c"), text).unwrap();
+        for how in [
+            &["-c", "-o", "test.bpf.o"][..],
+            &["-include-pch", "vmlinux.pch", "-fsyntax-only"],
+        ] {
+            let (compiled, said) = clang(&[how, &["test.bpf.c"]].concat());
+            assert!(compiled, "{name} for {arch}, {how:?}:\n{said}");
+        }
+    }
 }

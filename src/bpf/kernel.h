@@ -4,8 +4,10 @@
  * hand. A struct here names only the members that a tally reads; libbpf finds
  * their real offsets in the running kernel's BTF when the program is loaded.
  * Add a member when you need it; order, padding and missing neighbours do not
- * matter. Whoever wants every type includes "vmlinux.h" before "ktally.bpf.h",
- * and this file steps aside.
+ * matter. A file that wants every type includes "vmlinux.h" before
+ * "ktally.bpf.h", and these types step aside. So a member that only some
+ * kernels have belongs to a flavour, NAME___WORD, below them: libbpf ignores
+ * the suffix.
  */
 #ifndef KTALLY_KERNEL_H
 #define KTALLY_KERNEL_H
@@ -55,7 +57,6 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_STACK_TRACE = 7,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
-	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 
 enum {
@@ -85,22 +86,22 @@ enum {
 	BPF_F_USER_STACK = 256,
 };
 
-/* A helper since 5.15; CO-RE asks for the running kernel's. */
-enum bpf_func_id {
-	BPF_FUNC_get_func_ip = 173,
-};
-
 #pragma clang attribute push(__attribute__((preserve_access_index)), \
 			     apply_to = record)
 
 /* A CPU's registers where it entered the kernel (per architecture). */
 struct pt_regs {
 #if defined(__TARGET_ARCH_x86)
-	unsigned long orig_ax;
+	unsigned long r10;
+	unsigned long r9;
+	unsigned long r8;
+	unsigned long bp;
 	unsigned long di;
 	unsigned long si;
 	unsigned long dx;
+	unsigned long cx;
 	unsigned long ax;
+	unsigned long orig_ax;
 	unsigned long ip;
 	unsigned long sp;
 #elif defined(__TARGET_ARCH_arm64)
@@ -109,6 +110,13 @@ struct pt_regs {
 	unsigned long pc;
 	int syscallno;
 #endif
+};
+
+/* What PT_REGS_PARM1() and the like read on arm64. */
+struct user_pt_regs {
+	unsigned long regs[31];
+	unsigned long sp;
+	unsigned long pc;
 };
 
 struct thread_info {
@@ -143,7 +151,6 @@ struct signal_struct {
 
 struct task_struct {
 	struct thread_info thread_info;
-	unsigned int __state;
 	int exit_code;
 	pid_t pid;
 	pid_t tgid;
@@ -188,16 +195,8 @@ struct address_space {
 	struct inode *host;
 };
 
-/* A run of page cache: since 5.16 events hand it out, before a struct page. */
-struct folio {
-	struct address_space *mapping;
-	unsigned long _flags_1;
-	unsigned char _folio_order;
-};
-
 struct page {
 	struct address_space *mapping;
-	unsigned char compound_order;
 };
 
 struct file {
@@ -214,7 +213,6 @@ struct bpf_map {
 	__u32 id;
 	char name[16];
 	atomic64_t usercnt; /* descriptors and pins */
-	__s64 *elem_count;  /* since 6.6 */
 };
 
 struct seq_file;
@@ -266,9 +264,7 @@ struct gendisk {
 	int first_minor;
 };
 
-struct request_queue {
-	struct gendisk *disk;
-};
+struct request_queue;
 
 struct request {
 	struct request_queue *q;
@@ -367,14 +363,68 @@ enum pageflags {
 
 #endif /* __VMLINUX_H__ */
 
+/* Without it bpf_tracing.h wants the registers' names of user space. */
+#ifndef __VMLINUX_H__
+#define __VMLINUX_H__
+#include <bpf/bpf_tracing.h>
+#undef __VMLINUX_H__
+#endif
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 
-/* Since 5.14 the state of a task is __state; before, it was state. */
+/* ---- what only some kernels have ----------------------------------------- */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), \
+			     apply_to = record)
+
+/* The state of a task. */
 struct task_struct___before_5_14 {
 	long state;
-} __attribute__((preserve_access_index));
+};
+
+struct task_struct___since_5_14 {
+	unsigned int __state;
+};
+
+/* The disk of a request. */
+struct request___before_5_15 {
+	struct gendisk *rq_disk;
+};
+
+struct request_queue___since_5_15 {
+	struct gendisk *disk;
+};
+
+/* A run of page cache: since 5.16 events hand it out, before a struct page. */
+struct folio;
+
+struct folio___since_5_16 {
+	struct address_space *mapping;
+	unsigned char _folio_order; /* before 6.6 */
+	unsigned long _flags_1;	    /* since, the order is its low byte */
+};
+
+/* The order of a compound page, in its second page. */
+struct page___before_6_0 {
+	unsigned char compound_order;
+};
+
+/* How many entries it has. */
+struct bpf_map___since_6_6 {
+	__s64 *elem_count;
+};
+
+#pragma clang attribute pop
+
+/* A helper; CO-RE asks for the running kernel's. */
+enum bpf_func_id___since_5_15 {
+	BPF_FUNC_get_func_ip___since_5_15 = 173,
+};
+
+/* A type of map since 5.11; an enumerator in "vmlinux.h", of the same number.
+ */
+#define BPF_MAP_TYPE_TASK_STORAGE 29
 
 /* Macros of the kernel, which no BTF carries. */
 #ifndef TASK_COMM_LEN
@@ -525,7 +575,8 @@ static __always_inline bool syscall_failed(struct pt_regs *regs, long ret)
 /* The kernel function that a kprobe stopped at the start of. */
 static __always_inline __u64 probed_function(struct pt_regs *regs)
 {
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_func_ip))
+	if (bpf_core_enum_value_exists(enum bpf_func_id___since_5_15,
+				       BPF_FUNC_get_func_ip___since_5_15))
 		return bpf_get_func_ip(regs);
 #if defined(__TARGET_ARCH_x86)
 	return regs->ip - 1; /* behind the breakpoint */
@@ -546,24 +597,23 @@ static __always_inline __u64 stack_pointer(struct pt_regs *regs)
 	return regs->sp;
 }
 
-/* TASK_RUNNING, or why the task sleeps; the member was renamed in 5.14. */
+/* TASK_RUNNING, or why the task sleeps. */
 static __always_inline long task_state(struct task_struct *task)
 {
-	if (bpf_core_field_exists(task->__state))
-		return task->__state;
+	struct task_struct___since_5_14 *since_5_14 = (void *)task;
+
+	if (bpf_core_field_exists(since_5_14->__state))
+		return since_5_14->__state;
 	return BPF_CORE_READ((struct task_struct___before_5_14 *)task, state);
 }
-
-/* Before 5.15 a request knew its disk, and its queue did not. */
-struct request___before_5_15 {
-	struct gendisk *rq_disk;
-} __attribute__((preserve_access_index));
 
 /* The disk of a request, NULL for commands to what is no disk. */
 static __always_inline struct gendisk *request_disk(struct request *request)
 {
-	if (bpf_core_field_exists(request->q->disk))
-		return request->q->disk;
+	struct request_queue___since_5_15 *queue = (void *)request->q;
+
+	if (bpf_core_field_exists(queue->disk))
+		return queue->disk;
 	return ((struct request___before_5_15 *)request)->rq_disk;
 }
 
@@ -581,18 +631,21 @@ static __always_inline __u64 task_cgroup(struct task_struct *task)
 }
 
 /* Whose pages these are: NULL for nobody's. */
-static __always_inline struct address_space *folio_mapping(struct folio *folio)
+static __always_inline struct address_space *folio_mapping(struct folio *any)
 {
-	if (bpf_core_type_exists(struct folio))
+	struct folio___since_5_16 *folio = (void *)any;
+
+	if (bpf_core_type_exists(struct folio___since_5_16))
 		return BPF_CORE_READ(folio, mapping);
-	return BPF_CORE_READ((struct page *)folio, mapping);
+	return BPF_CORE_READ((struct page *)any, mapping);
 }
 
 /* How many pages a folio has: a power of two, kept where each series likes. */
-static __always_inline __u64 folio_pages(struct folio *folio)
+static __always_inline __u64 folio_pages(struct folio *any)
 {
+	struct folio___since_5_16 *folio = (void *)any;
+	struct page___before_6_0 *second;
 	unsigned long flags = 0; /* the first member, of any type */
-	struct page *second;
 
 	bpf_probe_read_kernel(&flags, sizeof(flags), folio);
 	if (!(flags >> bpf_core_enum_value(enum pageflags, PG_head) & 1))

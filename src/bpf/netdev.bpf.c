@@ -18,7 +18,7 @@ enum direction {
 	sent,
 };
 
-struct path {
+struct side {
 	char interface[16];
 	enum direction direction;
 };
@@ -29,12 +29,12 @@ struct traffic {
 		UNIT(bytes);
 };
 
-PERCPU_TABLE(netdev, struct path, struct traffic, 1024, "interfaces");
+PERCPU_TABLE(netdev, struct side, struct traffic, 1024, "interfaces");
 
 static __always_inline int moved(struct net_device *dev,
 				 enum direction direction, __u64 bytes)
 {
-	struct path key = {.direction = direction};
+	struct side key = {.direction = direction};
 	struct traffic *traffic;
 
 	if (!wanted_net(dev->nd_net.net))

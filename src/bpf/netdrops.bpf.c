@@ -14,7 +14,7 @@ NETNS_FILTER;
 
 /* include/uapi/linux/if_ether.h: shown by these names. */
 enum protocol {
-	none,
+	unset,
 	ipv4 = 0x0800,
 	arp = 0x0806,
 	vlan = 0x8100,
@@ -38,8 +38,8 @@ TABLE(netdrops, struct drop, struct drops, 8192, "dropped packets");
  * Since 5.17 the event has a reason: c504e5c2f964 ("net: skb: introduce
  * kfree_skb_reason()").
  */
-enum skb_drop_reason {
-	SKB_NOT_DROPPED_YET,
+enum skb_drop_reason___since_5_17 {
+	not_dropped_yet,
 };
 
 /* A packet knows its device, or the socket it is for, or neither any more. */
@@ -64,7 +64,7 @@ int kfree_skb(__u64 *ctx)
 
 	if (!wanted_packet(skb))
 		return 0;
-	if (bpf_core_type_exists(enum skb_drop_reason))
+	if (bpf_core_type_exists(enum skb_drop_reason___since_5_17))
 		key.reason = (__u64)tracepoint_argument(ctx, 2);
 	key.protocol = bpf_ntohs(skb->protocol);
 

@@ -14,7 +14,7 @@ TASK_FILTERS;
 CPU_FILTER;
 OPTION(__u32, hz, 99, "samples a second and CPU");
 
-struct sample {
+struct running {
 	char comm[TASK_COMM_LEN] AS(comm);
 	struct tally_ustack user AS(ustack);
 	struct tally_kstack kernel AS(kstack);
@@ -24,16 +24,16 @@ struct samples {
 	__u64 samples COUNTER("times that the clock found a CPU here");
 };
 
-TABLE(profile, struct sample, struct samples, 8192, "samples");
+TABLE(profile, struct running, struct samples, 8192, "samples");
 
 /* The key that is being built: too large for the BPF stack. */
-CPU_STATE(scratch, struct sample);
+CPU_STATE(scratch, struct running);
 
 SEC("perf_event")
 ATTACH("cpu-clock@$hz")
 int clock(void *ctx)
 {
-	struct sample *key = tally_cpu_state(scratch);
+	struct running *key = tally_cpu_state(scratch);
 	struct samples *samples;
 
 	/* An idle CPU runs nothing. */

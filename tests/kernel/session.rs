@@ -379,6 +379,71 @@ int called(void *ctx)
     }
 }
 
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn ktally_test_summed(number: u64, other: u64) -> u64 {
+    std::hint::black_box(number) * other
+}
+
+/// By their registers, with the types of `kernel.h` and with all of the
+/// kernel's: an object has the types of the machine that compiles, so for the
+/// other architecture it cannot have these.
+#[test]
+fn arguments_and_results_of_a_function_are_counted() {
+    const PROGRAM: &str = r#"
+typedef char text[256];
+OPTION(text, path, "", "the file");
+struct numbers { __u64 first COUNTER(""); __u64 second COUNTER(""); __u64 result COUNTER(""); };
+ARRAY_TABLE(kt_summed, struct numbers, 1, "calls");
+SEC("uprobe") ATTACH("uprobe:$path:ktally_test_summed")
+int BPF_UPROBE(called, __u64 first, __u64 second)
+{
+	__u32 key = 0;
+	struct numbers *numbers;
+
+	if (!mine())
+		return 0;
+	numbers = tally_entry(kt_summed, &key);
+	if (!numbers)
+		return 0;
+	__sync_fetch_and_add(&numbers->first, first);
+	__sync_fetch_and_add(&numbers->second, PT_REGS_PARM2(ctx));
+	return 0;
+}
+SEC("uretprobe") ATTACH("uretprobe:$path:ktally_test_summed")
+int BPF_URETPROBE(returned, __u64 result)
+{
+	__u32 key = 0;
+	struct numbers *numbers;
+
+	if (!mine())
+		return 0;
+	numbers = tally_entry(kt_summed, &key);
+	if (numbers)
+		__sync_fetch_and_add(&numbers->result, result);
+	return 0;
+}
+"#;
+    const ALL_TYPES: &str = r#"
+#if defined(__TARGET_ARCH_x86)
+#include "vmlinux.h"
+#endif
+"#;
+    let path = fs::read_link("/proc/self/exe").unwrap();
+    for types in ["", ALL_TYPES] {
+        let file = File::program("summed", PROGRAM);
+        let text = fs::read_to_string(file.path()).unwrap();
+        fs::write(file.path(), types.to_owned() + &text).unwrap();
+        let tally = file.find().unwrap();
+        let options = [("path", path.to_str().unwrap())];
+        let reading = count_work(&tally, &options, || {
+            let sum: u64 = (0..23).map(|number| ktally_test_summed(number, 3)).sum();
+            assert_eq!(sum, 759);
+        });
+        assert_eq!(only_row(&reading), [253, 69, 759], "{types}");
+    }
+}
+
 // ---- files ------------------------------------------------------------------
 
 #[test]

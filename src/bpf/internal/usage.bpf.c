@@ -18,9 +18,10 @@ SEC("iter/bpf_map")
 int usage(struct bpf_iter__bpf_map *ctx)
 {
 	struct bpf_map *map = ctx->map;
+	struct bpf_map___since_6_6 *since_6_6 = (void *)map;
 	struct usage usage = {};
 
-	if (!map || !map->elem_count)
+	if (!map || !since_6_6->elem_count)
 		return 0;
 	usage.map = map->id;
 	usage.entries = bpf_map_sum_elem_count(map);
