@@ -62,8 +62,8 @@ impl Schedule {
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP as a file descriptor. Those that were ignored
-/// from the start, as under `nohup`, stay so.
+/// Signals as a file descriptor: SIGINT, SIGTERM and SIGHUP, or more. Those that
+/// were ignored from the start, as under `nohup`, stay so.
 pub(super) struct Signals {
     fd: SignalFd,
     came: Cell<Option<Signal>>,
@@ -86,14 +86,31 @@ pub(super) enum Wake {
 
 impl Signals {
     pub(super) fn block() -> Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            if !host::ignores(signal as i32) {
-                set.add(signal);
-            }
+        Self::block_these(
+            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+                .into_iter()
+                .collect(),
+        )
+    }
+
+    /// All that would end the process. It can still be stopped, and go on.
+    pub(super) fn block_all() -> Result<Self> {
+        use Signal::{SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
+        let mut set = SigSet::all();
+        for signal in [
+            SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGCHLD, SIGURG, SIGWINCH,
+        ] {
+            set.remove(signal);
+        }
+        Self::block_these(set)
+    }
+
+    fn block_these(mut set: SigSet) -> Result<Self> {
+        for signal in Signal::iterator().filter(|signal| host::ignores(*signal as i32)) {
+            set.remove(signal);
         }
         set.thread_block()
-            .context("failed to block SIGINT, SIGTERM and SIGHUP")?;
+            .context("failed to block SIGTERM and others")?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .context("failed to open a signal descriptor")?;
         Ok(Self {

@@ -2,11 +2,14 @@
 //! take numbers away without losing an increment. Small programs do it inside
 //! the kernel, run by the bpf(2) system call.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::TryReserveError;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use libbpf_rs::{
-    MapCore, MapType, Object, ObjectBuilder, ProgramInput, ProgramMut, RingBufferBuilder,
+    MapCore, MapType, Object, ObjectBuilder, ProgramInput, ProgramMut, RingBuffer,
+    RingBufferBuilder,
 };
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -24,6 +27,11 @@ const MOST_KEY: usize = 512;
 const MOST_NUMBERS: usize = 1024;
 /// `RECORDS` of `drain.bpf.c`, in bytes.
 const RECORDS: usize = 1 << 24;
+/// What the kernel puts before each of them.
+const RECORD_HEAD: usize = 8;
+/// For the first lines of a table, which are kept to measure their columns.
+const TO_WRITE: usize = 4 << 20;
+const NO_MEMORY: &str = "out of memory";
 
 /// `number` of `add.bpf.c`.
 #[repr(C)]
@@ -92,54 +100,121 @@ impl Adder {
 }
 
 /// What was taken out of a map.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Drained {
-    /// Keys, and values that hold what was taken, and zeroes elsewhere.
-    pub entries: Vec<(Vec<u8>, Vec<u8>)>,
     /// Why something may be left.
     pub incomplete: Option<String>,
+    taken: Taken,
+    numbers: Vec<Number>,
+    key_size: usize,
+    value_size: usize,
+}
+
+impl Drained {
+    /// Hands out each key once, and a value that holds what was taken, and zeroes
+    /// elsewhere.
+    pub fn each<E>(&self, mut entry: impl FnMut(&[u8], &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut value = vec![0; self.value_size];
+        let key = |at: &u32| &self.taken.record(*at)[..self.key_size];
+        for same in self.taken.order.chunk_by(|a, b| key(a) == key(b)) {
+            value.fill(0);
+            for record in same.iter().map(|at| self.taken.record(*at)) {
+                let words = record[self.key_size.next_multiple_of(8)..].chunks_exact(8);
+                for (number, word) in self.numbers.iter().zip(words) {
+                    let word = word.first_chunk().copied().unwrap_or_default();
+                    number.add_to(&mut value, u64::from_ne_bytes(word));
+                }
+            }
+            entry(key(&same[0]), &value)?;
+        }
+        Ok(())
+    }
+}
+
+/// Records of `drain.bpf.c`: a padded key, and 8 bytes a number.
+#[derive(Debug, Default)]
+struct Taken {
+    width: usize,
+    records: Vec<u8>,
+    /// Which come after which.
+    order: Vec<u32>,
+}
+
+impl Taken {
+    fn record(&self, at: u32) -> &[u8] {
+        let start = at as usize * self.width;
+        &self.records[start..start + self.width]
+    }
+
+    /// Takes no memory for the next records of a full ring.
+    fn push(&mut self, record: &[u8]) {
+        self.order.push(self.order.len() as u32);
+        self.records.extend(&record[..self.width]);
+    }
+
+    fn reserve_ring(&mut self) -> Result<(), TryReserveError> {
+        let most = RECORDS / (self.width + RECORD_HEAD);
+        self.order.try_reserve(most)?;
+        self.records.try_reserve(most * self.width)
+    }
 }
 
 /// Takes these numbers out of every value and leaves zeroes: what programs add
-/// meanwhile is either taken or stays.
+/// meanwhile is either taken or stays. Whatever can fail is made before the
+/// first is taken.
 pub fn drain(map: &Map, numbers: &[Number]) -> Result<Drained> {
-    map.check_in_place()
-        .with_context(|| format!("failed to drain map {}", map.title()))?;
+    try_drain(map, numbers).with_context(|| format!("failed to drain map {}", map.title()))
+}
+
+fn try_drain(map: &Map, numbers: &[Number]) -> Result<Drained> {
+    map.check_in_place()?;
     ensure!(
         numbers.len() <= MOST_NUMBERS,
-        "map {} cannot be drained: more than {MOST_NUMBERS} numbers in a value",
-        map.title()
+        "more than {MOST_NUMBERS} numbers in a value"
     );
-    let mut drainer = Drainer::new(map, numbers)
-        .with_context(|| format!("failed to drain map {}", map.title()))?;
+    let mut drainer = Drainer::new(map, numbers)?;
     let walked = match map.is_per_cpu() {
         true => drainer.drain_each_cpu(),
         false => drainer.drain_here(),
     };
-    let mut drained = drainer.drained;
-    match walked {
-        Err(error) if drained.entries.is_empty() => return Err(error),
+    let mut taken = drainer.taken.take();
+    let incomplete = match walked {
+        Err(error) if taken.order.is_empty() => return Err(error),
         // What was taken before is not lost for that.
-        Err(error) => drained.incomplete = Some(format!("{error:#}")),
-        Ok(()) => {}
-    }
-    Ok(drained)
+        Err(error) => Some(format!("{error:#}")),
+        Ok(()) => drainer.incomplete,
+    };
+    let mut order = std::mem::take(&mut taken.order);
+    let key = |at: &u32| &taken.record(*at)[..map.key_size];
+    order.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+    taken.order = order;
+    Ok(Drained {
+        incomplete,
+        taken,
+        numbers: drainer.numbers,
+        key_size: map.key_size,
+        value_size: map.value_size,
+    })
 }
 
 struct Drainer<'a> {
     map: &'a Map,
-    numbers: &'a [Number],
+    numbers: Vec<Number>,
     object: Object,
-    index: HashMap<Vec<u8>, usize>,
-    drained: Drained,
+    ring: RingBuffer<'static>,
+    taken: Rc<RefCell<Taken>>,
+    incomplete: Option<String>,
+    /// Given back when all is taken: to write it takes memory as well.
+    _to_write: Vec<u8>,
 }
 
 impl<'a> Drainer<'a> {
-    fn new(map: &'a Map, numbers: &'a [Number]) -> Result<Self> {
+    fn new(map: &'a Map, numbers: &[Number]) -> Result<Self> {
         let word = |number: usize| Ok::<_, anyhow::Error>(u32::try_from(number)?.to_ne_bytes());
+        let padded = map.key_size.next_multiple_of(8);
         let mut layout = Vec::new();
         layout.extend(word(map.key_size)?);
-        layout.extend(word(map.key_size.next_multiple_of(8))?);
+        layout.extend(word(padded)?);
         layout.extend(word(numbers.len())?);
         layout.extend([0; 4]);
         for number in numbers {
@@ -147,12 +222,24 @@ impl<'a> Drainer<'a> {
             layout.extend(word(number.width)?);
         }
         layout.resize(16 + 8 * MOST_NUMBERS, 0);
+        let object = load(internal::DRAIN, map, &layout)?;
+        let taken = Rc::new(RefCell::new(Taken {
+            width: padded + 8 * numbers.len(),
+            ..Taken::default()
+        }));
+        let ring = ring_of(&object, Rc::clone(&taken))?;
+        let mut to_write = Vec::new();
+        to_write
+            .try_reserve(TO_WRITE + map.value_size)
+            .context(NO_MEMORY)?;
         Ok(Self {
             map,
-            numbers,
-            object: load(internal::DRAIN, map, &layout)?,
-            index: HashMap::new(),
-            drained: Drained::default(),
+            numbers: numbers.to_vec(),
+            object,
+            ring,
+            taken,
+            incomplete: None,
+            _to_write: to_write,
         })
     }
 
@@ -172,7 +259,7 @@ impl<'a> Drainer<'a> {
         }
         sched_setaffinity(this, &allowed).context("failed to return to this thread's CPUs")?;
         if !left_out.is_empty() && self.holds_something_on(&left_out)? {
-            self.drained.incomplete = Some(format!(
+            self.incomplete = Some(format!(
                 "numbers are left on CPUs that are offline or not ours: {left_out:?}"
             ));
         }
@@ -195,54 +282,37 @@ impl<'a> Drainer<'a> {
 
     /// Walks, and reads what was taken, until a walk gets to the end.
     fn drain_here(&mut self) -> Result<()> {
-        let record = self.map.key_size.next_multiple_of(8) + 8 * self.numbers.len() + 8;
+        let record = self.taken.borrow().width + RECORD_HEAD;
         let most_walks = 16 + 4 * (self.map.max_entries as usize).saturating_mul(record) / RECORDS;
         for _ in 0..most_walks {
+            self.taken.borrow_mut().reserve_ring().context(NO_MEMORY)?;
             let result = run(&mut self.object, None)?;
-            self.collect()?;
+            self.ring
+                .consume()
+                .context("failed to read what was taken")?;
             if result == 0 {
                 return Ok(());
             }
         }
-        self.drained.incomplete = Some(format!(
+        self.incomplete = Some(format!(
             "it was counted into faster than it could be drained ({most_walks} walks)"
         ));
         Ok(())
     }
+}
 
-    fn collect(&mut self) -> Result<()> {
-        let Self {
-            map,
-            numbers,
-            object,
-            index,
-            drained,
-        } = self;
-        let padded = map.key_size.next_multiple_of(8);
-        let records = object
-            .maps()
-            .find(|map| map.name() == "taken")
-            .ok_or_else(|| anyhow!("the program has no ring buffer"))?;
-        let mut builder = RingBufferBuilder::new();
-        builder.add(&records, |record| {
-            let (key, taken) = record.split_at(padded);
-            let key = &key[..map.key_size];
-            let entry = *index.entry(key.to_vec()).or_insert_with(|| {
-                drained
-                    .entries
-                    .push((key.to_vec(), vec![0; map.value_size]));
-                drained.entries.len() - 1
-            });
-            let value = &mut drained.entries[entry].1;
-            for (number, taken) in numbers.iter().zip(taken.chunks_exact(8)) {
-                let taken = taken.first_chunk().copied().unwrap_or_default();
-                number.add_to(value, u64::from_ne_bytes(taken));
-            }
-            0
-        })?;
-        let ring = builder.build()?;
-        ring.consume().context("failed to read what was taken")
-    }
+fn ring_of(object: &Object, taken: Rc<RefCell<Taken>>) -> Result<RingBuffer<'static>> {
+    let records = object
+        .maps()
+        .find(|map| map.name() == "taken")
+        .ok_or_else(|| anyhow!("the program has no ring buffer"))?;
+    let mut builder = RingBufferBuilder::new();
+    builder.add(&records, move |record| {
+        taken.borrow_mut().push(record);
+        0
+    })?;
+    log::listen();
+    builder.build().context("failed to map its ring buffer")
 }
 
 impl Map {

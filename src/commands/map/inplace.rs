@@ -81,8 +81,9 @@ impl Verb<'_> {
         let (map, declaration) = self.open(name, Access::Write)?;
         let counts = map.check_in_place().and_then(|()| declaration.counts());
         let counts = counts.with_context(|| format!("failed to drain map {}", map.title()))?;
-        // What is taken is nowhere else until it is written: signals wait.
-        let signals = Signals::block()?;
+        // What is taken is nowhere else until it is written: signals wait, each of
+        // those that would end it.
+        let signals = Signals::block_all()?;
         let stdout = Stdout::open()?;
         tell("draining", &map);
         if !counts.left.is_empty() {
@@ -118,14 +119,14 @@ impl Verb<'_> {
         drained: &Drained,
     ) -> io::Result<()> {
         let mut face = Entries::new(format, style, declaration, &self.labels).raw(self.raw);
-        for (key, value) in &drained.entries {
+        drained.each(|key, value| {
             let entry = Entry {
                 key,
                 values: &[value],
                 outer: None,
             };
-            face.entry(out, entry)?;
-        }
+            face.entry(out, entry)
+        })?;
         face.end(out, &format!("{} taken", entries(face.count())))
     }
 

@@ -124,11 +124,56 @@ fn what_cannot_be_kept_in_one_place_is_kept_in_another() {
     assert_whole(&lines.collect::<Vec<_>>().join("\n"));
 }
 
+/// Memory that it cannot have is missing before the first value is taken. What
+/// is too little for the program to start is no case of this.
+#[test]
+fn what_cannot_be_kept_in_memory_is_not_taken() {
+    needs((5, 14), "a program that a system call runs");
+    let map = filled();
+    let (mut kept, mut taken) = (0, 0);
+    for mib in (8..200).step_by(4) {
+        let mut drain = program();
+        drain.args(["map", "drain", &id(&map).to_string(), "-o", "jsonl"]);
+        // SAFETY: a system call alone, in the child.
+        unsafe {
+            drain.pre_exec(move || {
+                let limit = libc::rlimit {
+                    rlim_cur: mib << 20,
+                    rlim_max: mib << 20,
+                };
+                libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
+                Ok(())
+            });
+        }
+        let Ok(output) = drain.output() else { continue };
+        if output.status.success() {
+            assert_whole(&String::from_utf8(output.stdout).unwrap());
+            taken += 1;
+            break;
+        }
+        assert_eq!(output.stdout, b"", "{mib} MiB: {output:?}");
+        let there = map!("dump", id(&map), "-o", "jsonl").done();
+        assert_whole(&there);
+        kept += 1;
+    }
+    assert!(kept > 0 && taken == 1, "{kept}, {taken}");
+}
+
 /// What is not read yet is written when a signal comes, or kept.
 #[test]
 fn a_signal_loses_nothing() {
     needs((5, 14), "a program that a system call runs");
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+    for signal in [
+        libc::SIGINT,
+        libc::SIGTERM,
+        libc::SIGHUP,
+        libc::SIGQUIT,
+        libc::SIGALRM,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGVTALRM,
+        libc::SIGRTMIN(),
+    ] {
         let (map, folder) = (filled(), tempfile::tempdir().unwrap());
         let (read, write) = io::pipe().unwrap();
         let mut drain = program();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use ktally::map::{Map, Reader, drain};
+use ktally::map::{Drained, Map, Reader, drain};
 use ktally::schema::Number;
 use libbpf_rs::{Link, MapCore, MapFlags, MapType, num_possible_cpus};
 use serde_json::{Value as Json, json};
@@ -432,8 +432,9 @@ fn a_map_larger_than_the_ring_is_drained_in_several_walks() {
     )
     .unwrap();
     assert_eq!(drained.incomplete, None);
-    assert_eq!(drained.entries.len(), ENTRIES as usize);
-    for (key, value) in &drained.entries {
+    let entries = entries_of(&drained);
+    assert_eq!(entries.len(), ENTRIES as usize);
+    for (key, value) in &entries {
         let i = u64::from_ne_bytes(key[KEY - 8..].try_into().unwrap());
         assert_eq!(value, &(i + 1).to_ne_bytes());
     }
@@ -496,4 +497,15 @@ fn maps_of_other_types_are_drained_or_refused_by_name() {
         libbpf_rs::libbpf_sys::BPF_F_NO_PREALLOC,
     );
     map!("drain", id(&trie)).failed(1, &["failed to drain", "type lpm_trie"]);
+}
+
+/// What was taken, by its keys.
+pub(super) fn entries_of(drained: &Drained) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut entries = Vec::new();
+    let taken: Result<(), ()> = drained.each(|key, value| {
+        entries.push((key.to_vec(), value.to_vec()));
+        Ok(())
+    });
+    taken.unwrap();
+    entries
 }

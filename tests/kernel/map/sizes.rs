@@ -7,6 +7,7 @@ use ktally::map::{Adder, Map, Reader, Update, drain};
 use ktally::schema::Number;
 use libbpf_rs::{MapCore, MapFlags, MapType};
 
+use super::inplace::entries_of;
 use super::{create, id, map, map_reading};
 use crate::support::{cases, needs};
 
@@ -52,8 +53,7 @@ fn keys_of_1_to_512_bytes() {
         if size <= 17 || size % 64 < 2 || size > 504 {
             let mut adder = Adder::new(&map, &keys[1], NUMBER).unwrap();
             assert_eq!(adder.add(5).unwrap(), Some(2), "{size}");
-            let mut drained = drain(&map, &[NUMBER]).unwrap().entries;
-            drained.sort();
+            let drained = entries_of(&drain(&map, &[NUMBER]).unwrap());
             let wanted = [
                 (keys[0].clone(), 1u64.to_ne_bytes().to_vec()),
                 (keys[1].clone(), 7u64.to_ne_bytes().to_vec()),
