@@ -185,7 +185,7 @@ fn bpffs() -> Fact {
         _ => Fact::bad(
             "bpffs",
             "not mounted",
-            format!("only for pins: mount -t bpf bpf {BPFFS}"),
+            format!("only for pins: mount -t bpf -o mode=0700 bpf {BPFFS}"),
         ),
     }
 }
@@ -205,8 +205,9 @@ pub fn mount_bpffs_for(path: &Path) -> Result<()> {
         return Ok(());
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("bpf"), BPFFS, Some("bpf"), flags, Some("mode=0700"))
-        .with_context(|| format!("failed to mount bpffs at {BPFFS}: mount -t bpf bpf {BPFFS}"))
+    mount(Some("bpf"), BPFFS, Some("bpf"), flags, Some("mode=0700")).with_context(|| {
+        format!("failed to mount bpffs at {BPFFS}: mount -t bpf -o mode=0700 bpf {BPFFS}")
+    })
 }
 
 /// The mounted tracefs.

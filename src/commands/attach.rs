@@ -1,8 +1,8 @@
 //! `ktally attach` and `ktally detach`: counting that needs no process.
 
-use std::io;
+use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 
 use super::face::Face;
 use super::{note, plural, warn, warn_of};
@@ -14,6 +14,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[Given]) -> Resul
     let label = Label::parse(args.label.as_deref().unwrap_or(&tally.name))?;
     let plan = Plan {
         options: resolve(&tally.schema.options, given)?,
+        given: given.to_vec(),
         max_rows: args.max_rows,
         readable_by: args.readable_by.as_deref().map(group_id).transpose()?,
         replace: args.replace,
@@ -52,24 +53,33 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
             note("nothing is attached");
         }
     }
-    let mut exit = Ok(Exit::Done);
+    let mut exit = Exit::Done;
+    let mut failures = Vec::new();
     for label in &labels {
         let detached = detach_one(global, args, label, &mut folder);
         tell(&mut folder);
         match detached {
             Ok(Exit::Done) => {}
-            detached => exit = detached,
-        }
-        if exit.is_err() {
-            break;
+            Ok(incomplete) => exit = incomplete,
+            Err(error) => failures.push(error),
         }
     }
     folder.close();
-    exit
+    match failures.pop() {
+        None => Ok(exit),
+        Some(only) if failures.is_empty() => Err(only),
+        Some(last) => {
+            failures.push(last);
+            let count = failures.len();
+            let each = failures.iter().map(|error| format!("{error:#}"));
+            let each = each.collect::<Vec<_>>().join("; ");
+            Err(anyhow!("{count} instances are not detached: {each}"))
+        }
+    }
 }
 
-/// The last reading is of what no program adds to any more. It is printed
-/// before anything is removed, and nothing stays when that fails.
+/// The last reading is of what no program adds to any more. Nothing is removed
+/// before all of it is written.
 fn detach_one(
     global: &Global,
     args: &DetachArgs,
@@ -79,15 +89,13 @@ fn detach_one(
     let mut instance = Instance::open(label)?;
     let named = (instance.meta.tally.as_str(), instance.summary());
     let mut face = Face::new(global, &args.view, named, instance.tables())?;
-    instance.stop(folder, args.keep)?;
-    let reading = match instance.read() {
-        Ok(reading) => reading,
-        Err(error) => {
-            instance.stop(folder, true)?;
-            return Err(error.context(format!("`{label}` counts no more, but is not removed")));
-        }
-    };
-    let shown = face.show(reading, io::stdout().lock());
+    instance.stop(folder)?;
+    show(&instance, &mut face).map_err(|error| {
+        // As text: a closed pipe is no good end here.
+        anyhow!(
+            "instance `{label}` has stopped, but its last reading is not written, so it stays for `ktally detach {label}`: {error:#}"
+        )
+    })?;
     if args.keep {
         note(&format!(
             "`{label}` counts no more, and can be read until `ktally detach {label}`"
@@ -95,9 +103,14 @@ fn detach_one(
     } else {
         instance.remove(folder)?;
     }
-    shown?;
     face.last_words(0);
     Ok(face.exit())
+}
+
+fn show(instance: &Instance, face: &mut Face) -> Result<()> {
+    let mut out = io::stdout().lock();
+    face.show(instance.read()?, &mut out)?;
+    out.flush().context("failed to write")
 }
 
 fn waiting() {

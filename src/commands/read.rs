@@ -21,8 +21,8 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
             "what is attached has its room and its filters already: --max-rows and a command are for those who start counting",
         ));
     }
-    // A half-made instance is not for reading; who may not look, reads on.
-    if let Ok(Some(folder)) = Folder::look() {
+    // A half-made instance is not for reading.
+    if let Some(folder) = Folder::look()? {
         folder.notes.iter().for_each(|what| note(what));
     }
     let mut instance = Instance::open(&label)?;

@@ -11,9 +11,9 @@ use crate::cli::{Exit, Global, Output, StatusArgs, flag};
 use crate::error::{NotFound, usage};
 use crate::map::{Census, Used};
 use crate::render::columns;
-use crate::schema::{Kind, Labels, Unit};
+use crate::schema::{Kind, Labels, OptionSpec, Unit};
 use crate::snapshot::Reading;
-use crate::tally::{Cost, Fill, Folder, Instance, measure};
+use crate::tally::{Cost, Fill, Folder, Instance, measure, pinnable_by_others};
 
 /// An instance, and what was asked about it.
 struct Report {
@@ -62,6 +62,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         nothing(global)?;
         return Ok(exit);
     }
+    warn_of_writers(&instances)?;
     let costs = match args.cost {
         true => measured(&instances)?,
         false => instances.iter().map(|_| None).collect(),
@@ -89,6 +90,22 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         _ => write_table(&mut out, global, &reports, args.cost)?,
     }
     Ok(exit)
+}
+
+/// The mode of a folder may have changed since it was attached.
+fn warn_of_writers(instances: &[Instance]) -> Result<()> {
+    for instance in instances {
+        if let Ok(Some(_)) = instance.readable_by()
+            && let Some(folder) = pinnable_by_others()?
+        {
+            warn(&format!(
+                "readers of instance `{}` can change its counts, as others may pin maps in `{}`",
+                instance.label,
+                folder.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn nothing(global: &Global) -> Result<Exit> {
@@ -201,17 +218,27 @@ fn dropped(reading: &Reading) -> u64 {
     reading.tables.iter().map(|table| table.dropped).sum()
 }
 
-/// Those that are not off, as they would be typed.
-fn options(instance: &Instance) -> String {
-    let labels = Labels::new();
-    let is_on = |option: &&crate::schema::OptionSpec| match &option.given {
+/// Those that were given. Earlier versions did not note which, so those are taken
+/// that are not off.
+fn given(instance: &Instance) -> impl Iterator<Item = &OptionSpec> {
+    let is_on = |option: &OptionSpec| match &option.given {
         Some(given) => given.raw(&instance.rodata) != Some(0),
         None => option
             .place
             .bytes(&instance.rodata)
             .is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)),
     };
-    let typed = |option: &crate::schema::OptionSpec| match option.place.ty.kind {
+    let is_given = move |option: &&OptionSpec| match &instance.meta.options {
+        Some(given) => given.iter().any(|(name, _)| *name == option.name),
+        None => is_on(option),
+    };
+    instance.schema.options.iter().filter(is_given)
+}
+
+/// As they would be typed; and since when, if others held before.
+fn options(instance: &Instance) -> String {
+    let labels = Labels::new();
+    let typed = |option: &OptionSpec| match option.place.ty.kind {
         Kind::Bool => format!("--{}", flag(option)),
         _ => format!(
             "--{} {}",
@@ -219,8 +246,13 @@ fn options(instance: &Instance) -> String {
             labels.option(option, &instance.rodata)
         ),
     };
-    let on = instance.schema.options.iter().filter(is_on).map(typed);
-    on.collect::<Vec<_>>().join(" ")
+    let mut words: Vec<String> = given(instance).map(typed).collect();
+    let meta = &instance.meta;
+    if meta.options_since != meta.since {
+        let since = humantime::format_rfc3339_seconds(meta.options_since);
+        words.push(format!("(since {since})"));
+    }
+    words.join(" ")
 }
 
 fn as_json(report: &Report) -> Json {
@@ -228,7 +260,7 @@ fn as_json(report: &Report) -> Json {
         instance, reading, ..
     } = report;
     let (meta, labels) = (&instance.meta, Labels::new());
-    let options = instance.schema.options.iter().map(|option| {
+    let options = given(instance).map(|option| {
         let value = labels.option(option, &instance.rodata);
         (option.name.clone(), json!(value))
     });
@@ -250,6 +282,7 @@ fn as_json(report: &Report) -> Json {
         "seconds": (reading.seconds * 1e5).round() / 1e5,
         "version": meta.version,
         "options": options.collect::<serde_json::Map<String, Json>>(),
+        "options_since": humantime::format_rfc3339_millis(meta.options_since).to_string(),
         "tables": tables.collect::<Vec<_>>(),
         "dropped": dropped(reading),
         "missed": reading.missed,

@@ -1,9 +1,11 @@
 //! The system calls on programs: what the kernel tells of them, and entries.
 
 use std::ffi::CString;
+use std::fs;
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::ptr;
 
 use libbpf_rs::libbpf_sys;
@@ -53,6 +55,18 @@ pub fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
             .then_some((info.attach_btf_obj_id, info.attach_btf_id))
             .filter(|(btf, id)| *btf != 0 && *id != 0),
     })
+}
+
+/// Opens a program that is pinned at a path of bpffs. The kernel answers questions
+/// about anything that is pinned, so its kind is checked.
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let fd = super::map::open_pin(path, false)?;
+    let what = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
+        .map_err(|error| io::Error::other(format!("failed to read /proc/self/fdinfo: {error}")))?;
+    match what.lines().any(|line| line.starts_with("prog_id:")) {
+        true => Ok(fd),
+        false => Err(io::Error::other("it is not a program")),
+    }
 }
 
 /// The descriptor of the program of this id.

@@ -16,6 +16,7 @@ pub use catalogue::{Storage, Tally, builtin_names};
 pub use follow::Command;
 pub use instance::{
     Attached, Cost, Fill, Folder, Instance, Label, Member, Meta, Plan, group_id, measure,
+    pinnable_by_others,
 };
 pub use options::{Given, ResolvedOption, resolve};
 pub use session::Session;

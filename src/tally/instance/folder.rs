@@ -2,22 +2,20 @@
 //! that were killed have left there.
 //!
 //! A folder of bpffs takes no names with a dot. One that begins with `+` is
-//! being made or removed: whoever holds the lock and finds one knows that its
+//! being made or removed: who holds the lock and finds one knows that its
 //! maker is dead.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
 
-use super::meta::{BTF, Goal, META, Meta, STATE, State};
-use super::{remove, slots};
-use crate::error::usage;
+use super::meta::{Goal, META, Meta, STOPPED, State, WORDS};
+use super::{access, remove, slots};
+use crate::error::{NotFound, not_found, usage};
 use crate::host;
 
 /// The folders of an instance. Only `maps` is for readers: who has a descriptor
@@ -73,11 +71,11 @@ impl std::fmt::Display for Label {
 /// The folder of all instances.
 #[derive(Debug)]
 pub struct Folder {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// What was found half-made, half-removed or foreign, for people.
     pub notes: Vec<String>,
     // Nothing changes here without it; gone with the process, however it ends.
-    lock: Option<Flock<File>>,
+    lock: Option<File>,
 }
 
 impl Folder {
@@ -104,10 +102,10 @@ impl Folder {
                 io::ErrorKind::AlreadyExists => Ok(()),
                 _ => Err(error).with_context(|| format!("failed to make `{}`", path.display())),
             })?;
-            let mut lock = try_lock(&path, FlockArg::LockExclusiveNonblock)?;
+            let mut lock = lock(&path, File::try_lock)?;
             if lock.is_none() && path.exists() {
                 waiting();
-                lock = try_lock(&path, FlockArg::LockExclusive)?;
+                lock = self::lock(&path, |file| file.lock().map_err(TryLockError::Error))?;
             }
             // Whoever held the lock before may have removed the folder.
             if let Some(lock) = lock.filter(|lock| is_still(lock, &path)) {
@@ -138,15 +136,13 @@ impl Folder {
             notes: Vec::new(),
             lock: None,
         };
+        check(&folder.path)?;
         if geteuid().is_root() {
-            let lock = try_lock(&folder.path, FlockArg::LockExclusiveNonblock)?;
+            let lock = lock(&folder.path, File::try_lock)?;
             let Some(lock) = lock.filter(|lock| is_still(lock, &folder.path)) else {
                 return Ok(folder.path.exists().then_some(folder));
             };
-            check(&folder.path)?;
             folder.lock = Some(lock);
-        }
-        if folder.lock.is_some() {
             folder.clean()?;
         }
         Ok(Some(folder))
@@ -190,19 +186,22 @@ impl Folder {
         let known = self.labels()?;
         let mut found: Vec<PathBuf> = names(&self.path)?
             .into_iter()
-            .filter(|name| !name.starts_with('+'))
+            .filter(|name| !name.starts_with('+') && name != access::MODE)
             .filter(|name| !known.iter().any(|label| label.as_str() == name))
             .map(|name| self.path.join(name))
             .collect();
         for label in &known {
-            found.extend(strangers_in(&self.of(label))?);
+            // What cannot be opened is reported as such.
+            if let Ok(meta) = Meta::open(&self.of(label)) {
+                found.extend(strangers_in(&self.of(label), &meta)?);
+            }
         }
         found.sort();
         Ok(found)
     }
 
-    /// Finishes what commands that were killed have begun. What cannot be
-    /// finished is told, and keeps nobody from what else there is to do.
+    /// Finishes what commands that were killed have begun. Failures are noted;
+    /// the rest is still cleaned up.
     fn clean(&mut self) -> Result<()> {
         for name in names(&self.path)? {
             let hidden = name.strip_prefix('+').unwrap_or_default();
@@ -215,7 +214,15 @@ impl Folder {
             let done = self.finish_removing(&label);
             self.note_failure(&label, done);
         }
+        self.restore_modes();
         Ok(())
+    }
+
+    /// After the last instance that others may read is gone.
+    pub(super) fn restore_modes(&mut self) {
+        if let Err(error) = access::restore(self) {
+            self.note(format!("failed to restore the mode of bpffs: {error:#}"));
+        }
     }
 
     fn finish_making(&mut self, label: &Label) -> Result<()> {
@@ -234,45 +241,43 @@ impl Folder {
 
     fn finish_removing(&mut self, label: &Label) -> Result<()> {
         let folder = self.of(label);
-        // What cannot be read is for `status` to tell.
-        let Ok((_, state)) = State::open(&folder) else {
-            return Ok(());
-        };
-        match state.goal {
-            Goal::Remove => {
-                let left = remove::remove(&folder)?;
+        match State::open(&folder) {
+            // Where something is to stay, an instance is taken apart in its place.
+            Err(error) if error.is::<NotFound>() => {
+                let left = remove::take_apart(&folder, &folder)?;
                 self.note(format!(
                     "instance `{label}` was half removed by a ktally that was killed; removed the rest"
                 ));
                 self.note_strangers(&left);
             }
-            Goal::Keep if state.stopped_at.is_none() => {
+            Ok(state) if state.goal == Goal::Keep && !folder.join(STOPPED).exists() => {
                 remove::stop(&folder)?;
                 self.note(format!(
                     "instance `{label}` was being stopped by a ktally that was killed; stopped it"
                 ));
             }
-            Goal::Count | Goal::Keep => {}
+            state => drop(state?),
         }
         Ok(())
     }
 
-    /// The programs of whatever is in place are those that count.
+    /// The programs of the instance that is in place are those that count.
     fn finish_leftover(&mut self, label: &Label, leftover: &Path) -> Result<()> {
         let place = self.of(label);
-        if let Ok(meta) = Meta::open(&place)
-            && State::open(&place).is_ok_and(|(_, state)| state.goal == Goal::Count)
-        {
-            slots::fill_from(&place, &meta)?;
-            self.note(format!(
-                "instance `{label}` was being replaced by a ktally that was killed; removed what it left"
-            ));
+        let is_counting =
+            |folder: &Path| State::open(folder).map(|state| state.goal == Goal::Count);
+        let was = if let Ok(true) = is_counting(&place) {
+            slots::fill_from(&place, &Meta::open(&place)?)?;
+            "being replaced"
+        } else if leftover.join(META).exists() && !is_counting(leftover).unwrap_or(false) {
+            "half removed"
         } else {
-            self.note(format!(
-                "instance `{label}` was being made by a ktally that was killed; removed what it left"
-            ));
-        }
-        let left = remove::remove_hidden(leftover)?;
+            "being made"
+        };
+        let left = remove::remove_hidden(leftover, &place)?;
+        self.note(format!(
+            "instance `{label}` was {was} by a ktally that was killed; removed what it left"
+        ));
         self.note_strangers(&left);
         Ok(())
     }
@@ -300,11 +305,10 @@ impl Folder {
 }
 
 /// What is in an instance's folder that it does not know.
-pub(super) fn strangers_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let known = Meta::open(folder).map(|meta| meta.pins).unwrap_or_default();
+pub(super) fn strangers_in(folder: &Path, meta: &Meta) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for name in names(folder)? {
-        if [META, STATE, BTF].contains(&name.as_str()) {
+        if WORDS.contains(&name.as_str()) {
             continue;
         }
         if !FOLDERS.contains(&name.as_str()) {
@@ -313,7 +317,7 @@ pub(super) fn strangers_in(folder: &Path) -> Result<Vec<PathBuf>> {
         }
         for pin in names(&folder.join(&name))? {
             let pin = format!("{name}/{pin}");
-            if !known.contains(&pin) {
+            if !meta.pins.contains(&pin) {
                 found.push(folder.join(pin));
             }
         }
@@ -339,20 +343,23 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
 }
 
 /// bpffs may be open to everyone, and then anyone could have been first.
-fn check(folder: &Path) -> Result<()> {
-    let metadata = fs::symlink_metadata(folder).map_err(|error| unreadable(folder, &error))?;
+pub(super) fn check(folder: &Path) -> Result<()> {
+    let metadata = fs::symlink_metadata(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => not_found(format!("there is no `{}`", folder.display())),
+        _ => unreadable(folder, &error),
+    })?;
     let shown = folder.display();
     if !metadata.is_dir() {
-        bail!("`{shown}` is no folder, so it is not ktally's; remove it");
+        bail!("`{shown}` is not a folder, so it is not ktally's; remove it");
     }
-    if metadata.uid() != geteuid().as_raw() || metadata.permissions().mode() & 0o022 != 0 {
+    if access::is_open_to_others(&metadata) {
         bail!("`{shown}` belongs to others, or others may write to it; remove it");
     }
     Ok(())
 }
 
-/// `None` where it is gone, or somebody has the lock who is not waited for.
-fn try_lock(folder: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
+/// `None` where the folder is gone, or another process has the lock.
+fn lock(folder: &Path, take: impl Fn(&File) -> Result<(), TryLockError>) -> Result<Option<File>> {
     let shown = folder.display();
     let file = File::options()
         .read(true)
@@ -362,10 +369,13 @@ fn try_lock(folder: &Path, how: FlockArg) -> Result<Option<Flock<File>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(|error| unreadable(folder, &error))?,
     };
-    match Flock::lock(file, how) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => bail!("failed to lock `{shown}`: {errno}"),
+    loop {
+        match take(&file) {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => bail!("failed to lock `{shown}`: {error}"),
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 //! then there is nothing, or the old instance.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,19 +16,21 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use super::folder::{
     ENTRIES, FOLDERS, Folder, LINKS, Label, MAPS, PROGRAMS, SLOTS, make, strangers_in,
 };
-use super::meta::{BTF, Goal, META, Member, Meta, STATE, State, open_map, pin_bytes};
+use super::meta::{BTF, Goal, Member, Meta, STATE, State, open_map, pin_bytes};
 use super::slots::{self, Slot};
-use super::{monotonic_now, pin_name, remove, replace};
-use crate::error::usage;
-use crate::host;
+use super::{access, monotonic_now, pin_name, remove, replace};
+use crate::error::{NotFound, Usage};
+use crate::map::Map;
 use crate::sys;
-use crate::tally::{ResolvedOption, Session, Storage, Tally};
+use crate::tally::{Given, ResolvedOption, Session, Storage, Tally};
 
 /// How an instance is attached.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// Of the tally's own.
     pub options: Vec<ResolvedOption>,
+    /// The same as they were given.
+    pub given: Vec<Given>,
     /// Room in each table.
     pub max_rows: Option<u32>,
     /// Whose members may read it, beside root.
@@ -54,11 +55,14 @@ impl Folder {
     pub fn attach(&mut self, label: &Label, tally: &Tally, plan: &Plan) -> Result<Attached> {
         let place = self.of(label);
         let is_there = fs::symlink_metadata(&place).is_ok();
-        if is_there && Meta::open(&place).is_err() {
-            bail!(
-                "`{}` is no instance that this ktally knows; choose another label with --as",
-                place.display()
-            );
+        if is_there && let Err(error) = Meta::open(&place) {
+            if error.is::<NotFound>() || error.is::<Usage>() {
+                bail!(
+                    "`{}` is not an instance: {error:#}; choose another label with --as",
+                    place.display()
+                );
+            }
+            return Err(error.context(format!("failed to open instance `{label}`")));
         }
         if is_there && !plan.replace {
             return Err(anyhow!(
@@ -70,9 +74,12 @@ impl Folder {
             false => self.attach_new(label, &hidden, tally, plan),
             true => self.replace(label, &hidden, tally, plan),
         };
-        if made.is_err() && hidden.exists() {
-            // The error of before is the one to tell; the next command tries again.
-            let _ = remove::remove_hidden(&hidden);
+        if made.is_err() {
+            if hidden.exists() {
+                // The first error is the one to report; the next command tries again.
+                let _ = remove::remove_hidden(&hidden, &place);
+            }
+            self.restore_modes();
         }
         made
     }
@@ -96,23 +103,31 @@ impl Folder {
         make_folders(hidden)?;
         let slots = slots::insert(session.object_mut())?;
         pin_maps(session.object(), hidden)?;
-        pin_slots(&slots, hidden)?;
+        pin_slots(&slots.inserted, hidden)?;
         session.attach(tally)?;
         let links = link_names(&mut session);
+        let now = SystemTime::now();
         let meta = Meta {
             tally: tally.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            since: SystemTime::now(),
+            since: now,
             attached_at: monotonic_now(),
-            programs: members(&session, tally, &slots)?,
+            programs: members(&session, tally, &slots.inserted)?,
             pins: pins(hidden, &links)?,
+            options: Some(plan.given.clone()),
+            options_since: now,
         };
-        pin_words(hidden, &meta, tally)?;
         State::COUNTING.pin(hidden)?;
-        // Last: from here on it counts, whatever becomes of this process.
+        pin_words(hidden, &meta, tally)?;
+        // From here on it counts, whatever becomes of this process.
         pin_links(&mut session, &links, hidden)?;
         let mut warnings = session.warnings().to_vec();
-        warnings.extend(open_to(hidden, plan.readable_by)?);
+        warnings.extend(slots.warnings);
+        // Last, as everybody sees the mode of bpffs.
+        if let Some(group) = plan.readable_by {
+            access::open_to(hidden, group)?;
+            warnings.extend(access::let_through(self)?);
+        }
         put_in_place(hidden, &self.of(label))?;
         let programs = meta.programs.len();
         // libbpf would turn the events of perf links off.
@@ -138,10 +153,20 @@ impl Folder {
         let place = self.of(label);
         let failed = || format!("failed to replace instance `{label}`");
         let old = Meta::open(&place)?;
-        if State::open(&place)?.1.goal != Goal::Count {
+        // Of another tally everything differs, and no list of that helps.
+        let differs = |error: anyhow::Error| match old.tally == tally.name {
+            true => error.context(failed()),
+            false => anyhow!(
+                "{}: it is of tally `{}`, not `{}`; choose another label with --as, or detach it first",
+                failed(),
+                old.tally,
+                tally.name
+            ),
+        };
+        if State::open(&place)?.goal != Goal::Count {
             bail!("instance `{label}` has stopped: detach it, and attach it anew");
         }
-        if let Some(stranger) = strangers_in(&place)?.first() {
+        if let Some(stranger) = strangers_in(&place, &old)?.first() {
             bail!(
                 "{}: ktally did not pin `{}`; move it out of the way",
                 failed(),
@@ -155,14 +180,16 @@ impl Folder {
             &plan.options,
             plan.max_rows,
             None,
-            |opened| replace::keep_maps(opened.object_mut(), &place, tally, plan.max_rows),
-        )
-        .with_context(failed)?;
+            |opened| {
+                replace::keep_maps(opened.object_mut(), &place, tally, plan.max_rows)
+                    .map_err(&differs)
+            },
+        )?;
         make_folders(hidden)?;
         // Of those, only the programs are used.
-        let slots = slots::insert(session.object_mut())?;
+        let slots = slots::insert(session.object_mut())?.inserted;
         let programs = members(&session, tally, &slots)?;
-        replace::check_programs(&old.programs, &programs).with_context(failed)?;
+        replace::check_programs(&old.programs, &programs).map_err(&differs)?;
 
         pin_maps(session.object(), hidden)?;
         for slot in &slots {
@@ -177,23 +204,38 @@ impl Folder {
             tally: tally.name.clone(),
             programs,
             pins: pins(hidden, &links)?,
+            options_since: match old.options.as_ref() == Some(&plan.given) {
+                true => old.options_since,
+                false => SystemTime::now(),
+            },
+            options: Some(plan.given.clone()),
             ..old.clone()
         };
-        pin_words(hidden, &meta, tally)?;
         pin(
             open_map(&place.join(STATE), false)?.as_fd(),
             &hidden.join(STATE),
         )?;
+        pin_words(hidden, &meta, tally)?;
         let mut warnings = session.warnings().to_vec();
-        warnings.extend(open_to(hidden, plan.readable_by.or(reader_of(&place)?))?);
+        if old.tally != meta.tally {
+            warnings.push(format!(
+                "instance `{label}` was of tally `{}`, and is of `{}` now",
+                old.tally, meta.tally
+            ));
+        }
+        if let Some(group) = plan.readable_by.or(access::reader_of(&place)?) {
+            access::open_to(hidden, group)?;
+            warnings.extend(access::let_through(self)?);
+        }
 
         let switched = slots::fill_from(hidden, &meta).and_then(|()| exchange(self, label, hidden));
         if let Err(error) = switched {
             slots::fill_from(&place, &old).with_context(failed)?;
             return Err(error.context(failed()));
         }
-        let left = remove::remove_hidden(hidden)?;
+        let left = remove::remove_hidden(hidden, &place)?;
         self.note_strangers(&left);
+        self.restore_modes();
         Ok(Attached {
             programs: meta.programs.len(),
             replaced: true,
@@ -219,8 +261,13 @@ fn pin_maps(object: &Object, hidden: &Path) -> Result<()> {
         .maps()
         .filter(libbpf_rs::MapImpl::autocreate)
         .try_for_each(|map| {
-            let name = pin_name(&map.name().to_string_lossy());
-            pin(map.as_fd(), &hidden.join(MAPS).join(name))
+            let name = map.name().to_string_lossy();
+            // Where libbpf finds no memory to try names, it goes on without, and a
+            // replacement would not find the map.
+            if Map::new(map.as_fd())?.name.is_empty() {
+                bail!("map `{name}` got no name in the kernel; try again");
+            }
+            pin(map.as_fd(), &hidden.join(MAPS).join(pin_name(&name)))
         })
 }
 
@@ -298,57 +345,10 @@ fn pins(hidden: &Path, links: &[String]) -> Result<Vec<String>> {
     Ok(pins.into_iter().collect())
 }
 
-/// Lets the members of a group read: what is counted, and nothing that counts.
-/// What that takes outside of the instance is told.
-fn open_to(hidden: &Path, group: Option<u32>) -> Result<Vec<String>> {
-    let Some(group) = group else {
-        return Ok(Vec::new());
-    };
-    let open = |path: &Path, mode: u32| {
-        chown(path, None, Some(group))
-            .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
-            .with_context(|| format!("failed to let group {group} read `{}`", path.display()))
-    };
-    for pin in super::folder::names(&hidden.join(MAPS))? {
-        open(&hidden.join(MAPS).join(pin), 0o640)?;
-    }
-    for pin in [META, STATE, BTF] {
-        open(&hidden.join(pin), 0o640)?;
-    }
-    open(&hidden.join(MAPS), 0o750)?;
-    open(hidden, 0o750)?;
-    let mut told = Vec::new();
-    // Whoever may not list them can still pass through to a name he knows.
-    for folder in [Path::new(host::BPFFS), &Folder::path()] {
-        let mode = fs::metadata(folder)
-            .with_context(|| format!("failed to look at `{}`", folder.display()))?
-            .permissions()
-            .mode();
-        if mode & 0o001 == 0 {
-            fs::set_permissions(folder, Permissions::from_mode(mode | 0o011))
-                .with_context(|| format!("failed to let readers through `{}`", folder.display()))?;
-            told.push(format!(
-                "`{}` lets everyone through now, though nobody list it: mode {:04o}",
-                folder.display(),
-                (mode | 0o011) & 0o7777
-            ));
-        }
-    }
-    Ok(told)
-}
-
-/// Whose members may read an instance.
-fn reader_of(place: &Path) -> Result<Option<u32>> {
-    let metadata =
-        fs::metadata(place).with_context(|| format!("failed to look at `{}`", place.display()))?;
-    let is_open = metadata.permissions().mode() & 0o040 != 0;
-    Ok(is_open.then_some(metadata.gid()))
-}
-
-fn put_in_place(hidden: &Path, place: &Path) -> Result<()> {
+pub(super) fn put_in_place(from: &Path, to: &Path) -> Result<()> {
     let flags = RenameFlags::RENAME_NOREPLACE;
-    renameat2(AT_FDCWD, hidden, AT_FDCWD, place, flags)
-        .with_context(|| format!("failed to put the instance at `{}`", place.display()))
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, flags)
+        .with_context(|| format!("failed to put the instance at `{}`", to.display()))
 }
 
 /// The old folder is then the hidden one. bpffs exchanges since Linux 5.17;
@@ -367,16 +367,4 @@ fn exchange(folder: &Folder, label: &Label, hidden: &Path) -> Result<()> {
         }
         result => result.context("failed to exchange the old instance for the new one"),
     }
-}
-
-/// The number of a group, by its name or as it is.
-pub fn group_id(name: &str) -> Result<u32> {
-    if let Ok(id) = name.parse() {
-        return Ok(id);
-    }
-    let group = nix::unistd::Group::from_name(name)
-        .with_context(|| format!("failed to look up group `{}`", name.escape_debug()))?;
-    group
-        .map(|group| group.gid.as_raw())
-        .ok_or_else(|| usage(format!("there is no group `{}`", name.escape_debug())))
 }

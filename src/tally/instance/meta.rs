@@ -1,6 +1,7 @@
 //! What an instance says of itself: a pinned map of one value, JSON, frozen
-//! once it is written. And its state, in a map of three numbers: what is told
-//! by one update is either told or not, whenever a process is killed.
+//! once it is written. And its state, in a map of three numbers: one update
+//! either happens or not, whenever a process is killed. Only the owner opens the
+//! state; once the counts are final, readers get a frozen copy.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,12 +10,20 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use libbpf_rs::MapType;
 use serde_json::{Map as Object, Value, json};
 
+use super::folder::FOLDERS;
+use crate::error::NotFound;
 use crate::map::{Access, Map, MapRef, NewMap, Update, create};
+use crate::tally::Given;
 
-/// What pins are called: these two, and `btf`, stand beside the folders.
+/// What pins are called: these stand beside the folders.
 pub(super) const META: &str = "meta";
 pub(super) const STATE: &str = "state";
 pub(super) const BTF: &str = "btf";
+/// The frozen copy of the state, and its name while readers may not open it yet.
+pub(super) const STOPPED: &str = "stopped";
+pub(super) const UNFINISHED: &str = "+stopped";
+/// Every pin that stands beside the folders. `meta` is the last to go.
+pub(super) const WORDS: [&str; 5] = [STATE, STOPPED, UNFINISHED, BTF, META];
 
 /// The key of an array's first value.
 const FIRST: [u8; 4] = [0; 4];
@@ -51,13 +60,26 @@ pub struct Meta {
     pub attached_at: u64,
     /// In the order of the object.
     pub programs: Vec<Member>,
-    /// Every pin of the instance but these three, from its folder.
+    /// Every pin in its folders, as `FOLDER/NAME`.
     pub pins: Vec<String>,
+    /// The options that were given, and their texts. Unknown where an earlier
+    /// version attached it.
+    pub options: Option<Vec<Given>>,
+    /// Since when these options hold.
+    pub options_since: SystemTime,
 }
 
 impl Meta {
     fn to_json(&self) -> String {
-        let since = self.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+            since.as_millis() as u64
+        };
+        let options = self.options.as_ref().map(|options| {
+            let options = options.iter();
+            let options = options.map(|(name, text)| (name.clone(), json!(text)));
+            options.collect::<Object<String, Value>>()
+        });
         let programs = self.programs.iter().map(|program| {
             json!({
                 "name": program.name,
@@ -70,10 +92,12 @@ impl Meta {
             "ktally": LAYOUT,
             "version": self.version,
             "tally": self.tally,
-            "since_ms": since.as_millis() as u64,
+            "since_ms": millis(self.since),
             "attached_at": self.attached_at,
             "programs": programs.collect::<Vec<_>>(),
             "pins": self.pins,
+            "options": options,
+            "options_since_ms": millis(self.options_since),
         })
         .to_string()
     }
@@ -95,24 +119,51 @@ impl Meta {
         let programs = list("programs").into_iter().flatten();
         let member = |program: &Value| {
             let program = program.as_object().context("a program is no object")?;
+            let name = text(program, "name")?;
+            ensure!(is_name(&name), "`{}` cannot be pinned", name.escape_debug());
             Ok(Member {
-                name: text(program, "name")?,
                 section: text(program, "section")?,
                 target: text(program, "target").ok(),
                 has_entry: program.get("entry").and_then(Value::as_bool) == Some(true),
+                name,
             })
         };
         let pins = list("pins").into_iter().flatten();
-        let since = number("since_ms").unwrap_or(0);
-        ensure!(since < YEAR_10000, "`since_ms` is no time: {since}");
+        let pin = |pin: &Value| {
+            let pin = pin.as_str().context("a pin is not text")?;
+            let is_ours = |(folder, name)| FOLDERS.contains(&folder) && is_name(name);
+            ensure!(
+                pin.split_once('/').is_some_and(is_ours),
+                "`{}` is not a pin in a folder of an instance",
+                pin.escape_debug()
+            );
+            Ok(pin.to_owned())
+        };
+        let options = json.get("options").and_then(Value::as_object);
+        let options = options.map(|options| {
+            let texts = options
+                .iter()
+                .filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
+            texts.collect()
+        });
+        let time = |name: &str| {
+            let since = number(name).unwrap_or(0);
+            ensure!(since < YEAR_10000, "`{name}` is no time: {since}");
+            Ok(UNIX_EPOCH + Duration::from_millis(since))
+        };
+        let since = time("since_ms")?;
+        let options_since = match json.contains_key("options_since_ms") {
+            true => time("options_since_ms")?,
+            false => since,
+        };
         Ok(Self {
             tally: text(&json, "tally")?,
-            since: UNIX_EPOCH + Duration::from_millis(since),
+            since,
             attached_at: number("attached_at").context("`attached_at` is missing")?,
             programs: programs.map(member).collect::<Result<_>>()?,
-            pins: pins
-                .filter_map(|pin| pin.as_str().map(str::to_owned))
-                .collect(),
+            pins: pins.map(pin).collect::<Result<_>>()?,
+            options,
+            options_since,
             version,
         })
     }
@@ -133,8 +184,6 @@ impl Meta {
 pub(super) enum Goal {
     /// It counts.
     Count,
-    /// It is being removed, or should have been.
-    Remove,
     /// It counts no more, and can be read.
     Keep,
 }
@@ -159,7 +208,6 @@ impl State {
     fn to_bytes(self) -> Vec<u8> {
         let goal = match self.goal {
             Goal::Count => 0,
-            Goal::Remove => 1,
             Goal::Keep => 2,
         };
         [
@@ -184,8 +232,8 @@ impl State {
         Ok(Self {
             goal: match next()? {
                 0 => Goal::Count,
-                2 => Goal::Keep,
-                _ => Goal::Remove,
+                // Earlier versions had another word for what they would remove.
+                _ => Goal::Keep,
             },
             stopped_at: Some(next()?).filter(|at| *at != 0),
             missed: next()?.checked_sub(1),
@@ -204,18 +252,32 @@ impl State {
         write_first(&map, &self.to_bytes())
     }
 
-    pub(super) fn read(map: &Map) -> Result<Self> {
-        Self::from_bytes(&first(map)?)
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        Self::from_bytes(&read_bytes(&folder.join(STATE))?)
     }
 
-    pub(super) fn open(folder: &Path) -> Result<(Map, Self)> {
-        let map = open_map(&folder.join(STATE), true)?;
-        let state = Self::read(&map)?;
-        Ok((map, state))
+    /// The copy for readers, which they cannot open before it is finished.
+    pub(super) fn pin_unfinished(self, folder: &Path) -> Result<()> {
+        pin_bytes(UNFINISHED, &self.to_bytes(), folder)
+    }
+
+    /// What readers get of it: `None` while it counts.
+    pub(super) fn stopped(folder: &Path) -> Result<Option<Self>> {
+        match read_bytes(&folder.join(STOPPED)) {
+            Ok(bytes) => Self::from_bytes(&bytes).map(Some),
+            Err(error) if error.is::<NotFound>() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
-fn new_map(name: &str, size: usize) -> Result<Map> {
+/// What bpffs takes as a name, so a path with it leads to no other folder.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '.', '\0'])
+}
+
+fn new_map(pin: &str, size: usize) -> Result<Map> {
+    let name = pin.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     let new = NewMap {
         type_number: MapType::Array as u32,
         name: format!("ktally_{name}"),
@@ -287,6 +349,8 @@ mod tests {
                 has_entry: true,
             }],
             pins: vec!["maps/a".into()],
+            options: Some(vec![("pid".into(), "42".into())]),
+            options_since: UNIX_EPOCH + Duration::from_millis(5678),
         };
         assert_eq!(Meta::from_json(&meta.to_json()).unwrap(), meta);
         let later = meta.to_json().replace("\"ktally\":1", "\"ktally\":2");
@@ -297,8 +361,42 @@ mod tests {
         let never = meta.to_json().replace("1234", "253402300800000");
         let error = Meta::from_json(&never).unwrap_err().to_string();
         assert_eq!(error, "`since_ms` is no time: 253402300800000");
+        let earlier = meta.to_json().replace("\"options", "\"unknown");
+        let earlier = Meta::from_json(&earlier).unwrap();
+        assert_eq!((earlier.options, earlier.options_since), (None, meta.since));
         assert!(Meta::from_json("{}").is_err());
         assert!(Meta::from_json("\0\0").is_err());
+    }
+
+    /// What is pinned may be anybody's, and these are paths of what is removed.
+    #[test]
+    fn pins_and_programs_lead_to_no_other_folder() {
+        let said = |pin: &str, program: &str| {
+            json!({
+                "ktally": 1, "version": "1", "tally": "a", "attached_at": 5,
+                "programs": [{"name": program, "section": "x"}], "pins": [pin],
+            })
+            .to_string()
+        };
+        assert!(Meta::from_json(&said("maps/@rodata", "p")).is_ok());
+        for pin in [
+            "",
+            "a",
+            "maps",
+            "maps/",
+            "/maps/a",
+            "other/a",
+            "maps//etc",
+            "links/../../x",
+            "links/a/b",
+            "../x",
+            "maps/a\0",
+        ] {
+            assert!(Meta::from_json(&said(pin, "p")).is_err(), "{pin:?}");
+        }
+        for program in ["", "../p", "a/b", "/p", "."] {
+            assert!(Meta::from_json(&said("maps/a", program)).is_err());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! so that it comes and goes by one rename, and no reader needs the tally's
 //! file, this version of ktally, or privileges beyond those of its pins.
 
+mod access;
 mod folder;
 mod make;
 mod meta;
@@ -10,6 +11,8 @@ mod remove;
 mod replace;
 mod slots;
 
+use std::cell::OnceCell;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,14 +20,15 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, anyhow};
 use nix::time::{ClockId, clock_gettime};
 
+pub use access::{group_id, pinnable_by_others};
 pub use folder::{Folder, Label};
-pub use make::{Attached, Plan, group_id};
+pub use make::{Attached, Plan};
 pub use meta::{Member, Meta};
 
-use self::folder::{ENTRIES, MAPS, PROGRAMS};
-use self::meta::{BTF, Goal, META, State, first, open_map, read_bytes};
+use self::folder::{ENTRIES, MAPS, PROGRAMS, check};
+use self::meta::{BTF, META, State, first, open_map, read_bytes};
 use super::session::{dropped_of, rows_of};
-use crate::error::{not_found, unknown_text};
+use crate::error::{NotFound, not_found, unknown_text};
 use crate::map::{Census, Map, Outcome, Used};
 use crate::schema::{Schema, Table};
 use crate::snapshot::{Reading, TableReading};
@@ -46,7 +50,8 @@ pub struct Instance {
     folder: PathBuf,
     tables: Vec<(Table, Map)>,
     health: Option<Map>,
-    state: Map,
+    // Once its counts are final.
+    stopped: OnceCell<State>,
     // None where they are not ours to open.
     entries: Option<Vec<OwnedFd>>,
 }
@@ -88,12 +93,19 @@ impl Instance {
     }
 
     fn open_at(label: &Label, folder: PathBuf) -> Result<Self> {
+        // Elsewhere anybody could have been first, and what is pinned there says
+        // anything.
+        for folder in [&Folder::path(), &folder, &folder.join(MAPS)] {
+            check(folder)?;
+        }
         let meta = Meta::open(&folder)?;
-        let (state, _) = State::open(&folder)?;
         let schema = Schema::of_raw(&read_bytes(&folder.join(BTF))?)?;
         let maps = folder.join(MAPS);
-        let open = |pin: &str| open_map(&maps.join(pin), true);
         let is_pinned = |pin: &str| meta.pins.contains(&format!("{MAPS}/{pin}"));
+        let open = |pin: &str| match is_pinned(pin) {
+            true => open_map(&maps.join(pin), true),
+            false => Err(anyhow!("map `{pin}` is not among its pins")),
+        };
         let section = |pin: &str| is_pinned(pin).then(|| open(pin)).transpose();
         let rodata = match section("@rodata")? {
             Some(rodata) => first(&rodata)?,
@@ -102,7 +114,9 @@ impl Instance {
         let mut tables = Vec::new();
         for table in &schema.tables {
             let map = open(&table.name)?;
-            if (map.key_size, map.value_size) != (table.key_size, table.value_size) {
+            if !is_a_table(&map)
+                || (map.key_size, map.value_size) != (table.key_size, table.value_size)
+            {
                 return Err(anyhow!("table `{}` is not of its own types", table.name));
             }
             let mut table = table.clone();
@@ -115,7 +129,7 @@ impl Instance {
         }
         Ok(Self {
             health: section("@bss@ktally")?,
-            entries: open_programs(&folder, &meta),
+            entries: open_programs(&folder, &meta)?,
             label: label.clone(),
             meta,
             schema,
@@ -123,7 +137,7 @@ impl Instance {
             memory,
             folder,
             tables,
-            state,
+            stopped: OnceCell::new(),
         })
     }
 
@@ -140,16 +154,45 @@ impl Instance {
 
     /// Whether its counts change no more.
     pub fn has_stopped(&self) -> Result<bool> {
-        Ok(State::read(&self.state)?.stopped_at.is_some())
+        Ok(self.stopped()?.is_some())
     }
 
     /// How long it has counted, or did.
     pub fn counted_for(&self) -> Result<Duration> {
-        let end = State::read(&self.state)?.stopped_at;
+        let end = self.stopped()?.and_then(|state| state.stopped_at);
         let nanos = end
             .unwrap_or_else(monotonic_now)
             .saturating_sub(self.meta.attached_at);
         Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Readers have no descriptor of the state, so they look into the folder: an
+    /// instance that is gone, or another one, was stopped before.
+    fn stopped(&self) -> Result<Option<State>> {
+        if let Some(state) = self.stopped.get() {
+            return Ok(Some(*state));
+        }
+        let state = match self.is_there()? {
+            true => State::stopped(&self.folder)?,
+            false => Some(State {
+                stopped_at: Some(monotonic_now()),
+                ..State::COUNTING
+            }),
+        };
+        Ok(state.map(|state| *self.stopped.get_or_init(|| state)))
+    }
+
+    /// Before Linux 5.17 it is set aside for a moment while it is replaced.
+    fn is_there(&self) -> Result<bool> {
+        let aside = Folder::path().join(format!("+{}+old", self.label));
+        for folder in [&self.folder, &aside, &self.folder] {
+            match Meta::open(folder) {
+                Ok(meta) if meta.attached_at == self.meta.attached_at => return Ok(true),
+                Err(error) if !error.is::<NotFound>() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 
     /// All tables, and what is known about the events that are not in them.
@@ -177,11 +220,12 @@ impl Instance {
 
     /// `None` where the kernel does not tell, or not without privileges.
     fn missed(&self) -> Result<Option<u64>> {
-        let state = State::read(&self.state)?;
-        match (state.stopped_at, &self.entries) {
-            (Some(_), _) => Ok(state.missed),
+        match (
+            self.stopped()?.and_then(|state| state.missed),
+            &self.entries,
+        ) {
             (None, Some(entries)) => sum_of_missed(entries),
-            (None, None) => Ok(None),
+            (missed, _) => Ok(missed),
         }
     }
 
@@ -213,28 +257,42 @@ impl Instance {
         Ok(Some(cost))
     }
 
-    /// Cuts its links; what is read afterwards is final. With `keep` it can be
-    /// read from then on, else it is to be removed.
-    pub fn stop(&mut self, _held: &Folder, keep: bool) -> Result<()> {
-        let state = State::read(&self.state)?;
-        let goal = if keep { Goal::Keep } else { Goal::Remove };
-        State { goal, ..state }.write(&self.folder)?;
+    /// Cuts its links: what is read afterwards is final, and stays to be read.
+    pub fn stop(&mut self, _held: &Folder) -> Result<()> {
+        if self.has_stopped()? {
+            return Ok(());
+        }
         remove::stop(&self.folder)
             .with_context(|| format!("failed to stop instance `{}`", self.label))
     }
 
     /// Removes all that is pinned of it.
     pub fn remove(self, held: &mut Folder) -> Result<()> {
-        let left = remove::remove(&self.folder)
+        let left = remove::remove(held, &self.label)
             .with_context(|| format!("failed to remove instance `{}`", self.label))?;
         held.note_strangers(&left);
+        held.restore_modes();
         Ok(())
     }
+
+    /// Whose members may read it, beside its owner.
+    pub fn readable_by(&self) -> Result<Option<u32>> {
+        access::reader_of(&self.folder)
+    }
+}
+
+/// A pin of a table may be another's map.
+fn is_a_table(map: &Map) -> bool {
+    use libbpf_rs::MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
+    [Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash].contains(&map.ty)
 }
 
 fn unknown_instance(label: &Label, folder: &Path) -> anyhow::Error {
     if folder.exists() {
-        return not_found(format!("`{}` is no instance of ktally", folder.display()));
+        return not_found(format!(
+            "`{}` is not an instance of ktally",
+            folder.display()
+        ));
     }
     let known = match Folder::look() {
         Ok(Some(root)) => root.labels().unwrap_or_default(),
@@ -244,17 +302,30 @@ fn unknown_instance(label: &Label, folder: &Path) -> anyhow::Error {
     not_found(unknown_text("instance", label.as_str(), known))
 }
 
-/// What its links run. Root only: a descriptor of a program
-/// can be used to run it.
-fn open_programs(folder: &Path, meta: &Meta) -> Option<Vec<OwnedFd>> {
-    let open = |member: &Member| {
+/// What its links run: `None` without privileges, as a descriptor of a program can
+/// be used to run it, and where they are gone.
+fn open_programs(folder: &Path, meta: &Meta) -> Result<Option<Vec<OwnedFd>>> {
+    let mut programs = Vec::new();
+    for member in &meta.programs {
         let kind = match member.has_entry {
             true => ENTRIES,
             false => PROGRAMS,
         };
-        sys::map::open_pin(&folder.join(kind).join(&member.name), false).ok()
-    };
-    meta.programs.iter().map(open).collect()
+        let pin = folder.join(kind).join(&member.name);
+        match sys::program::open_pin(&pin) {
+            Ok(program) => programs.push(program),
+            Err(error) if is_closed_to_us(&error) => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("failed to open `{}`", pin.display()));
+            }
+        }
+    }
+    Ok(Some(programs))
+}
+
+fn is_closed_to_us(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | PermissionDenied)
 }
 
 fn sum_of_missed(programs: &[OwnedFd]) -> Result<Option<u64>> {
@@ -270,7 +341,7 @@ fn sum_of_missed(programs: &[OwnedFd]) -> Result<Option<u64>> {
 
 /// The same of what is pinned.
 fn missed_of(folder: &Path, meta: &Meta) -> Result<Option<u64>> {
-    match open_programs(folder, meta) {
+    match open_programs(folder, meta)? {
         Some(programs) => sum_of_missed(&programs),
         None => Ok(None),
     }

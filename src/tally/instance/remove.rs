@@ -6,31 +6,46 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::folder::{ENTRIES, FOLDERS, LINKS, PROGRAMS, SLOTS, names, strangers_in};
-use super::meta::{BTF, Goal, META, Meta, STATE, State};
+use super::access;
+use super::folder::{ENTRIES, FOLDERS, Folder, LINKS, Label, PROGRAMS, SLOTS, names, strangers_in};
+use super::make::put_in_place;
+use super::meta::{Goal, Meta, STATE, STOPPED, State, UNFINISHED, WORDS};
 use super::{missed_of, monotonic_now};
+use crate::error::NotFound;
 use crate::sys;
 
-/// Cuts the links and waits for programs that are running, then says that the
-/// counts are final. What is needed to read them stays.
+/// Cuts the links and waits for programs that are running, then declares the
+/// counts final. What is needed to read them stays. Where it is killed, another
+/// call goes on.
 pub(super) fn stop(folder: &Path) -> Result<()> {
     let meta = Meta::open(folder)?;
-    let (_, state) = State::open(folder)?;
+    let state = State {
+        goal: Goal::Keep,
+        ..State::open(folder)?
+    };
+    state.write(folder)?;
     cut_links(folder, &meta)?;
+    let missed = match state.stopped_at {
+        Some(_) => state.missed,
+        None => missed_of(folder, &meta)?,
+    };
     let stopped = State {
         stopped_at: Some(state.stopped_at.unwrap_or_else(monotonic_now)),
-        missed: state
-            .missed
-            .or_else(|| missed_of(folder, &meta).ok().flatten()),
+        missed,
         ..state
     };
     stopped.write(folder)?;
-    if stopped.goal == Goal::Keep {
-        for kind in [ENTRIES, SLOTS, PROGRAMS] {
-            unpin_all(folder, &meta, kind)?;
-        }
+    for kind in [ENTRIES, SLOTS, PROGRAMS] {
+        unpin_all(folder, &meta, kind)?;
     }
-    Ok(())
+    let unfinished = folder.join(UNFINISHED);
+    unpin(&unfinished)?;
+    stopped.pin_unfinished(folder)?;
+    if let Some(group) = access::reader_of(folder)? {
+        access::open_pin(&unfinished, group)?;
+    }
+    fs::rename(&unfinished, folder.join(STOPPED))
+        .with_context(|| format!("failed to rename `{}`", unfinished.display()))
 }
 
 fn cut_links(folder: &Path, meta: &Meta) -> Result<()> {
@@ -42,27 +57,42 @@ fn cut_links(folder: &Path, meta: &Meta) -> Result<()> {
     Ok(())
 }
 
-/// Removes all that is the instance's; what is not stays, and is returned.
-pub(super) fn remove(folder: &Path) -> Result<Vec<PathBuf>> {
-    let strangers = strangers_in(folder)?;
+/// Removes all that is the instance's. What is not stays, and is returned.
+pub(super) fn remove(root: &Folder, label: &Label) -> Result<Vec<PathBuf>> {
+    let (place, hidden) = (root.of(label), root.hidden(label));
+    put_in_place(&place, &hidden)?;
+    take_apart(&hidden, &place)
+}
+
+/// Removes an instance, `meta` last: without it nobody knows what this was. What
+/// is not the instance's keeps its path.
+pub(super) fn take_apart(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
     let meta = Meta::open(folder)?;
     for kind in FOLDERS {
         unpin_all(folder, &meta, kind)?;
         remove_folder(&folder.join(kind))?;
     }
-    // Until now it can be seen what this was.
-    for pin in [BTF, STATE, META] {
-        unpin(&folder.join(pin))?;
+    // From here on it is to be removed in its place, too.
+    unpin(&folder.join(STATE))?;
+    let has_strangers = !strangers_in(folder, &meta)?.is_empty();
+    if has_strangers && folder != place {
+        put_in_place(folder, place)?;
     }
-    remove_folder(folder)?;
-    Ok(strangers)
+    let folder = if has_strangers { place } else { folder };
+    remove_words(folder)?;
+    match has_strangers {
+        true => strangers_in(place, &meta),
+        false => Ok(Vec::new()),
+    }
 }
 
-/// The same for a name that only ktally uses: all that is in it goes, but what
-/// was in it when it still had another name.
-pub(super) fn remove_hidden(folder: &Path) -> Result<Vec<PathBuf>> {
-    if Meta::open(folder).is_ok() {
-        return remove(folder);
+/// The same for a name that only ktally uses: where there is no `meta`, all that
+/// is in it goes.
+pub(super) fn remove_hidden(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
+    match Meta::open(folder) {
+        Err(error) if error.is::<NotFound>() => {}
+        Err(error) => return Err(error),
+        Ok(_) => return take_apart(folder, place),
     }
     for kind in FOLDERS.map(|kind| folder.join(kind)) {
         for name in names(&kind).unwrap_or_default() {
@@ -70,11 +100,15 @@ pub(super) fn remove_hidden(folder: &Path) -> Result<Vec<PathBuf>> {
         }
         remove_folder(&kind)?;
     }
-    for pin in [BTF, STATE, META] {
+    remove_words(folder)?;
+    Ok(Vec::new())
+}
+
+fn remove_words(folder: &Path) -> Result<()> {
+    for pin in WORDS {
         unpin(&folder.join(pin))?;
     }
-    remove_folder(folder)?;
-    Ok(Vec::new())
+    remove_folder(folder)
 }
 
 fn unpin_all(folder: &Path, meta: &Meta, kind: &str) -> Result<()> {

@@ -3,6 +3,7 @@
 //! a slot: an event goes through the old program or the new one, never through
 //! both or none. What the kernel missed is counted by the entry, and stays.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -24,10 +25,18 @@ pub(super) struct Slot {
     pub(super) slots: Map,
 }
 
+/// What became of the programs of an object.
+#[derive(Default)]
+pub(super) struct Slots {
+    pub(super) inserted: Vec<Slot>,
+    /// Of those that can have no entry.
+    pub(super) warnings: Vec<String>,
+}
+
 /// Puts an entry in the place of each program, so that they are attached
 /// instead. Programs that may sleep can have none, and stay.
-pub(super) fn insert(object: &mut Object) -> Result<Vec<Slot>> {
-    let mut inserted = Vec::new();
+pub(super) fn insert(object: &mut Object) -> Result<Slots> {
+    let mut slots = Slots::default();
     for program in object.progs_mut().filter(|program| program.autoload()) {
         let name = program.name().to_string_lossy().into_owned();
         let section = program.section().to_string_lossy().into_owned();
@@ -35,22 +44,37 @@ pub(super) fn insert(object: &mut Object) -> Result<Vec<Slot>> {
         let what = || format!("failed to make an entry for program `{name}`");
         let info = sys::program::info(program.as_fd()).with_context(what)?;
         let attach_type = program.attach_type() as u32;
-        let slots = new_slots(&name).with_context(what)?;
-        let Ok(entry) = sys::program::load_entry(&name, &info, attach_type, target, slots.as_fd())
-        else {
-            continue;
-        };
+        let slot = new_slots(&name).with_context(what)?;
         let own = program.as_fd().try_clone_to_owned().with_context(what)?;
-        fill(&slots, &own).with_context(what)?;
+        let entry = sys::program::load_entry(&name, &info, attach_type, target, slot.as_fd());
+        let entry = match entry {
+            Err(error) if is_refused(&error) => {
+                slots.warnings.push(format!(
+                    "program `{name}` ({section}) has no entry, as this kernel refuses one: `attach --replace` cannot replace it"
+                ));
+                continue;
+            }
+            entry => entry.with_context(what)?,
+        };
+        fill(&slot, &own).with_context(what)?;
         sys::program::put_in_place_of(program.as_fd(), entry.as_fd()).with_context(what)?;
-        inserted.push(Slot {
+        slots.inserted.push(Slot {
             name,
             entry,
             program: own,
-            slots,
+            slots: slot,
         });
     }
-    Ok(inserted)
+    Ok(slots)
+}
+
+/// Whether the kernel has no such program, rather than no memory or descriptor.
+fn is_refused(error: &io::Error) -> bool {
+    const ENOTSUPP: i32 = 524;
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP)
+    )
 }
 
 fn new_slots(program: &str) -> Result<Map> {
@@ -75,7 +99,7 @@ fn fill(slots: &Map, program: &OwnedFd) -> Result<()> {
 pub(super) fn fill_from(folder: &Path, meta: &Meta) -> Result<()> {
     for member in meta.programs.iter().filter(|member| member.has_entry) {
         let what = || format!("program `{}`", member.name);
-        let program = sys::map::open_pin(&folder.join(PROGRAMS).join(&member.name), false);
+        let program = sys::program::open_pin(&folder.join(PROGRAMS).join(&member.name));
         let slots = open_map(&folder.join(SLOTS).join(&member.name), false);
         fill(&slots.with_context(what)?, &program.with_context(what)?).with_context(what)?;
     }

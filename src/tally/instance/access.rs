@@ -1,0 +1,160 @@
+//! Who may read an instance: its owner, and with `--readable-by` the members of
+//! a group. They get what is counted, and nothing that counts.
+//!
+//! The kernel checks only the mode of a pin: a map that was opened to be read can
+//! be pinned elsewhere, and opened there to be written. So readers may not be able
+//! to pin, and nothing is removed because of what stands in a map of theirs.
+
+use std::fs::{self, Metadata, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
+
+use super::folder::{Folder, MAPS, names};
+use super::meta::{BTF, META, pin_bytes, read_bytes};
+use crate::error::{NotFound, usage};
+use crate::host;
+
+/// In the folder of all instances: the mode of bpffs before readers were let
+/// through.
+pub(super) const MODE: &str = "@mode";
+
+/// Passing through a folder to a name that one knows, without listing it.
+const PASS: u32 = 0o011;
+
+/// The number of a group, by its name or as it is.
+pub fn group_id(name: &str) -> Result<u32> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    let group = nix::unistd::Group::from_name(name)
+        .with_context(|| format!("failed to look up group `{}`", name.escape_debug()))?;
+    group
+        .map(|group| group.gid.as_raw())
+        .ok_or_else(|| usage(format!("there is no group `{}`", name.escape_debug())))
+}
+
+/// Whether others than root and this user may make names in a folder.
+pub(super) fn is_open_to_others(folder: &Metadata) -> bool {
+    ![0, geteuid().as_raw()].contains(&folder.uid()) || folder.mode() & 0o022 != 0
+}
+
+/// A folder of a bpffs where others may pin maps; their readers could then change
+/// them.
+pub fn pinnable_by_others() -> Result<Option<PathBuf>> {
+    let mut folders = host::mounts_of("bpf");
+    while let Some(folder) = folders.pop() {
+        let metadata = match fs::symlink_metadata(&folder) {
+            // Another mount may hide it, and folders come and go.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            metadata => metadata.with_context(|| failed_to_look(&folder))?,
+        };
+        if !metadata.is_dir() {
+            continue;
+        }
+        if is_open_to_others(&metadata) {
+            return Ok(Some(folder));
+        }
+        folders.extend(names(&folder)?.iter().map(|name| folder.join(name)));
+    }
+    Ok(None)
+}
+
+/// Lets the members of a group read an instance.
+pub(super) fn open_to(instance: &Path, group: u32) -> Result<()> {
+    if let Some(folder) = pinnable_by_others()? {
+        let shown = folder.display();
+        bail!(
+            "failed to let group {group} read it: others may pin maps in `{shown}`, so readers could change what they read; `chmod 0700 {shown}`, or mount bpffs with -o mode=0700"
+        );
+    }
+    for pin in names(&instance.join(MAPS))? {
+        open_pin(&instance.join(MAPS).join(pin), group)?;
+    }
+    for pin in [META, BTF] {
+        open_pin(&instance.join(pin), group)?;
+    }
+    open(&instance.join(MAPS), group, 0o750)?;
+    open(instance, group, 0o750)
+}
+
+/// Lets the members of a group open one pin, to read.
+pub(super) fn open_pin(pin: &Path, group: u32) -> Result<()> {
+    open(pin, group, 0o640)
+}
+
+fn open(path: &Path, group: u32, mode: u32) -> Result<()> {
+    chown(path, None, Some(group))
+        .and_then(|()| fs::set_permissions(path, Permissions::from_mode(mode)))
+        .with_context(|| format!("failed to let group {group} read `{}`", path.display()))
+}
+
+/// Whose members may read an instance.
+pub fn reader_of(instance: &Path) -> Result<Option<u32>> {
+    let metadata = fs::metadata(instance).with_context(|| failed_to_look(instance))?;
+    let is_open = metadata.mode() & 0o040 != 0;
+    Ok(is_open.then_some(metadata.gid()))
+}
+
+/// Lets readers through to the instances. What that changed, for people.
+pub(super) fn let_through(root: &Folder) -> Result<Vec<String>> {
+    let mut said = Vec::new();
+    for folder in [&root.path, Path::new(host::BPFFS)] {
+        let mode = mode_of(folder)?;
+        if mode & 0o001 != 0 {
+            continue;
+        }
+        if folder == host::BPFFS && !root.path.join(MODE).exists() {
+            pin_bytes(MODE, &mode.to_ne_bytes(), &root.path)?;
+        }
+        set_mode(folder, mode | PASS)?;
+        said.push(format!(
+            "everyone may now pass through `{}`, without listing it: mode {:04o}",
+            folder.display(),
+            mode | PASS
+        ));
+    }
+    Ok(said)
+}
+
+/// Once no instance is left that others may read, restores what `let_through`
+/// changed, unless somebody has changed it since.
+pub(super) fn restore(root: &Folder) -> Result<()> {
+    for label in root.labels()? {
+        if reader_of(&root.of(&label))?.is_some() {
+            return Ok(());
+        }
+    }
+    let before = match read_bytes(&root.path.join(MODE)) {
+        Err(error) if error.is::<NotFound>() => None,
+        before => Some(before?),
+    };
+    if let Some(before) = before {
+        let before: [u8; 4] = before[..].try_into().context("it has another size")?;
+        let before = u32::from_ne_bytes(before) & 0o7777;
+        if mode_of(Path::new(host::BPFFS))? == before | PASS {
+            set_mode(Path::new(host::BPFFS), before)?;
+        }
+        fs::remove_file(root.path.join(MODE))?;
+    }
+    if mode_of(&root.path)? == 0o700 | PASS {
+        set_mode(&root.path, 0o700)?;
+    }
+    Ok(())
+}
+
+fn mode_of(folder: &Path) -> Result<u32> {
+    let metadata = fs::metadata(folder).with_context(|| failed_to_look(folder))?;
+    Ok(metadata.mode() & 0o7777)
+}
+
+fn set_mode(folder: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(folder, Permissions::from_mode(mode))
+        .with_context(|| format!("failed to give `{}` mode {mode:04o}", folder.display()))
+}
+
+fn failed_to_look(path: &Path) -> String {
+    format!("failed to look at `{}`", path.display())
+}
