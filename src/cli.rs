@@ -5,6 +5,7 @@ mod options;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -28,18 +29,32 @@ pub use options::{clash, default, describe, flag, value_name};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// All was done.
-    Done = 0,
+    Done,
     /// Something failed.
-    Failed = 1,
+    Failed,
     /// The command line makes no sense; nothing was loaded.
-    Usage = 2,
+    Usage,
     /// No such key or map.
-    NotFound = 3,
+    NotFound,
     /// A partial reading; or events that were not counted, under `--strict`.
-    Incomplete = 4,
+    Incomplete,
+    /// All was done, and the command behind `--` ended with this.
+    Command(u8),
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::NotFound => 3,
+            Exit::Incomplete => 4,
+            Exit::Command(status) => status,
+        })
+    }
 }
 
 /// Count what the Linux kernel does, in BPF maps, and read those maps.

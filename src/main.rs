@@ -11,8 +11,9 @@ use ktally::error::{NotFound, Usage, say};
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let result = cli::parse(&args).and_then(commands::execute);
-    let exit = result.unwrap_or_else(|error| report(&error, cli::is_verbose(&args)));
-    ExitCode::from(exit as u8)
+    result
+        .unwrap_or_else(|error| report(&error, cli::is_verbose(&args)))
+        .into()
 }
 
 /// Errors go to stderr on one line, with `-v` as a chain. Whoever closed our

@@ -10,6 +10,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::ptr;
 
 use libbpf_rs::{AsRawLibbpf, Btf, libbpf_sys};
@@ -133,6 +135,11 @@ impl Stopped {
         self.pidfd.as_fd()
     }
 
+    /// Waits for its end, and reaps it: once.
+    pub fn wait(&self) -> io::Result<ExitStatus> {
+        reap(self.pid)
+    }
+
     /// Lets it become its program; an error if there is none.
     pub fn release(&mut self) -> io::Result<()> {
         if let Some(mut go) = self.go.take() {
@@ -169,8 +176,8 @@ pub fn fork_stopped(words: Vec<CString>) -> io::Result<Stopped> {
     if pidfd < 0 {
         let error = io::Error::last_os_error();
         drop(go_in);
-        // SAFETY: our own child, which now ends by itself; nothing is written.
-        unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
+        // It now ends by itself.
+        let _ = reap(pid);
         return Err(error);
     }
     Ok(Stopped {
@@ -180,6 +187,21 @@ pub fn fork_stopped(words: Vec<CString>) -> io::Result<Stopped> {
         go: Some(File::from(go_in)),
         failure: File::from(failure_out),
     })
+}
+
+/// Waits for a child of ours, whatever signal it ends by.
+fn reap(pid: i32) -> io::Result<ExitStatus> {
+    let mut status = 0;
+    loop {
+        // SAFETY: the kernel writes one integer.
+        if unsafe { libc::waitpid(pid, &raw mut status, 0) } == pid {
+            return Ok(ExitStatus::from_raw(status));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
 }
 
 /// The life of the child: signals as a shell would leave them, then the word to

@@ -1,6 +1,7 @@
 //! `ktally run`: count, print, leave nothing behind.
 
 use std::io::{self, IsTerminal};
+use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -37,18 +38,29 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
     if global.verbose || (io::stderr().is_terminal() && args.run_for.is_none()) {
         note("counting; Ctrl-C ends it");
     }
-    let mut run = Run { session, command };
+    let mut run = Run {
+        session,
+        command,
+        status: None,
+    };
     let schedule = Schedule::new(args.run_for, args.every);
     if let Some(command) = &mut run.command {
         command.release()?;
     }
-    face::show(&mut face, &mut run, &signals, schedule)
+    let exit = face::show(&mut face, &mut run, &signals, schedule)?;
+    // What failed here stands above what the command says.
+    Ok(match (exit, run.status) {
+        (Exit::Done, Some(status)) => Exit::Command(status),
+        _ => exit,
+    })
 }
 
 /// A tally that counts for this process alone, and the command that it is about.
 struct Run<'o> {
     session: Session<'o>,
     command: Option<Command>,
+    /// What the command ended with, unless it was ended as its time was over.
+    status: Option<u8>,
 }
 
 impl Source for Run<'_> {
@@ -81,7 +93,7 @@ impl Source for Run<'_> {
 
     fn finish(&mut self, wake: Wake, signals: &Signals) -> Result<()> {
         if let Some(command) = &mut self.command {
-            end(command, wake, signals)?;
+            self.status = end(command, wake, signals)?;
         }
         self.session.detach();
         Ok(())
@@ -92,14 +104,16 @@ impl Source for Run<'_> {
     }
 }
 
-/// The command does not outlive the run.
-fn end(command: &mut Command, wake: Wake, signals: &Signals) -> Result<()> {
-    match wake {
-        Wake::End => {}
-        _ => command.stop(signals.came().unwrap_or(Signal::SIGTERM))?,
+/// The command does not outlive the run. Its status is as a shell has it.
+fn end(command: &mut Command, wake: Wake, signals: &Signals) -> Result<Option<u8>> {
+    if wake != Wake::End {
+        command.stop(signals.came().unwrap_or(Signal::SIGTERM))?;
     }
-    if let Some(how) = command.wait()?.filter(|_| wake == Wake::End) {
-        warn(&how);
+    let ended = command.wait()?;
+    if wake == Wake::End && !ended.success() {
+        note(&format!("the command ended with {ended}"));
     }
-    Ok(())
+    let status = ended.code().or(ended.signal().map(|signal| 128 + signal));
+    let status = status.and_then(|status| u8::try_from(status).ok());
+    Ok(status.filter(|_| wake != Wake::Time))
 }

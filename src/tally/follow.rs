@@ -4,6 +4,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -11,7 +12,6 @@ use libbpf_rs::{MapCore, MapFlags, Object};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::catalogue::{Opened, Tally, lossy};
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct Command {
     name: String,
     process: sys::Stopped,
-    status: Option<WaitStatus>,
+    status: Option<ExitStatus>,
 }
 
 impl Command {
@@ -81,16 +81,14 @@ impl Command {
         Ok(())
     }
 
-    /// Waits for its end: what is worth telling about it.
-    pub fn wait(&mut self) -> Result<Option<String>> {
-        let status = self.reap()?;
-        let name = &self.name;
-        Ok(match status {
-            WaitStatus::Exited(_, 0) => None,
-            WaitStatus::Exited(_, status) => Some(format!("`{name}` ended with status {status}")),
-            WaitStatus::Signaled(_, signal, _) => Some(format!("`{name}` was ended by {signal}")),
-            other => Some(format!("`{name}`: {other:?}")),
-        })
+    /// Waits for its end.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        let status = self.process.wait();
+        let status = status.context("failed to wait for the command")?;
+        Ok(*self.status.insert(status))
     }
 
     fn pid(&self) -> Pid {
@@ -118,26 +116,13 @@ impl Command {
             }
         }
     }
-
-    fn reap(&mut self) -> Result<WaitStatus> {
-        if let Some(status) = self.status {
-            return Ok(status);
-        }
-        loop {
-            match waitpid(self.pid(), None::<WaitPidFlag>) {
-                Ok(status) => return Ok(*self.status.insert(status)),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno).context("failed to wait for the command"),
-            }
-        }
-    }
 }
 
 impl Drop for Command {
     fn drop(&mut self) {
         if self.status.is_none() {
             let _ = self.kill(Signal::SIGKILL);
-            let _ = self.reap();
+            let _ = self.wait();
         }
     }
 }

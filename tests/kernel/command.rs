@@ -4,6 +4,8 @@
 use std::fs;
 use std::process::{self, Command, Stdio};
 
+use serde_json::Value;
+
 use crate::lifetime::{Run, sum};
 use crate::support::{kernel_series, needs, wait_until};
 
@@ -43,7 +45,7 @@ fn a_command_and_its_children_are_counted() {
         "exec 2>/dev/null
          fail() {{ i=0; while [ $i -lt 23 ]; do {FAIL}; i=$((i + 1)); done; }}
          for child in 1 2 3 4 5; do (fail; (fail) & wait) & done
-         fail; wait; exec sh -c '{FAIL}'"
+         fail; wait; exec sh -c '{FAIL}; exit 0'"
     );
     let reading = sh(&["failures", "-o", "json"], &script).reading();
     drop(twin);
@@ -91,15 +93,22 @@ fn waits_of_a_command() {
     assert_eq!(rows.len(), 2, "{rows:?}");
 }
 
+/// As with `perf` and `strace`. A real-time signal has no name.
 #[test]
-fn its_end_is_told_and_is_not_ours() {
-    for (script, told) in [
-        ("exit 7", Some("`sh` ended with status 7")),
-        ("kill -TERM $$", Some("`sh` was ended by SIGTERM")),
-        ("exit 0", None),
+fn its_status_is_ours() {
+    for (script, code, told) in [
+        ("exit 7", 7, Some("ended with exit status: 7")),
+        ("exit 255", 255, Some("ended with exit status: 255")),
+        (
+            "kill -TERM $$",
+            143,
+            Some("ended with signal: 15 (SIGTERM)"),
+        ),
+        ("kill -40 $$", 168, Some("ended with signal: 40")),
+        ("exit 0", 0, None),
     ] {
         let (status, lines, stderr) = sh(&["failures", "-o", "json"], script).end();
-        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert_eq!(status.code(), Some(code), "{stderr}");
         assert_eq!(lines.len(), 1);
         match told {
             Some(told) => assert!(stderr.contains(told), "{stderr}"),
@@ -118,6 +127,24 @@ fn its_end_is_told_and_is_not_ours() {
         stderr.contains("failed to run `/no/such`: No such file"),
         "{stderr}"
     );
+}
+
+/// It says what it is, and its code is not the command's.
+#[test]
+fn a_failure_of_ours_is_not_the_command_s() {
+    let many = format!("{FAIL} 2>/dev/null; mkdir /; exit 7");
+    let args = ["failures", "--max-rows", "1", "--strict"];
+    let (status, _, stderr) = sh(&args, &many).end();
+    assert_eq!(status.code(), Some(4), "{stderr}");
+    assert!(stderr.contains("had no room for"), "{stderr}");
+    assert!(stderr.contains("ended with exit status: 7"), "{stderr}");
+
+    let mut ktally = Command::new(env!("CARGO_BIN_EXE_ktally"));
+    ktally.args(["run", "failures", "--", "sh", "-c", "exit 7"]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let (status, _, stderr) = Run::of(ktally.stdout(full)).end();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("failed to write: No space"), "{stderr}");
 }
 
 /// One that would run for ever: it ends with a signal to us, or with our time.
@@ -153,7 +180,11 @@ fn a_command_does_not_outlive_the_run() {
             assert_eq!(objects.programs.len(), 3, "{objects:?}");
             run.signal(libc::SIGINT);
         }
-        let reading = run.reading();
+        let (status, lines, stderr) = run.end();
+        // Its status is of use where it was not ended for our own reasons.
+        let code = if end == "signal" { 130 } else { 0 };
+        assert_eq!(status.code(), Some(code), "{end}: {stderr}");
+        let reading: Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!(sum(&reading, ENOTDIR, "calls"), 1);
         let pid: i32 = pid.trim().parse().unwrap();
         // SAFETY: asks whether there is such a process.
