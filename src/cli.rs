@@ -20,7 +20,7 @@ use crate::render::Format;
 use crate::schema::dotted;
 use crate::tally::{Given, Tally};
 
-use options::{given, own_option};
+use options::own_option;
 
 pub use map::{
     AddArgs, CreateArgs, DumpArgs, Flag, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
@@ -153,6 +153,7 @@ pub enum Action {
         mut_arg("every", |arg| arg.help("Print a reading every so often, as differences, until Ctrl-C")),
         mut_arg("total", |arg| arg.help("Totals since it was attached, rather than rates and differences")),
         mut_arg("max_rows", |arg| arg.hide(true)),
+        mut_arg("all_programs", |arg| arg.hide(true)),
         mut_arg("command", |arg| arg.hide(true))
     )]
     Read(RunArgs),
@@ -189,6 +190,10 @@ pub struct RunArgs {
     /// Make room for so many rows in each table (arrays keep their size)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub max_rows: Option<u32>,
+    /// Load every program, also where several kinds of programs count the same event
+    /// [only the first kind that loads]
+    #[arg(long)]
+    pub all_programs: bool,
     /// A program to run: count only what it and its children do, and end with it
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -240,6 +245,10 @@ pub struct AttachArgs {
     /// Make room for so many rows in each table (arrays keep their size)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub max_rows: Option<u32>,
+    /// Load every program, also where several kinds of programs count the same event
+    /// [only the first kind that loads]
+    #[arg(long)]
+    pub all_programs: bool,
 }
 
 /// `ktally status`.
@@ -298,13 +307,14 @@ pub fn parse(args: &[OsString]) -> Result<Request> {
             "no command behind `--`; write `ktally run NAME -- COMMAND`, or leave `--` out",
         ));
     }
-    let tally = Tally::find(&name)?;
+    let mut tally = Tally::find(&name)?;
     let command = with_options(command, verb, &tally)?;
     let matches = matches(command, args)?;
-    let given = matches
-        .subcommand_matches(verb)
-        .map(|matches| given(matches, &tally))
-        .unwrap_or_default();
+    let mut given = Vec::new();
+    if let Some(matches) = matches.subcommand_matches(verb) {
+        tally.all_programs = matches.get_flag("all_programs");
+        given = options::given(matches, &tally);
+    }
     let cli = Cli::from_arg_matches(&matches)?;
     Ok(Request {
         cli,

@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{obstacles, plural, style, warn_of};
+use super::{obstacles, plural, style, warn, warn_of};
 use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
-use crate::error::usage;
+use crate::error::{Usage, usage};
 use crate::render::{columns, heading};
 use crate::schema::{Decoder, Kind, MetricKind, Table, Unit};
-use crate::tally::{Support, Tally};
+use crate::tally::{Session, Storage, Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
     let tallies = match &args.tally {
@@ -19,44 +19,68 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
     };
     tallies.iter().for_each(warn_of);
     let support = Support::probe();
+    let listed: Vec<Listed<'_>> = tallies
+        .iter()
+        .map(|tally| {
+            let mut obstacles = obstacles(&support, tally);
+            if args.tally.is_some() && obstacles.is_empty() {
+                obstacles.extend(refusal(tally));
+            }
+            (tally, obstacles)
+        })
+        .collect();
     let out = &mut io::stdout().lock();
     match global.output {
         Output::Json => {
-            let all: Vec<Value> = tallies
-                .iter()
-                .map(|tally| as_json(tally, &support))
-                .collect();
+            let all: Vec<Value> = listed.iter().map(as_json).collect();
             writeln!(out, "{}", Value::from(all))?;
         }
         Output::Jsonl => {
-            for tally in &tallies {
-                writeln!(out, "{}", as_json(tally, &support))?;
+            for tally in &listed {
+                writeln!(out, "{}", as_json(tally))?;
             }
         }
         Output::Csv | Output::Folded | Output::Svg => {
             return Err(usage("`list` writes table, json or jsonl"));
         }
         Output::Table if args.tally.is_some() => {
-            for tally in &tallies {
-                in_full(out, global, tally, &support)?;
+            for tally in &listed {
+                in_full(out, global, tally)?;
             }
         }
-        Output::Table => overview(out, global, &tallies, &support)?,
+        Output::Table => overview(out, global, &listed, &support)?,
     }
     Ok(Exit::Done)
+}
+
+/// A tally, and why it cannot run here.
+type Listed<'t> = (&'t Tally, Vec<String>);
+
+/// Why the kernel refuses a tally, found out by loading it; nothing is attached.
+fn refusal(tally: &Tally) -> Option<String> {
+    let mut storage = Storage::uninit();
+    match Session::load_for(tally, &mut storage, &[], None, None) {
+        Ok(session) => {
+            session.warnings().iter().for_each(|warning| warn(warning));
+            None
+        }
+        // It needs an option.
+        Err(error) if error.is::<Usage>() => None,
+        Err(error) => format!("{error:#}").lines().next().map(str::to_owned),
+    }
 }
 
 /// A line a tally.
 fn overview(
     out: &mut dyn Write,
     global: &Global,
-    tallies: &[Tally],
+    listed: &[Listed<'_>],
     support: &Support,
 ) -> Result<()> {
     let head = ["NAME", "SUMMARY", "TABLES", "OPTIONS"].map(str::to_owned);
-    let rows: Vec<Vec<String>> = tallies
+    let rows: Vec<Vec<String>> = listed
         .iter()
-        .map(|tally| {
+        .map(|(tally, _)| {
             let tables: Vec<&str> = tally
                 .schema
                 .tables
@@ -83,9 +107,9 @@ fn overview(
     if let Some(lack) = &common {
         writeln!(out, "none can run here: {lack}")?;
     }
-    for tally in tallies {
-        for obstacle in obstacles(support, tally) {
-            if Some(&obstacle) != common.as_ref() {
+    for (tally, obstacles) in listed {
+        for obstacle in obstacles {
+            if Some(obstacle) != common.as_ref() {
                 writeln!(out, "{} cannot run here: {obstacle}", tally.name)?;
             }
         }
@@ -94,10 +118,10 @@ fn overview(
 }
 
 /// Everything that a tally says about itself.
-fn in_full(out: &mut dyn Write, global: &Global, tally: &Tally, support: &Support) -> Result<()> {
+fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>) -> Result<()> {
     let style = style(global);
     heading(out, &format!("{}: {}", tally.name, tally.summary()), &style)?;
-    for obstacle in obstacles(support, tally) {
+    for obstacle in obstacles {
         writeln!(out, "cannot run here: {obstacle}")?;
     }
     for table in &tally.schema.tables {
@@ -169,7 +193,7 @@ fn kind_name(kind: MetricKind) -> &'static str {
     }
 }
 
-fn as_json(tally: &Tally, support: &Support) -> Value {
+fn as_json((tally, obstacles): &Listed<'_>) -> Value {
     let options: Vec<Value> = tally
         .schema
         .options
@@ -185,7 +209,6 @@ fn as_json(tally: &Tally, support: &Support) -> Value {
         })
         .collect();
     let tables: Vec<Value> = tally.schema.tables.iter().map(table_json).collect();
-    let obstacles = obstacles(support, tally);
     json!({
         "name": tally.name,
         "summary": tally.summary(),

@@ -16,9 +16,9 @@ use crate::tally::{Folder, Instance, Label};
 pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
     let text = args.tally.to_string_lossy();
     let label = Label::parse(text.strip_prefix('@').unwrap_or(&text))?;
-    if args.max_rows.is_some() || !args.command.is_empty() {
+    if args.max_rows.is_some() || args.all_programs || !args.command.is_empty() {
         return Err(usage(
-            "what is attached has its room and its filters already: --max-rows and a command are for those who start counting",
+            "what is attached has its room, its programs and its filters already: --max-rows, --all-programs and a command are for those who start counting",
         ));
     }
     // A half-made instance is not for reading.

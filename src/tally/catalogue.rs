@@ -12,6 +12,7 @@ use libbpf_rs::{MapType, Object, ObjectBuilder, OpenObject};
 
 use super::compile;
 use super::follow::FOLLOWED;
+use super::section::runs_on_request;
 use crate::error::{unknown, usage};
 use crate::schema::{Schema, raw_btf};
 use crate::sys::log;
@@ -121,8 +122,11 @@ pub struct Tally {
     pub name: String,
     /// From the object's BTF.
     pub schema: Schema,
-    /// A name and a section each.
+    /// A name and a section each, of those that count.
     pub programs: Vec<(String, String)>,
+    /// Whether to load every kind of program for an event, and not only the
+    /// first that works.
+    pub all_programs: bool,
     /// The initial contents of `.rodata`, where the options' defaults are.
     pub rodata: Vec<u8>,
     /// The object's own BTF, as the kernel need not get it: with all tags.
@@ -201,6 +205,7 @@ impl Tally {
             // Those of `SEC("?...")` are loaded only where they are asked for.
             .filter(libbpf_rs::OpenProgramImpl::autoload)
             .map(|program| (lossy(program.name()), lossy(program.section())))
+            .filter(|(_, section)| !runs_on_request(section))
             .collect();
         let rodata = opened
             .object()
@@ -223,6 +228,7 @@ impl Tally {
             name,
             schema,
             programs,
+            all_programs: false,
             rodata,
             btf,
             maps,
@@ -233,6 +239,18 @@ impl Tally {
     /// One line; empty for an object that says nothing.
     pub fn summary(&self) -> &str {
         self.schema.summary.as_deref().unwrap_or_default()
+    }
+
+    /// Why it can count nothing anywhere.
+    pub(super) fn flaw(&self) -> Option<String> {
+        let lacks = if self.schema.tables.is_empty() {
+            "has no tables: declare one with TABLE(...) of ktally.bpf.h"
+        } else if self.programs.is_empty() {
+            "has no program that counts by itself: see SEC(...) in ktally.bpf.h"
+        } else {
+            return None;
+        };
+        Some(format!("tally `{}` {lacks}", self.name))
     }
 
     /// Opens the object once more, to be loaded.

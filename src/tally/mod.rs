@@ -7,6 +7,7 @@ mod compile;
 mod follow;
 mod instance;
 mod options;
+mod section;
 mod session;
 mod sightings;
 mod support;

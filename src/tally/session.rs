@@ -1,13 +1,14 @@
 //! A tally that is counting: load, attach, read, detach. Dropping the session
 //! removes all of it from the kernel, as does the end of the process.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::{Link, MapCore, MapType, Object, Program, ProgramImpl, ProgramMut};
 use plain::Plain;
@@ -16,6 +17,7 @@ use super::attach;
 use super::catalogue::{Loaded, Opened, Storage, Tally, is_section, lossy};
 use super::follow::{self, Command};
 use super::options::ResolvedOption;
+use super::section::{self, Program as Named};
 use super::sightings::{self, Sighting, Sightings};
 use super::support::Support;
 use crate::error::usage;
@@ -111,17 +113,8 @@ impl<'o> Session<'o> {
         command: Option<&Command>,
         prepare: impl FnOnce(&mut dyn Opened<'o>) -> Result<()>,
     ) -> Result<Self> {
-        if tally.schema.tables.is_empty() {
-            return Err(usage(format!(
-                "tally `{}` has no tables: declare one with TABLE(...) of ktally.bpf.h",
-                tally.name
-            )));
-        }
-        if tally.programs.is_empty() {
-            return Err(usage(format!(
-                "tally `{}` has no program that could count: see SEC(...) in ktally.bpf.h",
-                tally.name
-            )));
+        if let Some(flaw) = tally.flaw() {
+            return Err(usage(flaw));
         }
         let mut options = options.to_vec();
         if command.is_some() {
@@ -129,21 +122,18 @@ impl<'o> Session<'o> {
         }
         let rodata = rodata_with(tally, &options)?;
         attach::check_targets(tally, &rodata)?;
-        let mut opened = tally.reopen(storage)?;
-        set_options(&mut *opened, &options)?;
-        follow::prepare(&mut *opened, command.is_some())?;
-        sightings::prepare(&mut *opened, tally)?;
+        let follows = command.is_some();
+        let mut warnings = Vec::new();
+        let mut opened = open(tally, storage, &options, follows, &mut warnings)?;
         if let Some(max_rows) = max_rows {
             resize(&mut *opened, &tally.schema.tables, max_rows)?;
         }
-        let mut warnings = Vec::new();
-        pin_nothing(&mut *opened, &mut warnings)?;
-        leave_out(&mut *opened, tally, &mut warnings);
+        leave_out(&mut *opened, tally, &options, follows, &mut warnings)?;
         prepare(&mut *opened)?;
         let object = opened
             .load()
             // libbpf leaves it in errno; the errors of libbpf-rs hide it.
-            .map_err(|_| load_error(tally, command.is_some(), &io::Error::last_os_error()))?;
+            .map_err(|_| load_error(tally, follows, &io::Error::last_os_error()))?;
         let session = Self {
             links: Vec::new(),
             sightings: Sightings::of(object.object(), tally)?,
@@ -178,7 +168,8 @@ impl<'o> Session<'o> {
                 }
                 Err(error) => {
                     let section = lossy(program.section());
-                    let lack = Support::probe().lacks(&section);
+                    let program = (name.clone(), section.clone());
+                    let lack = Support::probe().lacks_for(tally, &program);
                     let error = lack.map_or(error, anyhow::Error::msg);
                     return Err(error.context(format!(
                         "failed to attach program `{name}` ({section}) of tally `{}`",
@@ -427,28 +418,97 @@ fn pin_nothing(opened: &mut dyn Opened<'_>, warnings: &mut Vec<String>) -> Resul
     Ok(())
 }
 
-/// Optional programs whose event this kernel lacks are not even loaded, and of
-/// alternatives only one is.
-fn leave_out(opened: &mut dyn Opened<'_>, tally: &Tally, warnings: &mut Vec<String>) {
-    if !tally
-        .programs
-        .iter()
-        .any(|(name, _)| tally.is_optional(name) || tally.alternative(name).is_some())
-    {
-        return;
-    }
-    let support = Support::probe();
+/// Opened once more, with all that does not depend on which programs are loaded.
+fn open<'o>(
+    tally: &Tally,
+    storage: &'o mut Storage,
+    options: &[ResolvedOption],
+    follows: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Box<dyn Opened<'o> + 'o>> {
+    let mut opened = tally.reopen(storage)?;
+    set_options(&mut *opened, options)?;
+    follow::prepare(&mut *opened, follows)?;
+    sightings::prepare(&mut *opened, tally)?;
+    pin_nothing(&mut *opened, warnings)?;
+    Ok(opened)
+}
+
+/// Whether the kernel takes these programs of a tally, without the others.
+fn loads_alone(
+    tally: &Tally,
+    options: &[ResolvedOption],
+    follows: bool,
+    programs: &[&Named],
+) -> Result<bool> {
+    let mut storage = Storage::uninit();
+    let mut opened = open(tally, &mut storage, options, follows, &mut Vec::new())?;
     for mut program in opened.object_mut().progs_mut() {
         let name = lossy(program.name());
-        if support.is_replaced(tally, &name) {
+        program.set_autoload(programs.iter().any(|(known, _)| *known == name));
+    }
+    let loads = opened.load().is_ok();
+    // What was said about these is no part of a later error.
+    log::listen();
+    Ok(loads)
+}
+
+/// Optional programs whose event this kernel lacks are not even loaded. Of
+/// alternatives only one is, and only one kind of programs for each event.
+fn leave_out(
+    opened: &mut dyn Opened<'_>,
+    tally: &Tally,
+    options: &[ResolvedOption],
+    follows: bool,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    // Reads the kernel's BTF: only where it has to be asked.
+    let support = LazyCell::new(Support::probe);
+    let duplicates = section::duplicates(tally, |programs| {
+        support.can_attach(tally, programs)
+            && loads_alone(tally, options, follows, programs).unwrap_or(false)
+    });
+    let mut is_left = false;
+    for mut program in opened.object_mut().progs_mut() {
+        if !program.autoload() {
+            continue;
+        }
+        let (name, section) = (lossy(program.name()), lossy(program.section()));
+        if tally.alternative(&name).is_some() && support.is_replaced(tally, &name) {
             program.set_autoload(false);
-        } else if tally.is_optional(&name)
-            && let Some(lack) = support.lacks(&lossy(program.section()))
-        {
-            program.set_autoload(false);
-            warnings.push(format!("goes on without program `{name}`: {lack}"));
+            continue;
+        }
+        let duplicate = duplicates.iter().find(|(program, _)| program.0 == name);
+        let reason = if let Some((_, used)) = duplicate {
+            Some(format!(
+                "program `{name}` ({section}) is left out, as `{}` ({}) counts the same event; --all-programs loads both",
+                used.0, used.1
+            ))
+        } else if section::runs_on_request(&section) {
+            Some(format!(
+                "program `{name}` ({section}) is left out, as it runs only on request"
+            ))
+        } else if tally.is_optional(&name) {
+            let lack = support.lacks_for(tally, &(name.clone(), section));
+            lack.map(|lack| format!("goes on without program `{name}`: {lack}"))
+        } else {
+            None
+        };
+        match reason {
+            Some(reason) => {
+                program.set_autoload(false);
+                warnings.push(reason);
+            }
+            None => is_left |= tally.programs.iter().any(|(known, _)| *known == name),
         }
     }
+    ensure!(
+        is_left,
+        "no program of tally `{}` can be attached: {}",
+        tally.name,
+        warnings.join("; ")
+    );
+    Ok(())
 }
 
 /// Why loading failed: the tally, the reason, and what helps.

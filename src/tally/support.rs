@@ -7,7 +7,9 @@ use anyhow::Result;
 use libbpf_rs::MapType;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 
+use super::binary;
 use super::catalogue::{Storage, Tally};
+use super::section::{self, Program};
 use crate::host::{self, Fact};
 use crate::internal;
 use crate::schema::KernelBtf;
@@ -19,6 +21,7 @@ pub struct Support {
     has_btf: bool,
     btf: Option<KernelBtf>,
     missing: Vec<&'static str>,
+    functions: OnceCell<Option<Vec<String>>>,
     fentry: OnceCell<Result<(), String>>,
     task_storage: OnceCell<bool>,
     long_keys: OnceCell<bool>,
@@ -31,6 +34,7 @@ impl Support {
             has_btf: host::has_btf(),
             btf: KernelBtf::load().ok(),
             missing: host::missing_capabilities(),
+            functions: OnceCell::new(),
             fentry: OnceCell::new(),
             task_storage: OnceCell::new(),
             long_keys: OnceCell::new(),
@@ -40,9 +44,11 @@ impl Support {
     /// Why a program of this section cannot attach here; `None` if it can, as
     /// far as can be told without loading it.
     pub fn lacks(&self, section: &str) -> Option<String> {
-        let (kind, target) = section.split_once('/').unwrap_or((section, ""));
-        let kind = kind.trim_start_matches('?').trim_end_matches(".s");
+        let (kind, target) = section::parse(section);
         match kind {
+            _ if !section::is_attached(kind) => {
+                Some(format!("ktally does not attach programs of `{section}`"))
+            }
             // What could not be read for another reason says nothing.
             "tp_btf" | "fentry" | "fexit" if !self.has_btf => {
                 Some(format!("this kernel has no BTF; {}", host::BTF_FIX))
@@ -57,6 +63,8 @@ impl Support {
             "kprobe" | "kretprobe" | "kprobe.multi" | "ksyscall" if !host::has_kprobes() => {
                 Some("this kernel has no kprobes (CONFIG_KPROBES)".to_owned())
             }
+            "kprobe" | "kretprobe" => self.lacks_function(target),
+            "uprobe" | "uretprobe" => lacks_user_function(target),
             "fentry" | "fexit" => match &self.btf {
                 Some(btf) if !btf.has_function(target) => {
                     Some(format!("this kernel has no function `{target}` to trace"))
@@ -65,6 +73,19 @@ impl Support {
             },
             _ => None,
         }
+    }
+
+    /// The same of a program of a tally, which may say more than its section.
+    pub(super) fn lacks_for(&self, tally: &Tally, (name, section): &Program) -> Option<String> {
+        let tags = tally.schema.functions.get(name);
+        let is_told = tags.is_some_and(|tags| tags.attach.is_some());
+        let (kind, target) = section::parse(section);
+        if section::is_attached(kind) && target.is_empty() && !is_told {
+            return Some(format!(
+                "program `{name}` does not say what it attaches to: write SEC(\"{kind}/TARGET\") or ATTACH(...)"
+            ));
+        }
+        self.lacks(section)
     }
 
     fn lacks_event(&self, target: &str) -> Option<String> {
@@ -76,6 +97,16 @@ impl Support {
         };
         let found = Path::new(tracefs).join("events").join(target).exists();
         (!found).then(|| format!("this kernel has no tracepoint `{target}`"))
+    }
+
+    fn lacks_function(&self, target: &str) -> Option<String> {
+        let function = target.split('+').next().unwrap_or_default();
+        let functions = self.functions.get_or_init(|| host::kernel_functions().ok());
+        let known = functions
+            .as_ref()?
+            .binary_search_by(|it| it.as_str().cmp(function));
+        let is_known = function.is_empty() || known.is_ok();
+        (!is_known).then(|| format!("this kernel has no function `{function}` to probe"))
     }
 
     fn lacks_fentry(&self) -> Option<String> {
@@ -123,18 +154,30 @@ impl Support {
     /// Why a tally cannot run here: missing capabilities, and a reason for each
     /// program and map that it needs.
     pub fn obstacles(&self, tally: &Tally) -> Vec<String> {
-        let programs = tally.programs.iter();
-        let needed =
-            programs.filter(|(name, _)| !tally.is_optional(name) && !self.is_replaced(tally, name));
+        let works = |programs: &[&Program]| self.can_attach(tally, programs);
+        let duplicates = section::duplicates(tally, works);
+        let is_needed = |program: &&Program| {
+            !tally.is_optional(&program.0)
+                && !self.is_replaced(tally, &program.0)
+                && !duplicates.iter().any(|(other, _)| other == program)
+        };
+        let needed = tally.programs.iter().filter(is_needed);
         let maps = tally.maps.iter();
         let mut obstacles: Vec<String> = self
             .lacks_capabilities()
             .into_iter()
-            .chain(needed.filter_map(|(_, section)| self.lacks(section)))
+            .chain(tally.flaw())
+            .chain(needed.filter_map(|program| self.lacks_for(tally, program)))
             .chain(maps.filter_map(|(kind, key_size)| self.lacks_map(*kind, *key_size)))
             .collect();
         obstacles.dedup();
         obstacles
+    }
+
+    /// Whether the kernel has what these programs attach to.
+    pub(super) fn can_attach(&self, tally: &Tally, programs: &[&Program]) -> bool {
+        let mut programs = programs.iter();
+        programs.all(|program| self.lacks_for(tally, program).is_none())
     }
 
     /// Whether another of the program's alternatives is used here: the first
@@ -151,6 +194,14 @@ impl Support {
         let first = group.find(|(_, section)| self.lacks(section).is_none());
         first.or(last).is_some_and(|(name, _)| name != program)
     }
+}
+
+/// `PATH:FUNCTION`, and perhaps `+OFFSET`.
+fn lacks_user_function(target: &str) -> Option<String> {
+    let (path, function) = target.split_once(':')?;
+    let function = function.split('+').next().unwrap_or_default();
+    let found = binary::find(path).and_then(|file| binary::check_function(&file, function));
+    found.err().map(|error| format!("{error:#}"))
 }
 
 /// MAX_BPF_STACK: the longest key of a hash before Linux 5.11.
@@ -238,6 +289,7 @@ mod tests {
             has_btf: false,
             btf: None,
             missing: Vec::new(),
+            functions: OnceCell::new(),
             fentry: OnceCell::new(),
             task_storage: OnceCell::new(),
             long_keys: OnceCell::new(),
@@ -248,5 +300,19 @@ mod tests {
         // The kernel is asked for these when they are attached.
         assert_eq!(support.lacks("raw_tp/sys_enter"), None);
         assert_eq!(support.lacks("perf_event"), None);
+    }
+
+    #[test]
+    fn functions_to_probe_are_looked_for() {
+        let support = Support::probe();
+        assert_eq!(support.lacks_function("vfs_read"), None);
+        assert_eq!(support.lacks_function("vfs_read+0x10"), None);
+        let lack = support.lacks_function("no_such_function").unwrap();
+        assert!(lack.contains("no function `no_such_function`"), "{lack}");
+        assert_eq!(support.lacks("uprobe/libc.so.6:malloc"), None);
+        let lack = support.lacks("uretprobe/libc.so.6:no_such").unwrap();
+        assert!(lack.contains("no function named `no_such`"), "{lack}");
+        let lack = support.lacks("uprobe//no/such:main").unwrap();
+        assert!(lack.contains("failed to open `/no/such`"), "{lack}");
     }
 }

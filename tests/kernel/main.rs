@@ -20,6 +20,7 @@ mod map;
 mod memory;
 mod network;
 mod objects;
+mod programs;
 mod reader;
 mod session;
 mod soak;

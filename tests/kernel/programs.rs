@@ -1,0 +1,188 @@
+//! Objects with programs of several kinds: which of them count, and what
+//! `list` says of those that cannot.
+
+use serde_json::Value;
+
+use crate::instances::{Ended, Host};
+use crate::support::{Child, Source, event};
+
+/// Programs of these sections, each of which counts the same events. Arguments
+/// of `tp_btf` are those of `raw_tp`; a tracepoint has others, and needs tracefs.
+fn counting(sections: &[&str]) -> Source {
+    let mut text = String::from(
+        r#"
+TALLY("events of a test");
+struct seen { __u64 events COUNTER("events"); };
+TABLE(events, __u32, struct seen, 64, "events");
+static __attribute__((unused)) int count(void *regs, long id)
+{
+	struct seen *seen;
+	__u32 key = 7;
+
+	if (id != NR_getpriority || !wanted_task())
+		return 0;
+	seen = tally_entry(events, &key);
+	if (seen)
+		__sync_fetch_and_add(&seen->events, 1);
+	return 0;
+}
+"#,
+    );
+    for (i, section) in sections.iter().enumerate() {
+        let (kind, _) = section.split_once('/').unwrap_or((section, ""));
+        text += &match kind {
+            "raw_tp" | "tp_btf" => format!(
+                "SEC(\"{section}\") int BPF_PROG(p{i}, struct pt_regs *regs, long id) {{ return count(regs, id); }}\n"
+            ),
+            // BPF_PROG reads its arguments from the context as they are.
+            "tp" => format!(
+                "SEC(\"{section}\") int p{i}(struct {{ __u64 common; long id; }} *it) {{ return count(0, it->id); }}\n"
+            ),
+            // Undefined: reads a register that no program has set.
+            "unsafe" => format!(
+                "SEC(\"tp_btf/sys_enter\") int p{i}(__u64 *ctx) {{ return *(int *)(ctx[1] + 1); }}\n"
+            ),
+            _ => format!("SEC(\"{section}\") int p{i}(void *ctx) {{ return 0; }}\n"),
+        };
+    }
+    Source::new(&text)
+}
+
+fn events(reading: &Value) -> u64 {
+    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    rows.iter().map(|row| row["events"].as_u64().unwrap()).sum()
+}
+
+/// What an attached object counts of 23 events, and what attaching says.
+fn counted(host: &Host, source: &Source, more: &str) -> (u64, String) {
+    let child = Child::new("kt-kinds", || (0..23).for_each(event));
+    let path = source.path().display().to_string();
+    let line = format!("attach {path} --pid {} --as kinds {more}", child.pid());
+    let said = host.good(&line).stderr;
+    child.work();
+    let reading = host.json("detach kinds -o json");
+    assert_eq!(reading["missed"], 0, "{reading}");
+    (events(&reading), said)
+}
+
+#[test]
+fn one_kind_of_programs_counts_an_event() {
+    let host = Host::new();
+    let two = counting(&["raw_tp/sys_enter", "tp_btf/sys_enter"]);
+    let (once, said) = counted(&host, &two, "");
+    assert_eq!(once, 23, "{said}");
+    let words = "program `p0` (raw_tp/sys_enter) is left out, as `p1` (tp_btf/sys_enter) counts the same event";
+    assert!(said.contains(words), "{said}");
+    let (twice, said) = counted(&host, &two, "--all-programs");
+    assert_eq!(twice, 2 * 23, "{said}");
+    assert!(!said.contains("left out"), "{said}");
+}
+
+/// Two programs of one kind are two.
+#[test]
+fn programs_of_one_kind_all_count() {
+    let host = Host::new();
+    let four = counting(&[
+        "tp_btf/sys_enter",
+        "raw_tp/sys_enter",
+        "tp/raw_syscalls/sys_enter",
+        "tp_btf/sys_enter",
+    ]);
+    assert_eq!(counted(&host, &four, "").0, 2 * 23);
+}
+
+/// "Works" is what the verifier says.
+#[test]
+fn a_kind_that_does_not_load_gives_way_to_the_next() {
+    let host = Host::new();
+    let source = counting(&["unsafe", "raw_tp/sys_enter"]);
+    let (once, said) = counted(&host, &source, "");
+    assert_eq!(once, 23, "{said}");
+    assert!(said.contains("`p1` (raw_tp/sys_enter) counts"), "{said}");
+    let path = source.path().display().to_string();
+    let refused = host.ktally(["run", &path, "--for", "0", "--all-programs"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("`p0`"), "{refused:?}");
+}
+
+#[test]
+fn a_run_counts_by_one_kind_too() {
+    let host = Host::new();
+    let two = counting(&["tp_btf/sys_enter", "raw_tp/sys_enter"]);
+    let path = two.path().display().to_string();
+    let calls = ["perl", "-e", "getpriority(1000, 0) for 1..23"];
+    let run = |more: &[&str]| -> (u64, String) {
+        let args = [&["run", &path, "-o", "json"], more, &["--"], &calls].concat();
+        let ended = host.ktally(args);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let reading: Value = serde_json::from_str(&ended.stdout).unwrap();
+        (events(&reading), ended.stderr)
+    };
+    let (once, said) = run(&[]);
+    assert_eq!(once, 23, "{said}");
+    assert!(
+        said.contains("`p1` (raw_tp/sys_enter) is left out"),
+        "{said}"
+    );
+    assert_eq!(run(&["--all-programs"]).0, 2 * 23);
+}
+
+/// Whatever `run` refuses, `list` says that it does, with the same reason.
+#[test]
+fn list_says_what_run_refuses() {
+    let host = Host::new();
+    for (sections, words) in [
+        (&["xdp"][..], "does not attach programs of `xdp`"),
+        (
+            &["tp_btf/sys_enter", "tc"],
+            "does not attach programs of `tc`",
+        ),
+        (&["iter/task"], "no program that counts by itself"),
+        (&["syscall"], "no program that counts by itself"),
+        (
+            &["perf_event"],
+            "program `p0` does not say what it attaches to",
+        ),
+        (&["kprobe"], "program `p0` does not say what it attaches to"),
+        (&["unsafe"], "the verifier refused program `p0`"),
+        (&["uprobe//no/such:main"], "failed to open `/no/such`"),
+        (&["uprobe/libc.so.6:no_such"], "no function named `no_such`"),
+        (&["freplace/x"], "does not attach programs of `freplace/x`"),
+        (&[], "no program that counts by itself"),
+    ] {
+        let source = counting(sections);
+        let path = source.path().display().to_string();
+        let ran = host.ktally(["run", &path, "--for", "0"]);
+        assert!(matches!(ran.code, Some(1 | 2)), "{sections:?}: {ran:?}");
+        assert!(ran.stderr.contains(words), "{sections:?}: {ran:?}");
+        let listed = listed(&host, &path);
+        assert_eq!(listed["runs_here"], false, "{sections:?}: {listed}");
+        let obstacles = listed["obstacles"].to_string();
+        assert!(obstacles.contains(words), "{sections:?}: {listed}");
+    }
+    let good = counting(&["raw_tp/sys_enter", "tp_btf/sys_enter", "iter/task"]);
+    let path = good.path().display().to_string();
+    assert_eq!(listed(&host, &path)["runs_here"], true);
+}
+
+fn listed(host: &Host, path: &str) -> Value {
+    let ended: Ended = host.ktally(["list", path, "-o", "json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let listed: Value = serde_json::from_str(&ended.stdout).unwrap();
+    listed[0].clone()
+}
+
+/// The kernel runs them only when they are read.
+#[test]
+fn iterators_count_nothing_and_are_left_out() {
+    let host = Host::new();
+    let source = counting(&["iter/task", "tp_btf/sys_enter"]);
+    let (counted, said) = counted(&host, &source, "");
+    assert_eq!(counted, 23);
+    let words = "program `p0` (iter/task) is left out, as it runs only on request";
+    assert!(said.contains(words), "{said}");
+    let stays = host
+        .good(&format!("list {}", source.path().display()))
+        .stderr;
+    assert!(stays.contains(words), "{stays}");
+}
