@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Counts: time at sched_switch, when a task leaves its CPU. Interrupts and the
- * time that a hypervisor takes are part of it; sched_yield is an involuntary
- * switch.
- * Not seen: the idle task.
+ * Counts: time at sched_switch, when a task leaves its CPU, and at task_rename.
+ * Interrupts and the time that a hypervisor takes are part of it; sched_yield
+ * is an involuntary switch.
+ * Not seen: the idle task, and time since the last switch.
  * Cost: about 0.4 us a switch.
  */
 #include "ktally.bpf.h"
