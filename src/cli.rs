@@ -38,7 +38,7 @@ pub enum Exit {
     Usage,
     /// No such key or map.
     NotFound,
-    /// A partial reading; or events that were not counted, under `--strict`.
+    /// A partial reading; or counts that were lost, under `--strict`.
     Incomplete,
     /// All was done, and the command behind `--` ended with this.
     Command(u8),
@@ -220,7 +220,7 @@ pub struct View {
     /// Show histograms as bars, a block a row
     #[arg(long)]
     pub histogram: bool,
-    /// Exit with 4 if any event was dropped or missed
+    /// Exit with 4 if any event was dropped or missed, or any row was reset
     #[arg(long)]
     pub strict: bool,
     /// Show numbers rather than names

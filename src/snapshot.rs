@@ -2,7 +2,7 @@
 //! filter, group, subtract, sort, cut. Pure.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -71,6 +71,25 @@ impl Rows {
         &self.cells[row * self.width..][..self.width]
     }
 
+    /// What was counted since `before`, and how many rows were reset meanwhile.
+    fn since(&self, before: &Self, metrics: &[Metric]) -> (Self, u64) {
+        let mut before: HashMap<&[u8], &[u64]> = before.iter().collect();
+        let mut rows = self.clone();
+        let mut reset = 0;
+        for row in 0..rows.len() {
+            if let Some(before) = before.remove(self.key(row)) {
+                reset += u64::from(difference(metrics, rows.cells_mut(row), before));
+            }
+        }
+        // A row that is gone has nothing in it.
+        let mut gone = vec![0; self.width];
+        for before in before.into_values() {
+            gone.fill(0);
+            reset += u64::from(difference(metrics, &mut gone, before));
+        }
+        (rows, reset)
+    }
+
     fn cells_mut(&mut self, row: usize) -> &mut [u64] {
         &mut self.cells[row * self.width..][..self.width]
     }
@@ -101,6 +120,8 @@ pub struct TableReading {
     pub rows: Rows,
     /// Rows, and starts of events, that found no memory since counting began.
     pub dropped: u64,
+    /// Rows that were reset since the reading before.
+    pub reset: u64,
 }
 
 /// What was read of a tally, at one instant.
@@ -117,6 +138,48 @@ pub struct Reading {
     pub missed: Option<u64>,
     /// Why some rows may be missing from it.
     pub incomplete: Option<String>,
+}
+
+impl Reading {
+    /// What was counted since a reading `before` of the same tables. A row is
+    /// reset where it had counted more: it was deleted, evicted or set to zero,
+    /// and what is in it now was counted since.
+    pub fn since(&self, before: &Self, tables: &[Table]) -> Self {
+        let readings = self.tables.iter().zip(&before.tables);
+        let tables = tables.iter().zip(readings).map(|(table, (now, before))| {
+            let (rows, reset) = now.rows.since(&before.rows, &table.metrics);
+            TableReading {
+                rows,
+                dropped: grown(now.dropped, before.dropped),
+                reset,
+            }
+        });
+        let missed = self.missed.zip(before.missed);
+        Self {
+            time: self.time,
+            seconds: self.seconds - before.seconds,
+            tables: tables.collect(),
+            missed: missed.map(|(now, before)| grown(now, before)),
+            incomplete: self.incomplete.clone(),
+        }
+    }
+
+    /// Takes the rows that it lacks from the reading before: what an incomplete
+    /// reading did not come to is neither gone, nor new in the next one.
+    pub fn fill_from(&mut self, before: &Self) {
+        for (now, before) in self.tables.iter_mut().zip(&before.tables) {
+            let known: HashSet<Vec<u8>> = now.rows.iter().map(|(key, _)| key.to_vec()).collect();
+            let lacking = before.rows.iter().filter(|(key, _)| !known.contains(*key));
+            for (key, cells) in lacking {
+                now.rows.push(key).copy_from_slice(cells);
+            }
+        }
+    }
+}
+
+/// By how much a counter grew; one that was reset, from zero.
+fn grown(now: u64, before: u64) -> u64 {
+    now.checked_sub(before).unwrap_or(now)
 }
 
 /// What a face shows.
@@ -149,17 +212,22 @@ pub struct TableSnapshot {
     pub rows_read: usize,
     /// Rows, and starts of events, that found no memory in that time.
     pub dropped: u64,
+    /// Rows that were reset in that time, and may have counted more before it.
+    pub reset: u64,
 }
 
 impl Snapshot {
     /// Whether every event was counted, and every row read.
     pub fn is_whole(&self) -> bool {
-        self.dropped() == 0 && self.missed.unwrap_or(0) == 0 && self.incomplete.is_none()
+        let is_whole = |table: &TableSnapshot| table.dropped == 0 && table.reset == 0;
+        self.tables.iter().all(is_whole)
+            && self.missed.unwrap_or(0) == 0
+            && self.incomplete.is_none()
     }
 
     /// Over all tables.
-    pub fn dropped(&self) -> u64 {
-        self.tables.iter().map(|table| table.dropped).sum()
+    pub fn reset(&self) -> u64 {
+        self.tables.iter().map(|table| table.reset).sum()
     }
 }
 
@@ -235,19 +303,9 @@ impl Query {
         Ok(())
     }
 
-    /// The rows to show of a table: `now`, less what was there `before`.
-    pub fn apply(
-        &self,
-        table: &Table,
-        now: &Rows,
-        before: Option<&Rows>,
-        labels: &Labels,
-    ) -> (Table, Rows) {
-        let (grouped, mut rows) = self.group(table, now, labels);
-        if let Some(before) = before {
-            let (_, before) = self.group(table, before, labels);
-            subtract(&grouped.metrics, rows.to_mut(), &before);
-        }
+    /// The rows to show of a table.
+    pub fn apply(&self, table: &Table, rows: &Rows, labels: &Labels) -> (Table, Rows) {
+        let (grouped, rows) = self.group(table, rows, labels);
         let order = self.order(&grouped, &rows, labels);
         (grouped, rows.pick(order))
     }
@@ -459,33 +517,26 @@ impl Projection {
     }
 }
 
-/// Counters and histograms lose what was there before; gauges stay.
-fn subtract(metrics: &[Metric], now: &mut Rows, before: &Rows) {
-    let index: HashMap<&[u8], usize> = (0..before.len())
-        .map(|row| (before.key(row), row))
-        .collect();
-    for row in 0..now.len() {
-        let Some(before) = index.get(now.key(row)).map(|row| before.cells(*row)) else {
-            continue;
-        };
-        difference(metrics, now.cells_mut(row), before);
+/// Leaves in `now` what counters and histograms counted since `before`; gauges
+/// stay. Whether one of them was reset: of a row with declared counters, which
+/// only ever grow, all were.
+pub fn difference(metrics: &[Metric], now: &mut [u64], before: &[u64]) -> bool {
+    let counting = || {
+        let metrics = metrics.iter();
+        metrics.filter(|metric| metric.kind != MetricKind::Gauge)
+    };
+    let is_reset = |metric: &Metric, now: &[u64]| metric.since(now, before).is_none();
+    if counting().any(|metric| metric.is_declared && is_reset(metric, now)) {
+        return true;
     }
-}
-
-/// The cells of one row, less what was there before.
-pub fn difference(metrics: &[Metric], now: &mut [u64], before: &[u64]) {
-    for metric in metrics
-        .iter()
-        .filter(|metric| metric.kind != MetricKind::Gauge)
-    {
-        let range = metric.cell..metric.cell + metric.cells();
-        for (cell, before) in now[range.clone()].iter_mut().zip(&before[range]) {
-            *cell = match metric.kind {
-                MetricKind::Histogram => cell.wrapping_sub(*before),
-                _ => metric.since(*cell, *before),
-            };
+    let mut reset = false;
+    for metric in counting() {
+        match metric.since(now, before) {
+            Some(grown) => now[metric.range()].copy_from_slice(&grown),
+            None => reset = true,
         }
     }
+    reset
 }
 
 /// The number of observations in a histogram's cells.

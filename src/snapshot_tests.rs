@@ -93,8 +93,11 @@ fn rows(all: &[Row]) -> Rows {
 /// A line a row: labels, then `calls small level sum [bucket:count ...]`.
 fn show(query: &Query, now: &[Row], before: Option<&[Row]>) -> String {
     let labels = Labels::new();
-    let before = before.map(rows);
-    let (table, rows) = query.apply(&table(), &rows(now), before.as_ref(), &labels);
+    let mut now = rows(now);
+    if let Some(before) = before {
+        (now, _) = now.since(&rows(before), &table().metrics);
+    }
+    let (table, rows) = query.apply(&table(), &now, &labels);
     let line = |(key, cells): (&[u8], &[u64])| {
         let names = table.labels.iter().map(|label| labels.of(label, key));
         let names: Vec<String> = names.map(|name| name.to_string()).collect();
@@ -301,6 +304,163 @@ fn rows_that_are_new_count_in_full_and_unchanged_ones_are_hidden() {
     assert_eq!(show(&Query::default(), &[], Some(&ROWS)), "");
 }
 
+/// How many rows were reset.
+fn reset(now: &[Row], before: &[Row]) -> u64 {
+    rows(now).since(&rows(before), &table().metrics).1
+}
+
+#[test]
+fn what_is_in_a_row_that_was_reset_was_counted_since() {
+    let before = ROWS[1];
+    let fell = |row: Row| {
+        assert_eq!(reset(&[row], &[before]), 1);
+        show(&Query::default(), &[row], Some(&[before]))
+    };
+    // One counter fell: the row was made anew, and the others grew from zero too.
+    let row = Row {
+        calls: 3,
+        sum: 400,
+        ..before
+    };
+    assert_snapshot!(fell(row), @"a ENOENT 5 19 | 3 2 1 400 [0:4 5:1]");
+    // A bucket alone.
+    let row = Row {
+        buckets: &[(5, 7)],
+        ..before
+    };
+    assert_snapshot!(fell(row), @"a ENOENT 5 19 | 20 2 1 100 [5:7]");
+    // A number of 32 bits that was far from its end.
+    let far = Row {
+        small: 1 << 31,
+        ..before
+    };
+    assert_eq!(reset(&[before], &[far]), 1);
+    assert_snapshot!(show(&Query::default(), &[before], Some(&[far])), @"a ENOENT 5 19 | 20 2 1 100 [0:4 5:1]");
+    // A gauge comes and goes.
+    assert_eq!(
+        reset(
+            &[Row {
+                level: -9,
+                ..before
+            }],
+            &[before]
+        ),
+        0
+    );
+}
+
+#[test]
+fn a_row_that_is_gone_was_reset() {
+    assert_eq!(reset(&[], &ROWS), 4);
+    assert_eq!(reset(&ROWS[1..], &ROWS), 1);
+    // It had counted nothing.
+    let idle = Row {
+        calls: 0,
+        small: 0,
+        sum: 0,
+        buckets: &[],
+        ..ROWS[0]
+    };
+    assert_eq!(reset(&[], &[idle]), 0);
+}
+
+/// The sum of two rows may grow while one of them is reset.
+#[test]
+fn resets_are_of_rows_not_of_groups() {
+    let before = [
+        Row {
+            error: 2,
+            calls: 100,
+            ..Row::default()
+        },
+        Row {
+            error: 11,
+            calls: 5,
+            ..Row::default()
+        },
+    ];
+    let now = [
+        Row {
+            calls: 7,
+            ..before[0]
+        },
+        Row {
+            calls: 205,
+            ..before[1]
+        },
+    ];
+    assert_snapshot!(show(&by(&[]), &now, Some(&before)), @" | 207 0 0 0 []");
+    assert_eq!(reset(&now, &before), 1);
+}
+
+/// Numbers of no author who says that they count: each for itself.
+#[test]
+fn undeclared_numbers_are_reset_one_by_one() {
+    let int = ty("long", 8, Kind::Int { signed: false });
+    let value = vec![
+        member("events", 0, None, &int, ""),
+        member("last", 64, None, &int, ""),
+    ];
+    let table = Table::new(
+        "t",
+        &Tags::default(),
+        8,
+        &int,
+        &ty("struct v", 16, Kind::Struct(value)),
+    );
+    let mut now = [15, 3];
+    assert!(difference(&table.metrics, &mut now, &[10, 8]));
+    assert_eq!(now, [5, 3]);
+    assert!(!difference(&table.metrics, &mut now, &[5, 3]));
+    assert_eq!(now, [0, 0]);
+}
+
+#[test]
+fn what_was_lost_is_no_less_than_nothing() {
+    let reading = |dropped, missed, seconds| Reading {
+        time: SystemTime::UNIX_EPOCH,
+        seconds,
+        tables: vec![TableReading {
+            rows: rows(&ROWS),
+            dropped,
+            reset: 0,
+        }],
+        missed,
+        incomplete: None,
+    };
+    let since = |now: &Reading, before: &Reading| {
+        let since = now.since(before, &[table()]);
+        (since.tables[0].dropped, since.missed, since.seconds)
+    };
+    let before = reading(5, Some(7), 1.0);
+    assert_eq!(since(&reading(8, Some(9), 3.0), &before), (3, Some(2), 2.0));
+    assert_eq!(since(&reading(2, Some(1), 3.0), &before), (2, Some(1), 2.0));
+    assert_eq!(since(&reading(8, None, 3.0), &before), (3, None, 2.0));
+    assert_eq!(since(&before, &reading(5, None, 0.5)), (0, None, 0.5));
+}
+
+#[test]
+fn what_an_incomplete_reading_lacks_is_as_it_was() {
+    let reading = |all: &[Row]| Reading {
+        time: SystemTime::UNIX_EPOCH,
+        seconds: 0.0,
+        tables: vec![TableReading {
+            rows: rows(all),
+            dropped: 0,
+            reset: 0,
+        }],
+        missed: None,
+        incomplete: None,
+    };
+    let grown = Row {
+        calls: 11,
+        ..ROWS[0]
+    };
+    let mut partial = reading(&[grown]);
+    partial.fill_from(&reading(&ROWS[..2]));
+    assert_eq!(partial.tables[0].rows, rows(&[grown, ROWS[1]]));
+}
+
 /// Of `int`s: a key with a hidden part, and a value with these tags.
 fn secretive(tags: &str) -> Table {
     let int = ty("int", 4, Kind::Int { signed: true });
@@ -333,7 +493,9 @@ fn what_looks_the_same_is_one_row() {
     assert!(table.hides_key);
     let now = read(&table, &[(1, 7, 2), (1, 8, 3), (2, 7, 4)]);
     let before = read(&table, &[(1, 8, 1)]);
-    let (shown, rows) = Query::default().apply(&table, &now, Some(&before), &Labels::new());
+    let (since, reset) = now.since(&before, &table.metrics);
+    assert_eq!(reset, 0);
+    let (shown, rows) = Query::default().apply(&table, &since, &Labels::new());
     assert_eq!(shown.key_size, 4);
     let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
     // Both have counted 4: in the order of their keys.
@@ -344,7 +506,8 @@ fn what_looks_the_same_is_one_row() {
 fn a_gauge_at_zero_is_a_row_where_nothing_counts() {
     let table = secretive("ktally:gauge:");
     let now = read(&table, &[(1, 7, 0), (2, 7, 5)]);
-    let (_, rows) = Query::default().apply(&table, &now, Some(&now), &Labels::new());
+    let (since, _) = now.since(&now, &table.metrics);
+    let (_, rows) = Query::default().apply(&table, &since, &Labels::new());
     let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
     assert_eq!(rows, [(2, 5), (1, 0)]);
     let table = secretive("ktally:counter:");
@@ -557,6 +720,7 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             rows: Rows::of(&table()),
             rows_read: 0,
             dropped,
+            reset: 0,
         }],
     };
     assert!(snapshot(0, Some(0), None).is_whole());
@@ -565,6 +729,9 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
     assert!(!snapshot(1, Some(0), None).is_whole());
     assert!(!snapshot(0, Some(1), None).is_whole());
     assert!(!snapshot(0, Some(0), Some("a row vanished")).is_whole());
+    let mut reset = snapshot(0, Some(0), None);
+    reset.tables[0].reset = 1;
+    assert!(!reset.is_whole());
 }
 
 #[test]

@@ -344,6 +344,9 @@ pub struct WatchArgs {
     /// End after so long [at Ctrl-C, if not given]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub run_for: Option<Duration>,
+    /// Exit with 4 if any counter was reset
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `ktally map create`.

@@ -84,6 +84,7 @@ pub(super) struct Face {
     labels: Labels,
     renderer: Renderer,
     before: Option<Reading>,
+    reset: u64,
     whole: bool,
     complete: bool,
     strict: bool,
@@ -143,6 +144,7 @@ impl Face {
             },
             renderer: Renderer::new(format, style),
             before: None,
+            reset: 0,
             whole: true,
             complete: true,
             strict: view.strict,
@@ -162,8 +164,12 @@ impl Face {
         }
     }
 
-    pub(super) fn show(&mut self, reading: Reading, out: impl Write) -> Result<()> {
+    pub(super) fn show(&mut self, mut reading: Reading, out: impl Write) -> Result<()> {
+        if let (Some(_), Some(before)) = (&reading.incomplete, &self.before) {
+            reading.fill_from(before);
+        }
         let snapshot = self.snapshot(&reading);
+        self.reset += snapshot.reset();
         self.complete &= snapshot.incomplete.is_none();
         self.whole &= snapshot.is_whole();
         self.renderer
@@ -175,36 +181,30 @@ impl Face {
 
     /// Of an interval, or with `--total` since counting began.
     fn snapshot(&self, now: &Reading) -> Snapshot {
-        let before = self.before.as_ref().filter(|_| !self.totals);
-        let tables = self
-            .tables
-            .iter()
-            .enumerate()
-            .map(|(i, table)| {
-                let (now, before) = (&now.tables[i], before.map(|before| &before.tables[i]));
-                let (table, rows) = self.query.apply(
-                    table,
-                    &now.rows,
-                    before.map(|before| &before.rows),
-                    &self.labels,
-                );
-                TableSnapshot {
-                    table,
-                    rows,
-                    rows_read: now.rows.len(),
-                    dropped: now.dropped - before.map_or(0, |before| before.dropped),
-                }
-            })
-            .collect();
-        let missed_before = before.and_then(|before| before.missed).unwrap_or(0);
+        let before = self.before.as_ref();
+        let since = before.map(|before| now.since(before, &self.tables));
+        let since = since.as_ref().unwrap_or(now);
+        let shown = if self.totals { now } else { since };
+        let readings = shown.tables.iter().zip(&since.tables);
+        let tables = self.tables.iter().zip(readings);
+        let tables = tables.map(|(table, (shown, since))| {
+            let (table, rows) = self.query.apply(table, &shown.rows, &self.labels);
+            TableSnapshot {
+                table,
+                rows,
+                rows_read: shown.rows.len(),
+                dropped: shown.dropped,
+                reset: since.reset,
+            }
+        });
         Snapshot {
             tally: self.name.clone(),
             summary: self.summary.clone(),
-            time: now.time,
-            seconds: now.seconds - before.map_or(0.0, |before| before.seconds),
-            missed: now.missed.map(|missed| missed - missed_before),
-            incomplete: now.incomplete.clone(),
-            tables,
+            time: shown.time,
+            seconds: shown.seconds,
+            missed: shown.missed,
+            incomplete: shown.incomplete.clone(),
+            tables: tables.collect(),
         }
     }
 
@@ -241,6 +241,15 @@ impl Face {
             warn(&format!(
                 "the kernel skipped {} of the tally's programs, as one was already running",
                 plural(missed, "run")
+            ));
+        }
+        if self.reset > 0 {
+            warn(&format!(
+                "{} reset (deleted, evicted or set to zero): what they counted just before is lost",
+                match self.reset {
+                    1 => "1 row was".to_owned(),
+                    many => format!("{many} rows were"),
+                }
             ));
         }
         if let Some(why) = &last.incomplete {

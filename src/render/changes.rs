@@ -23,16 +23,6 @@ pub struct Change<'e> {
     pub now: Option<Vec<&'e [u8]>>,
 }
 
-impl Change<'_> {
-    fn kind(&self) -> &'static str {
-        match (&self.before, &self.now) {
-            (None, _) => "new",
-            (_, None) => "gone",
-            _ => "changed",
-        }
-    }
-}
-
 /// Writes changes, interval by interval.
 pub struct Changes<'d> {
     format: Format,
@@ -42,6 +32,7 @@ pub struct Changes<'d> {
     parts: Vec<Column<'d>>,
     labels: &'d Labels,
     written: bool,
+    reset: usize,
 }
 
 impl<'d> Changes<'d> {
@@ -59,7 +50,13 @@ impl<'d> Changes<'d> {
             parts: declaration.table.columns(),
             labels,
             written: false,
+            reset: 0,
         }
+    }
+
+    /// How many keys' counters were reset so far.
+    pub fn reset(&self) -> usize {
+        self.reset
     }
 
     /// One interval of so many seconds.
@@ -71,12 +68,15 @@ impl<'d> Changes<'d> {
         changes: &[Change<'_>],
     ) -> io::Result<()> {
         let time = humantime::format_rfc3339_millis(time).to_string();
+        let reset = self.count("reset", changes);
+        self.reset += reset;
         match self.format {
             Format::Json | Format::Jsonl => {
                 let changes = changes.iter();
                 let changes: Vec<_> = changes.map(|change| ChangeJson(self, change)).collect();
                 let seconds = json::round_to_microseconds(seconds);
-                let object = json!({"time": time, "seconds": seconds, "changes": changes});
+                let object =
+                    json!({"time": time, "seconds": seconds, "reset": reset, "changes": changes});
                 json::write(&mut *out, &object)?;
                 writeln!(out)?;
             }
@@ -134,14 +134,18 @@ impl<'d> Changes<'d> {
         if !rows.is_empty() {
             columns(out, &head, &right, &rows, &self.style)?;
         }
-        let of = |kind| {
-            changes
-                .iter()
-                .filter(|change| change.kind() == kind)
-                .count()
+        let [new, changed, reset, gone] =
+            ["new", "changed", "reset", "gone"].map(|kind| self.count(kind, changes));
+        let reset = match reset {
+            0 => String::new(),
+            reset => format!("{reset} reset, "),
         };
-        let (new, changed, gone) = (of("new"), of("changed"), of("gone"));
-        writeln!(out, "{new} new, {changed} changed, {gone} gone")
+        writeln!(out, "{new} new, {changed} changed, {reset}{gone} gone")
+    }
+
+    fn count(&self, kind: &str, changes: &[Change<'_>]) -> usize {
+        let changes = changes.iter();
+        changes.filter(|change| self.kind(change) == kind).count()
     }
 
     fn csv(
@@ -179,13 +183,23 @@ impl<'d> Changes<'d> {
     fn names(&self, change: &Change<'_>) -> Vec<String> {
         let labels = self.declaration.table.labels.iter();
         let names = labels.map(|label| self.labels.of(label, change.key).to_string());
-        std::iter::once(change.kind().to_owned())
+        std::iter::once(self.kind(change).to_owned())
             .chain(names)
             .collect()
     }
 
-    /// By how much the numbers grew; of a key that is gone, zeroes.
-    fn cells(&self, change: &Change<'_>) -> Vec<u64> {
+    fn kind(&self, change: &Change<'_>) -> &'static str {
+        match (&change.before, &change.now) {
+            (None, _) => "new",
+            (_, None) => "gone",
+            _ if self.growth(change).1 => "reset",
+            _ => "changed",
+        }
+    }
+
+    /// By how much the numbers grew, and whether some were reset; of a key that is
+    /// gone, zeroes.
+    fn growth(&self, change: &Change<'_>) -> (Vec<u64>, bool) {
         let table = &self.declaration.table;
         let sum = |values: &Option<Vec<&[u8]>>| {
             let mut cells = vec![0; table.cells()];
@@ -194,14 +208,10 @@ impl<'d> Changes<'d> {
             }
             cells
         };
-        match &change.now {
-            None => vec![0; table.cells()],
-            now => {
-                let mut cells = sum(now);
-                difference(&table.metrics, &mut cells, &sum(&change.before));
-                cells
-            }
-        }
+        let mut cells = sum(&change.now);
+        let is_reset =
+            change.now.is_some() && difference(&table.metrics, &mut cells, &sum(&change.before));
+        (cells, is_reset)
     }
 
     /// Under the columns of a value; numbers as this writes them.
@@ -210,7 +220,7 @@ impl<'d> Changes<'d> {
         change: &Change<'_>,
         number: impl Fn(&Metric, &[u64]) -> Vec<String>,
     ) -> Vec<String> {
-        let cells = self.cells(change);
+        let (cells, _) = self.growth(change);
         let values = change.now.as_ref().or(change.before.as_ref());
         let parts = self.parts.iter().flat_map(|part| match part {
             Column::Metric(metric) => number(metric, &cells),
@@ -239,12 +249,13 @@ impl Serialize for ChangeJson<'_> {
         let Declaration { key, table, .. } = face.declaration;
         let key_tags = face.declaration.key_tags();
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("change", change.kind())?;
+        let kind = face.kind(change);
+        map.serialize_entry("change", kind)?;
         map.serialize_entry("key", &face.labels.whole(key, &key_tags, change.key))?;
         map.serialize_entry("before", &face.value(&change.before))?;
         map.serialize_entry("now", &face.value(&change.now))?;
-        if change.kind() == "changed" {
-            let cells = face.cells(change);
+        if matches!(kind, "changed" | "reset") {
+            let (cells, _) = face.growth(change);
             let metrics = table.metrics.iter();
             let deltas = metrics.map(|metric| (metric.name.as_str(), metric.value(&cells)));
             map.serialize_entry("difference", &Value::Fields(deltas.collect()))?;

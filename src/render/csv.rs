@@ -42,15 +42,7 @@ impl State {
             }
             writer.flush()?;
             drop(writer);
-            let incomplete = snapshot.incomplete.is_some();
-            let footer = footer(
-                table.rows.len(),
-                table.rows_read,
-                table.dropped,
-                snapshot.missed,
-                incomplete,
-            );
-            writeln!(out, "# {name}: {footer}")?;
+            writeln!(out, "# {name}: {}", footer(snapshot, table))?;
         }
         Ok(())
     }

@@ -94,10 +94,11 @@ pub(super) fn round_to_microseconds(seconds: f64) -> f64 {
 
 impl Serialize for TableJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(4))?;
+        let mut map = serializer.serialize_map(Some(5))?;
         map.serialize_entry("name", &self.snapshot.table.name)?;
         map.serialize_entry("rows_read", &self.snapshot.rows_read)?;
         map.serialize_entry("dropped", &self.snapshot.dropped)?;
+        map.serialize_entry("reset", &self.snapshot.reset)?;
         map.serialize_entry("rows", &RowsJson(self))?;
         map.end()
     }

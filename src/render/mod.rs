@@ -18,7 +18,7 @@ pub use changes::{Change, Changes};
 pub use entries::{Entries, Entry};
 
 use crate::schema::{Labels, Table};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// How a snapshot is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,17 +139,19 @@ fn counted(number: u64, what: &str) -> String {
 }
 
 /// `10 of 312 rows; 0 dropped, 0 missed`.
-fn footer(
-    shown: usize,
-    read: usize,
-    dropped: u64,
-    missed: Option<u64>,
-    incomplete: bool,
-) -> String {
+fn footer(snapshot: &Snapshot, table: &TableSnapshot) -> String {
+    let (shown, read) = (table.rows.len(), table.rows_read);
     let rows = if read == 1 { "row" } else { "rows" };
+    let missed = snapshot.missed;
     let missed = missed.map_or_else(|| "unknown".to_owned(), |missed| missed.to_string());
-    let incomplete = if incomplete { "; incomplete" } else { "" };
-    format!("{shown} of {read} {rows}; {dropped} dropped, {missed} missed{incomplete}")
+    let reset = match table.reset {
+        0 => String::new(),
+        reset => format!(", {reset} reset"),
+    };
+    let incomplete = snapshot.incomplete.as_ref();
+    let incomplete = incomplete.map_or("", |_| "; incomplete");
+    let dropped = table.dropped;
+    format!("{shown} of {read} {rows}; {dropped} dropped, {missed} missed{reset}{incomplete}")
 }
 
 /// Columns of text, each as wide on a terminal as its widest cell; numbers to

@@ -84,6 +84,7 @@ fn table_snapshot(table: Table, all: &[Row<'_>]) -> TableSnapshot {
         rows,
         rows_read: 312,
         dropped: 0,
+        reset: 0,
     }
 }
 
@@ -368,17 +369,31 @@ fn a_total_has_no_labels() {
 
 #[test]
 fn footers_say_what_is_not_there() {
+    let footer = |rows_read, dropped, reset, missed, incomplete: Option<&str>| {
+        let (rows, table) = (Rows::of(&plain()), plain());
+        let table = TableSnapshot {
+            table,
+            rows,
+            rows_read,
+            dropped,
+            reset,
+        };
+        let mut snapshot = snapshot(vec![]);
+        snapshot.missed = missed;
+        snapshot.incomplete = incomplete.map(str::to_owned);
+        super::footer(&snapshot, &table)
+    };
     assert_eq!(
-        footer(10, 312, 0, Some(0), false),
-        "10 of 312 rows; 0 dropped, 0 missed"
+        footer(312, 0, 0, Some(0), None),
+        "0 of 312 rows; 0 dropped, 0 missed"
     );
     assert_eq!(
-        footer(1, 1, 5, Some(7), false),
-        "1 of 1 row; 5 dropped, 7 missed"
+        footer(1, 5, 2, Some(7), None),
+        "0 of 1 row; 5 dropped, 7 missed, 2 reset"
     );
     // Unknown is not 0.
     assert_eq!(
-        footer(0, 0, 0, None, true),
+        footer(0, 0, 0, None, Some("why")),
         "0 of 0 rows; 0 dropped, unknown missed; incomplete"
     );
 }
@@ -412,7 +427,7 @@ fn text_from_the_kernel_cannot_steer_a_terminal() {
 fn json_has_this_shape_and_order() {
     let mut shown = one_row();
     shown.tables[0].rows_read = 312;
-    let wanted = r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":5.0,"missed":0,"incomplete":false,"tables":[{"name":"syscalls","rows_read":312,"dropped":0,"rows":[{"comm":"postgres","call":"read","calls":61520,"errors":0,"time":1560000000,"latency":{"count":61520,"sum":1560000000,"buckets":[[8192,60110],[16384,1410]]}}]}]}"#;
+    let wanted = r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":5.0,"missed":0,"incomplete":false,"tables":[{"name":"syscalls","rows_read":312,"dropped":0,"reset":0,"rows":[{"comm":"postgres","call":"read","calls":61520,"errors":0,"time":1560000000,"latency":{"count":61520,"sum":1560000000,"buckets":[[8192,60110],[16384,1410]]}}]}]}"#;
     assert_eq!(json(&shown), format!("{wanted}\n"));
     assert_eq!(
         all(Format::Jsonl, STYLE, &[&shown, &shown]),
@@ -432,7 +447,7 @@ fn json_tells_unknown_from_none_and_keeps_every_digit() {
     shown.missed = None;
     shown.incomplete = Some("a row vanished".into());
     shown.seconds = 0.100_000_049;
-    assert_snapshot!(json(&shown), @r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":0.1,"missed":null,"incomplete":true,"tables":[{"name":"t","rows_read":312,"dropped":0,"rows":[{"comm":"a","call":"read","calls":18446744073709551615,"level":-9223372036854775808}]}]}"#);
+    assert_snapshot!(json(&shown), @r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":0.1,"missed":null,"incomplete":true,"tables":[{"name":"t","rows_read":312,"dropped":0,"reset":0,"rows":[{"comm":"a","call":"read","calls":18446744073709551615,"level":-9223372036854775808}]}]}"#);
     // The same in CSV; people get what they can read.
     assert_snapshot!(csv(STYLE, &shown), @r#"
     "table","timestamp","seconds","comm","call","calls","level"
@@ -674,6 +689,7 @@ fn stacks(all: &[(&str, &[u64], u64)]) -> Snapshot {
         rows,
         rows_read: all.len(),
         dropped: 0,
+        reset: 0,
     }])
 }
 

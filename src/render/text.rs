@@ -32,15 +32,7 @@ pub(super) fn render(
             writeln!(out, "{}: {}", table.table.name, escape(&table.table.help))?;
         }
         render_table(out, snapshot, table, labels, style)?;
-        let incomplete = snapshot.incomplete.is_some();
-        let footer = footer(
-            table.rows.len(),
-            table.rows_read,
-            table.dropped,
-            snapshot.missed,
-            incomplete,
-        );
-        writeln!(out, "{footer}")?;
+        writeln!(out, "{}", footer(snapshot, table))?;
     }
     Ok(())
 }

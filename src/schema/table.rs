@@ -1,6 +1,7 @@
 //! A table's rows and columns, from the types and tags of its key and value.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -63,6 +64,8 @@ pub struct Metric {
     pub help: String,
     /// What it does over time.
     pub kind: MetricKind,
+    /// Whether its author says so, or it is but a number.
+    pub is_declared: bool,
     /// Where it is in the value.
     pub place: Place,
     /// What it counts.
@@ -247,6 +250,7 @@ impl Table {
             name,
             help: help.clone().unwrap_or_default(),
             kind,
+            is_declared: kind == MetricKind::Histogram || tags.is_metric(),
             place,
             unit: tags.unit.clone(),
             cell,
@@ -359,12 +363,29 @@ impl Metric {
         self.place.ty.kind == Kind::Int { signed: true }
     }
 
-    /// The difference of two readings of a counter, whose type may wrap.
-    pub fn since(&self, now: u64, before: u64) -> u64 {
+    /// Its cells in a row.
+    pub fn range(&self) -> Range<usize> {
+        self.cell..self.cell + self.cells()
+    }
+
+    /// By how much it grew between two readings of a row; `None` where it was
+    /// reset in between.
+    pub fn since(&self, now: &[u64], before: &[u64]) -> Option<Vec<u64>> {
+        let cells = now[self.range()].iter().zip(&before[self.range()]);
+        cells
+            .map(|(now, before)| self.grown(*now, *before))
+            .collect()
+    }
+
+    fn grown(&self, now: u64, before: u64) -> Option<u64> {
         let difference = now.wrapping_sub(before);
         match self.place.width() {
-            bits @ 1..64 if !self.is_signed() => difference & ((1 << bits) - 1),
-            _ => difference,
+            // It may well sink.
+            _ if self.is_signed() => Some(difference),
+            _ if now >= before => Some(difference),
+            // It went past the end of its type, if that was near.
+            bits @ 5..64 => Some(difference & ((1 << bits) - 1)).filter(|it| it >> (bits - 4) == 0),
+            _ => None,
         }
     }
 }

@@ -262,7 +262,11 @@ impl<'o> Session<'o> {
                 incomplete = Some(format!("table `{}`: {why}", table.name));
             }
             let dropped = self.dropped(&health, &table.name);
-            tables.push(TableReading { rows, dropped });
+            tables.push(TableReading {
+                rows,
+                dropped,
+                reset: 0,
+            });
         }
         let lost = self.dropped(&health, follow::FOLLOWED);
         if lost > 0 {

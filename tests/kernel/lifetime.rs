@@ -1,5 +1,6 @@
 //! `ktally run` as a process: how it ends, and that nothing outlives it.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
@@ -9,12 +10,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use ktally::map::Map;
+use ktally::sys;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
 use crate::instances::Host;
-use crate::objects::Objects;
+use crate::objects::{Objects, maps_called};
 use crate::support::{
     Child, Source, ask_for_parent, end_if_too_old, event, fail_to_open, is_too_old, needs,
     require_root, wait_until,
@@ -481,6 +484,95 @@ fn totals_only_grow() {
     let calls: Vec<u64> = calls.collect();
     assert!(calls.is_sorted(), "{calls:?}");
     assert_eq!(calls.last(), Some(&(7 * 23)));
+}
+
+/// A row that somebody deletes is made anew: what is in it then was counted since,
+/// and the reading says so.
+#[test]
+fn rows_that_are_reset_are_told() {
+    let program = r#"
+TALLY("a test's own");
+struct seen {
+	__u64 calls COUNTER("calls");
+	struct tally_histogram numbers HISTOGRAM("their numbers");
+};
+TABLE(kt_reset, __u32, struct seen, 8, "calls");
+SEC("tp_btf/sys_enter")
+int BPF_PROG(enter, struct pt_regs *regs, long id)
+{
+	__u32 key = 1;
+	struct seen *seen;
+
+	if (!is_event(regs, id))
+		return 0;
+	seen = tally_entry(kt_reset, &key);
+	if (!seen)
+		return 0;
+	__sync_fetch_and_add(&seen->calls, 1);
+	tally_observe(&seen->numbers, number(regs));
+	return 0;
+}
+"#;
+    let source = Source::new(program);
+    let path = source.path().display().to_string();
+    let delete = || {
+        for map in maps_called("kt_reset") {
+            let map = Map::from_fd(sys::map::open_id(map.id, false).unwrap()).unwrap();
+            assert!(map.delete(&1u32.to_ne_bytes()).unwrap());
+        }
+    };
+    for (format, strict, code) in [
+        ("jsonl", &["--strict"][..], 4),
+        ("jsonl", &["--total"], 0),
+        ("csv", &[], 0),
+        ("table", &["--strict", "--total"], 4),
+    ] {
+        // Fewer events the second time: a row that counts more again hides it.
+        let round = Cell::new(23);
+        let child = Child::new("kt-reset", || (0..round.replace(11)).for_each(event));
+        let pid = child.pid();
+        let args = [&path[..], "--every", "300ms", "-o", format, "--pid", &pid];
+        let mut run = Run::counting(&[&args[..], strict].concat());
+        child.work();
+        // A reading is an interval; its last line tells of it.
+        let mut said = String::new();
+        let is_last = |line: &str| line.contains("dropped");
+        let mut until = |run: &mut Run, words: &str| {
+            while !said
+                .lines()
+                .any(|line| is_last(line) && line.contains(words))
+            {
+                let line = run.line();
+                assert_ne!(line, "", "{said}");
+                said += &line;
+            }
+        };
+        let is_json = format == "jsonl";
+        let (counted, reset) = match is_json {
+            true => (r#""calls":23"#, r#""reset":1"#),
+            false => ("1 of 1 row;", ", 1 reset"),
+        };
+        until(&mut run, counted);
+        delete();
+        child.work();
+        until(&mut run, reset);
+        run.signal(libc::SIGINT);
+        let (status, lines, stderr) = run.end();
+        assert_eq!(status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains("1 row was reset"), "{stderr}");
+        if is_json {
+            let readings = said.lines().chain(lines.iter().map(String::as_str));
+            let readings = readings.map(|it| serde_json::from_str::<Value>(it).unwrap());
+            let calls = readings.filter_map(|it| {
+                let row = it["tables"][0]["rows"].get(0)?;
+                assert_eq!(row["numbers"]["count"], row["calls"], "{said}");
+                row["calls"].as_u64()
+            });
+            let mut calls: Vec<u64> = calls.collect();
+            calls.dedup();
+            assert_eq!(calls, [23, 11], "{said}");
+        }
+    }
 }
 
 /// One row fits; the events of the other key are told, and `--strict` minds.

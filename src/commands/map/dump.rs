@@ -150,7 +150,7 @@ impl Dump<'_> {
             }
             ControlFlow::Continue(())
         })?;
-        let (grouped, shown) = self.query.apply(table, &rows, None, &self.verb.labels);
+        let (grouped, shown) = self.query.apply(table, &rows, &self.verb.labels);
         let (out, face) = (
             &mut stdout(),
             &mut self.verb.entries(self.declaration).grouped(&grouped),

@@ -28,21 +28,22 @@ impl Verb<'_> {
         let mut face = Changes::new(format, style, &declaration, &self.labels);
         let stdout = Stdout::open()?;
         let mut complete = true;
-        let (mut before, mut then) = (read(&map, &mut complete)?, Instant::now());
+        let nothing = Entries::new();
+        let (mut before, mut then) = (read(&map, &nothing, &mut complete)?, Instant::now());
         loop {
             let (instant, is_last) = schedule.next();
             let ended = signals.wait_until(instant)?;
-            let (now, at) = (read(&map, &mut complete)?, Instant::now());
+            let (now, at) = (read(&map, &before, &mut complete)?, Instant::now());
             let seconds = (at - then).as_secs_f64();
             let changes = differences(&map, &before, &now);
             let is_last = is_last || ended;
             // Nothing counts for us that would have to be stopped.
-            let mut nothing = || {};
+            let mut stop = || {};
             let out = &mut BufWriter::new(Writer {
                 stdout: &stdout,
                 signals: &signals,
                 end: schedule.end().filter(|_| !is_last),
-                stop: &mut nothing,
+                stop: &mut stop,
             });
             let written = face.render(out, SystemTime::now(), seconds, &changes);
             let written = written.and_then(|()| out.flush());
@@ -56,7 +57,7 @@ impl Verb<'_> {
                 break;
             }
         }
-        Ok(if complete {
+        Ok(if complete && !(args.strict && face.reset() > 0) {
             Exit::Done
         } else {
             Exit::Incomplete
@@ -64,7 +65,8 @@ impl Verb<'_> {
     }
 }
 
-fn read(map: &Map, complete: &mut bool) -> Result<Entries> {
+/// What an incomplete reading did not come to is as it was `before`.
+fn read(map: &Map, before: &Entries, complete: &mut bool) -> Result<Entries> {
     let mut entries = Entries::new();
     let outcome = Reader::new(map).read(|key, copied| {
         entries.insert(key.to_vec(), copied.to_vec());
@@ -74,6 +76,10 @@ fn read(map: &Map, complete: &mut bool) -> Result<Entries> {
     if let Outcome::Incomplete(why) = outcome {
         warn(&format!("a reading is incomplete: {why}"));
         *complete = false;
+        for (key, copied) in before {
+            let entry = entries.entry(key.clone());
+            entry.or_insert_with(|| copied.clone());
+        }
     }
     Ok(entries)
 }

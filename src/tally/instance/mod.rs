@@ -207,7 +207,11 @@ impl Instance {
                 incomplete = Some(format!("table `{}`: {why}", table.name));
             }
             let dropped = dropped_of(&self.schema, &health, &table.name);
-            tables.push(TableReading { rows, dropped });
+            tables.push(TableReading {
+                rows,
+                dropped,
+                reset: 0,
+            });
         }
         Ok(Reading {
             time,

@@ -258,6 +258,7 @@ fn changes_are_watched() {
             &id(&hash).to_string(),
             "--every",
             "300ms",
+            "--strict",
             "-o",
             "jsonl",
         ])
@@ -289,9 +290,18 @@ fn changes_are_watched() {
         &json!({"change": "new", "key": 3, "before": null, "now": 1})
     );
     assert_eq!(next(), json!([]));
+    // Set to zero by somebody, and counted since.
+    set(1, 4);
+    let mut changes = json!([]);
+    while changes == json!([]) {
+        changes = next();
+    }
+    let reset =
+        json!({"change": "reset", "key": 1, "before": 15, "now": 4, "difference": {"value": 4}});
+    assert_eq!(changes, json!([reset]));
     // SAFETY: a signal to a child of ours that is not reaped yet.
     unsafe { libc::kill(watch.id() as i32, libc::SIGINT) };
-    assert!(watch.wait().unwrap().success());
+    assert_eq!(watch.wait().unwrap().code(), Some(4));
 }
 
 /// In every format, to the last digit.
