@@ -17,8 +17,13 @@ impl Sources {
         let sources = Self(tempfile::tempdir().unwrap());
         fs::create_dir_all(sources.path("src/bpf/internal")).unwrap();
         fs::create_dir(sources.path("out")).unwrap();
-        for name in ["ktally.bpf.h", "kernel.h", "flags"] {
-            sources.add(name, name);
+        sources.add("flags", "flags");
+        let originals = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf");
+        for file in fs::read_dir(originals).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".h") {
+                sources.add(&name, &name);
+            }
         }
         sources
     }

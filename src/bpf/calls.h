@@ -6,6 +6,18 @@
 #ifndef KTALLY_CALLS_H
 #define KTALLY_CALLS_H
 
+/* What a return takes off the stack, beyond what the call left there. */
+#if defined(__TARGET_ARCH_x86)
+#define RETURN_SLOT 8
+#else
+#define RETURN_SLOT 0
+#endif
+
+static __always_inline __u64 stack_pointer(struct pt_regs *regs)
+{
+	return regs->sp;
+}
+
 /* Calls of one task that have not returned; the outermost come first. */
 #define TALLY_CALLS 16 /* a power of 2; deeper recursion is not timed */
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The kernel's types, as far as tallies use them: a CO-RE subset written by
- * hand. A struct here names only the members that a tally reads; libbpf finds
- * their real offsets in the running kernel's BTF when the program is loaded.
- * Add a member when you need it; order, padding and missing neighbours do not
- * matter. A file that wants every type includes "vmlinux.h" before
- * "ktally.bpf.h", and these types step aside. So a member that only some
- * kernels have belongs to a flavour, NAME___WORD, below them: libbpf ignores
- * the suffix.
+ * The kernel's types and constants, as far as tallies use them: a CO-RE subset
+ * written by hand. A struct here names only the members that a tally reads;
+ * libbpf finds their real offsets in the running kernel's BTF when the program
+ * is loaded. Add a member when you need it; order, padding and missing
+ * neighbours do not matter. A file that wants every type includes "vmlinux.h"
+ * before "ktally.bpf.h", and these types step aside. So a member that only some
+ * kernels have does not belong here: see compat.h.
  */
 #ifndef KTALLY_KERNEL_H
 #define KTALLY_KERNEL_H
@@ -373,59 +372,6 @@ enum pageflags {
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 
-/* ---- what only some kernels have ----------------------------------------- */
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), \
-			     apply_to = record)
-
-/* The state of a task. */
-struct task_struct___before_5_14 {
-	long state;
-};
-
-struct task_struct___since_5_14 {
-	unsigned int __state;
-};
-
-/* The disk of a request. */
-struct request___before_5_15 {
-	struct gendisk *rq_disk;
-};
-
-struct request_queue___since_5_15 {
-	struct gendisk *disk;
-};
-
-/* A run of page cache: since 5.16 events hand it out, before a struct page. */
-struct folio;
-
-struct folio___since_5_16 {
-	struct address_space *mapping;
-	unsigned char _folio_order; /* before 6.6 */
-	unsigned long _flags_1;	    /* since, the order is its low byte */
-};
-
-/* The order of a compound page, in its second page. */
-struct page___before_6_0 {
-	unsigned char compound_order;
-};
-
-/* How many entries it has. */
-struct bpf_map___since_6_6 {
-	__s64 *elem_count;
-};
-
-#pragma clang attribute pop
-
-/* A helper; CO-RE asks for the running kernel's. */
-enum bpf_func_id___since_5_15 {
-	BPF_FUNC_get_func_ip___since_5_15 = 173,
-};
-
-/* A type of map since 5.11; an enumerator in "vmlinux.h", of the same number.
- */
-#define BPF_MAP_TYPE_TASK_STORAGE 29
-
 /* Macros of the kernel, which no BTF carries. */
 #ifndef TASK_COMM_LEN
 #define TASK_COMM_LEN 16
@@ -449,174 +395,6 @@ enum bpf_func_id___since_5_15 {
 #define TASK_STATES 0x154f
 #define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h */
 
-/*
- * Whether the running kernel hands these arguments to the tracepoint: its own
- * prototype is in its BTF as btf_trace_NAME, and libbpf compares the two. This
- * is how one program serves kernels whose tracepoints differ: the verifier
- * never looks at the branch that is not for its kernel. A program that asks
- * takes its arguments from the context itself, by index. VARIANT is any word,
- * another one for each prototype of a tracepoint that one file asks about. See
- * block_argument().
- */
-#define tracepoint_takes(name, variant, ...)                                   \
-	({                                                                     \
-		typedef void (*btf_trace_##name##___##variant)(void *,         \
-							       ##__VA_ARGS__); \
-		bpf_core_type_exists(btf_trace_##name##___##variant);          \
-	})
-
-/*
- * An argument by its index. A plain ctx[index] in two branches would become
- * one load from a computed address, which the verifier refuses.
- */
-#define tracepoint_argument(ctx, index)                   \
-	({                                                \
-		__u64 __argument;                         \
-		asm volatile("%0 = *(u64 *)(%1 + %2)"     \
-			     : "=r"(__argument)           \
-			     : "r"(ctx), "i"((index)*8)); \
-		(void *)__argument;                       \
-	})
-
-/*
- * The request or bio that an event of block devices is about: before 5.11 it
- * came behind its queue.
- */
-#define block_argument(ctx, name, type)                        \
-	({                                                     \
-		type *__about;                                 \
-		if (tracepoint_takes(name, alone, type *))     \
-			__about = tracepoint_argument(ctx, 0); \
-		else                                           \
-			__about = tracepoint_argument(ctx, 1); \
-		__about;                                       \
-	})
-
-/* A call by the numbers of the 32-bit architecture, which differ. */
-#define COMPAT_SYSCALL 0x80000000
-/* Stands for every number below 0: no call has one. */
-#define NEGATIVE_SYSCALL 0x7fffffff
-#define TS_COMPAT 2  /* arch/x86/include/asm/thread_info.h */
-#define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
-
-/*
- * Whether a system call ends by going back from a signal's handler. It has lost
- * its number by then, and "returns" what the interrupted code had in that
- * register: often an error that a call before the signal returned. A call of
- * number -1 returns ENOSYS. So a return to code that had just got an ENOSYS
- * looks like one, but for programs that keep the number that sys_enter tells.
- */
-static __always_inline bool is_sigreturn(struct pt_regs *regs)
-{
-#if defined(__TARGET_ARCH_x86)
-	return (int)regs->orig_ax == -1 && (int)regs->ax != -ENOSYS;
-#elif defined(__TARGET_ARCH_arm64)
-	return regs->syscallno == -1 && (int)regs->regs[0] != -ENOSYS;
-#endif
-}
-
-/* The number of the current task's system call, for AS(syscall). */
-static __always_inline __u32 syscall_number(struct pt_regs *regs)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-#if defined(__TARGET_ARCH_x86)
-	bool compat = task->thread_info.status & TS_COMPAT;
-	__u32 number = regs->orig_ax, sigreturn = 15;
-#elif defined(__TARGET_ARCH_arm64)
-	bool compat = task->thread_info.flags & (1UL << TIF_32BIT);
-	__u32 number = regs->syscallno, sigreturn = 139;
-#else
-#error "syscall_number() is not written for this architecture yet"
-#endif
-
-	if (is_sigreturn(regs))
-		number = compat ? 173 : sigreturn;
-	if (number > NEGATIVE_SYSCALL)
-		number = NEGATIVE_SYSCALL;
-	return compat ? number | COMPAT_SYSCALL : number;
-}
-
-/*
- * Whether this is a new task on its way to user space: it goes through the exit
- * of the call that made it, with 0, though only its parent made that call.
- */
-static __always_inline bool is_new_task(struct pt_regs *regs, long ret)
-{
-	__u32 call = syscall_number(regs);
-
-	if (ret)
-		return false;
-	switch (call) {
-#if defined(__TARGET_ARCH_x86)
-	case 56:  /* clone */
-	case 57:  /* fork */
-	case 58:  /* vfork */
-	case 435: /* clone3 */
-#elif defined(__TARGET_ARCH_arm64)
-	case 220: /* clone */
-	case 435: /* clone3 */
-#endif
-	case COMPAT_SYSCALL | 2:   /* fork */
-	case COMPAT_SYSCALL | 120: /* clone */
-	case COMPAT_SYSCALL | 190: /* vfork */
-	case COMPAT_SYSCALL | 435: /* clone3 */
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* Whether it returned an error. */
-static __always_inline bool syscall_failed(struct pt_regs *regs, long ret)
-{
-	return ret < 0 && ret >= -MAX_ERRNO && !is_sigreturn(regs);
-}
-
-/* The kernel function that a kprobe stopped at the start of. */
-static __always_inline __u64 probed_function(struct pt_regs *regs)
-{
-	if (bpf_core_enum_value_exists(enum bpf_func_id___since_5_15,
-				       BPF_FUNC_get_func_ip___since_5_15))
-		return bpf_get_func_ip(regs);
-#if defined(__TARGET_ARCH_x86)
-	return regs->ip - 1; /* behind the breakpoint */
-#else
-	return regs->pc;
-#endif
-}
-
-/* What a return takes off the stack, beyond what the call left there. */
-#if defined(__TARGET_ARCH_x86)
-#define RETURN_SLOT 8
-#else
-#define RETURN_SLOT 0
-#endif
-
-static __always_inline __u64 stack_pointer(struct pt_regs *regs)
-{
-	return regs->sp;
-}
-
-/* TASK_RUNNING, or why the task sleeps. */
-static __always_inline long task_state(struct task_struct *task)
-{
-	struct task_struct___since_5_14 *since_5_14 = (void *)task;
-
-	if (bpf_core_field_exists(since_5_14->__state))
-		return since_5_14->__state;
-	return BPF_CORE_READ((struct task_struct___before_5_14 *)task, state);
-}
-
-/* The disk of a request, NULL for commands to what is no disk. */
-static __always_inline struct gendisk *request_disk(struct request *request)
-{
-	struct request_queue___since_5_15 *queue = (void *)request->q;
-
-	if (bpf_core_field_exists(queue->disk))
-		return queue->disk;
-	return ((struct request___before_5_15 *)request)->rq_disk;
-}
-
 /* The name of a task that is not the current one, into zeroed memory. */
 static __always_inline void task_comm(char to[TASK_COMM_LEN],
 				      struct task_struct *task)
@@ -628,34 +406,6 @@ static __always_inline void task_comm(char to[TASK_COMM_LEN],
 static __always_inline __u64 task_cgroup(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-}
-
-/* Whose pages these are: NULL for nobody's. */
-static __always_inline struct address_space *folio_mapping(struct folio *any)
-{
-	struct folio___since_5_16 *folio = (void *)any;
-
-	if (bpf_core_type_exists(struct folio___since_5_16))
-		return BPF_CORE_READ(folio, mapping);
-	return BPF_CORE_READ((struct page *)any, mapping);
-}
-
-/* How many pages a folio has: a power of two, kept where each series likes. */
-static __always_inline __u64 folio_pages(struct folio *any)
-{
-	struct folio___since_5_16 *folio = (void *)any;
-	struct page___before_6_0 *second;
-	unsigned long flags = 0; /* the first member, of any type */
-
-	bpf_probe_read_kernel(&flags, sizeof(flags), folio);
-	if (!(flags >> bpf_core_enum_value(enum pageflags, PG_head) & 1))
-		return 1;
-	if (bpf_core_field_exists(folio->_folio_order))
-		return 1UL << (BPF_CORE_READ(folio, _folio_order) & 63);
-	if (bpf_core_field_exists(folio->_flags_1))
-		return 1UL << (BPF_CORE_READ(folio, _flags_1) & 63);
-	second = (void *)folio + bpf_core_type_size(struct page);
-	return 1UL << (BPF_CORE_READ(second, compound_order) & 63);
 }
 
 #endif /* KTALLY_KERNEL_H */

@@ -20,13 +20,16 @@
  *	TABLE(failures, struct who, struct failed, 1024, "failed system calls");
  *
  * and then programs, which find their row with tally_entry() and add to it.
- * Beside this file are headers for some tallies: calls.h for what is timed from
- * a function's start to its return, stacks.h, and net.h.
+ * Included with it are kernel.h (types and constants), compat.h (what differs
+ * between kernels) and syscalls.h. Some tallies include calls.h (functions that
+ * are timed from start to return), stacks.h or net.h as well.
  */
 #ifndef KTALLY_BPF_H
 #define KTALLY_BPF_H
 
 #include "kernel.h"
+#include "compat.h"
+#include "syscalls.h"
 
 #define __ktally_tag(what, text) \
 	__attribute__((btf_decl_tag("ktally:" what ":" text)))
@@ -409,7 +412,11 @@ static __always_inline bool __tally_task_in_cgroup(struct task_struct *task,
 	return false;
 }
 
-/* There is a helper for the current task, but not before 5.11. */
+/*
+ * For the current task there is bpf_get_current_ancestor_cgroup_id(), but not
+ * before 5.14: 95b861a7935b ("bpf: Allow bpf_get_current_ancestor_cgroup_id for
+ * tracing").
+ */
 static __always_inline bool __tally_in_cgroup(__u64 id)
 {
 	return __tally_task_in_cgroup((void *)bpf_get_current_task(), id);

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * How many entries each map has, as far as the kernel counts them (hash maps,
- * since Linux 6.6). One line of binary for each such map.
+ * How many entries each map has, as far as the kernel counts them. One line of
+ * binary for each such map.
  */
 #include "kernel.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/*
+ * Hash maps have it since 6.6: 25954730461a ("bpf: add percpu stats for bpf_map
+ * elements insertions/deletions").
+ */
+struct bpf_map___since_6_6 {
+	__s64 *elem_count;
+} __attribute__((preserve_access_index));
 
 extern __s64 bpf_map_sum_elem_count(const struct bpf_map *map) __ksym;
 

@@ -8,7 +8,7 @@ use syscalls::arm as compat;
 #[cfg(target_arch = "x86_64")]
 use syscalls::x86 as compat;
 
-/// `COMPAT_SYSCALL` of `kernel.h`.
+/// `COMPAT_SYSCALL` of `syscalls.h`.
 const COMPAT: usize = 0x8000_0000;
 /// `NEGATIVE_SYSCALL`.
 const NEGATIVE: usize = 0x7fff_ffff;

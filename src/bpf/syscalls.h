@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * System calls at sys_enter and sys_exit: their numbers, and what a return from
+ * one means.
+ */
+#ifndef KTALLY_SYSCALLS_H
+#define KTALLY_SYSCALLS_H
+
+#include "kernel.h"
+
+/* A call by the numbers of the 32-bit architecture, which differ. */
+#define COMPAT_SYSCALL 0x80000000
+/* Stands for every number below 0: no call has one. */
+#define NEGATIVE_SYSCALL 0x7fffffff
+#define TS_COMPAT 2  /* arch/x86/include/asm/thread_info.h */
+#define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
+
+/*
+ * Whether a system call ends by going back from a signal's handler. It has lost
+ * its number by then, and "returns" what the interrupted code had in that
+ * register: often an error that a call before the signal returned. A call of
+ * number -1 returns ENOSYS. So a return to code that had just got an ENOSYS
+ * looks like one, but for programs that keep the number that sys_enter tells.
+ */
+static __always_inline bool is_sigreturn(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return (int)regs->orig_ax == -1 && (int)regs->ax != -ENOSYS;
+#elif defined(__TARGET_ARCH_arm64)
+	return regs->syscallno == -1 && (int)regs->regs[0] != -ENOSYS;
+#endif
+}
+
+/* The number of the current task's system call, for AS(syscall). */
+static __always_inline __u32 syscall_number(struct pt_regs *regs)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+#if defined(__TARGET_ARCH_x86)
+	bool compat = task->thread_info.status & TS_COMPAT;
+	__u32 number = regs->orig_ax, sigreturn = 15;
+#elif defined(__TARGET_ARCH_arm64)
+	bool compat = task->thread_info.flags & (1UL << TIF_32BIT);
+	__u32 number = regs->syscallno, sigreturn = 139;
+#else
+#error "syscall_number() is not written for this architecture yet"
+#endif
+
+	if (is_sigreturn(regs))
+		number = compat ? 173 : sigreturn;
+	if (number > NEGATIVE_SYSCALL)
+		number = NEGATIVE_SYSCALL;
+	return compat ? number | COMPAT_SYSCALL : number;
+}
+
+/*
+ * Whether this is a new task on its way to user space: it goes through the exit
+ * of the call that made it, with 0, though only its parent made that call.
+ */
+static __always_inline bool is_new_task(struct pt_regs *regs, long ret)
+{
+	__u32 call = syscall_number(regs);
+
+	if (ret)
+		return false;
+	switch (call) {
+#if defined(__TARGET_ARCH_x86)
+	case 56:  /* clone */
+	case 57:  /* fork */
+	case 58:  /* vfork */
+	case 435: /* clone3 */
+#elif defined(__TARGET_ARCH_arm64)
+	case 220: /* clone */
+	case 435: /* clone3 */
+#endif
+	case COMPAT_SYSCALL | 2:   /* fork */
+	case COMPAT_SYSCALL | 120: /* clone */
+	case COMPAT_SYSCALL | 190: /* vfork */
+	case COMPAT_SYSCALL | 435: /* clone3 */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Whether it returned an error. */
+static __always_inline bool syscall_failed(struct pt_regs *regs, long ret)
+{
+	return ret < 0 && ret >= -MAX_ERRNO && !is_sigreturn(regs);
+}
+
+#endif /* KTALLY_SYSCALLS_H */
