@@ -1,6 +1,7 @@
 //! Values that are descriptors. The kernel takes a descriptor of whoever calls,
 //! and shows a number of its own, if any: that is what a user gives as well.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -49,25 +50,28 @@ impl Map {
 
     /// A value as the kernel takes it, from one as it shows it, and what has to
     /// stay open until then.
-    pub(super) fn with_descriptor(&self, value: &[u8]) -> Result<(Vec<u8>, Option<OwnedFd>)> {
-        let mut value = value.to_vec();
+    pub(super) fn with_descriptor<'v>(
+        &self,
+        value: &'v [u8],
+    ) -> Result<(Cow<'v, [u8]>, Option<OwnedFd>)> {
         let at = match self.held() {
-            None => return Ok((value, None)),
+            None => return Ok((value.into(), None)),
             Some(Held::NumberAndProgram) => 4,
             Some(_) => 0,
         };
-        let Some(place) = value[at..].first_chunk_mut() else {
-            return Ok((value, None));
+        let Some(place) = value[at..].first_chunk() else {
+            return Ok((value.into(), None));
         };
         let id = u32::from_ne_bytes(*place);
         if id == 0 && at != 0 {
-            return Ok((value, None));
+            return Ok((value.into(), None));
         }
         let fd = self
             .open_held(id)
             .with_context(|| format!("failed to update map {}", self.title()))?;
-        *place = fd.as_raw_fd().to_ne_bytes();
-        Ok((value, Some(fd)))
+        let mut value = value.to_vec();
+        value[at..at + 4].copy_from_slice(&fd.as_raw_fd().to_ne_bytes());
+        Ok((value.into(), Some(fd)))
     }
 
     /// Whether there is what a value is to hold.

@@ -1,9 +1,15 @@
 //! The lines of a saved map: entries as JSON, with the type beside them.
 //!
 //! An entry is written by its types where that says all of its bytes, and as hex
-//! where it does not: what is restored is what was saved, byte by byte.
+//! where it does not, or where it is large: what is restored is what was saved,
+//! byte by byte. To save takes the memory of two of the map's values, and to
+//! restore that of eight.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use super::Map;
@@ -38,31 +44,60 @@ pub enum Line {
     End(u64),
 }
 
+/// Of larger keys and values, the types are not asked: what they make of a value
+/// can take a hundred times its memory.
+const MOST_TYPED: usize = 64 << 10;
+
+/// How long a key or a value can be in a line: longer text gives way to hex.
+fn most_text(size: usize) -> usize {
+    4096 + 16 * size
+}
+
+/// How long a line can be that [`Form::write`] writes for this map.
+pub fn most_line(map: &Map) -> usize {
+    64 + most_text(map.key_size) + map.copies() * (most_text(map.value_size) + 1)
+}
+
 impl Form<'_> {
-    /// The line of an entry.
-    pub fn write<'v>(&self, key: &[u8], values: impl Iterator<Item = &'v [u8]>) -> Json {
-        let key = self.exact(&self.declaration.key, key);
-        let values: Vec<Json> = values
-            .map(|value| self.exact(&self.declaration.value, value))
-            .collect();
-        match self.copies {
-            Some(_) => json!({"key": key, "values": values}),
-            None => json!({"key": key, "value": values.first()}),
+    /// Writes the line of an entry.
+    pub fn write<'v>(
+        &self,
+        out: &mut dyn Write,
+        key: &[u8],
+        values: impl Iterator<Item = &'v [u8]>,
+    ) -> io::Result<()> {
+        let (before, behind) = match self.copies {
+            Some(_) => (",\"values\":[", "]}\n"),
+            None => (",\"value\":", "}\n"),
+        };
+        out.write_all(b"{\"key\":")?;
+        self.write_exact(out, &self.declaration.key, key)?;
+        out.write_all(before.as_bytes())?;
+        for (i, value) in values.enumerate() {
+            out.write_all(if i == 0 { b"" } else { b"," })?;
+            self.write_exact(out, &self.declaration.value, value)?;
         }
+        out.write_all(behind.as_bytes())
     }
 
     /// By its type, if that comes back as the same bytes; else as hex.
-    fn exact(&self, place: &Place, bytes: &[u8]) -> Json {
-        let shown = json!(place.decode(bytes));
-        match self.read_back(place, &shown) {
-            Ok(back) if back == bytes && !self.raw => shown,
-            _ => json!(Value::Bytes(bytes.into())),
+    fn write_exact(&self, out: &mut dyn Write, place: &Place, bytes: &[u8]) -> io::Result<()> {
+        if !self.raw && bytes.len() <= MOST_TYPED {
+            let shown = json!(place.decode(bytes)).to_string();
+            if shown.len() <= most_text(bytes.len())
+                && self
+                    .read_back(place, &shown)
+                    .is_ok_and(|back| back == bytes)
+            {
+                return out.write_all(shown.as_bytes());
+            }
         }
+        Ok(serde_json::to_writer(out, &Value::Bytes(bytes.into()))?)
     }
 
     /// What a line says, which may be anybody's.
     pub fn read(&self, line: &[u8]) -> Result<Line> {
-        let object: serde_json::Map<String, Json> =
+        let object: BTreeMap<String, &RawValue> =
             serde_json::from_slice(line).map_err(|error| match error.is_eof() {
                 true => anyhow!("it is cut"),
                 false => anyhow!("it is no JSON object"),
@@ -70,14 +105,17 @@ impl Form<'_> {
         let is_alone = object.len() == 1;
         let (mut key, mut values) = (None, None);
         for (name, json) in object {
-            match (name.as_str(), json) {
-                ("key", json) => key = Some(json),
-                ("value", json) if values.is_none() => values = Some(vec![json]),
-                ("values", Json::Array(all)) if values.is_none() => values = Some(all),
-                (END, json) if is_alone => {
-                    return json.as_u64().map(Line::End).context("it has no number");
+            match name.as_str() {
+                "key" => key = Some(json),
+                "value" if values.is_none() => values = Some(vec![json]),
+                "values" if values.is_none() => {
+                    values = Some(serde_json::from_str(json.get()).context("its values")?);
                 }
-                (name, _) => bail!("its field `{}` has no place there", name.escape_debug()),
+                END if is_alone => {
+                    let count = json.get().parse().ok();
+                    return count.map(Line::End).context("it has no number");
+                }
+                name => bail!("its field `{}` has no place there", name.escape_debug()),
             }
         }
         let (key, values) = (
@@ -95,21 +133,24 @@ impl Form<'_> {
             value: of_value,
             ..
         } = self.declaration;
-        let key = self.read_back(of_key, &key).context("its key")?;
-        let values = values.iter().map(|value| self.read_back(of_value, value));
+        let key = self.read_back(of_key, key.get()).context("its key")?;
+        let values = values
+            .iter()
+            .map(|value| self.read_back(of_value, value.get()));
         let values = values.collect::<Result<_>>().context("its value")?;
         Ok(Line::Entry(key, values))
     }
 
-    fn read_back(&self, place: &Place, json: &Json) -> Result<Vec<u8>> {
-        let text = match json {
-            // Not in quotes, where it would be a text.
-            Json::String(hex) if hex.starts_with("hex:") => hex.clone(),
-            json => json.to_string(),
-        };
+    /// From JSON.
+    fn read_back(&self, place: &Place, json: &str) -> Result<Vec<u8>> {
+        // Not in quotes, where it would be a text.
+        let hex = json
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
+        let text = hex.filter(|text| text.starts_with("hex:")).unwrap_or(json);
         let (tags, mut bytes) = (Tags::default(), vec![0; place.ty.size]);
         let left_out = LeftOut::Refused;
-        parse(place, &tags, &text, left_out, self.labels, &mut bytes)?;
+        parse(place, &tags, text, left_out, self.labels, &mut bytes)?;
         Ok(bytes)
     }
 }

@@ -175,7 +175,7 @@ impl<'d> Changes<'d> {
             ];
             row.extend(self.names(change));
             row.extend(self.parts_of(change, super::csv::fields));
-            writer.write_record(escape_all(&row))?;
+            writer.write_record(escape_all(row))?;
         }
         writer.flush()
     }

@@ -7,7 +7,7 @@ use csv::{QuoteStyle, WriterBuilder};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::text::{metric_cells, metric_heads};
-use super::{Format, Style, columns, escape_all, json, line, widths};
+use super::{Format, Style, aligned, escape_all, json, line, widths};
 use crate::schema::{Column, Declaration, Label, Labels, Table, Tags, Value};
 
 /// As many lines say how wide the columns of a table are.
@@ -341,12 +341,12 @@ impl<'d> Entries<'d> {
         };
         match (self.format, &columns.widths) {
             // A record is one line, and no name can forge another.
-            (Format::Csv, _) => write_record(out, &mut self.text, &escape_all(&row)),
+            (Format::Csv, _) => write_record(out, &mut self.text, &escape_all(row)),
             (_, Some(widths)) => {
-                writeln!(out, "{}", line(&escape_all(&row), widths, &columns.right))
+                writeln!(out, "{}", line(&escape_all(row), widths, &columns.right))
             }
             (_, None) => {
-                columns.measured.push(row);
+                columns.measured.push(escape_all(row));
                 match columns.measured.len() < MEASURED {
                     true => Ok(()),
                     false => columns.write_measured(out, &self.style),
@@ -359,9 +359,11 @@ impl<'d> Entries<'d> {
 /// A flush of csv's writer goes through to what it writes to: here, text.
 fn write_record(out: &mut dyn Write, text: &mut Vec<u8>, record: &[String]) -> io::Result<()> {
     text.clear();
+    // A field that does not fit is looked through again from where it stopped.
+    let size: usize = record.iter().map(|field| field.len() + 4).sum();
     let mut writer = WriterBuilder::new()
         .quote_style(QuoteStyle::NonNumeric)
-        .buffer_capacity(1 << 10)
+        .buffer_capacity(size.max(1 << 10))
         .from_writer(&mut *text);
     writer.write_record(record)?;
     writer.flush()?;
@@ -391,15 +393,9 @@ impl Columns {
         if self.widths.is_some() {
             return Ok(());
         }
-        let rows: Vec<_> = self.measured.iter().map(|row| escape_all(row)).collect();
-        self.widths = Some(widths(&self.head, &rows, style));
-        columns(
-            out,
-            &self.head,
-            &self.right,
-            &std::mem::take(&mut self.measured),
-            style,
-        )
+        let rows = std::mem::take(&mut self.measured);
+        let widths = self.widths.insert(widths(&self.head, &rows, style));
+        aligned(out, &self.head, &self.right, &rows, widths, style)
     }
 }
 

@@ -164,17 +164,33 @@ pub fn columns(
     rows: &[Vec<String>],
     style: &Style,
 ) -> io::Result<()> {
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| escape_all(row)).collect();
-    let widths = widths(head, &rows, style);
-    if !style.no_header {
-        heading(out, &line(head, &widths, right), style)?;
-    }
-    rows.iter()
-        .try_for_each(|row| writeln!(out, "{}", line(row, &widths, right)))
+    let rows: Vec<Vec<String>> = rows.iter().cloned().map(escape_all).collect();
+    aligned(out, head, right, &rows, &widths(head, &rows, style), style)
 }
 
-fn escape_all(row: &[String]) -> Vec<String> {
-    row.iter().map(|cell| escape(cell)).collect()
+/// The same of what is escaped already.
+fn aligned(
+    out: &mut dyn Write,
+    head: &[String],
+    right: &[bool],
+    rows: &[Vec<String>],
+    widths: &[usize],
+    style: &Style,
+) -> io::Result<()> {
+    if !style.no_header {
+        heading(out, &line(head, widths, right), style)?;
+    }
+    rows.iter()
+        .try_for_each(|row| writeln!(out, "{}", line(row, widths, right)))
+}
+
+fn escape_all(row: Vec<String>) -> Vec<String> {
+    row.into_iter()
+        .map(|cell| match cell.chars().any(is_control) {
+            true => escape(&cell),
+            false => cell,
+        })
+        .collect()
 }
 
 fn widths(head: &[String], rows: &[Vec<String>], style: &Style) -> Vec<usize> {

@@ -165,21 +165,23 @@ fn split(text: &str, at: char) -> Vec<&str> {
 /// Pairs of hex digits; blanks, ends of lines and colons between them are passed
 /// over.
 pub(super) fn hex_bytes(text: &str) -> Result<Vec<u8>> {
-    let digits: Vec<u8> = text
-        .chars()
-        .filter(|c| !matches!(c, ' ' | '\n' | ':'))
-        .map(|c| c.to_digit(16).map(|digit| digit as u8))
-        .collect::<Option<_>>()
-        .with_context(|| format!("`{text}` has characters that are no hex digits"))?;
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    let mut high = None;
+    for c in text.chars().filter(|c| !matches!(c, ' ' | '\n' | ':')) {
+        let digit = c
+            .to_digit(16)
+            .with_context(|| format!("`{text}` has characters that are no hex digits"))?;
+        match high.take() {
+            None => high = Some(digit as u8),
+            Some(high) => bytes.push(high << 4 | digit as u8),
+        }
+    }
     ensure!(
-        digits.len().is_multiple_of(2),
+        high.is_none(),
         "{} hex digits are no whole number of bytes",
-        digits.len()
+        2 * bytes.len() + 1
     );
-    Ok(digits
-        .chunks(2)
-        .map(|pair| pair[0] << 4 | pair[1])
-        .collect())
+    Ok(bytes)
 }
 
 #[cfg(test)]

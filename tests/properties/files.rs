@@ -52,8 +52,10 @@ fn entries_are_restored_as_they_were_saved() {
             raw,
         };
         let values = vec![value; form.copies.unwrap_or(1)];
-        let line = form.write(&key, values.iter().map(Vec::as_slice));
-        let line = line.to_string();
+        let mut line = Vec::new();
+        let written = form.write(&mut line, &key, values.iter().map(Vec::as_slice));
+        prop_assert!(written.is_ok() && line.pop() == Some(b'\n'));
+        let line = String::from_utf8(line).unwrap();
         prop_assert!(!line.contains('\n'));
         let read = form
             .read(line.as_bytes())

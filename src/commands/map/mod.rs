@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 
 use super::{note, plural, style, warn};
@@ -93,10 +93,10 @@ impl Verb<'_> {
         Ok(value)
     }
 
-    fn typed(&self, text: &str) -> String {
+    fn typed<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.raw && !text.starts_with("hex:") {
-            true => format!("hex:{text}"),
-            false => text.to_owned(),
+            true => format!("hex:{text}").into(),
+            false => text.into(),
         }
     }
 
@@ -229,7 +229,8 @@ fn given(text: &str) -> Result<Cow<'_, str>> {
     let mut found = String::new();
     let read = read_text(Path::new(path))?.read_to_string(&mut found);
     read.map_err(|error| usage(format!("failed to read `{path}`: {error}")))?;
-    Ok(Cow::Owned(found.trim_end_matches('\n').to_owned()))
+    found.truncate(found.trim_end_matches('\n').len());
+    Ok(Cow::Owned(found))
 }
 
 /// Standard output for many small writes.
@@ -252,13 +253,4 @@ fn read_text(path: &Path) -> Result<Box<dyn io::BufRead>> {
     let file = std::fs::File::open(path)
         .map_err(|error| usage(format!("failed to read `{}`: {error}", path.display())))?;
     Ok(Box::new(io::BufReader::new(file)))
-}
-
-fn write_text(path: &Path) -> Result<Box<dyn Write>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(stdout()));
-    }
-    let file = std::fs::File::create(path)
-        .with_context(|| format!("failed to write `{}`", path.display()))?;
-    Ok(Box::new(BufWriter::new(file)))
 }

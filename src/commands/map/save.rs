@@ -1,21 +1,25 @@
 //! `save` and `restore`: all entries of a map into a file and back, by the lines
 //! of [`saved`].
 
-use std::io::{BufRead, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use tempfile::NamedTempFile;
 
-use super::{Verb, entries, note, read_text, warn, write_text};
+use super::{Verb, entries, note, read_text, stdout, warn};
 use crate::cli::Exit;
+use crate::commands::clock::Signals;
 use crate::error::usage;
 use crate::map::saved::{self, Form, Line};
 use crate::map::{Access, Insert, Map, Outcome, Reader, Update};
 use crate::schema::Declaration;
 
-/// No line is longer: what is no saved map is not read whole.
-const MOST_BYTES: u64 = 64 << 20;
+/// No first line is longer: what is no saved map is not read whole.
+const MOST_HEAD: u64 = 64 << 20;
 
 impl Verb<'_> {
     pub(super) fn save(&self, name: &str, path: &Path) -> Result<Exit> {
@@ -28,25 +32,28 @@ impl Verb<'_> {
             map.type_name()
         );
         let file = shown(path, "standard output");
-        let out = &mut write_text(path)?;
-        writeln!(out, "{}", saved::head(&map, &declaration))?;
+        let mut target = Target::open(path)?;
+        let written = || format!("failed to write {file}");
+        writeln!(target.out(), "{}", saved::head(&map, &declaration)).with_context(written)?;
         let form = self.form(&map, &declaration);
-        let (mut count, mut written) = (0, Ok(()));
+        let (mut count, mut last) = (0, Ok(()));
         let outcome = Reader::new(&map).read(|key, copied| {
-            let line = form.write(key, map.values(copied));
-            written = writeln!(out, "{line}");
+            last = form.write(target.out(), key, map.values(copied));
             count += 1;
-            match written {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
+            match last.is_ok() && !target.was_interrupted(copied.len()) {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
             }
         })?;
-        if written.is_ok() && outcome == Outcome::Complete {
-            written = writeln!(out, "{}", saved::end(count));
+        last.with_context(written)?;
+        ensure!(
+            outcome != Outcome::Stopped,
+            "interrupted: {file} stays as it was"
+        );
+        if outcome == Outcome::Complete {
+            writeln!(target.out(), "{}", saved::end(count)).with_context(written)?;
         }
-        written
-            .and_then(|()| out.flush())
-            .with_context(|| format!("failed to write {file}"))?;
+        target.finish().with_context(written)?;
         note(&format!("saved {} of map {}", entries(count), map.title()));
         Ok(match outcome {
             Outcome::Incomplete(why) => {
@@ -71,6 +78,7 @@ impl Verb<'_> {
             text: read_text(path)?,
             file: shown(path, "standard input"),
             number: 0,
+            most: MOST_HEAD,
         };
         let first = lines.next()?.unwrap_or_default();
         let (map, declaration) = self.open(name, Access::Write)?;
@@ -82,6 +90,7 @@ impl Verb<'_> {
                 map.title()
             ))
         })?;
+        lines.most = saved::most_line(&map) as u64;
         let form = self.form(&map, &declaration);
         note(&format!("restoring map {}", map.title()));
         let update = Update {
@@ -146,6 +155,85 @@ impl Verb<'_> {
     }
 }
 
+/// Where a map is saved. A file is written beside and renamed when it is whole,
+/// so that a good one stays when the next cannot be written; only its owner may
+/// read it. What is no file, like a pipe or a terminal, is written to.
+enum Target {
+    Open(Box<dyn Write>),
+    Beside {
+        file: BufWriter<NamedTempFile>,
+        path: PathBuf,
+        /// What was begun is removed before they end the process.
+        signals: Signals,
+        /// Bytes of the map, since signals were asked for.
+        unasked: usize,
+    },
+}
+
+impl Target {
+    fn open(path: &Path) -> Result<Self> {
+        let failed = || format!("failed to write `{}`", path.display());
+        if path == Path::new("-") {
+            return Ok(Self::Open(Box::new(stdout())));
+        }
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            let file = File::options().write(true).open(path);
+            let file = BufWriter::new(file.with_context(failed)?);
+            return Ok(Self::Open(Box::new(file)));
+        }
+        // A link goes on to lead to it.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let file = NamedTempFile::with_prefix_in(".ktally-", folder).with_context(failed)?;
+        Ok(Self::Beside {
+            file: BufWriter::new(file),
+            path,
+            signals: Signals::block()?,
+            unasked: 0,
+        })
+    }
+
+    fn out(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Open(out) => out,
+            Self::Beside { file, .. } => file,
+        }
+    }
+
+    /// Whether a signal came; `more` bytes of the map are written.
+    fn was_interrupted(&mut self, more: usize) -> bool {
+        const OFTEN_ENOUGH: usize = 1 << 20;
+        let Self::Beside {
+            signals, unasked, ..
+        } = self
+        else {
+            return false;
+        };
+        *unasked += more + 64;
+        if *unasked < OFTEN_ENOUGH {
+            return false;
+        }
+        *unasked = 0;
+        signals.wait_until(Some(Instant::now())).unwrap_or(true)
+    }
+
+    /// All of it was written.
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Open(mut out) => out.flush(),
+            Self::Beside { file, path, .. } => {
+                let file = file.into_inner()?;
+                file.as_file().sync_all()?;
+                file.persist(path)?;
+                Ok(())
+            }
+        }
+    }
+}
+
 /// As messages call a file.
 fn shown(path: &Path, stream: &str) -> String {
     match path == Path::new("-") {
@@ -160,17 +248,19 @@ struct Lines {
     file: String,
     /// Of the last line.
     number: u64,
+    /// No line has more bytes.
+    most: u64,
 }
 
 impl Lines {
     fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         self.number += 1;
-        let mut text = self.text.by_ref().take(MOST_BYTES);
+        let mut text = self.text.by_ref().take(self.most + 1);
         let read = text.read_until(b'\n', &mut line);
         read.with_context(|| format!("failed to read line {} of {}", self.number, self.file))?;
         ensure!(
-            (line.len() as u64) < MOST_BYTES,
+            line.len() as u64 <= self.most,
             "line {} of {} is longer than any of a saved map",
             self.number,
             self.file

@@ -1,13 +1,20 @@
 //! `save` and `restore`: what comes back is what was there, byte by byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
 
 use ktally::map::{Map, Reader};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
 
-use super::{Maps, create, create_with, id, map, map_reading};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::pin::Bpffs;
+use super::{Ended, Maps, create, create_with, id, map, map_reading, program};
 use crate::support::cases;
 
 /// All entries, each with what was copied for it.
@@ -345,4 +352,109 @@ fn raw_entries_are_hex() {
     let target = create(MapType::Hash, 4, 4, 8);
     map_reading(&["restore", &id(&target).to_string(), "-"], &saved).done();
     assert_eq!(entries(&source), entries(&target));
+}
+
+/// A program that may have so many bytes of memory.
+fn limited(bytes: usize, args: &[&str]) -> Ended {
+    let mut program = program();
+    program.arg("map").args(args);
+    // SAFETY: a system call alone, in the child.
+    unsafe {
+        program.pre_exec(move || {
+            let limit = libc::rlimit {
+                rlim_cur: bytes as u64,
+                rlim_max: bytes as u64,
+            };
+            libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
+            Ok(())
+        });
+    }
+    super::end(&mut program)
+}
+
+/// Memory is a multiple of a value, and what is saved can be restored.
+#[test]
+fn large_values_come_back() {
+    const MIB: usize = 1 << 20;
+    const SIZE: usize = 40 * MIB;
+    let large = || create(MapType::Array, 4, SIZE as u32, 1);
+    let (source, target) = (large(), large());
+    let value = noise(1, SIZE);
+    source.update(&[0; 4], &value, MapFlags::ANY).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved");
+    let file = file.to_str().unwrap();
+    limited(
+        64 * MIB + 2 * SIZE,
+        &["save", &id(&source).to_string(), file],
+    )
+    .done();
+    limited(
+        64 * MIB + 8 * SIZE,
+        &["restore", &id(&target).to_string(), file],
+    )
+    .done();
+    let restored = target.lookup(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    assert!(restored == value);
+}
+
+/// A value that is all one field is not looked through again and again.
+#[test]
+fn large_values_take_the_time_of_their_bytes_in_every_format() {
+    let large = create(MapType::Array, 4, 16 << 20, 1);
+    let time = |format: &str| {
+        let start = Instant::now();
+        map!("dump", id(&large), "-o", format).done();
+        start.elapsed()
+    };
+    let json = time("json");
+    for format in ["csv", "table"] {
+        let other = time(format);
+        assert!(
+            other < 8 * json + Duration::from_secs(1),
+            "{format}: {other:?}, {json:?}"
+        );
+    }
+}
+
+/// The good backup stays where the next one finds no room; nothing is beside it.
+#[test]
+fn a_file_is_whole_or_the_one_before() {
+    let _mounts = Bpffs::new();
+    let folder = tempfile::tempdir().unwrap();
+    let none = MsFlags::empty();
+    mount(
+        Some("tmpfs"),
+        folder.path(),
+        Some("tmpfs"),
+        none,
+        Some("size=64k"),
+    )
+    .unwrap();
+    let file = folder.path().join("saved");
+    fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let names = || {
+        let names = fs::read_dir(folder.path()).unwrap();
+        names
+            .map(|it| it.unwrap().file_name())
+            .collect::<BTreeSet<_>>()
+    };
+    let before = names();
+    let small = create(MapType::Array, 4, 8, 4);
+    map!("save", id(&small), link.display()).done();
+    let saved = fs::read(&file).unwrap();
+    assert!(saved.starts_with(b"{\"ktally_map\":1"), "{saved:?}");
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(link.is_symlink());
+    let large = create(MapType::Array, 4, 8, 100_000);
+    for path in [&file, &link] {
+        map!("save", id(&large), path.display()).failed(1, &["No space left"]);
+        assert_eq!(fs::read(&file).unwrap(), saved);
+    }
+    assert_eq!(names(), before);
+    umount2(folder.path(), MntFlags::MNT_DETACH).unwrap();
 }
