@@ -133,18 +133,29 @@ fn attach_to(
     {
         return Ok(None);
     }
+    let mut refused = None;
     if let Some((btf, id)) = like.target {
         // SAFETY: takes an integer.
-        let btf = descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(btf) })?;
-        opts.attach_btf_id = id;
-        // The kernel's own needs no descriptor, but allows it.
-        opts.attach_btf_obj_fd = btf.as_raw_fd() as u32;
-        return Ok(Some(btf));
+        match descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(btf) }) {
+            // That takes CAP_SYS_ADMIN, but the kernel's own BTF needs no descriptor.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refused = Some(error),
+            btf => {
+                let btf = btf?;
+                opts.attach_btf_id = id;
+                opts.attach_btf_obj_fd = btf.as_raw_fd() as u32;
+                return Ok(Some(btf));
+            }
+        }
     }
     let target = CString::new(target)?;
     // SAFETY: libbpf reads a C string.
     let id = unsafe { libbpf_sys::libbpf_find_vmlinux_btf_id(target.as_ptr(), attach_type) };
-    check(id)?;
+    let is_other = like.target.is_some_and(|(_, own)| own as i32 != id);
+    match refused {
+        // It is of a module.
+        Some(error) if is_other => return Err(error),
+        _ => check(id)?,
+    }
     opts.attach_btf_id = id as u32;
     Ok(None)
 }

@@ -17,8 +17,8 @@ use crate::instances::{Ended, Host, Reader, end, links_of};
 use crate::lifetime::sum;
 use crate::objects::programs_called;
 use crate::support::{
-    CALLS, Child, Source, amount, ask_for_parent, event, fail_to_open, kernel_series, missed,
-    wait_until,
+    CALLS, Child, Source, amount, ask_for_parent, end_if_too_old, event, fail_to_open,
+    kernel_series, missed, wait_until,
 };
 
 pub const GETPPID: (&str, &str) = ("call", "getppid");
@@ -998,9 +998,14 @@ fn pins_of_other_types_and_sizes_are_refused() {
 fn the_unit_for_systemd_is_a_good_one() {
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/ktally@.service");
     let text = fs::read_to_string(unit).unwrap();
-    for line in ["Type=oneshot", "RemainAfterExit=yes"] {
+    // No table goes to the journal.
+    for line in ["Type=oneshot", "RemainAfterExit=yes", "StandardOutput=null"] {
         assert!(text.lines().any(|it| it == line), "{line}");
     }
+    assert!(
+        !text.contains("docs.kernel.org"),
+        "its documentation is ktally's"
+    );
     if std::process::Command::new("systemd-analyze")
         .arg("--version")
         .output()
@@ -1022,6 +1027,47 @@ fn the_unit_for_systemd_is_a_good_one() {
         !verified.stderr.contains("ktally@.service:"),
         "{verified:?}"
     );
+    // Of 100: well under 40.
+    let security = ["security", "--offline=true", "--threshold=25"];
+    let secure = end(std::process::Command::new("systemd-analyze")
+        .args(security)
+        .arg(&path));
+    assert_eq!(secure.code, Some(0), "{secure:?}");
+}
+
+/// Those that the unit leaves to it. Each program has an entry then, too.
+#[test]
+fn two_capabilities_are_enough() {
+    const CAP_PERFMON: u64 = 38;
+    const CAP_BPF: u64 = 39;
+    let host = Host::new();
+    let ktally = |line: &str| {
+        let mut command = host.program();
+        command.args(line.split_whitespace());
+        // SAFETY: system calls alone; after the namespace is entered.
+        unsafe {
+            command.pre_exec(|| {
+                for capability in (0..64).filter(|it| ![CAP_PERFMON, CAP_BPF].contains(it)) {
+                    libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+                }
+                Ok(())
+            });
+        }
+        end(&mut command)
+    };
+    for tally in ["syscalls", "runqlat", "profile", "netdev"] {
+        for line in [
+            format!("attach {tally}"),
+            format!("attach {tally} --replace"),
+            format!("read {tally}"),
+            format!("detach {tally}"),
+        ] {
+            let ended = ktally(&line);
+            end_if_too_old(&ended.stderr);
+            assert_eq!(ended.code, Some(0), "{line}: {ended:?}");
+        }
+    }
+    assert_eq!(host.pins(), [""; 0]);
 }
 
 #[test]
