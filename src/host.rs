@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -133,7 +134,19 @@ fn btf() -> Fact {
 
 /// The capabilities that loading wants and this process lacks.
 pub fn missing_capabilities() -> Vec<&'static str> {
-    lacking(mask(&status(), "CapEff:").unwrap_or(0))
+    // For bpf(2) only those of the host count.
+    let held = match is_in_user_namespace() {
+        true => 0,
+        false => mask(&status(), "CapEff:").unwrap_or(0),
+    };
+    lacking(held)
+}
+
+/// Whether this process is in another user namespace than the kernel's first one,
+/// which has the same number everywhere (include/linux/proc_ns.h).
+fn is_in_user_namespace() -> bool {
+    const PROC_USER_INIT_INO: u64 = 0xefff_fffd;
+    fs::metadata("/proc/self/ns/user").is_ok_and(|it| it.ino() != PROC_USER_INIT_INO)
 }
 
 /// Whether this process ignores a signal.
@@ -168,6 +181,13 @@ fn lacking(effective: u64) -> Vec<&'static str> {
 }
 
 fn capabilities() -> Fact {
+    if is_in_user_namespace() {
+        return Fact::bad(
+            "capabilities",
+            "only those of a user namespace, which do not count for bpf(2)",
+            "run ktally as root of the host, outside of the namespace or container",
+        );
+    }
     let missing = missing_capabilities();
     if missing.is_empty() {
         return Fact::good("capabilities", "CAP_BPF, CAP_PERFMON");

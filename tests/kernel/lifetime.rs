@@ -424,6 +424,40 @@ fn a_kernel_without_btf_is_told() {
     }
 }
 
+/// Its root has every capability, but none that counts.
+#[test]
+fn check_tells_of_a_user_namespace() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
+    command.args(["check", "-o", "json"]).stdout(Stdio::piped());
+    let enter = || {
+        unshare(CloneFlags::CLONE_NEWUSER)?;
+        // SAFETY: system calls alone, on static text.
+        unsafe {
+            let map = libc::open(c"/proc/self/uid_map".as_ptr(), libc::O_WRONLY);
+            match libc::write(map, c"0 0 1".as_ptr().cast(), 5) {
+                5 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        }
+    };
+    // SAFETY: only system calls.
+    unsafe { command.pre_exec(enter) };
+    let (status, lines, stderr) = Run::of(&mut command).end();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    let checked: Value = serde_json::from_str(&lines.concat()).unwrap();
+    let facts = checked["facts"].as_array().unwrap();
+    let fact = facts.iter().find(|fact| fact["name"] == "capabilities");
+    let fact = fact.unwrap();
+    assert_eq!(fact["ok"], false, "{fact}");
+    assert!(fact["found"].as_str().unwrap().contains("user namespace"));
+    assert!(
+        checked["tallies"][0]["obstacles"][0]
+            .as_str()
+            .unwrap()
+            .contains("CAP_BPF")
+    );
+}
+
 #[test]
 fn an_error_leaves_nothing() {
     needs((5, 11), "task storage");
