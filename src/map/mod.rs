@@ -78,6 +78,7 @@ impl Map {
             btf_id: info.btf_id,
             key_type_id: info.btf_key_type_id,
             value_type_id: info.btf_value_type_id,
+            kernel_value_type_id: info.btf_vmlinux_value_type_id,
             value_decoder: (ty == MapType::CgroupArray).then_some(Decoder::Cgroup),
         };
         Ok(Self {

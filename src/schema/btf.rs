@@ -302,9 +302,10 @@ impl<'a> Reader<'a> {
     /// What a live map declares. The kernel cuts names to 15 characters. The full
     /// name is that of the one declaration in `.maps` that agrees with the map, or
     /// that of a section; where no or several declarations agree, it is unknown.
-    fn declaration(&mut self, facts: &MapFacts) -> Declaration {
+    fn declaration(&mut self, facts: &MapFacts, of_kernel: Option<Arc<Type>>) -> Declaration {
         let mut ty = |id| (id != 0).then(|| self.ty(TypeId::from(id)));
         let (key, value) = (ty(facts.key_type_id), ty(facts.value_type_id));
+        let value = value.or(of_kernel);
         let declared: Vec<_> = self
             .section(".maps")
             .into_iter()
@@ -447,7 +448,7 @@ impl<'a> Reader<'a> {
             BtfKind::Array => self.array(ty),
             BtfKind::DataSec => self.data_section(ty, name),
             BtfKind::Struct | BtfKind::Union => self.composite(ty, &name),
-            BtfKind::Enum | BtfKind::Enum64 => enumeration(ty, &name),
+            BtfKind::Enum | BtfKind::Enum64 => enumeration(self.btf, ty, &name),
             BtfKind::Float => Arc::new(Type {
                 name,
                 size: types::Float::try_from(ty).map_or(0, |float| float.size()),
@@ -548,13 +549,24 @@ fn int(ty: BtfType<'_>, name: String) -> Arc<Type> {
     })
 }
 
-fn enumeration(ty: BtfType<'_>, name: &str) -> Arc<Type> {
+/// Before clang 15 no enum says that it is signed, and one with values below zero
+/// looks like one with values from 2^31 on. Where no enum says so, these are below
+/// zero, as they are for bpftool.
+fn enumeration(btf: &Btf<'_>, ty: BtfType<'_>, name: &str) -> Arc<Type> {
     let (size, signed, variants) = if let Ok(narrow) = types::Enum::try_from(ty) {
+        let says_so = |narrow: &types::Enum<'_>| narrow.is_signed();
+        let is_signed = says_so(&narrow)
+            || narrow.iter().any(|v| v.value > i32::MAX.into())
+                && !all::<types::Enum<'_>>(btf).iter().any(says_so);
+        let value = |value: i64| match is_signed {
+            true => i128::from(value as i32),
+            false => i128::from(value),
+        };
         let variants = narrow
             .iter()
-            .map(|v| (string(v.name), i128::from(v.value)))
+            .map(|v| (string(v.name), value(v.value)))
             .collect();
-        (narrow.size(), narrow.is_signed(), variants)
+        (narrow.size(), is_signed, variants)
     } else if let Ok(wide) = types::Enum64::try_from(ty) {
         let variants = wide.iter().map(|v| (string(v.name), v.value)).collect();
         (wide.size(), wide.is_signed(), variants)
@@ -576,16 +588,30 @@ fn enumeration(ty: BtfType<'_>, name: &str) -> Arc<Type> {
 #[derive(Default)]
 pub struct MapBtf {
     known: RefCell<HashMap<u32, Option<Rc<Btf<'static>>>>>,
+    /// The value of each type of the kernel's that a map holds.
+    of_kernel: RefCell<HashMap<u32, Option<Arc<Type>>>>,
 }
 
 impl MapBtf {
     /// What is known about a map; without BTF, or where it is not to be had, its
     /// sizes alone.
     pub fn declaration(&self, facts: &MapFacts) -> Declaration {
+        let value = self.kernel_type(facts.kernel_value_type_id);
         match self.btf(facts.btf_id) {
-            Some(btf) => Reader::new(&btf).declaration(facts),
-            None => Declaration::new(facts, facts.name.clone(), Tags::default(), None, None),
+            Some(btf) => Reader::new(&btf).declaration(facts, value),
+            None => Declaration::new(facts, facts.name.clone(), Tags::default(), None, value),
         }
+    }
+
+    /// A type of the kernel's own BTF. Structs of modules are not in it: what this
+    /// id is there has another size, and is not taken for the value.
+    fn kernel_type(&self, id: u32) -> Option<Arc<Type>> {
+        let read = || {
+            let btf = KernelBtf::load().ok()?.0;
+            Some(Reader::new(&btf).ty(TypeId::from(id)))
+        };
+        let mut known = self.of_kernel.borrow_mut();
+        (id != 0).then(|| known.entry(id).or_insert_with(read).clone())?
     }
 
     fn btf(&self, id: u32) -> Option<Rc<Btf<'static>>> {
@@ -648,7 +674,7 @@ impl KernelBtf {
         let found = all::<BtfType<'_>>(&self.0)
             .into_iter()
             .find(|ty| ty.is_any_enum() && ty.name() == wanted);
-        match found.map(|ty| Type::clone(&enumeration(ty, name)).kind) {
+        match found.map(|ty| Type::clone(&enumeration(&self.0, ty, name)).kind) {
             Some(Kind::Enum { variants, .. }) => variants,
             _ => Vec::new(),
         }

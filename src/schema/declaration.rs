@@ -32,6 +32,8 @@ pub struct MapFacts {
     pub key_type_id: u32,
     /// Within the BTF; 0 where the value has no type.
     pub value_type_id: u32,
+    /// Within the kernel's own BTF, for a map that holds one of its structs; else 0.
+    pub kernel_value_type_id: u32,
     /// How a value is written, where the type of the map says so.
     pub value_decoder: Option<Decoder>,
 }

@@ -78,11 +78,14 @@ impl Verb<'_> {
         let mut values: Vec<Vec<u8>> = map.values(&old).map(<[u8]>::to_vec).collect();
         let text = given(&args.value)?;
         let parse = |value: &mut Vec<u8>| {
-            self.value(declaration, &text, left_out, value)
-                .map_err(|error| match error.to_string().contains("left out") {
-                    true => error.context("give every field, or say --merge or --zero"),
-                    false => error,
-                })
+            let parsed = self.value(declaration, &text, left_out, value);
+            parsed.map_err(|error| {
+                // All that is given is right, and not all is given.
+                match self.value(declaration, &text, LeftOut::Kept, value) {
+                    Ok(()) => error.context("give every field, or say --merge or --zero"),
+                    Err(_) => error,
+                }
+            })
         };
         let cpus = values.len();
         match args.cpu {

@@ -421,3 +421,25 @@ fn keys_are_walked_one_by_one() {
     );
     map!("next-key", pairs, key).failed(3, &["is the last key"]);
 }
+
+/// The flags that help are named where fields are missing, and nowhere else.
+#[test]
+fn missing_fields_are_told_from_wrong_ones() {
+    let maps = Maps::load(
+        r#"
+struct pair { __u32 a; __u32 b; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pair);
+} pairs SEC(".maps");
+"#,
+    );
+    let map = maps.id("pairs");
+    map!("update", map, 1, "a=1").failed(2, &["left out: `b`", "say --merge or --zero"]);
+    for wrong in ["a=left out", "c=left out", "a=left out,b=1"] {
+        let ended = map!("update", map, 1, wrong).failed(2, &["left out"]);
+        assert!(!ended.stderr.contains("--merge"), "{ended:?}");
+    }
+}

@@ -361,3 +361,54 @@ fn a_bloom_filter_is_asked_for_values() {
     let queue = create(MapType::Queue, 0, 4, 1);
     map!("peek", id(&queue), 1).failed(2, &["leave out the value"]);
 }
+
+/// The value of a map of struct_ops is a type of the kernel's own BTF.
+#[test]
+fn struct_ops_are_shown_by_the_types_of_the_kernel() {
+    let maps = Maps::load(STRUCT_OPS);
+    let map = maps.id("struct_ops");
+    let value = map!("lookup", map, 0, "-o", "json").json();
+    let state = value.pointer("/common/state").or(value.get("state"));
+    assert_eq!(state, Some(&json!("BPF_STRUCT_OPS_STATE_INIT")), "{value}");
+    assert_eq!(value["data"]["name"], "", "{value}");
+    assert_eq!(value["data"]["ssthresh"], 0, "{value}");
+    let shown = map!("show", map).done();
+    assert!(shown.contains("struct tcp_congestion_ops {"), "{shown}");
+}
+
+/// clang 14 does not say that an enum is signed. Numbers without a name are
+/// shown as bpftool shows them, and what is shown is accepted.
+#[test]
+fn values_of_enums_may_be_below_zero() {
+    let maps = Maps::load(
+        r#"
+enum level { WORST = -2147483648, LOW = -3, NONE, HIGH = 2 };
+enum __attribute__((packed)) small { LESS = -1, MORE = 1 };
+struct levels { enum level level; enum small small; enum level bits : 3; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__type(key, enum level);
+	__type(value, struct levels);
+} levels SEC(".maps");
+"#,
+    );
+    let map = maps.id("levels");
+    let value = "level=-7,small=-2,bits=-4";
+    map!("update", map, "-5", value).done();
+    map!("update", map, "LOW", "level=WORST,small=LESS,bits=LOW").done();
+    let shown = |key: &str| map!("lookup", map, key, "-o", "json").json();
+    assert_eq!(shown("-5"), json!({"level": -7, "small": -2, "bits": -4}));
+    assert_eq!(
+        shown("-3"),
+        json!({"level": "WORST", "small": "LESS", "bits": "LOW"})
+    );
+    let keys: HashSet<String> = json_lines(&map!("dump", map, "-o", "jsonl").done())
+        .iter()
+        .map(|entry| entry["key"].to_string())
+        .collect();
+    assert_eq!(keys, HashSet::from(["-5".to_owned(), "\"LOW\"".to_owned()]));
+    map!("update", map, "4294967291", value)
+        .failed(2, &["out of range: -2147483648 to 2147483647"]);
+    assert!(map!("show", map).done().contains("LOW = -3,"));
+}
