@@ -5,6 +5,7 @@ mod options;
 
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -88,6 +89,10 @@ pub struct Global {
         value_name = "FORMAT"
     )]
     pub output: Output,
+    /// Write to this file, not to standard output. Lines of jsonl and csv are appended to it; other
+    /// formats replace it once all is written
+    #[arg(long, global = true, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
     /// When to use color [also off where NO_COLOR is set]
     #[arg(
         long,

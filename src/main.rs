@@ -1,7 +1,7 @@
 //! Parses, runs, and ends with the right exit code.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use ktally::cli::{self, Exit};
@@ -11,6 +11,10 @@ use ktally::error::{NotFound, Usage, say};
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let result = cli::parse(&args).and_then(commands::execute);
+    let result = result.or_else(|error| match error.downcast_ref() {
+        Some(help) if cli::is_help(help) => commands::help(help),
+        _ => Err(error),
+    });
     result
         .unwrap_or_else(|error| report(&error, cli::is_verbose(&args)))
         .into()
@@ -20,15 +24,9 @@ fn main() -> ExitCode {
 /// output has seen enough.
 fn report(error: &anyhow::Error, verbose: bool) -> Exit {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
-        let printed = error.print().and_then(|()| io::stdout().flush());
-        return match printed {
-            _ if !cli::is_help(error) => Exit::Usage,
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                say(&format!("ktally: failed to write: {error}"));
-                Exit::Failed
-            }
-            _ => Exit::Done,
-        };
+        // Write errors are ignored, as with all that goes to stderr.
+        let _ = error.print();
+        return Exit::Usage;
     }
     let mut causes = error
         .chain()

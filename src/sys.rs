@@ -16,6 +16,30 @@ use std::ptr;
 
 use libbpf_rs::{AsRawLibbpf, Btf, libbpf_sys};
 
+/// Runs before the standard library, which opens /dev/null where standard output
+/// is closed, so that nothing would tell that all output is lost.
+#[used]
+// SAFETY: the C library calls the functions of this section, with arguments that
+// this one ignores.
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = let_writes_fail;
+
+/// A write gives EBADF where standard output is closed, and EFBIG in place of
+/// SIGXFSZ where a file may not grow.
+extern "C" fn let_writes_fail() {
+    // SAFETY: system calls on integers and one text that lives.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        if libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) == -1 {
+            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
+            if null != libc::STDOUT_FILENO {
+                libc::dup2(null, libc::STDOUT_FILENO);
+                libc::close(null);
+            }
+        }
+    }
+}
+
 /// How often the kernel skipped a program because one was already running;
 /// `None` where it does not tell (before Linux 5.12).
 pub fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<Option<u64>> {
@@ -214,8 +238,9 @@ fn become_program(argv: &[*const c_char], go: i32, failure: i32) -> ! {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
-        // Rust ignores it, and an exec would keep that.
+        // Both are ignored here, and an exec would keep that.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
         if libc::read(go, ptr::from_mut(&mut byte).cast(), 1) == 1 {
             libc::execvp(argv[0], argv.as_ptr());
             let errno = *libc::__errno_location();

@@ -1,11 +1,11 @@
 //! `ktally attach` and `ktally detach`: counting that needs no process.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::{Context, Result, anyhow};
 
 use super::face::Face;
-use super::{note, plural, warn, warn_of};
+use super::{note, output, plural, warn, warn_of};
 use crate::cli::{AttachArgs, DetachArgs, Exit, Global, Output};
 use crate::error::usage;
 use crate::tally::{Folder, Given, Instance, Label, Plan, Tally, group_id, resolve};
@@ -108,9 +108,11 @@ fn detach_one(
 }
 
 fn show(instance: &Instance, face: &mut Face) -> Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = output::out();
     face.show(instance.read()?, &mut out)?;
-    out.flush().context("failed to write")
+    out.flush()
+        .and_then(|()| output::finish())
+        .context("failed to write")
 }
 
 fn waiting() {

@@ -1,11 +1,11 @@
 //! `ktally check`: what this host allows, and the fix for what it does not.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{obstacles, style};
+use super::{obstacles, output, style};
 use crate::cli::{Exit, Global, Output};
 use crate::error::usage;
 use crate::host;
@@ -22,7 +22,7 @@ pub(super) fn check(global: &Global) -> Result<Exit> {
         .map(|tally| (tally.name.as_str(), obstacles(&support, tally)))
         .collect();
 
-    let out = &mut io::stdout().lock();
+    let out = &mut output::out();
     match global.output {
         Output::Json | Output::Jsonl => {
             let facts: Vec<Value> = facts

@@ -1,11 +1,11 @@
 //! `ktally list`: what can be counted, and with which options.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{obstacles, plural, style, warn, warn_of};
+use super::{obstacles, output, plural, style, warn, warn_of};
 use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
 use crate::error::{Usage, usage};
 use crate::render::{columns, heading};
@@ -29,7 +29,7 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
             (tally, obstacles)
         })
         .collect();
-    let out = &mut io::stdout().lock();
+    let out = &mut output::out();
     match global.output {
         Output::Json => {
             let all: Vec<Value> = listed.iter().map(as_json).collect();

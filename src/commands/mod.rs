@@ -11,10 +11,10 @@ mod read;
 mod run;
 mod status;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use anstream::AutoStream;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cli::{self, Action, Exit, Global, Request};
 use crate::error::{say, usage};
@@ -24,8 +24,27 @@ use crate::tally::{self, Support, Tally};
 
 /// Does what was asked for.
 pub fn execute(request: Request) -> Result<Exit> {
+    tally::set_verbose(request.cli.global.verbose);
+    output::open(&request.cli.global)?;
+    let exit = act(request).map_err(|error| match error.chain().len() {
+        // All other errors say what failed.
+        1 if error.is::<io::Error>() => error.context("failed to write"),
+        _ => error,
+    })?;
+    output::finish().context("failed to write the output file")?;
+    Ok(exit)
+}
+
+/// Prints help or the version, which clap takes for errors.
+pub fn help(help: &clap::Error) -> Result<Exit> {
+    let mut stdout = AutoStream::auto(output::stdout()?);
+    let written = write!(stdout, "{}", help.render().ansi());
+    written.context("failed to write")?;
+    Ok(Exit::Done)
+}
+
+fn act(request: Request) -> Result<Exit> {
     let Request { cli, tally } = request;
-    tally::set_verbose(cli.global.verbose);
     match (cli.action, tally) {
         (Action::Run(args), Some((tally, given))) => run::run(&cli.global, &args, &tally, &given),
         (Action::Attach(args), Some((tally, given))) => attach::attach(&args, &tally, &given),
@@ -49,13 +68,13 @@ fn style(global: &Global) -> Style {
         clap::ColorChoice::Always => true,
         clap::ColorChoice::Never => false,
         clap::ColorChoice::Auto => {
-            AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+            AutoStream::choice(output::file()) != anstream::ColorChoice::Never
         }
     };
     Style {
         color,
-        no_header: global.no_header,
-        terminal: io::stdout().is_terminal(),
+        no_header: global.no_header || output::goes_on(),
+        terminal: output::file().is_terminal(),
         cpus: host::cpus(),
         ..Style::default()
     }

@@ -1,16 +1,123 @@
-//! Standard output of commands that go on: whoever reads it may stop to, and
-//! neither counting nor the end may wait for that.
+//! Where output goes: standard output, or the file of `--output-file`. A
+//! reader may stop reading the output of commands that go on, and neither
+//! counting nor the end may wait for it.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::fs::{self, File, Permissions};
+use std::io::{self, IsTerminal, LineWriter, Seek, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::clock::{Signals, Wake};
+use crate::cli::{Global, Output};
+
+/// One for the process, like standard output itself.
+static TARGET: OnceLock<Target> = OnceLock::new();
+
+struct Target {
+    file: File,
+    /// What the output replaces once it is whole.
+    replaces: Option<PathBuf>,
+    /// Whether output stood there before, which this one goes on.
+    goes_on: bool,
+}
+
+/// Opens what all output of this process is written to, before it does anything.
+pub(super) fn open(global: &Global) -> Result<()> {
+    let target = match &global.output_file {
+        Some(path) => Target::of(path, global.output)
+            .with_context(|| format!("failed to open `{}` for output", path.display()))?,
+        None => Target {
+            file: stdout().context("failed to open the output")?,
+            replaces: None,
+            goes_on: false,
+        },
+    };
+    TARGET.get_or_init(|| target);
+    Ok(())
+}
+
+/// Standard output as a file. `io::stdout()` would discard what is written to a
+/// descriptor that cannot be written to.
+pub(super) fn stdout() -> io::Result<File> {
+    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+}
+
+impl Target {
+    /// Readings are appended where the format is made of lines. Other output
+    /// replaces what is there, but never a device or a pipe.
+    fn of(path: &Path, format: Output) -> io::Result<Self> {
+        let found = fs::metadata(path);
+        let is_special = found.as_ref().is_ok_and(|found| !found.is_file());
+        if is_special || matches!(format, Output::Jsonl | Output::Csv) {
+            return Ok(Self {
+                file: File::options().append(true).create(true).open(path)?,
+                replaces: None,
+                goes_on: found.is_ok_and(|found| found.len() > 0),
+            });
+        }
+        let path = fs::canonicalize(path).unwrap_or(path.to_owned());
+        Ok(Self {
+            // Without a name, so that nothing is left however the process ends.
+            file: tempfile::tempfile_in(folder_of(&path))?,
+            replaces: Some(path),
+            goes_on: false,
+        })
+    }
+
+    fn put_in_place(&self) -> io::Result<()> {
+        let Some(path) = &self.replaces else {
+            return Ok(());
+        };
+        let before = fs::metadata(path).map(|found| found.permissions());
+        let mut copy = tempfile::Builder::new()
+            .permissions(before.unwrap_or(Permissions::from_mode(0o666)))
+            .tempfile_in(folder_of(path))?;
+        let mut file = &self.file;
+        file.rewind()?;
+        io::copy(&mut file, &mut copy)?;
+        copy.as_file().sync_all()?;
+        copy.persist(path)?;
+        Ok(())
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn target() -> &'static Target {
+    TARGET.get().expect("it is opened before anything is done")
+}
+
+/// The file itself, without a buffer.
+pub(super) fn file() -> &'static File {
+    &target().file
+}
+
+/// For output that is small.
+pub(super) fn out() -> LineWriter<&'static File> {
+    LineWriter::new(file())
+}
+
+/// Whether headings stand in the file already.
+pub(super) fn goes_on() -> bool {
+    target().goes_on
+}
+
+/// Makes what was written the content of the output file. A command calls it
+/// before it gives up what it has written; `execute` calls it at the end.
+pub(super) fn finish() -> io::Result<()> {
+    target().put_in_place()
+}
 
 /// What a pipe that has room takes without blocking.
 const PIECE: usize = libc::PIPE_BUF;
@@ -28,7 +135,6 @@ impl Stdout {
     /// A terminal is opened anew, as what is not to block must say so itself:
     /// the flag on the one that we were given would be the shell's too.
     pub(super) fn open() -> Result<Self> {
-        let stdout = io::stdout();
         let terminal = || {
             File::options()
                 .write(true)
@@ -36,14 +142,9 @@ impl Stdout {
                 .open("/proc/self/fd/1")
                 .ok()
         };
-        let file = match stdout.is_terminal().then(terminal).flatten() {
+        let file = match file().is_terminal().then(terminal).flatten() {
             Some(terminal) => terminal,
-            None => File::from(
-                stdout
-                    .as_fd()
-                    .try_clone_to_owned()
-                    .context("failed to open the output")?,
-            ),
+            None => file().try_clone().context("failed to open the output")?,
         };
         Ok(Self {
             file,

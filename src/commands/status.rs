@@ -1,12 +1,12 @@
 //! `ktally status`: what is attached, and how it fares.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value as Json, json};
 
-use super::{note, style, warn};
+use super::{note, output, style, warn};
 use crate::cli::{Exit, Global, Output, StatusArgs, flag};
 use crate::error::{NotFound, usage};
 use crate::map::{Census, Used};
@@ -81,7 +81,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
             })
         })
         .collect::<Result<_>>()?;
-    let mut out = io::stdout().lock();
+    let mut out = output::out();
     match global.output {
         Output::Json => {
             let all: Vec<Json> = reports.iter().map(as_json).collect();
@@ -110,7 +110,7 @@ fn warn_of_writers(instances: &[Instance]) -> Result<()> {
 
 fn nothing(global: &Global) -> Result<Exit> {
     if global.output == Output::Json {
-        writeln!(io::stdout(), "[]")?;
+        writeln!(output::out(), "[]")?;
     }
     note("nothing is attached; `ktally attach NAME` leaves a tally of `ktally list` counting");
     Ok(Exit::Done)

@@ -7,6 +7,7 @@ mod errors;
 mod files;
 mod formats;
 mod help;
+mod output;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -129,6 +129,33 @@ fn its_status_is_ours() {
     );
 }
 
+/// The command has standard output for itself.
+#[test]
+fn its_output_and_the_reading_do_not_mix() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let script = format!("echo said; exec 2>/dev/null; {FAIL}; true");
+    let run = |format: &str, file: &str| {
+        let args = ["failures", "-o", format, "--output-file", file];
+        let (status, lines, stderr) = sh(&args, &script).end();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert_eq!(lines, ["said"]);
+        fs::read_to_string(file).unwrap()
+    };
+    for _ in 0..2 {
+        let reading: Value = serde_json::from_str(&run("json", &file("json"))).unwrap();
+        assert_eq!(sum(&reading, ENOTDIR, "calls"), 1);
+    }
+    // Appended: the heading stands there once.
+    for times in 1..=2 {
+        let csv = run("csv", &file("csv"));
+        let count = |what: &str| csv.lines().filter(|line| line.contains(what)).count();
+        assert_eq!(count("\"timestamp\""), 1, "{csv}");
+        assert_eq!(count("ENOTDIR"), times, "{csv}");
+        assert_eq!(count("# failures: "), times, "{csv}");
+    }
+}
+
 /// It says what it is, and its code is not the command's.
 #[test]
 fn a_failure_of_ours_is_not_the_command_s() {

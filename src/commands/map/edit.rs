@@ -1,12 +1,12 @@
 //! `lookup`, `update`, `delete`, `clear`, `next-key`: what user space does by
 //! copy.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Verb, entries, given, note, tell, warn};
+use super::{Verb, entries, given, note, output, tell, warn};
 use crate::cli::{Exit, LookupArgs, Output, UpdateArgs};
 use crate::error::{not_found, usage};
 use crate::map::{Access, Census, Insert, Map, Update};
@@ -19,7 +19,7 @@ impl Verb<'_> {
         let key = self.key(&map, &declaration, &args.key)?;
         let Some(copied) = map.lookup(&key)? else {
             if matches!(self.global.output, Output::Json | Output::Jsonl) {
-                writeln!(io::stdout(), "null")?;
+                writeln!(output::out(), "null")?;
             }
             return Err(no_such_key(&map, &args.key));
         };
@@ -127,7 +127,7 @@ impl Verb<'_> {
         for (text, key) in &keys {
             fates.push((text, key, map.delete(key)?));
         }
-        let out = &mut io::stdout().lock();
+        let out = &mut output::out();
         let fate = |was_there: bool| if was_there { "deleted" } else { "absent" };
         match self.global.output {
             Output::Json | Output::Jsonl => {
@@ -178,7 +178,7 @@ impl Verb<'_> {
         let key = key.transpose()?;
         let Some(next) = map.next_key(key.as_deref())? else {
             if matches!(self.global.output, Output::Json | Output::Jsonl) {
-                writeln!(io::stdout(), "null")?;
+                writeln!(output::out(), "null")?;
             }
             return Err(not_found(match text {
                 None => format!("map {} is empty", map.title()),
@@ -187,7 +187,7 @@ impl Verb<'_> {
         };
         let entries = self.entries(&declaration);
         let shown = entries.key(&next);
-        let out = &mut io::stdout().lock();
+        let out = &mut output::out();
         match self.global.output {
             Output::Json | Output::Jsonl => writeln!(out, "{}", json!(shown))?,
             _ => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
-use super::{Verb, entries, note, style, tell, warn};
+use super::{Verb, entries, note, output, style, tell, warn};
 use crate::cli::{AddArgs, Exit, Output};
 use crate::commands::clock::Signals;
 use crate::commands::output::{Stdout, Writer};
@@ -55,7 +55,7 @@ impl Verb<'_> {
             ));
         }
         let field = path.unwrap_or("value");
-        let out = &mut io::stdout().lock();
+        let out = &mut output::out();
         match self.global.output {
             Output::Json | Output::Jsonl => {
                 let one_cpu = map.is_per_cpu();
@@ -98,7 +98,8 @@ impl Verb<'_> {
             stop: &mut nothing,
         });
         let (format, style) = (self.global.output.into(), style(self.global));
-        if let Err(error) = self.write_drained(out, format, style, &declaration, &drained) {
+        let written = self.write_drained(out, format, style, &declaration, &drained);
+        if let Err(error) = written.and_then(|()| output::finish()) {
             return Err(self.keep(&declaration, &drained, &error));
         }
         Ok(match drained.incomplete {

@@ -1,11 +1,11 @@
 //! `list` and `show`: what there is to know about maps without reading them.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Verb, note};
+use super::{Verb, note, output};
 use crate::cli::{Exit, Output};
 use crate::map::{Access, Census, Listed, Used, flag_names};
 use crate::render::{Style, columns, escape, heading};
@@ -16,7 +16,7 @@ impl Verb<'_> {
         let mut census = Census::take()?;
         let maps = census.maps(&self.btf);
         let style = &super::style(self.global);
-        let out = &mut io::stdout().lock();
+        let out = &mut output::out();
         match self.global.output {
             Output::Json => {
                 let maps: Vec<Value> = maps.map(|map| as_json(&map)).collect();
@@ -43,7 +43,7 @@ impl Verb<'_> {
         let (map, declaration) = self.open(name, Access::Read)?;
         let census = Census::ask_only();
         let listed = census.describe(map, declaration);
-        let out = &mut io::stdout().lock();
+        let out = &mut output::out();
         match self.global.output {
             Output::Json | Output::Jsonl => {
                 let mut object = as_json(&listed);

@@ -9,13 +9,14 @@ mod save;
 mod watch;
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
 
-use super::{note, plural, style, warn};
+use super::{note, output, plural, style, warn};
 use crate::cli::{Exit, Global, MapAction, MapArgs, Output};
 use crate::error::usage;
 use crate::host;
@@ -118,7 +119,7 @@ impl Verb<'_> {
         let values: Vec<&[u8]> = map.values(copied).collect();
         let per_cpu = per_cpu && map.copies() > 1;
         let mut entries = self.entries(declaration).per_cpu(per_cpu);
-        let out = &mut io::stdout().lock();
+        let out = &mut output::out();
         let is_bare = self.raw || declaration.value.ty.members().is_empty();
         match self.global.output {
             Output::Json | Output::Jsonl => writeln!(out, "{}", json!(entries.value(&values)))?,
@@ -195,7 +196,7 @@ impl Verb<'_> {
     fn ask(&self, map: &Map, declaration: &Declaration, text: &str) -> Result<Exit> {
         let value = self.whole_value(map, declaration, text)?;
         let may_hold = map.may_hold(&value)?;
-        let out = &mut io::stdout().lock();
+        let out = &mut output::out();
         match (self.global.output, may_hold) {
             (Output::Json | Output::Jsonl, _) => writeln!(out, "{may_hold}")?,
             (_, true) => writeln!(out, "there, or something like it")?,
@@ -234,8 +235,8 @@ fn given(text: &str) -> Result<Cow<'_, str>> {
 }
 
 /// Standard output for many small writes.
-fn stdout() -> BufWriter<io::StdoutLock<'static>> {
-    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+fn stdout() -> BufWriter<&'static File> {
+    BufWriter::with_capacity(64 << 10, output::file())
 }
 
 /// `3 entries`
@@ -250,7 +251,7 @@ fn read_text(path: &Path) -> Result<Box<dyn io::BufRead>> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin().lock()));
     }
-    let file = std::fs::File::open(path)
+    let file = File::open(path)
         .map_err(|error| usage(format!("failed to read `{}`: {error}", path.display())))?;
     Ok(Box::new(io::BufReader::new(file)))
 }

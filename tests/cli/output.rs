@@ -1,0 +1,121 @@
+//! Where output goes, and what is said where it goes nowhere.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use crate::{end, printed, program};
+
+const WRITERS: [&str; 5] = ["list", "list syscalls", "check", "--help", "--version"];
+
+#[test]
+fn a_closed_output_is_an_error() {
+    for line in WRITERS {
+        let mut ktally = program();
+        ktally.args(line.split(' '));
+        // SAFETY: system calls alone, which need no lock. Without standard input
+        // the next descriptor is that of standard input.
+        let closed = unsafe {
+            ktally.pre_exec(|| {
+                libc::close(0);
+                libc::close(1);
+                Ok(())
+            })
+        };
+        let ended = end(closed);
+        assert_eq!(ended.code, 1, "{line}: {ended:?}");
+        let said = "ktally: failed to write: Bad file descriptor";
+        assert!(ended.stderr.starts_with(said), "{line}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_an_error() {
+    for line in WRITERS {
+        let file = tempfile::tempfile().unwrap();
+        let mut ktally = program();
+        ktally.args(line.split(' ')).stdout(file);
+        // SAFETY: a system call alone, which needs no lock.
+        let limited = unsafe {
+            ktally.pre_exec(|| {
+                let none = libc::rlimit {
+                    rlim_cur: 0,
+                    rlim_max: 0,
+                };
+                libc::setrlimit(libc::RLIMIT_FSIZE, &raw const none);
+                Ok(())
+            })
+        };
+        let ended = end(limited);
+        assert_eq!(ended.code, 1, "{line}: {ended:?}");
+        let said = "ktally: failed to write: File too large";
+        assert!(ended.stderr.starts_with(said), "{line}: {ended:?}");
+    }
+}
+
+/// The command line with `--output-file` leaves nothing on standard output.
+fn written(line: &str, file: &Path) {
+    let name = file.to_str().unwrap();
+    let ended = end(program()
+        .args(line.split(' '))
+        .args(["--output-file", name]));
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, ""),
+        "{line}: {ended:?}"
+    );
+}
+
+#[test]
+fn an_output_file_is_replaced_once_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let file = folder.path().join("out");
+    written("list", &file);
+    assert_eq!(fs::read_to_string(&file).unwrap(), printed("list"));
+
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let (inode, link) = (
+        fs::metadata(&file).unwrap().ino(),
+        folder.path().join("link"),
+    );
+    std::os::unix::fs::symlink("out", &link).unwrap();
+    written("list syscalls -o json", &link);
+    let now = fs::metadata(&file).unwrap();
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        printed("list syscalls -o json")
+    );
+    assert_ne!(now.ino(), inode);
+    assert_eq!(now.mode() & 0o777, 0o600);
+
+    // What fails leaves the old one, and no other file.
+    let before = fs::read(&file).unwrap();
+    let name = file.to_str().unwrap();
+    let failed = end(program().args(["run", "failures", "--for", "0", "--output-file", name]));
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert_eq!(fs::read(&file).unwrap(), before);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+
+    // A device stays a device.
+    written("list", Path::new("/dev/null"));
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+
+    let nowhere = end(program().args(["list", "--output-file", "/nowhere/out"]));
+    assert_eq!(nowhere.code, 1, "{nowhere:?}");
+    let said = "failed to open `/nowhere/out` for output: No such file or directory";
+    assert!(nowhere.stderr.contains(said), "{nowhere:?}");
+}
+
+#[test]
+fn lines_are_appended_to_an_output_file() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let file = folder.path().join("out");
+    for _ in 0..2 {
+        written("list -o jsonl", &file);
+    }
+    let twice = printed("list -o jsonl").repeat(2);
+    assert_eq!(fs::read_to_string(&file).unwrap(), twice);
+}
