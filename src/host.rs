@@ -4,12 +4,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::signal::kill;
 use nix::sys::statfs::{BPF_FS_MAGIC, TRACEFS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
+use nix::unistd::Pid;
 
 /// Where bpffs is mounted.
 pub const BPFFS: &str = "/sys/fs/bpf";
@@ -164,10 +167,60 @@ fn status() -> String {
     fs::read_to_string("/proc/self/status").unwrap_or_default()
 }
 
+/// Whether this process is in the kernel's own PID namespace, which has the same
+/// number everywhere (include/linux/proc_ns.h). Where /proc does not tell, it may
+/// be in another.
+pub fn is_in_first_pid_namespace() -> bool {
+    const PROC_PID_INIT_INO: u64 = 0xefff_fffc;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == PROC_PID_INIT_INO)
+}
+
+/// The folder of a process in /proc; `None` where /proc is that of another PID
+/// namespace than this process's, and has other numbers.
+pub fn process_folder(pid: u32) -> Option<PathBuf> {
+    let own = fs::read_link("/proc/self").ok()?;
+    let is_ours = own.as_os_str() == process::id().to_string().as_str();
+    is_ours.then(|| format!("/proc/{pid}").into())
+}
+
+/// What a process is called, while it lives.
+pub fn process_name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(process_folder(pid)?.join("comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// Whether a number is that of a process, or 0: what is wrong, and what to write.
+pub fn check_process(number: &str) -> Result<()> {
+    if number == "0" {
+        return Ok(());
+    }
+    // A negative number is a group's.
+    let pid = number.parse().ok().filter(|pid: &i32| *pid > 0);
+    let lives = pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH));
+    ensure!(lives, "there is no process {number}");
+    let folder = number.parse().ok().and_then(process_folder);
+    let status = folder.and_then(|folder| fs::read_to_string(folder.join("status")).ok());
+    let leader = status.as_deref().and_then(|status| field(status, "Tgid:"));
+    if let Some(leader) = leader.filter(|leader| *leader != number) {
+        let name = leader.parse().ok().and_then(process_name);
+        let name = name.unwrap_or_default();
+        bail!(
+            "{number} is a thread of process {leader} (`{}`); write {leader}",
+            name.escape_debug()
+        );
+    }
+    Ok(())
+}
+
+/// A line of `/proc/PID/status`, by its name.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.trim())
+}
+
 /// A set of bits, by its name in `/proc/PID/status`.
 fn mask(status: &str, name: &str) -> Option<u64> {
-    let hex = status.lines().find_map(|line| line.strip_prefix(name))?;
-    u64::from_str_radix(hex.trim(), 16).ok()
+    u64::from_str_radix(field(status, name)?, 16).ok()
 }
 
 /// CAP_SYS_ADMIN includes the other two, which are younger (Linux 5.8).
@@ -407,6 +460,26 @@ mod tests {
         assert!(lacking(1 << 38 | 1 << 39).is_empty());
         assert_eq!(lacking(1 << 39), ["CAP_PERFMON"]);
         assert_eq!(lacking(0), ["CAP_BPF", "CAP_PERFMON"]);
+    }
+
+    #[test]
+    fn a_number_that_is_no_process_is_refused() {
+        let own = process::id();
+        for number in [own, 1, 0] {
+            assert!(check_process(&number.to_string()).is_ok(), "{number}");
+        }
+        for number in ["2147483647", "4294967295", "-1"] {
+            let error = check_process(number).unwrap_err().to_string();
+            assert_eq!(error, format!("there is no process {number}"));
+        }
+        let thread = std::thread::spawn(|| {
+            let thread = nix::unistd::gettid().to_string();
+            (check_process(&thread).unwrap_err().to_string(), thread)
+        });
+        let (error, thread) = thread.join().unwrap();
+        let start = format!("{thread} is a thread of process {own} (`");
+        assert!(error.starts_with(&start), "{error}");
+        assert!(error.ends_with(&format!("`); write {own}")), "{error}");
     }
 
     #[test]

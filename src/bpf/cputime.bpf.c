@@ -49,7 +49,7 @@ static __always_inline struct runs *charge(struct task_struct *task)
 		return NULL;
 	task_comm(key.comm, task);
 	if (by_pid)
-		key.pid = task->tgid;
+		key.pid = tally_pid(task);
 	if (by_cgroup)
 		key.cgroup = task_cgroup(task);
 

@@ -148,6 +148,42 @@ struct signal_struct {
 	struct mm_struct *oom_mm;
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+/* The number of a task in one PID namespace. */
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+/* Its numbers: from the kernel's own namespace to the innermost one. */
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct cgroup_namespace {
+	struct ns_common ns;
+};
+
+struct net;
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+	struct net *net_ns;
+	struct cgroup_namespace *cgroup_ns;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	int exit_code;
@@ -155,9 +191,11 @@ struct task_struct {
 	pid_t tgid;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
+	struct pid *thread_pid;
 	const struct cred *cred;
 	char comm[16];
 	struct signal_struct *signal;
+	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 };
 
@@ -291,10 +329,6 @@ struct bio {
 
 /* ---- the network ---- */
 
-struct ns_common {
-	unsigned int inum;
-};
-
 struct net {
 	struct ns_common ns;
 };
@@ -400,6 +434,21 @@ static __always_inline void task_comm(char to[TASK_COMM_LEN],
 				      struct task_struct *task)
 {
 	bpf_probe_read_kernel_str(to, TASK_COMM_LEN, &task->comm);
+}
+
+/*
+ * The number of a task's process in the PID namespace at this level of nesting.
+ * NULL where it has none: it is not nested as deeply, or is being removed.
+ */
+static __always_inline struct upid *process_number(struct task_struct *task,
+						   __u32 level)
+{
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+
+	if (!pid || BPF_CORE_READ(pid, level) < level)
+		return NULL;
+	return (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+	       level * bpf_core_type_size(struct upid);
 }
 
 /* Its cgroup of the unified hierarchy, for AS(cgroup). */

@@ -133,7 +133,7 @@ struct tally_health {
  * number; a decoder that this version of ktally lacks gets a warning.
  *
  *	AS(comm)	text up to its first NUL
- *	AS(pid)		a process or thread
+ *	AS(pid)		a process, by its tally_pid()
  *	AS(uid)		a user's login name
  *	AS(gid)		a group's name
  *	AS(cgroup)	a cgroup's id: its path, or its directory
@@ -496,12 +496,48 @@ int BPF_PROG(tally_follow_exec, struct task_struct *task)
 	return 0;
 }
 
+/*
+ * Numbers of processes are those of the PID namespace that ktally runs in, as
+ * its user knows them. The frontend writes which one that is, and its level of
+ * nesting; all zeroes are the kernel's own, whose numbers cost nothing.
+ */
+struct tally_pid_namespace {
+	__u32 level;
+	__u32 inum;
+};
+
+static const volatile struct tally_pid_namespace tally_pids __ktally_tag("pids",
+									 "");
+
+static __always_inline pid_t __tally_pid(struct task_struct *task)
+{
+	struct upid *number = process_number(task, tally_pids.level);
+
+	if (!number || BPF_CORE_READ(number, ns, ns.inum) != tally_pids.inum)
+		return 0;
+	return BPF_CORE_READ(number, nr);
+}
+
+/* A task's process, for AS(pid): 0 outside of ktally's PID namespace. */
+static __always_inline pid_t tally_pid(struct task_struct *task)
+{
+	return tally_pids.level ? __tally_pid(task) : task->tgid;
+}
+
+/* The same of the current task. */
+static __always_inline pid_t tally_current_pid(void)
+{
+	if (tally_pids.level)
+		return __tally_pid((void *)bpf_get_current_task());
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
 /* Does the current task pass the filters? */
 static __always_inline bool wanted_task(void)
 {
 	if (tally_following && !__tally_follows(bpf_get_current_task_btf()))
 		return false;
-	if (pid && (pid_t)(bpf_get_current_pid_tgid() >> 32) != pid)
+	if (pid && tally_current_pid() != pid)
 		return false;
 	if (uid_given && (uid_t)bpf_get_current_uid_gid() != uid)
 		return false;
@@ -536,7 +572,7 @@ static __always_inline bool wanted(struct task_struct *task)
 {
 	if (tally_following && !__tally_follows(task))
 		return false;
-	if (pid && task->tgid != pid)
+	if (pid && tally_pid(task) != pid)
 		return false;
 	if (uid_given && BPF_CORE_READ(task, cred, uid.val) != uid)
 		return false;

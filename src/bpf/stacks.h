@@ -55,7 +55,7 @@ static __always_inline void tally_user_stack(void *ctx,
 {
 	struct tally_sighting sighting = {};
 
-	stack->pid = bpf_get_current_pid_tgid() >> 32;
+	stack->pid = tally_current_pid();
 	stack->unused = 0;
 	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), BPF_F_USER_STACK);
 	sighting.pid = stack->pid;

@@ -10,11 +10,12 @@ use crate::cli::{Exit, Global, Output};
 use crate::error::usage;
 use crate::host;
 use crate::render::columns;
-use crate::tally::{Support, Tally, fentry_fact};
+use crate::tally::{Support, Tally, fentry_fact, namespace_facts};
 
 pub(super) fn check(global: &Global) -> Result<Exit> {
     let mut facts = host::facts();
     facts.push(fentry_fact());
+    facts.extend(namespace_facts());
     let support = Support::probe();
     let tallies = Tally::builtins()?;
     let obstacles: Vec<(&str, Vec<String>)> = tallies

@@ -35,6 +35,9 @@ pub struct Schema {
     /// Where the flag is that makes it follow a command, in `.rodata`; `None`
     /// where no program asks for it.
     pub follow: Option<Place>,
+    /// Where the PID namespace stands whose numbers it filters and shows, in
+    /// `.rodata`; `None` where no program asks for it.
+    pub pids: Option<Place>,
     /// The tags of each function, by name.
     pub functions: HashMap<String, Tags>,
 }
@@ -174,6 +177,8 @@ impl Schema {
             .collect();
         let follow = rodata.iter().find(|var| var.tags.follow);
         let follow = follow.map(|var| reader.place(var));
+        let pids = rodata.iter().find(|var| var.tags.pids);
+        let pids = pids.map(|var| reader.place(var));
         let tables = reader
             .section(".maps")
             .iter()
@@ -198,6 +203,7 @@ impl Schema {
             tables,
             health,
             follow,
+            pids,
             functions: reader.functions(),
         }
     }

@@ -34,6 +34,8 @@ pub struct Tags {
     pub attach: Option<String>,
     /// On the flag that says whether a command is followed.
     pub follow: bool,
+    /// On the PID namespace whose numbers are shown.
+    pub pids: bool,
 }
 
 /// How a number or some bytes are shown: `AS(...)`.
@@ -198,6 +200,7 @@ impl Tags {
             "alternative" => self.alternative = help(),
             "attach" => self.attach = help(),
             "follow" => self.follow = true,
+            "pids" => self.pids = true,
             _ => {}
         }
     }

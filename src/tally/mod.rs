@@ -6,6 +6,7 @@ mod catalogue;
 mod compile;
 mod follow;
 mod instance;
+mod namespaces;
 mod options;
 mod section;
 mod session;
@@ -19,6 +20,7 @@ pub use instance::{
     Attached, Cost, Fill, Folder, Instance, Label, Member, Meta, Plan, group_id, measure,
     pinnable_by_others,
 };
+pub use namespaces::namespace_facts;
 pub use options::{Given, ResolvedOption, resolve};
 pub use session::Session;
 pub use sightings::Sighting;

@@ -67,6 +67,9 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
         &Labels::new(),
         &mut bytes,
     )?;
+    if option.decoder == Some(Decoder::Pid) {
+        host::check_process(&place.decode(&bytes).to_string())?;
+    }
     if option.decoder == Some(Decoder::Cpu) {
         let cpu = place.decode(&bytes).to_string();
         ensure!(

@@ -16,6 +16,7 @@ use plain::Plain;
 use super::attach;
 use super::catalogue::{Loaded, Opened, Storage, Tally, is_section, lossy};
 use super::follow::{self, Command};
+use super::namespaces;
 use super::options::ResolvedOption;
 use super::section::{self, Program as Named};
 use super::sightings::{self, Sighting, Sightings};
@@ -120,6 +121,7 @@ impl<'o> Session<'o> {
         if command.is_some() {
             options.push(follow::flag(tally)?);
         }
+        options.extend(namespaces::pids(tally)?);
         let rodata = rodata_with(tally, &options)?;
         attach::check_targets(tally, &rodata)?;
         let follows = command.is_some();

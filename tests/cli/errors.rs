@@ -135,6 +135,12 @@ fn a_tally_s_own_options_are_checked_against_their_types() {
         ("syscalls", "--pid", "1.5", "whole number"),
         ("syscalls", "--pid", "2147483648", "out of range"),
         ("syscalls", "--pid", "-5", "not negative"),
+        (
+            "syscalls",
+            "--pid",
+            "2147483647",
+            "there is no process 2147483647",
+        ),
         ("syscalls", "--comm", "0123456789abcdef", "at most 15"),
         ("syscalls", "--uid", "-1", "no such user"),
         ("syscalls", "--uid", "4294967296", "32-bit"),

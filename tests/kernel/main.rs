@@ -18,6 +18,7 @@ mod interrupts;
 mod lifetime;
 mod map;
 mod memory;
+mod namespaces;
 mod network;
 mod objects;
 mod programs;

@@ -25,7 +25,9 @@ int holders(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
+	struct task_struct *reader = (void *)bpf_get_current_task();
 	struct holder holder = {};
+	struct upid *number;
 
 	if (!file || !task)
 		return 0;
@@ -37,7 +39,10 @@ int holders(struct bpf_iter__task_file *ctx)
 	if (!map_operations || (__u64)file->f_op != map_operations)
 		return 0;
 	holder.map = BPF_CORE_READ((struct bpf_map *)file->private_data, id);
-	holder.pid = task->tgid;
+	/* The iterator shows the reader's PID namespace, by its numbers. */
+	number = process_number(task, BPF_CORE_READ(reader, thread_pid, level));
+	if (number)
+		holder.pid = BPF_CORE_READ(number, nr);
 	BPF_CORE_READ_STR_INTO(&holder.comm, task, group_leader, comm);
 	bpf_seq_write(ctx->meta->seq, &holder, sizeof(holder));
 	return 0;

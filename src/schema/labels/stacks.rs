@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::{Labels, symbols};
+use crate::host;
 use crate::schema::{Decoder, Label};
 
 /// The first stack that was shown with these frames.
@@ -55,10 +56,10 @@ impl Labels {
         const FRAMES: usize = 3;
         let text = self.of(label, key).to_string();
         if label.decoder == Some(Decoder::Pid) && !self.raw {
-            let name = std::fs::read_to_string(format!("/proc/{text}/comm"));
+            let name = text.parse().ok().and_then(host::process_name);
             return match name {
-                Ok(name) => format!("{text} ({})", name.trim_end()),
-                Err(_) => text,
+                Some(name) => format!("{text} ({name})"),
+                None => text,
             };
         }
         if !Self::is_stack(label) {

@@ -22,6 +22,8 @@ use blazesym::symbolize::source::{Elf, Kernel, Source};
 use blazesym::symbolize::{Input, Symbolizer};
 use blazesym::{MaybeDefault, SymType};
 
+use crate::host;
+
 /// The functions that the symbol tables of an ELF file name; of a stripped file
 /// those that others may call.
 pub fn functions_of(file: &Path) -> Result<Vec<String>> {
@@ -129,7 +131,10 @@ impl Symbols {
     /// What it had mapped before stays known behind what it has now, for rows
     /// of before an exec.
     fn look_at(&self, pid: u32) {
-        let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else {
+        let Some(process) = host::process_folder(pid) else {
+            return;
+        };
+        let Ok(maps) = fs::read_to_string(process.join("maps")) else {
             return;
         };
         let mut mappings = code_of(&maps, &root_of(pid));
