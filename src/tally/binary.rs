@@ -7,6 +7,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use object::SymbolFlags;
+use object::elf::STT_GNU_IFUNC;
+use object::read::{Object, ObjectSymbol, ReadCache};
 
 use crate::error::unknown_text;
 use crate::schema::functions_of;
@@ -81,6 +84,11 @@ pub fn check_function(file: &Path, function: &str) -> Result<()> {
     };
     // A version may stand behind it.
     let bare = function.split('@').next().unwrap_or_default();
+    ensure!(
+        !is_chosen_at_start(file, bare).unwrap_or_default(),
+        "`{path}` has many functions `{bare}` (an IFUNC), of which each process picks the one for \
+         its CPU when it starts; write the name of that one, or of what calls `{bare}`"
+    );
     if known
         .binary_search_by(|name| name.as_str().cmp(bare))
         .is_ok()
@@ -90,6 +98,20 @@ pub fn check_function(file: &Path, function: &str) -> Result<()> {
     let known = known.iter().map(String::as_str);
     let unknown = unknown_text("function", function, known);
     bail!("`{path}` has {unknown} (a stripped file names only what others may call)")
+}
+
+/// Whether the symbol is of a function that returns which function to call.
+fn is_chosen_at_start(file: &Path, function: &str) -> Result<bool> {
+    let cache = ReadCache::new(File::open(file)?);
+    let file = object::File::parse(&cache)?;
+    let is_chosen = |symbol: object::Symbol<'_, '_, _>| {
+        let is_ifunc = matches!(
+            symbol.flags(),
+            SymbolFlags::Elf { st_info, .. } if st_info & 0xf == STT_GNU_IFUNC
+        );
+        is_ifunc && symbol.name() == Ok(function)
+    };
+    Ok(file.dynamic_symbols().chain(file.symbols()).any(is_chosen))
 }
 
 #[cfg(test)]
@@ -120,6 +142,15 @@ mod tests {
         assert!(unknown.starts_with(&words), "{unknown}");
         assert!(unknown.contains("`kt_probed_here`"), "{unknown}");
         assert!(refusal(&own, "kt_*").starts_with("`kt_*` is a pattern"));
+
+        // Every libc has several of it; getpid is one function.
+        let libc = find("libc.so.6").unwrap();
+        assert!(check_function(&libc, "getpid").is_ok());
+        let chosen = refusal(&libc, "strlen");
+        assert!(
+            chosen.contains("has many functions `strlen` (an IFUNC)"),
+            "{chosen}"
+        );
 
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
