@@ -45,7 +45,7 @@ pub(super) fn show(
     let stdout = Stdout::open()?;
     loop {
         let (instant, is_last) = schedule.next();
-        let wake = source.wait(&face.labels, signals, instant)?;
+        let wake = face.wait(source, signals, instant)?;
         let is_last = is_last || wake != Wake::Time || source.has_ended()?;
         if is_last {
             source.finish(wake, signals)?;
@@ -91,6 +91,29 @@ pub(super) struct Face {
 }
 
 impl Face {
+    /// Until it is time, or something else comes first. Takes note of cgroups
+    /// meanwhile: one that is removed has no name that could be asked for.
+    fn wait(
+        &self,
+        source: &dyn Source,
+        signals: &Signals,
+        instant: Option<Instant>,
+    ) -> Result<Wake> {
+        let mut labels = self.tables.iter().flat_map(|table| &table.labels);
+        if !labels.any(Labels::may_be_removed) {
+            return source.wait(&self.labels, signals, instant);
+        }
+        loop {
+            self.labels.look_at_cgroups();
+            let next = Instant::now() + Labels::PAUSE;
+            let next = instant.map_or(next, |instant| instant.min(next));
+            let wake = source.wait(&self.labels, signals, Some(next))?;
+            if wake != Wake::Time || instant == Some(next) {
+                return Ok(wake);
+            }
+        }
+    }
+
     /// For the readings that `run` and `read` are asked for.
     pub(super) fn of_many(
         global: &Global,

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::blocks::{Aligned, Loop};
 use crate::exact::Cgroup;
-use crate::support::{Child, ask_for_parent, kernel_has, nap, run};
+use crate::objects::programs_called;
+use crate::support::{Child, ask_for_parent, kernel_has, nap, run, wait_until};
 
 /// Bytes to itself through the loopback interface; 4 system calls, and 2 each.
 fn talk(times: u64) {
@@ -113,4 +114,36 @@ fn cpu_calls_and_bytes_of_a_cgroup() {
     assert!(Duration::from_nanos(used) > Duration::from_millis(1));
     assert!(time >= used - used / 20, "{time} of {used} ns");
     assert!(u128::from(time) < wall.as_nanos());
+}
+
+/// One that was there when counting began, and one that came later.
+#[test]
+fn removed_cgroups_keep_the_path_that_they_were_seen_with() {
+    let child = Child::new("kt-moved", || ask_for_parent(23));
+    let before = Cgroup::of_root("kt-gone-first");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ktally"));
+    command.args(["run", "cgroups", "--for", "6s", "-o", "json"]);
+    let running = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("it counts", || {
+        !programs_called("block_bio_queue").is_empty()
+    });
+    let later = Cgroup::of_root("kt-gone-later");
+    for cgroup in [&before, &later] {
+        cgroup.take(&child);
+        child.work();
+    }
+    std::thread::sleep(Duration::from_millis(2500));
+    let root = before.0.parent().unwrap().join("cgroup.procs");
+    fs::write(root, child.pid()).unwrap();
+    let paths = [&before, &later].map(|it| it.0.file_name().unwrap().to_owned());
+    drop((before, later));
+    let output = running.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    for path in paths {
+        let shown = format!("\"cgroup\":\"/{}\"", path.to_str().unwrap());
+        assert!(said.contains(&shown), "{shown}: {said}");
+    }
 }

@@ -23,19 +23,24 @@ impl Cgroups {
     /// More are not known by name.
     const MOST: usize = 65_536;
     /// Nor is there a look for every id without a name.
-    const PAUSE: Duration = Duration::from_secs(1);
+    pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
     /// The path of a cgroup, from the root of its hierarchy.
     pub(super) fn path(&mut self, id: u64) -> Option<String> {
         let is_due = self.looked.is_none_or(|at| at.elapsed() >= Self::PAUSE);
         if is_due && !self.paths.contains_key(&id) {
-            if self.paths.len() >= Self::MOST {
-                self.paths.clear();
-            }
-            host::cgroup2_mounts().for_each(|mount| self.walk(&mount));
-            self.looked = Some(Instant::now());
+            self.look();
         }
         self.paths.get(&id).cloned()
+    }
+
+    /// Takes note of those that there are.
+    pub(super) fn look(&mut self) {
+        if self.paths.len() >= Self::MOST {
+            self.paths.clear();
+        }
+        host::cgroup2_mounts().for_each(|mount| self.walk(&mount));
+        self.looked = Some(Instant::now());
     }
 
     /// Directories that go away, or may not be read, are passed over.

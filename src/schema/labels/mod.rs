@@ -20,6 +20,7 @@ mod users;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -150,6 +151,21 @@ impl Labels {
                 name.escape_debug()
             )
         })
+    }
+
+    /// How often to look at what may be removed.
+    pub const PAUSE: Duration = Cgroups::PAUSE;
+
+    /// Whether a label can only be told of what somebody saw while it was there.
+    pub fn may_be_removed(label: &Label) -> bool {
+        label.decoder == Some(Decoder::Cgroup)
+    }
+
+    /// Takes note of every cgroup that there is.
+    pub fn look_at_cgroups(&self) {
+        if !self.raw {
+            self.cgroups.borrow_mut().look();
+        }
     }
 
     fn cgroup(&self, number: u128) -> Option<String> {
