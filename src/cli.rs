@@ -225,7 +225,7 @@ pub struct View {
     /// Show histograms as bars, a block a row
     #[arg(long)]
     pub histogram: bool,
-    /// Exit with 4 if any event was dropped or missed, or any row was reset
+    /// Exit with 4 if any event was dropped, missed or not reported, or any row was reset
     #[arg(long)]
     pub strict: bool,
     /// Show numbers rather than names

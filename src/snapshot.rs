@@ -136,6 +136,9 @@ pub struct Reading {
     /// Runs that the kernel skipped, since counting began; `None` where it does
     /// not tell (before Linux 5.12).
     pub missed: Option<u64>,
+    /// Gaps in the events that the kernel reported, since counting began; `None`
+    /// where the tally does not look for them.
+    pub gaps: Option<u64>,
     /// Why some rows may be missing from it.
     pub incomplete: Option<String>,
 }
@@ -154,12 +157,13 @@ impl Reading {
                 reset,
             }
         });
-        let missed = self.missed.zip(before.missed);
+        let both = |now: Option<u64>, before: Option<u64>| Some(grown(now?, before?));
         Self {
             time: self.time,
             seconds: self.seconds - before.seconds,
             tables: tables.collect(),
-            missed: missed.map(|(now, before)| grown(now, before)),
+            missed: both(self.missed, before.missed),
+            gaps: both(self.gaps, before.gaps),
             incomplete: self.incomplete.clone(),
         }
     }
@@ -195,6 +199,8 @@ pub struct Snapshot {
     pub seconds: f64,
     /// Runs that the kernel skipped in that time.
     pub missed: Option<u64>,
+    /// Gaps in the events that the kernel reported in that time.
+    pub gaps: Option<u64>,
     /// Why some rows may be missing.
     pub incomplete: Option<String>,
     /// In the order of the tally's tables.
@@ -217,11 +223,12 @@ pub struct TableSnapshot {
 }
 
 impl Snapshot {
-    /// Whether every event was counted, and every row read.
+    /// Whether every event was counted, as far as is known, and every row read.
     pub fn is_whole(&self) -> bool {
         let is_whole = |table: &TableSnapshot| table.dropped == 0 && table.reset == 0;
         self.tables.iter().all(is_whole)
             && self.missed.unwrap_or(0) == 0
+            && self.gaps.unwrap_or(0) == 0
             && self.incomplete.is_none()
     }
 

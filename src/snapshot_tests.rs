@@ -426,6 +426,7 @@ fn what_was_lost_is_no_less_than_nothing() {
             reset: 0,
         }],
         missed,
+        gaps: missed,
         incomplete: None,
     };
     let since = |now: &Reading, before: &Reading| {
@@ -450,6 +451,7 @@ fn what_an_incomplete_reading_lacks_is_as_it_was() {
             reset: 0,
         }],
         missed: None,
+        gaps: None,
         incomplete: None,
     };
     let grown = Row {
@@ -708,12 +710,13 @@ fn rows_are_packed_and_can_be_taken_back() {
 
 #[test]
 fn a_snapshot_is_whole_only_if_nothing_is_missing() {
-    let snapshot = |dropped, missed, incomplete: Option<&str>| Snapshot {
+    let snapshot = |dropped, missed, gaps, incomplete: Option<&str>| Snapshot {
         tally: String::new(),
         summary: String::new(),
         time: SystemTime::UNIX_EPOCH,
         seconds: 1.0,
         missed,
+        gaps,
         incomplete: incomplete.map(str::to_owned),
         tables: vec![TableSnapshot {
             table: table(),
@@ -723,13 +726,14 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             reset: 0,
         }],
     };
-    assert!(snapshot(0, Some(0), None).is_whole());
+    assert!(snapshot(0, Some(0), Some(0), None).is_whole());
     // Unknown is no proof of a miss.
-    assert!(snapshot(0, None, None).is_whole());
-    assert!(!snapshot(1, Some(0), None).is_whole());
-    assert!(!snapshot(0, Some(1), None).is_whole());
-    assert!(!snapshot(0, Some(0), Some("a row vanished")).is_whole());
-    let mut reset = snapshot(0, Some(0), None);
+    assert!(snapshot(0, None, None, None).is_whole());
+    assert!(!snapshot(1, Some(0), None, None).is_whole());
+    assert!(!snapshot(0, Some(1), None, None).is_whole());
+    assert!(!snapshot(0, Some(0), Some(1), None).is_whole());
+    assert!(!snapshot(0, Some(0), None, Some("a row vanished")).is_whole());
+    let mut reset = snapshot(0, Some(0), None, None);
     reset.tables[0].reset = 1;
     assert!(!reset.is_whole());
 }

@@ -31,8 +31,13 @@ struct usage {
 
 PERCPU_TABLE(cgroups, struct group, struct usage, 4096, "cgroups");
 
-/* When the task that runs on a CPU got there. */
-CPU_STATE(running_since, __u64);
+/* The task that a CPU runs, and since when. */
+struct slice {
+	__u64 since;
+	__u32 task;
+};
+
+CPU_STATE(running, struct slice);
 
 /* The current task's cgroup, in the unified hierarchy. */
 static __always_inline struct usage *mine(void)
@@ -44,37 +49,43 @@ static __always_inline struct usage *mine(void)
 	return tally_entry(cgroups, &key);
 }
 
-static __always_inline int charge(struct task_struct *task)
+static __always_inline void charge(struct slice *slice,
+				   struct task_struct *task)
 {
-	__u64 *since = tally_cpu_state(running_since);
+	__u64 before = slice->since, now = bpf_ktime_get_ns();
 	struct usage *usage;
-	__u64 before, now;
 
-	if (!since)
-		return 0;
-	before = *since;
-	now = bpf_ktime_get_ns();
-	*since = now;
+	slice->since = now;
 	/* Not the idle task, nor who ran when counting began. */
 	if (!task->pid || !before)
-		return 0;
+		return;
 	usage = mine();
 	if (usage)
 		__sync_fetch_and_add(&usage->cpu_time, now - before);
-	return 0;
 }
 
 SEC("tp_btf/sched_switch")
-int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev)
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
+	     struct task_struct *next)
 {
-	return charge(prev);
+	struct slice *slice = tally_cpu_state(running);
+
+	if (!slice)
+		return 0;
+	tally_switched(&slice->task, prev, next);
+	charge(slice, prev);
+	return 0;
 }
 
 /* At an exec, after which a command may be followed. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(task_rename, struct task_struct *task)
 {
-	return task == bpf_get_current_task_btf() ? charge(task) : 0;
+	struct slice *slice = tally_cpu_state(running);
+
+	if (slice && task == bpf_get_current_task_btf())
+		charge(slice, task);
+	return 0;
 }
 
 SEC("tp_btf/sys_enter")

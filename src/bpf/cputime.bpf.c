@@ -29,21 +29,23 @@ struct runs {
 
 TABLE(cputime, struct runner, struct runs, 8192, "time on a CPU");
 
-/* When this CPU last switched from one task to another. */
-CPU_STATE(switched, __u64);
+/* The task that a CPU runs, and since when. */
+struct slice {
+	__u64 since;
+	__u32 task;
+};
+
+CPU_STATE(running, struct slice);
 
 /* The row of the task that runs here, with its time since it got there. */
-static __always_inline struct runs *charge(struct task_struct *task)
+static __always_inline struct runs *charge(struct slice *slice,
+					   struct task_struct *task)
 {
+	__u64 before = slice->since, now = bpf_ktime_get_ns();
 	struct runner key = {};
 	struct runs *runs;
-	__u64 *since = tally_cpu_state(switched), before, now;
 
-	if (!since)
-		return NULL;
-	before = *since;
-	now = bpf_ktime_get_ns();
-	*since = now;
+	slice->since = now;
 	/* Process 0 is the CPU's own, for when there is nothing to run. */
 	if (!task->pid || !wanted_cpu() || !wanted(task))
 		return NULL;
@@ -61,10 +63,16 @@ static __always_inline struct runs *charge(struct task_struct *task)
 }
 
 SEC("tp_btf/sched_switch")
-int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev)
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
+	     struct task_struct *next)
 {
-	struct runs *runs = charge(prev);
+	struct slice *slice = tally_cpu_state(running);
+	struct runs *runs;
 
+	if (!slice)
+		return 0;
+	tally_switched(&slice->task, prev, next);
+	runs = charge(slice, prev);
 	if (!runs)
 		return 0;
 	if (preempt || task_state(prev) == TASK_RUNNING)
@@ -78,7 +86,9 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev)
 SEC("tp_btf/task_rename")
 int BPF_PROG(task_rename, struct task_struct *task)
 {
-	if (task == bpf_get_current_task_btf())
-		charge(task);
+	struct slice *slice = tally_cpu_state(running);
+
+	if (slice && task == bpf_get_current_task_btf())
+		charge(slice, task);
 	return 0;
 }

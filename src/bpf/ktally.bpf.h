@@ -235,12 +235,14 @@ static __always_inline void *__tally_entry(void *map, const void *key,
  * by themselves; this is for other state beside the tables.
  *
  * What the counters say together: while dropped and missed are 0, every event
- * was counted. Where one program counts an event, by one tally_entry(), then
+ * that the kernel reported was counted. Where one program counts an event, then
  * events = counted + dropped + missed, exactly. "missed" is the number of runs
  * of the tally's programs that the kernel skipped, as one was already running
  * on that CPU. Where an event takes two programs, that need not be the number
  * of events lost: without its sys_enter a call is counted all the same, and
  * lacks only its time; a sched_switch ends one wait and may begin another.
+ *
+ * What the kernel does not report is in neither: see tally_switched().
  */
 #define tally_dropped(table) \
 	((void)__sync_fetch_and_add(&table##_health.dropped, 1))
@@ -585,6 +587,32 @@ static __always_inline bool wanted(struct task_struct *task)
 static __always_inline bool wanted_cpu(void)
 {
 	return !cpu_given || bpf_get_smp_processor_id() == cpu;
+}
+
+/* ---- what the kernel does not report ------------------------------------- */
+
+/*
+ * How often a chain of events broke. Not by SEC(), which keeps what is not
+ * used: only objects that look at a chain have it.
+ */
+static volatile __u64 tally_gaps __attribute__((section(".bss.ktally")))
+__ktally_tag("gaps", "");
+
+/*
+ * For programs of sched_switch: the task that a CPU leaves is the one that it
+ * went to before, or there is a gap, as events of this kind are missing. *last*
+ * is a CPU_STATE, or a part of one, that this function keeps: the lower half of
+ * a task's address, which tells it from others and says little about where the
+ * kernel is.
+ */
+static __always_inline void
+tally_switched(__u32 *last, struct task_struct *prev, struct task_struct *next)
+{
+	if (!last)
+		return;
+	if (*last && *last != (__u32)(unsigned long)prev && wanted_cpu())
+		__sync_fetch_and_add(&tally_gaps, 1);
+	*last = (unsigned long)next;
 }
 
 #endif /* KTALLY_BPF_H */

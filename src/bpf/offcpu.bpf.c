@@ -33,6 +33,9 @@ struct asleep {
 
 TASK_STATE(sleeping, struct asleep);
 
+/* The task that a CPU runs. */
+CPU_STATE(running, __u32);
+
 static __always_inline void fall_asleep(struct task_struct *task, __u32 state)
 {
 	struct sleeper key = {};
@@ -79,6 +82,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 {
 	__u32 state = task_state(prev);
 
+	tally_switched(tally_cpu_state(running), prev, next);
 	/*
 	 * What wakes the task may already have changed its state. The event has
 	 * it since 5.18: fa2c3254d7cf ("sched/tracing: Don't re-read p->state

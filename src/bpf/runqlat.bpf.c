@@ -27,6 +27,9 @@ TABLE(runqlat, struct waiter, struct waits, 8192, "waits for a CPU");
 /* When a task became ready to run. */
 TASK_STATE(ready, __u64);
 
+/* The task that a CPU runs. */
+CPU_STATE(running, __u32);
+
 static __always_inline int enqueued(struct task_struct *task)
 {
 	__u64 *since;
@@ -64,6 +67,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	struct waits *waits;
 	__u64 *since, wait;
 
+	tally_switched(tally_cpu_state(running), prev, next);
 	/* Whoever leaves the CPU but does not sleep waits for another turn. */
 	if (preempt || task_state(prev) == TASK_RUNNING)
 		enqueued(prev);

@@ -226,6 +226,7 @@ impl Face {
             time: shown.time,
             seconds: shown.seconds,
             missed: shown.missed,
+            gaps: shown.gaps,
             incomplete: shown.incomplete.clone(),
             tables: tables.collect(),
         }
@@ -264,6 +265,12 @@ impl Face {
             warn(&format!(
                 "the kernel skipped {} of the tally's programs, as one was already running",
                 plural(missed, "run")
+            ));
+        }
+        if let Some(gaps @ 1..) = last.gaps {
+            warn(&format!(
+                "the kernel did not report some of the tally's events, which have {}",
+                plural(gaps, "gap")
             ));
         }
         if self.reset > 0 {

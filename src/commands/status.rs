@@ -154,16 +154,27 @@ fn write_table(
         head.splice(10..10, ["EVENTS/s", "ns/EVENT"]);
         right.splice(10..10, [true, true]);
     }
+    let with_gaps = reports.iter().any(has_gaps);
+    if with_gaps {
+        head.insert(7, "GAPS");
+        right.insert(7, true);
+    }
     let head: Vec<String> = head.into_iter().map(str::to_owned).collect();
     let rows: Vec<Vec<String>> = reports
         .iter()
-        .map(|report| as_row(report, with_cost))
+        .map(|report| as_row(report, with_cost, with_gaps))
         .collect();
     columns(out, &head, &right, &rows, &style(global))?;
     Ok(())
 }
 
-fn as_row(report: &Report, with_cost: bool) -> Vec<String> {
+/// Whether the kernel did not report some events: rare enough for a column of
+/// its own only where it is so.
+fn has_gaps(report: &Report) -> bool {
+    report.reading.gaps.is_some_and(|gaps| gaps > 0)
+}
+
+fn as_row(report: &Report, with_cost: bool, with_gaps: bool) -> Vec<String> {
     let Report {
         instance, reading, ..
     } = report;
@@ -195,6 +206,13 @@ fn as_row(report: &Report, with_cost: bool) -> Vec<String> {
             None => ["-".to_owned(), "-".to_owned()],
         };
         row.splice(10..10, [events, nanos]);
+    }
+    if with_gaps {
+        let gaps = reading.gaps;
+        row.insert(
+            7,
+            gaps.map_or_else(|| "-".to_owned(), |gaps| gaps.to_string()),
+        );
     }
     row
 }
@@ -289,6 +307,9 @@ fn as_json(report: &Report) -> Json {
         "memory": instance.memory,
         "programs": programs.collect::<Vec<_>>(),
     });
+    if let Some(gaps) = reading.gaps {
+        all["gaps"] = json!(gaps);
+    }
     if let Some(rate) = &report.cost {
         all["events_per_second"] = json!(rate.runs);
         all["nanoseconds_per_event"] = json!(rate.nanos);

@@ -74,7 +74,7 @@ impl Serialize for SnapshotJson<'_> {
             .iter()
             .map(|snapshot| TableJson { snapshot, labels })
             .collect();
-        let mut map = serializer.serialize_map(Some(6))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("tally", &snapshot.tally)?;
         map.serialize_entry(
             "time",
@@ -82,6 +82,9 @@ impl Serialize for SnapshotJson<'_> {
         )?;
         map.serialize_entry("seconds", &round_to_microseconds(snapshot.seconds))?;
         map.serialize_entry("missed", &snapshot.missed)?;
+        if let Some(gaps) = snapshot.gaps {
+            map.serialize_entry("gaps", &gaps)?;
+        }
         map.serialize_entry("incomplete", &snapshot.incomplete.is_some())?;
         map.serialize_entry("tables", &tables)?;
         map.end()

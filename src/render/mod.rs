@@ -148,10 +148,14 @@ fn footer(snapshot: &Snapshot, table: &TableSnapshot) -> String {
         0 => String::new(),
         reset => format!(", {reset} reset"),
     };
+    let gaps = match snapshot.gaps {
+        Some(gaps @ 1..) => format!(", {}", counted(gaps, "gap")),
+        _ => String::new(),
+    };
     let incomplete = snapshot.incomplete.as_ref();
     let incomplete = incomplete.map_or("", |_| "; incomplete");
     let dropped = table.dropped;
-    format!("{shown} of {read} {rows}; {dropped} dropped, {missed} missed{reset}{incomplete}")
+    format!("{shown} of {read} {rows}; {dropped} dropped, {missed} missed{gaps}{reset}{incomplete}")
 }
 
 /// Columns of text, each as wide on a terminal as its widest cell; numbers to

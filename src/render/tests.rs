@@ -95,6 +95,7 @@ fn snapshot(tables: Vec<TableSnapshot>) -> Snapshot {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_332_142_123),
         seconds: 5.0,
         missed: Some(0),
+        gaps: None,
         incomplete: None,
         tables,
     }
@@ -369,32 +370,24 @@ fn a_total_has_no_labels() {
 
 #[test]
 fn footers_say_what_is_not_there() {
-    let footer = |rows_read, dropped, reset, missed, incomplete: Option<&str>| {
-        let (rows, table) = (Rows::of(&plain()), plain());
-        let table = TableSnapshot {
-            table,
-            rows,
-            rows_read,
-            dropped,
-            reset,
-        };
-        let mut snapshot = snapshot(vec![]);
-        snapshot.missed = missed;
-        snapshot.incomplete = incomplete.map(str::to_owned);
-        super::footer(&snapshot, &table)
-    };
+    let mut snapshot = snapshot(Vec::new());
+    let mut table = table_snapshot(plain(), &[]);
     assert_eq!(
-        footer(312, 0, 0, Some(0), None),
+        footer(&snapshot, &table),
         "0 of 312 rows; 0 dropped, 0 missed"
     );
+    (table.rows_read, table.dropped, table.reset) = (1, 5, 2);
+    (snapshot.missed, snapshot.gaps) = (Some(7), Some(1));
     assert_eq!(
-        footer(1, 5, 2, Some(7), None),
-        "0 of 1 row; 5 dropped, 7 missed, 2 reset"
+        footer(&snapshot, &table),
+        "0 of 1 row; 5 dropped, 7 missed, 1 gap, 2 reset"
     );
     // Unknown is not 0.
+    (snapshot.missed, snapshot.gaps) = (None, Some(0));
+    snapshot.incomplete = Some("a row vanished".into());
     assert_eq!(
-        footer(0, 0, 0, None, Some("why")),
-        "0 of 0 rows; 0 dropped, unknown missed; incomplete"
+        footer(&snapshot, &table),
+        "0 of 1 row; 5 dropped, unknown missed, 2 reset; incomplete"
     );
 }
 

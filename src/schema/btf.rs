@@ -32,6 +32,9 @@ pub struct Schema {
     pub tables: Vec<Table>,
     /// Where each table's `struct tally_health` is in `.bss.ktally`.
     pub health: HashMap<String, Place>,
+    /// Where the counter of gaps in its events is, in `.bss.ktally`; `None` where
+    /// no program looks for them.
+    pub gaps: Option<Place>,
     /// Where the flag is that makes it follow a command, in `.rodata`; `None`
     /// where no program asks for it.
     pub follow: Option<Place>,
@@ -185,8 +188,10 @@ impl Schema {
             .filter(|var| var.tags.table.is_some())
             .filter_map(|var| reader.table(var))
             .collect();
-        let health = reader
-            .section(".bss.ktally")
+        let counters = reader.section(".bss.ktally");
+        let gaps = counters.iter().find(|var| var.tags.gaps);
+        let gaps = gaps.map(|var| reader.place(var));
+        let health = counters
             .iter()
             .filter_map(|var| {
                 let table = var.name.strip_suffix("_health")?;
@@ -202,6 +207,7 @@ impl Schema {
             options,
             tables,
             health,
+            gaps,
             follow,
             pids,
             functions: reader.functions(),

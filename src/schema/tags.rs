@@ -36,6 +36,8 @@ pub struct Tags {
     pub follow: bool,
     /// On the PID namespace whose numbers are shown.
     pub pids: bool,
+    /// On the counter of events that the kernel did not report.
+    pub gaps: bool,
 }
 
 /// How a number or some bytes are shown: `AS(...)`.
@@ -201,6 +203,7 @@ impl Tags {
             "attach" => self.attach = help(),
             "follow" => self.follow = true,
             "pids" => self.pids = true,
+            "gaps" => self.gaps = true,
             _ => {}
         }
     }

@@ -281,6 +281,7 @@ impl<'o> Session<'o> {
             seconds,
             tables,
             missed: self.missed()?,
+            gaps: gaps_of(&self.schema, &health),
             incomplete,
         })
     }
@@ -354,6 +355,11 @@ pub(super) fn dropped_of(schema: &Schema, section: &[u8], table: &str) -> u64 {
         Some(Ok(())) => health.dropped,
         _ => 0,
     }
+}
+
+/// How often a chain of its events broke, out of the same.
+pub(super) fn gaps_of(schema: &Schema, section: &[u8]) -> Option<u64> {
+    u64::try_from(schema.gaps.as_ref()?.raw(section)?).ok()
 }
 
 fn attach_one(program: &ProgramMut<'_>, target: Option<&str>) -> Result<Vec<Link>> {

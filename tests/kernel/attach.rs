@@ -18,7 +18,7 @@ use crate::lifetime::sum;
 use crate::objects::programs_called;
 use crate::support::{
     CALLS, Child, Source, amount, ask_for_parent, end_if_too_old, event, fail_to_open,
-    kernel_series, missed, wait_until,
+    kernel_series, missed, pin, wait_until,
 };
 
 pub const GETPPID: (&str, &str) = ("call", "getppid");
@@ -739,6 +739,96 @@ fn what_is_kept_can_be_read_and_counts_no_more() {
     assert_eq!(sum(&last, GETPPID, "calls"), 23);
     assert_eq!(host.pins(), [""; 0]);
     objects.wait_until_gone();
+}
+
+/// Of each event, what came before it and what comes next, to this CPU.
+const CHAIN: &str = r#"
+TALLY("events, of which each says where it comes from and where it goes");
+CPU_FILTER;
+struct row {
+	__u64 events COUNTER("events");
+};
+ARRAY_TABLE(chain, struct row, 1, "events");
+CPU_STATE(last, __u32);
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
+{
+	__u32 zero = 0;
+	struct row *row;
+
+	if (!is_event(regs, id))
+		return 0;
+	tally_switched(tally_cpu_state(last), (void *)(number(regs) / 10),
+		       (void *)(number(regs) % 10));
+	row = tally_entry(chain, &zero);
+	if (row)
+		__sync_fetch_and_add(&row->events, 1);
+	return 0;
+}
+"#;
+
+/// Events that the kernel did not report are in no counter of it: a chain that
+/// breaks tells of them, in every output.
+#[test]
+fn gaps_in_the_events_are_told() {
+    let host = Host::new();
+    let source = Source::new(CHAIN);
+    // Two of five do not go on where the last one went.
+    let child = Child::new("kt-gaps", || {
+        pin(0);
+        [11, 12, 93, 31, 91].into_iter().for_each(event);
+    });
+    let (path, pid) = (source.path().display().to_string(), child.pid());
+    let attach = format!("attach {path} --pid {pid} --as kt");
+    host.good(&attach);
+    host.good(&format!("{attach}-other --cpu 1"));
+    child.work();
+
+    let reading = host.json("read kt -o json");
+    assert_eq!(reading["tables"][0]["rows"][0]["events"], 5);
+    assert_eq!(
+        (&reading["gaps"], &reading["missed"]),
+        (&2.into(), &missed(0).into())
+    );
+    let table = host.good("read kt");
+    let csv = host.good("read kt -o csv");
+    for ended in [&table, &csv] {
+        assert!(ended.stdout.contains(" missed, 2 gaps\n"), "{ended:?}");
+        assert!(ended.stderr.contains("which have 2 gaps"), "{ended:?}");
+    }
+    let strict = host.ktally(["read", "kt", "--strict"]);
+    assert_eq!(strict.code, Some(4), "{strict:?}");
+    // Those of another CPU are not asked for.
+    let other = host.good("read kt-other --strict");
+    assert!(!other.stdout.contains("gap"), "{other:?}");
+    assert_eq!(host.json("read kt-other -o json")["gaps"], 0);
+
+    let status = host.json("status -o json");
+    assert_eq!(
+        (&status[0]["gaps"], &status[1]["gaps"]),
+        (&2.into(), &0.into())
+    );
+    let status = host.good("status").stdout;
+    assert!(status.contains(" MISSED  GAPS "), "{status}");
+    // A reading of an interval has those of the interval.
+    let mut reader = Reader::start(&host, "read kt --every 100ms -o jsonl");
+    let mut next = || reader.next().unwrap();
+    assert_eq!(next()["gaps"], 0);
+    child.work();
+    let gaps: u64 = (0..10).map(|_| next()["gaps"].as_u64().unwrap()).sum();
+    assert_eq!(gaps, 2);
+    host.good("detach kt-other");
+    assert_eq!(host.json("detach kt -o json")["gaps"], 4);
+    drop(reader);
+
+    // A tally that does not look for them does not know.
+    host.good("attach failures");
+    assert_eq!(host.json("read failures -o json").get("gaps"), None);
+    let status = host.json("status -o json");
+    assert_eq!(status[0].get("gaps"), None);
+    assert!(!host.good("status").stdout.contains("GAPS"));
+    host.good("detach failures");
 }
 
 /// The group, and nobody else, without privileges.

@@ -301,7 +301,8 @@ fn wait_for(number: &AtomicU64, least: u64) {
     }
 }
 
-fn pin(cpu: usize) {
+/// This thread, to a CPU.
+pub fn pin(cpu: usize) {
     let mut cpus = [0u64; 16];
     cpus[cpu / 64] |= 1 << (cpu % 64);
     // SAFETY: the kernel reads the mask.

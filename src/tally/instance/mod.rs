@@ -27,7 +27,7 @@ pub use meta::{Member, Meta};
 
 use self::folder::{ENTRIES, MAPS, PROGRAMS, check};
 use self::meta::{BTF, META, State, first, open_map, read_bytes};
-use super::session::{dropped_of, rows_of};
+use super::session::{dropped_of, gaps_of, rows_of};
 use crate::error::{NotFound, not_found, unknown_text};
 use crate::map::{Census, Map, Outcome, Used};
 use crate::schema::{Schema, Table};
@@ -218,6 +218,7 @@ impl Instance {
             seconds,
             tables,
             missed: self.missed()?,
+            gaps: gaps_of(&self.schema, &health),
             incomplete,
         })
     }
