@@ -13,7 +13,7 @@ TASK_FILTERS;
 CPU_FILTER;
 OPTION(bool, by_filename, false, "a row a program's file, not only a name");
 
-#define FILENAME_LEN 128 /* the rest of a longer one is cut off */
+#define FILENAME_LEN 256
 typedef char filename[FILENAME_LEN];
 
 struct program {
@@ -40,8 +40,8 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid,
 	bpf_get_current_comm(key.comm, sizeof(key.comm));
 	task_comm(key.parent, task->real_parent);
 	if (by_filename)
-		bpf_probe_read_kernel_str(key.filename, sizeof(key.filename),
-					  program->filename);
+		tally_text(key.filename, sizeof(key.filename),
+			   program->filename);
 
 	starts = tally_entry(execs, &key);
 	if (starts)

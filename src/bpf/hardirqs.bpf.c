@@ -12,7 +12,7 @@ TALLY("interrupts of devices, by name");
 
 CPU_FILTER;
 
-#define NAME_LEN 32 /* the rest of a longer one is cut off */
+#define NAME_LEN 32
 
 struct interrupt {
 	char name[NAME_LEN];
@@ -49,7 +49,7 @@ int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 
 	if (!wanted_cpu())
 		return 0;
-	bpf_probe_read_kernel_str(key.name, sizeof(key.name), action->name);
+	tally_text(key.name, sizeof(key.name), action->name);
 	runs = tally_entry(hardirqs, &key);
 	if (!runs)
 		return 0;

@@ -318,6 +318,24 @@ static __always_inline bool tally_elapsed(__u64 *start, __u64 *time)
 }
 
 /*
+ * A text of the kernel's, for a key: into zeroed memory of this size, NUL
+ * included. One that is too long ends in an ellipsis. A key has at most 512
+ * bytes on 5.10, and the stack of a program as many.
+ */
+static __always_inline void tally_text(char *to, long size, const char *from)
+{
+	const char ellipsis[] = "\xe2\x80\xa6";
+	char rest = 0;
+
+	if (bpf_probe_read_kernel_str(to, size, from) < size)
+		return;
+	bpf_probe_read_kernel(&rest, 1, from + size - 1);
+	if (rest)
+		__builtin_memcpy(to + size - sizeof(ellipsis), ellipsis,
+				 sizeof(ellipsis));
+}
+
+/*
  * A log2 histogram. Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i], so
  * its upper edge 2^i is an OpenMetrics "le", exactly; the last one holds the
  * rest. The number of observations is the sum of the buckets. The sum wraps at

@@ -268,6 +268,42 @@ fn programs_by_parent_and_file() {
     }
 }
 
+/// Of a file's path, 255 bytes are kept; what is longer ends in an ellipsis.
+#[test]
+fn paths_of_programs_that_are_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = folder.path().join("d".repeat(150));
+    std::fs::create_dir(&long).unwrap();
+    let program = ["/bin/true", "/bin/busybox"].map(Path::new);
+    let program = program.into_iter().find(|path| path.exists()).unwrap();
+    for bytes in [200, 255, 256, 300] {
+        let name = bytes - long.as_os_str().len() - 1;
+        let path = long.join(format!("{:k<name$}", "kt-long-"));
+        symlink(program, &path).unwrap();
+        let file = CString::new(path.as_os_str().as_bytes()).unwrap();
+        let child = Child::new("kt-long", || {
+            fork(7, 0, || {
+                let argv = [c"true".as_ptr(), std::ptr::null()];
+                // SAFETY: texts and lists that end as they should.
+                unsafe { libc::syscall(libc::SYS_execve, file.as_ptr(), argv.as_ptr(), &argv[1]) };
+                exit(6);
+            });
+            reap(7);
+        });
+        let options = [("by_filename", "true"), ("comm", "kt-long-kkkkkkk")];
+        let counted = run("execs", &options, || child.work());
+        counted.assert_whole();
+        let path = path.to_str().unwrap();
+        assert_eq!(path.len(), bytes);
+        let shown = match path.get(..252).filter(|_| bytes > 255) {
+            Some(start) => format!("{start}…"),
+            None => path.to_owned(),
+        };
+        let row = counted.row(&["kt-long-kkkkkkk", "kt-long", &shown]);
+        assert_eq!(row.number("execs"), 7);
+    }
+}
+
 #[test]
 fn processes_by_how_they_end() {
     let cgroup = Cgroup::of_root("kt-exits");
