@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
 use anyhow::{Context, Result, bail, ensure};
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sys::prctl::set_no_new_privs;
 use nix::sys::signal::kill;
 use nix::sys::statfs::{BPF_FS_MAGIC, TRACEFS_MAGIC, statfs};
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
@@ -27,10 +29,6 @@ const CPUS: &str = "/sys/devices/system/cpu";
 /// What to do about a kernel without.
 pub const BTF_FIX: &str =
     "run one built with CONFIG_DEBUG_INFO_BTF=y, as distributions do since 2021";
-
-/// include/uapi/linux/capability.h
-const CAPABILITIES: [(u32, &str); 3] =
-    [(21, "CAP_SYS_ADMIN"), (39, "CAP_BPF"), (38, "CAP_PERFMON")];
 
 /// One line of `ktally check`.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +93,9 @@ pub fn kernel_version(release: &str) -> (u32, u32) {
 /// Programs that a system call runs: they add and drain in place.
 pub const SYSCALL_PROGRAMS: (u32, u32) = (5, 14);
 
+/// Maps that are open are read without capabilities.
+const UNPRIVILEGED_READING: (u32, u32) = (5, 19);
+
 /// What is not to be had before; tallies that an old kernel has no events for are
 /// told one by one.
 const SINCE: [((u32, u32), &str); 5] = [
@@ -102,7 +103,7 @@ const SINCE: [((u32, u32), &str); 5] = [
     ((5, 12), "how many runs were missed"),
     (SYSCALL_PROGRAMS, "map add, map drain"),
     ((5, 16), "tags of other programs' maps"),
-    ((5, 19), "reading without privileges"),
+    (UNPRIVILEGED_READING, "reading without privileges"),
 ];
 
 fn kernel() -> Fact {
@@ -138,11 +139,10 @@ fn btf() -> Fact {
 /// The capabilities that loading wants and this process lacks.
 pub fn missing_capabilities() -> Vec<&'static str> {
     // For bpf(2) only those of the host count.
-    let held = match is_in_user_namespace() {
-        true => 0,
-        false => mask(&status(), "CapEff:").unwrap_or(0),
-    };
-    lacking(held)
+    if is_in_user_namespace() {
+        return lacking(&CapsHashSet::new());
+    }
+    caps::read(None, CapSet::Effective).map_or(Vec::new(), |held| lacking(&held))
 }
 
 /// Whether this process is in another user namespace than the kernel's first one,
@@ -152,15 +152,33 @@ fn is_in_user_namespace() -> bool {
     fs::metadata("/proc/self/ns/user").is_ok_and(|it| it.ino() != PROC_USER_INIT_INO)
 }
 
+/// Gives up every capability but these, and what executing a program could add.
+/// What is open already stays usable.
+pub fn keep_capabilities(needed: &[Capability]) -> Result<()> {
+    let held = caps::read(None, CapSet::Permitted)?;
+    let mut kept: CapsHashSet = needed.iter().copied().collect();
+    if kernel_version(&kernel_release()) < UNPRIVILEGED_READING {
+        kept.insert(match held.contains(&Capability::CAP_BPF) {
+            true => Capability::CAP_BPF,
+            false => Capability::CAP_SYS_ADMIN,
+        });
+    }
+    kept.retain(|capability| held.contains(capability));
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    Ok(set_no_new_privs()?)
+}
+
 /// Whether this process ignores a signal.
 pub fn ignores(signal: i32) -> bool {
     ignored(&status(), signal)
 }
 
 fn ignored(status: &str, signal: i32) -> bool {
-    let mask = mask(status, "SigIgn:").unwrap_or(0);
+    let mask = field(status, "SigIgn:").and_then(|hex| u64::from_str_radix(hex, 16).ok());
     // Signals are counted from 1.
-    mask & (1 << (signal - 1)) != 0
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }
 
 fn status() -> String {
@@ -218,19 +236,19 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     Some(value.trim())
 }
 
-/// A set of bits, by its name in `/proc/PID/status`.
-fn mask(status: &str, name: &str) -> Option<u64> {
-    u64::from_str_radix(field(status, name)?, 16).ok()
-}
-
 /// CAP_SYS_ADMIN includes the other two, which are younger (Linux 5.8).
-fn lacking(effective: u64) -> Vec<&'static str> {
-    let has = |bit: u32| effective & (1 << bit) != 0;
-    CAPABILITIES[1..]
-        .iter()
-        .filter(|(bit, _)| !has(*bit) && !has(CAPABILITIES[0].0))
-        .map(|(_, name)| *name)
-        .collect()
+fn lacking(held: &CapsHashSet) -> Vec<&'static str> {
+    if held.contains(&Capability::CAP_SYS_ADMIN) {
+        return Vec::new();
+    }
+    [
+        (Capability::CAP_BPF, "CAP_BPF"),
+        (Capability::CAP_PERFMON, "CAP_PERFMON"),
+    ]
+    .into_iter()
+    .filter(|(capability, _)| !held.contains(capability))
+    .map(|(_, name)| name)
+    .collect()
 }
 
 fn capabilities() -> Fact {
@@ -450,16 +468,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_and_signals_are_read_from_status() {
-        let status = "Name:\tx\nSigIgn:\t0000000000001001\nCapEff:\t000001ffffffffff\n";
-        assert_eq!(mask(status, "CapEff:"), Some(0x1ff_ffff_ffff));
-        assert_eq!(mask("", "CapEff:"), None);
+    fn signals_are_read_from_status() {
+        let status = "Name:\tx\nSigIgn:\t0000000000001001\n";
         assert!(ignored(status, libc::SIGHUP));
         assert!(!ignored(status, libc::SIGINT));
-        assert!(lacking(1 << 21).is_empty());
-        assert!(lacking(1 << 38 | 1 << 39).is_empty());
-        assert_eq!(lacking(1 << 39), ["CAP_PERFMON"]);
-        assert_eq!(lacking(0), ["CAP_BPF", "CAP_PERFMON"]);
+    }
+
+    #[test]
+    fn lacking_capabilities_are_named() {
+        use Capability::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN};
+        let lacking = |held: &[Capability]| lacking(&held.iter().copied().collect());
+        assert!(lacking(&[CAP_SYS_ADMIN]).is_empty());
+        assert!(lacking(&[CAP_BPF, CAP_PERFMON]).is_empty());
+        assert_eq!(lacking(&[CAP_BPF]), ["CAP_PERFMON"]);
+        assert_eq!(lacking(&[]), ["CAP_BPF", "CAP_PERFMON"]);
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::io::{self, BufWriter, Write};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use caps::Capability;
 
 use super::clock::{Schedule, Signals, Wake};
 use super::output::{Stdout, Writer};
-use super::{plural, style, warn};
+use super::{keep_capabilities, plural, style, warn};
 use crate::cli::{Exit, Global, Output, RunArgs, View};
 use crate::error::usage;
 use crate::render::{Format, Renderer, Style};
@@ -19,6 +20,11 @@ use crate::snapshot::{Query, Reading, Snapshot, TableReading, TableSnapshot};
 pub(super) trait Source {
     /// All of it, at this instant.
     fn read(&self) -> Result<Reading>;
+
+    /// What it takes to go on, beside reading.
+    fn capabilities(&self) -> Option<Capability> {
+        None
+    }
 
     /// Until it is time, or something else comes first.
     fn wait(&self, labels: &Labels, signals: &Signals, instant: Option<Instant>) -> Result<Wake>;
@@ -43,6 +49,9 @@ pub(super) fn show(
     mut schedule: Schedule,
 ) -> Result<Exit> {
     let stdout = Stdout::open()?;
+    let mut needed = face.labels.capabilities(&face.tables);
+    needed.extend(source.capabilities());
+    keep_capabilities(needed);
     loop {
         let (instant, is_last) = schedule.next();
         let wake = face.wait(source, signals, instant)?;

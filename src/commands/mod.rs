@@ -15,6 +15,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstream::AutoStream;
 use anyhow::{Context, Result};
+use caps::Capability;
 
 use crate::cli::{self, Action, Exit, Global, Request};
 use crate::error::{say, usage};
@@ -97,6 +98,14 @@ fn obstacles(support: &Support, tally: &Tally) -> Vec<String> {
     let mut obstacles = support.obstacles(tally);
     obstacles.extend(cli::clash(tally));
     obstacles
+}
+
+/// Before a command goes on and only reads: gives up all other capabilities.
+fn keep_capabilities(mut needed: Vec<Capability>) {
+    needed.extend(output::capability());
+    if let Err(error) = host::keep_capabilities(&needed) {
+        warn(&format!("failed to give up capabilities: {error:#}"));
+    }
 }
 
 /// What a C file says and this version does not understand.

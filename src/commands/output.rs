@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use caps::Capability;
 
 use super::clock::{Signals, Wake};
 use crate::cli::{Global, Output};
@@ -96,6 +97,12 @@ fn folder_of(path: &Path) -> &Path {
 
 fn target() -> &'static Target {
     TARGET.get().expect("it is opened before anything is done")
+}
+
+/// What it takes to put the output in place, in a folder of another user.
+pub(super) fn capability() -> Option<Capability> {
+    let replaces = target().replaces.as_ref();
+    replaces.map(|_| Capability::CAP_DAC_OVERRIDE)
 }
 
 /// The file itself, without a buffer.

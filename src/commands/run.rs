@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Instant;
 
 use anyhow::Result;
+use caps::Capability;
 use nix::sys::signal::Signal;
 
 use super::clock::{Schedule, Signals, Wake};
@@ -66,6 +67,11 @@ struct Run<'o> {
 impl Source for Run<'_> {
     fn read(&self) -> Result<Reading> {
         self.session.read()
+    }
+
+    /// The command may be of another user by then.
+    fn capabilities(&self) -> Option<Capability> {
+        self.command.as_ref().map(|_| Capability::CAP_KILL)
     }
 
     /// A signal or the command's end may come first. Takes note of processes

@@ -21,6 +21,7 @@ mod memory;
 mod namespaces;
 mod network;
 mod objects;
+mod privileges;
 mod programs;
 mod reader;
 mod session;

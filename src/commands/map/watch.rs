@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use super::{Verb, warn};
 use crate::cli::{Exit, WatchArgs};
 use crate::commands::clock::{Schedule, Signals};
+use crate::commands::keep_capabilities;
 use crate::commands::output::{Stdout, Writer};
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Change, Changes};
@@ -27,6 +28,7 @@ impl Verb<'_> {
         let format = self.global.output.into();
         let mut face = Changes::new(format, style, &declaration, &self.labels);
         let stdout = Stdout::open()?;
+        keep_capabilities(self.labels.all_capabilities());
         let mut complete = true;
         let nothing = Entries::new();
         let (mut before, mut then) = (read(&map, &nothing, &mut complete)?, Instant::now());

@@ -23,6 +23,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use caps::Capability;
 use serde::Serialize;
 
 pub use self::symbols::functions_of;
@@ -31,7 +32,7 @@ use self::cache::Cache;
 use self::cgroup::Cgroups;
 pub use self::cgroup::cgroup_folder;
 use super::decode::{self, Names, Value, text};
-use super::table::{Label, OptionSpec};
+use super::table::{Label, OptionSpec, Table};
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place};
 
@@ -51,6 +52,11 @@ pub struct Labels {
     raw: bool,
 }
 
+/// /proc/kallsyms has zeroes for addresses without it.
+const KERNEL_SYMBOLS: Capability = Capability::CAP_SYSLOG;
+/// For what other users' processes have mapped, and for those files.
+const PROCESSES: [Capability; 2] = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
+
 impl Labels {
     /// With nothing looked up yet.
     pub fn new() -> Self {
@@ -63,6 +69,26 @@ impl Labels {
             raw: true,
             ..Self::default()
         }
+    }
+
+    /// The capabilities that it takes to name what these tables show.
+    pub fn capabilities(&self, tables: &[Table]) -> Vec<Capability> {
+        let labels = tables
+            .iter()
+            .flat_map(|table| table.labels.iter().chain(&table.details));
+        let decoders = labels.filter_map(|label| label.decoder.as_ref());
+        let needed = decoders.flat_map(|decoder| match decoder {
+            Decoder::Ksym | Decoder::Kstack => &[KERNEL_SYMBOLS][..],
+            Decoder::Ustack => &PROCESSES[..],
+            _ => &[],
+        });
+        needed.copied().filter(|_| !self.raw).collect()
+    }
+
+    /// The same for a map of any types.
+    pub fn all_capabilities(&self) -> Vec<Capability> {
+        let all = PROCESSES.into_iter().chain([KERNEL_SYMBOLS]);
+        all.filter(|_| !self.raw).collect()
     }
 
     /// What a row of this key is called in the label's column.
