@@ -435,9 +435,20 @@ pub fn advice(errno: i32) -> String {
     }
 }
 
-/// How many CPUs are online.
+/// How many CPUs of the host are online, whichever this process may run on.
 pub fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    let online = fs::read_to_string(Path::new(CPUS).join("online"));
+    online.map_or(1, |online| count_of(&online))
+}
+
+/// How many numbers a list like `0-3,5` has.
+fn count_of(list: &str) -> usize {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.trim().parse::<usize>().ok();
+        Some(number(last)?.saturating_sub(number(first)?) + 1)
+    };
+    list.split(',').filter_map(count).sum()
 }
 
 /// How often a second a perf event may take a sample, at most.
@@ -502,6 +513,13 @@ mod tests {
         let start = format!("{thread} is a thread of process {own} (`");
         assert!(error.starts_with(&start), "{error}");
         assert!(error.ends_with(&format!("`); write {own}")), "{error}");
+    }
+
+    #[test]
+    fn lists_of_cpus_are_counted() {
+        for (list, count) in [("0\n", 1), ("0-3\n", 4), ("0-3,5,8-127\n", 125), ("\n", 0)] {
+            assert_eq!(count_of(list), count, "{list:?}");
+        }
     }
 
     #[test]
