@@ -143,6 +143,7 @@ struct tally_health {
  *	AS(state)	how a task sleeps: interruptible
  *	AS(softirq)	a softirq's vector: NET_RX
  *	AS(cpu)		a CPU
+ *	AS(id)		the id of a map, program or link: 1234, never 1,234
  *	AS(bool)	true unless 0
  *	AS(hex)		0x2a
  *	AS(enum:NAME)	the running kernel's own enum NAME, less its NAME_

@@ -79,7 +79,13 @@ impl Map {
             key_type_id: info.btf_key_type_id,
             value_type_id: info.btf_value_type_id,
             kernel_value_type_id: info.btf_vmlinux_value_type_id,
-            value_decoder: (ty == MapType::CgroupArray).then_some(Decoder::Cgroup),
+            value_decoder: match ty {
+                MapType::CgroupArray => Some(Decoder::Cgroup),
+                MapType::ArrayOfMaps | MapType::HashOfMaps | MapType::ProgArray => {
+                    Some(Decoder::Id)
+                }
+                _ => None,
+            },
         };
         Ok(Self {
             id: info.id,

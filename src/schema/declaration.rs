@@ -87,7 +87,10 @@ impl Declaration {
         };
         let key = or_bytes(key, facts.key_size);
         let value = or_bytes(value, facts.value_size);
-        let table = Table::new(&name, &tags, facts.max_entries, &key, &value);
+        let mut table = Table::new(&name, &tags, facts.max_entries, &key, &value);
+        if let Some(decoder) = &facts.value_decoder {
+            table.name_values(decoder);
+        }
         Self {
             name,
             possible_names: Vec::new(),
@@ -340,6 +343,29 @@ mod tests {
             size,
             kind,
         })
+    }
+
+    /// A number that is pasted back is not one that counts.
+    #[test]
+    fn ids_are_no_columns_of_numbers() {
+        let facts = MapFacts {
+            key_size: 4,
+            value_size: 4,
+            value_decoder: Some(Decoder::Id),
+            ..MapFacts::default()
+        };
+        let declaration = Declaration::new(&facts, String::new(), Tags::default(), None, None);
+        assert_eq!(declaration.table.cells(), 0);
+        let [id] = &declaration.table.details[..] else {
+            panic!("{:?}", declaration.table);
+        };
+        let bytes = 123_456u32.to_ne_bytes();
+        assert_eq!(Labels::new().of(id, &bytes).to_string(), "123456");
+        let mut parsed = [0; 4];
+        declaration
+            .parse_value("123456", LeftOut::Refused, &Labels::new(), &mut parsed)
+            .unwrap();
+        assert_eq!(parsed, bytes);
     }
 
     fn array(element: Arc<Type>, len: usize) -> Arc<Type> {

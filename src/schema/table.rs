@@ -257,6 +257,17 @@ impl Table {
         });
     }
 
+    /// Values are names, not numbers that count.
+    pub(super) fn name_values(&mut self, decoder: &Decoder) {
+        let values = self.metrics.drain(..).map(|metric| Label {
+            name: metric.name,
+            place: metric.place,
+            decoder: Some(decoder.clone()),
+            with: None,
+        });
+        self.details.extend(values);
+    }
+
     /// The columns of the value in the order of its members.
     pub fn columns(&self) -> Vec<Column<'_>> {
         let metrics = self.metrics.iter().map(Column::Metric);

@@ -63,6 +63,8 @@ pub enum Decoder {
     Softirq,
     /// A CPU's number.
     Cpu,
+    /// The number of a kernel object, shown as it is typed.
+    Id,
     /// Zero is false.
     Bool,
     /// In base 16.
@@ -99,7 +101,7 @@ pub enum Decoder {
 }
 
 /// `AS(NAME)`, but for those that take another name.
-const NAMES: [(&str, Decoder); 24] = [
+const NAMES: [(&str, Decoder); 25] = [
     ("comm", Decoder::Comm),
     ("pid", Decoder::Pid),
     ("uid", Decoder::Uid),
@@ -110,6 +112,7 @@ const NAMES: [(&str, Decoder); 24] = [
     ("state", Decoder::State),
     ("softirq", Decoder::Softirq),
     ("cpu", Decoder::Cpu),
+    ("id", Decoder::Id),
     ("bool", Decoder::Bool),
     ("hex", Decoder::Hex),
     ("cgroup", Decoder::Cgroup),
