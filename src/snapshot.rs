@@ -18,6 +18,8 @@ pub struct Rows {
     width: usize,
     keys: Vec<u8>,
     cells: Vec<u64>,
+    /// Every copy of the value, of a table with details: a row each.
+    values: Vec<Vec<u8>>,
 }
 
 impl Rows {
@@ -59,6 +61,19 @@ impl Rows {
             .truncate(self.keys.len().saturating_sub(self.key_size));
         self.cells
             .truncate(self.cells.len().saturating_sub(self.width));
+        self.values.truncate(self.len());
+    }
+
+    /// Keeps the value of a row, or one more copy of it.
+    pub fn keep_value(&mut self, row: usize, value: &[u8]) {
+        self.values.resize_with(self.len(), Vec::new);
+        self.values[row].extend_from_slice(value);
+    }
+
+    /// The copies of a row's value, of so many bytes each, as far as they were kept.
+    pub fn values(&self, row: usize, size: usize) -> impl Iterator<Item = &[u8]> {
+        let values = self.values.get(row).map_or(&[][..], Vec::as_slice);
+        values.chunks_exact(size.max(1))
     }
 
     /// The bytes of a row's key.
@@ -108,6 +123,7 @@ impl Rows {
         };
         for row in order {
             picked.push(self.key(row)).copy_from_slice(self.cells(row));
+            picked.values.extend(self.values.get(row).cloned());
         }
         picked
     }
@@ -118,8 +134,9 @@ impl Rows {
 pub struct TableReading {
     /// Every row that counted something.
     pub rows: Rows,
-    /// Rows, and starts of events, that found no memory since counting began.
-    pub dropped: u64,
+    /// Rows, and starts of events, that found no memory since counting began;
+    /// `None` where the table has no counter of them.
+    pub dropped: Option<u64>,
     /// Rows that were reset since the reading before.
     pub reset: u64,
 }
@@ -157,13 +174,12 @@ impl Reading {
                 reset,
             }
         });
-        let both = |now: Option<u64>, before: Option<u64>| Some(grown(now?, before?));
         Self {
             time: self.time,
             seconds: self.seconds - before.seconds,
             tables: tables.collect(),
-            missed: both(self.missed, before.missed),
-            gaps: both(self.gaps, before.gaps),
+            missed: grown(self.missed, before.missed),
+            gaps: grown(self.gaps, before.gaps),
             incomplete: self.incomplete.clone(),
         }
     }
@@ -182,8 +198,9 @@ impl Reading {
 }
 
 /// By how much a counter grew; one that was reset, from zero.
-fn grown(now: u64, before: u64) -> u64 {
-    now.checked_sub(before).unwrap_or(now)
+fn grown(now: Option<u64>, before: Option<u64>) -> Option<u64> {
+    let (now, before) = now.zip(before)?;
+    Some(now.checked_sub(before).unwrap_or(now))
 }
 
 /// What a face shows.
@@ -217,7 +234,7 @@ pub struct TableSnapshot {
     /// How many rows were read.
     pub rows_read: usize,
     /// Rows, and starts of events, that found no memory in that time.
-    pub dropped: u64,
+    pub dropped: Option<u64>,
     /// Rows that were reset in that time, and may have counted more before it.
     pub reset: u64,
 }
@@ -225,10 +242,12 @@ pub struct TableSnapshot {
 impl Snapshot {
     /// Whether every event was counted, as far as is known, and every row read.
     pub fn is_whole(&self) -> bool {
-        let is_whole = |table: &TableSnapshot| table.dropped == 0 && table.reset == 0;
+        // Unknown is no proof of a loss.
+        let none = |lost: Option<u64>| lost.unwrap_or(0) == 0;
+        let is_whole = |table: &TableSnapshot| none(table.dropped) && table.reset == 0;
         self.tables.iter().all(is_whole)
-            && self.missed.unwrap_or(0) == 0
-            && self.gaps.unwrap_or(0) == 0
+            && none(self.missed)
+            && none(self.gaps)
             && self.incomplete.is_none()
     }
 
@@ -353,7 +372,12 @@ impl Query {
         let Some(by) = by else {
             return (table.clone(), Cow::Owned(rows.pick(kept)));
         };
-        let projection = Projection::new(table, by);
+        let mut projection = Projection::new(table, by);
+        if self.by.is_some() {
+            // Text has no sum.
+            projection.table.details.clear();
+        }
+        let has_details = !projection.table.details.is_empty();
         let mut groups = Rows::of(&projection.table);
         let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
         for row in kept {
@@ -371,6 +395,10 @@ impl Query {
             };
             for (cell, more) in groups.cells_mut(group).iter_mut().zip(rows.cells(row)) {
                 *cell = cell.wrapping_add(*more);
+            }
+            if has_details {
+                let values = rows.values(row, table.value_size);
+                values.for_each(|value| groups.keep_value(group, value));
             }
         }
         (projection.table, Cow::Owned(groups))
@@ -478,8 +506,6 @@ impl Projection {
     fn new(table: &Table, by: &[String]) -> Self {
         let mut projected = table.clone();
         projected.labels.clear();
-        // Text has no sum.
-        projected.details.clear();
         projected.hides_key = false;
         projected.key_size = 0;
         let mut sources = Vec::new();

@@ -422,7 +422,7 @@ fn what_was_lost_is_no_less_than_nothing() {
         seconds,
         tables: vec![TableReading {
             rows: rows(&ROWS),
-            dropped,
+            dropped: Some(dropped),
             reset: 0,
         }],
         missed,
@@ -434,10 +434,16 @@ fn what_was_lost_is_no_less_than_nothing() {
         (since.tables[0].dropped, since.missed, since.seconds)
     };
     let before = reading(5, Some(7), 1.0);
-    assert_eq!(since(&reading(8, Some(9), 3.0), &before), (3, Some(2), 2.0));
-    assert_eq!(since(&reading(2, Some(1), 3.0), &before), (2, Some(1), 2.0));
-    assert_eq!(since(&reading(8, None, 3.0), &before), (3, None, 2.0));
-    assert_eq!(since(&before, &reading(5, None, 0.5)), (0, None, 0.5));
+    assert_eq!(
+        since(&reading(8, Some(9), 3.0), &before),
+        (Some(3), Some(2), 2.0)
+    );
+    assert_eq!(
+        since(&reading(2, Some(1), 3.0), &before),
+        (Some(2), Some(1), 2.0)
+    );
+    assert_eq!(since(&reading(8, None, 3.0), &before), (Some(3), None, 2.0));
+    assert_eq!(since(&before, &reading(5, None, 0.5)), (Some(0), None, 0.5));
 }
 
 #[test]
@@ -447,7 +453,7 @@ fn what_an_incomplete_reading_lacks_is_as_it_was() {
         seconds: 0.0,
         tables: vec![TableReading {
             rows: rows(all),
-            dropped: 0,
+            dropped: Some(0),
             reset: 0,
         }],
         missed: None,
@@ -726,7 +732,10 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             reset: 0,
         }],
     };
+    let all = snapshot;
+    let snapshot = |dropped, missed, gaps, incomplete| all(Some(dropped), missed, gaps, incomplete);
     assert!(snapshot(0, Some(0), Some(0), None).is_whole());
+    assert!(all(None, Some(0), None, None).is_whole());
     // Unknown is no proof of a miss.
     assert!(snapshot(0, None, None, None).is_whole());
     assert!(!snapshot(1, Some(0), None, None).is_whole());

@@ -8,7 +8,7 @@ use caps::Capability;
 
 use super::clock::{Schedule, Signals, Wake};
 use super::output::{Stdout, Writer};
-use super::{keep_capabilities, plural, style, warn};
+use super::{keep_capabilities, note, plural, style, warn};
 use crate::cli::{Exit, Global, Output, RunArgs, View};
 use crate::error::usage;
 use crate::render::{Format, Renderer, Style};
@@ -157,6 +157,9 @@ impl Face {
         query.check(&tables)?;
         let format = Format::from(global.output);
         format.check(&tables, query.by.as_deref())?;
+        for table in &tables {
+            note_details(table, format, &query);
+        }
         let style = Style {
             histogram: view.histogram,
             totals: view.total,
@@ -241,9 +244,9 @@ impl Face {
         }
     }
 
-    fn dropped(&self, table: &Table, reading: &TableReading) -> String {
+    fn dropped(&self, table: &Table, reading: &TableReading, dropped: u64) -> String {
         let (name, rows) = (&table.name, reading.rows.len());
-        let events = plural(reading.dropped, "event");
+        let events = plural(dropped, "event");
         let most = self.max_rows.unwrap_or(table.max_entries) as usize;
         match rows < most {
             true => format!("table `{name}` had no memory for {events}"),
@@ -266,8 +269,8 @@ impl Face {
             return;
         };
         for (table, reading) in self.tables.iter().zip(&last.tables) {
-            if reading.dropped > 0 {
-                warn(&self.dropped(table, reading));
+            if let Some(dropped @ 1..) = reading.dropped {
+                warn(&self.dropped(table, reading, dropped));
             }
         }
         if let Some(missed @ 1..) = last.missed {
@@ -295,5 +298,24 @@ impl Face {
             warn(&format!("the last reading is incomplete: {why}"));
         }
         let _ = io::stderr().flush();
+    }
+}
+
+/// What a format has no columns for.
+fn note_details(table: &Table, format: Format, query: &Query) {
+    let names: Vec<String> = table
+        .details
+        .iter()
+        .map(|detail| format!("`{}`", detail.name))
+        .collect();
+    let how = match (format, &query.by) {
+        (Format::Json | Format::Jsonl, None) => return,
+        (Format::Json | Format::Jsonl, Some(_)) => "not of groups (--by)",
+        (_, Some(_)) => "only with -o json or jsonl, and not of groups (--by)",
+        _ => "only with -o json or jsonl",
+    };
+    if !names.is_empty() {
+        let names = names.join(", ");
+        note(&format!("{names} of table `{}`: shown {how}", table.name));
     }
 }

@@ -9,7 +9,7 @@ use super::{obstacles, output, plural, style, warn, warn_of};
 use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
 use crate::error::{Usage, usage};
 use crate::render::{columns, heading};
-use crate::schema::{Decoder, Kind, MetricKind, Table, Unit};
+use crate::schema::{Decoder, Kind, Label, MetricKind, Table, Unit};
 use crate::tally::{Session, Storage, Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
@@ -171,18 +171,25 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
 
 fn table_columns(table: &Table) -> Vec<Vec<String>> {
     let labels = table.labels.iter().map(|label| {
-        let shown = match &label.decoder {
-            Some(decoder) => decoder.tag(),
-            None => label.place.ty.name.clone(),
-        };
-        [label.name.clone(), "label".to_owned(), shown, String::new()]
+        let kind = "label".to_owned();
+        [label.name.clone(), kind, shown_as(label), String::new()]
     });
     let metrics = table.metrics.iter().map(|metric| {
         let unit = metric.unit.as_ref().map_or("", Unit::name);
         let kind = kind_name(metric.kind);
         [&metric.name, kind, unit, &metric.help].map(str::to_owned)
     });
-    labels.chain(metrics).map(Vec::from).collect()
+    let details = table.details.iter().map(|detail| {
+        let kind = "detail".to_owned();
+        [detail.name.clone(), kind, shown_as(detail), String::new()]
+    });
+    let all = labels.chain(metrics).chain(details);
+    all.map(Vec::from).collect()
+}
+
+fn shown_as(label: &Label) -> String {
+    let ty = || label.place.ty.name.clone();
+    label.decoder.as_ref().map_or_else(ty, Decoder::tag)
 }
 
 fn kind_name(kind: MetricKind) -> &'static str {
@@ -220,17 +227,17 @@ fn as_json((tally, obstacles): &Listed<'_>) -> Value {
 }
 
 fn table_json(table: &Table) -> Value {
-    let labels: Vec<Value> = table
-        .labels
-        .iter()
-        .map(|label| {
+    let parts = |labels: &[Label]| -> Vec<Value> {
+        let labels = labels.iter();
+        let part = |label: &Label| {
             json!({
                 "name": label.name,
                 "type": label.place.ty.name,
                 "as": label.decoder.as_ref().map(Decoder::tag),
             })
-        })
-        .collect();
+        };
+        labels.map(part).collect()
+    };
     let metrics: Vec<Value> = table
         .metrics
         .iter()
@@ -247,7 +254,8 @@ fn table_json(table: &Table) -> Value {
         "name": table.name,
         "help": table.help,
         "max_rows": table.max_entries,
-        "labels": labels,
+        "labels": parts(&table.labels),
         "metrics": metrics,
+        "details": parts(&table.details),
     })
 }

@@ -186,15 +186,14 @@ fn as_row(report: &Report, with_cost: bool, with_gaps: bool) -> Vec<String> {
             many.iter().map(of).collect::<Vec<_>>().join(", ")
         }
     };
-    let missed = reading.missed;
     let mut row = vec![
         instance.label.to_string(),
         meta.tally.clone(),
         state(report).to_owned(),
         humantime::format_rfc3339_seconds(meta.since).to_string(),
         fill,
-        dropped(reading).to_string(),
-        missed.map_or_else(|| "unknown".to_owned(), |missed| missed.to_string()),
+        known(dropped(reading)),
+        known(reading.missed),
         Unit::Bytes.scale(instance.memory as f64),
         meta.programs.len().to_string(),
         meta.version.clone(),
@@ -217,6 +216,10 @@ fn as_row(report: &Report, with_cost: bool, with_gaps: bool) -> Vec<String> {
     row
 }
 
+fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
 fn state(report: &Report) -> &'static str {
     match report.has_stopped {
         true => "stopped",
@@ -232,7 +235,8 @@ fn used(used: Used) -> String {
     }
 }
 
-fn dropped(reading: &Reading) -> u64 {
+/// Unknown where it is unknown of a table.
+fn dropped(reading: &Reading) -> Option<u64> {
     reading.tables.iter().map(|table| table.dropped).sum()
 }
 

@@ -6,7 +6,7 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::ser::Formatter;
 
 use super::is_control;
-use crate::schema::Labels;
+use crate::schema::{Labels, Value};
 use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// One object, and the end of its line.
@@ -62,8 +62,7 @@ struct RowsJson<'a>(&'a TableJson<'a>);
 
 struct RowJson<'a> {
     table: &'a TableJson<'a>,
-    key: &'a [u8],
-    cells: &'a [u64],
+    row: usize,
 }
 
 impl Serialize for SnapshotJson<'_> {
@@ -111,12 +110,8 @@ impl Serialize for RowsJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let rows = &self.0.snapshot.rows;
         let mut seq = serializer.serialize_seq(Some(rows.len()))?;
-        for (key, cells) in rows.iter() {
-            seq.serialize_element(&RowJson {
-                table: self.0,
-                key,
-                cells,
-            })?;
+        for row in 0..rows.len() {
+            seq.serialize_element(&RowJson { table: self.0, row })?;
         }
         seq.end()
     }
@@ -124,13 +119,19 @@ impl Serialize for RowsJson<'_> {
 
 impl Serialize for RowJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let table = &self.table.snapshot.table;
-        let mut map = serializer.serialize_map(Some(table.labels.len() + table.metrics.len()))?;
+        let TableSnapshot { table, rows, .. } = self.table.snapshot;
+        let (labels, key, cells) = (self.table.labels, rows.key(self.row), rows.cells(self.row));
+        let mut map = serializer.serialize_map(None)?;
         for label in &table.labels {
-            map.serialize_entry(&label.name, &self.table.labels.of(label, self.key))?;
+            map.serialize_entry(&label.name, &labels.of(label, key))?;
         }
         for metric in &table.metrics {
-            map.serialize_entry(&metric.name, &metric.value(self.cells))?;
+            map.serialize_entry(&metric.name, &metric.value(cells))?;
+        }
+        for detail in &table.details {
+            let copies = rows.values(self.row, table.value_size);
+            let copies = copies.map(|value| labels.of(detail, value));
+            map.serialize_entry(&detail.name, &Value::sum(copies.collect()))?;
         }
         map.end()
     }

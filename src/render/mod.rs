@@ -142,8 +142,8 @@ fn counted(number: u64, what: &str) -> String {
 fn footer(snapshot: &Snapshot, table: &TableSnapshot) -> String {
     let (shown, read) = (table.rows.len(), table.rows_read);
     let rows = if read == 1 { "row" } else { "rows" };
-    let missed = snapshot.missed;
-    let missed = missed.map_or_else(|| "unknown".to_owned(), |missed| missed.to_string());
+    let known = |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
+    let (dropped, missed) = (known(table.dropped), known(snapshot.missed));
     let reset = match table.reset {
         0 => String::new(),
         reset => format!(", {reset} reset"),
@@ -154,7 +154,6 @@ fn footer(snapshot: &Snapshot, table: &TableSnapshot) -> String {
     };
     let incomplete = snapshot.incomplete.as_ref();
     let incomplete = incomplete.map_or("", |_| "; incomplete");
-    let dropped = table.dropped;
     format!("{shown} of {read} {rows}; {dropped} dropped, {missed} missed{gaps}{reset}{incomplete}")
 }
 

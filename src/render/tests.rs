@@ -83,7 +83,7 @@ fn table_snapshot(table: Table, all: &[Row<'_>]) -> TableSnapshot {
         table,
         rows,
         rows_read: 312,
-        dropped: 0,
+        dropped: Some(0),
         reset: 0,
     }
 }
@@ -209,7 +209,7 @@ fn several_tables_have_their_names() {
     let mut both = two_rows();
     let plain = table_snapshot(plain(), &[("cat", libc::SYS_read, &[10])]);
     both.tables.push(plain);
-    both.tables[1].dropped = 2;
+    both.tables[1].dropped = Some(2);
     assert_snapshot!(text(STYLE, &both), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
     syscalls: what happened
@@ -368,6 +368,33 @@ fn a_total_has_no_labels() {
     "#);
 }
 
+/// Text, and arrays too long for columns: in JSON as they are, and elsewhere not.
+#[test]
+fn details_are_in_json() {
+    let (element, len) = (ty("char", 1, Kind::Char), 4);
+    let text = ty("char[4]", 4, Kind::Array { element, len });
+    let (element, len) = (Type::unsigned(1), 20);
+    let long = ty("__u8[20]", 20, Kind::Array { element, len });
+    let value = vec![
+        counter("calls", 0),
+        member("last", 8, &text, &[]),
+        member("slots", 12, &long, &[]),
+    ];
+    let mut shown = snapshot(vec![table_snapshot(
+        table("t", value),
+        &[("a", 1_000_000, &[3])],
+    )]);
+    let value = [&3u64.to_ne_bytes()[..], b"ab\0\0", &[1; 20]].concat();
+    // Of two CPUs: what cannot be added is shown once where it is the same.
+    shown.tables[0].rows.keep_value(0, &value);
+    shown.tables[0].rows.keep_value(0, &value);
+    let json: serde_json::Value = serde_json::from_str(&draw(Format::Json, &shown)).unwrap();
+    let row = &json["tables"][0]["rows"][0];
+    assert_eq!(row["calls"], 3);
+    assert_eq!(row["last"], "ab");
+    assert_eq!(row["slots"], serde_json::json!(vec![2; 20]));
+}
+
 #[test]
 fn footers_say_what_is_not_there() {
     let mut snapshot = snapshot(Vec::new());
@@ -376,18 +403,18 @@ fn footers_say_what_is_not_there() {
         footer(&snapshot, &table),
         "0 of 312 rows; 0 dropped, 0 missed"
     );
-    (table.rows_read, table.dropped, table.reset) = (1, 5, 2);
+    (table.rows_read, table.dropped, table.reset) = (1, Some(5), 2);
     (snapshot.missed, snapshot.gaps) = (Some(7), Some(1));
     assert_eq!(
         footer(&snapshot, &table),
         "0 of 1 row; 5 dropped, 7 missed, 1 gap, 2 reset"
     );
     // Unknown is not 0.
-    (snapshot.missed, snapshot.gaps) = (None, Some(0));
+    (snapshot.missed, snapshot.gaps, table.dropped) = (None, Some(0), None);
     snapshot.incomplete = Some("a row vanished".into());
     assert_eq!(
         footer(&snapshot, &table),
-        "0 of 1 row; 5 dropped, unknown missed, 2 reset; incomplete"
+        "0 of 1 row; unknown dropped, unknown missed, 2 reset; incomplete"
     );
 }
 
@@ -681,7 +708,7 @@ fn stacks(all: &[(&str, &[u64], u64)]) -> Snapshot {
         table,
         rows,
         rows_read: all.len(),
-        dropped: 0,
+        dropped: Some(0),
         reset: 0,
     }])
 }

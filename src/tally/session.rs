@@ -270,8 +270,7 @@ impl<'o> Session<'o> {
                 reset: 0,
             });
         }
-        let lost = self.dropped(&health, follow::FOLLOWED);
-        if lost > 0 {
+        if let Some(lost @ 1..) = self.dropped(&health, follow::FOLLOWED) {
             incomplete = Some(format!(
                 "{lost} children of the command could not be followed (out of memory)"
             ));
@@ -312,7 +311,7 @@ impl<'o> Session<'o> {
         Ok(value.unwrap_or_default())
     }
 
-    fn dropped(&self, section: &[u8], table: &str) -> u64 {
+    fn dropped(&self, section: &[u8], table: &str) -> Option<u64> {
         dropped_of(&self.schema, section, table)
     }
 
@@ -339,6 +338,10 @@ pub(super) fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {
             }
             if table.counts_nothing(cells) {
                 rows.pop();
+            } else if !table.details.is_empty() {
+                let last = rows.len() - 1;
+                map.values(copied)
+                    .for_each(|value| rows.keep_value(last, value));
             }
             ControlFlow::Continue(())
         })
@@ -346,15 +349,13 @@ pub(super) fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {
     Ok((rows, outcome))
 }
 
-/// What a table had to turn away, out of the contents of `.bss.ktally`.
-pub(super) fn dropped_of(schema: &Schema, section: &[u8], table: &str) -> u64 {
+/// What a table had to turn away, out of the contents of `.bss.ktally`; `None`
+/// where it has no counter there.
+pub(super) fn dropped_of(schema: &Schema, section: &[u8], table: &str) -> Option<u64> {
     let mut health = Health::default();
-    let place = schema.health.get(table);
-    let bytes = place.and_then(|place| place.bytes(section));
-    match bytes.map(|bytes| health.copy_from_bytes(bytes)) {
-        Some(Ok(())) => health.dropped,
-        _ => 0,
-    }
+    let bytes = schema.health.get(table)?.bytes(section)?;
+    health.copy_from_bytes(bytes).ok()?;
+    Some(health.dropped)
 }
 
 /// How often a chain of its events broke, out of the same.

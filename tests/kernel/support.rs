@@ -539,7 +539,7 @@ impl Counted {
 
     /// Rows that found no room.
     pub fn dropped(&self) -> u64 {
-        self.reading.tables[0].dropped
+        self.reading.tables[0].dropped.unwrap()
     }
 
     /// Every event was counted, and every row read.
