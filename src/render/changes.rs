@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
 
 use super::text::{metric_cells, metric_heads};
-use super::{Format, Style, columns, escape_all, heading, json};
+use super::{Format, Style, columns, escape_all, heading, json, span};
 use crate::schema::{Column, Declaration, Labels, Metric, Value};
 use crate::snapshot::difference;
 
@@ -98,11 +98,12 @@ impl<'d> Changes<'d> {
         changes: &[Change<'_>],
     ) -> io::Result<()> {
         let table = &self.declaration.table;
+        let style = &self.style.over(seconds);
         if self.written {
             writeln!(out)?;
         }
         if !self.style.no_header {
-            let title = format!("{}: {time}, {seconds:.1} s", self.declaration.name);
+            let title = format!("{}: {time}, {}", self.declaration.name, span(seconds));
             heading(out, &title, &self.style)?;
         }
         let upper = |name: &String| name.to_uppercase();
@@ -112,7 +113,7 @@ impl<'d> Changes<'d> {
         for part in &self.parts {
             match part {
                 Column::Metric(metric) => {
-                    head.extend(metric_heads(metric, &table.metrics, &self.style));
+                    head.extend(metric_heads(metric, &table.metrics, style));
                     right.resize(head.len(), true);
                 }
                 Column::Detail(detail) => {
@@ -124,8 +125,7 @@ impl<'d> Changes<'d> {
         let rows: Vec<Vec<String>> = changes
             .iter()
             .map(|change| {
-                let number =
-                    |metric: &_, cells: &_| metric_cells(metric, cells, seconds, &self.style);
+                let number = |metric: &_, cells: &_| metric_cells(metric, cells, seconds, style);
                 let mut row = self.names(change);
                 row.extend(self.parts_of(change, number));
                 row

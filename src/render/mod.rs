@@ -17,7 +17,7 @@ use unicode_width::UnicodeWidthStr;
 pub use changes::{Change, Changes};
 pub use entries::{Entries, Entry};
 
-use crate::schema::{Labels, Table};
+use crate::schema::{Labels, Table, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// How a snapshot is written.
@@ -53,6 +53,29 @@ pub struct Style {
     pub terminal: bool,
     /// Online, for the title.
     pub cpus: usize,
+}
+
+impl Style {
+    /// For numbers of so many seconds. Fewer than are shown give no rates: two
+    /// events in a microsecond are not two million a second.
+    fn over(self, seconds: f64) -> Self {
+        Self {
+            totals: self.totals || seconds < LEAST_SECONDS,
+            ..self
+        }
+    }
+}
+
+/// What is rounded to `0.1 s`.
+const LEAST_SECONDS: f64 = 0.05;
+
+/// `5.0 s`; a shorter time in its own unit.
+fn span(seconds: f64) -> String {
+    if seconds < LEAST_SECONDS {
+        Unit::Time(1).scale(seconds * 1e9)
+    } else {
+        format!("{seconds:.1} s")
+    }
 }
 
 /// Writes one snapshot after the other.

@@ -368,6 +368,21 @@ fn a_total_has_no_labels() {
     "#);
 }
 
+/// Two events in a microsecond are not two million a second.
+#[test]
+fn a_time_too_short_for_rates_shows_counts() {
+    let mut shown = calls(&[("a", 1_000_000, &[2])]);
+    shown.seconds = 0.0001;
+    assert_snapshot!(draw(Format::Table, &shown), @r#"
+    syscalls: system calls, by process and call             100 µs, 0 CPUs
+    COMM  CALL     CALLS
+    a     1000000      2
+    1 of 312 rows; 0 dropped, 0 missed
+    "#);
+    shown.seconds = 0.1;
+    assert!(draw(Format::Table, &shown).contains("0.1 s, 0 CPUs\nCOMM  CALL     CALLS/s\n"));
+}
+
 /// Text, and arrays too long for columns: in JSON as they are, and elsewhere not.
 #[test]
 fn details_are_in_json() {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Style, bars, columns, counted, escape, footer, heading};
+use super::{Style, bars, columns, counted, escape, footer, heading, span};
 use crate::schema::{Labels, Metric, MetricKind, Unit, plain_number, whole_number};
 use crate::snapshot::{self, Snapshot, TableSnapshot, quantile};
 
@@ -15,13 +15,11 @@ pub(super) fn render(
     labels: &Labels,
     style: &Style,
 ) -> io::Result<()> {
+    let style = &style.over(snapshot.seconds);
     if !style.no_header {
         let title = format!("{}: {}", snapshot.tally, snapshot.summary);
-        let span = format!(
-            "{:.1} s, {}",
-            snapshot.seconds,
-            counted(style.cpus as u64, "CPU")
-        );
+        let cpus = counted(style.cpus as u64, "CPU");
+        let span = format!("{}, {cpus}", span(snapshot.seconds));
         heading(out, &format!("{title:<54}  {span}"), style)?;
     }
     for (i, table) in snapshot.tables.iter().enumerate() {
@@ -144,7 +142,7 @@ fn count_cell(metric: &Metric, cells: &[u64], snapshot: &Snapshot, style: &Style
     let count = snapshot::count(&cells[metric.cell..]);
     match style.totals {
         true => whole_number(count.into()),
-        false => plain_number(count as f64 / snapshot.seconds.max(1e-9)),
+        false => plain_number(count as f64 / snapshot.seconds),
     }
 }
 
@@ -180,7 +178,7 @@ pub(super) fn metric_cells(
     };
     match metric.kind {
         MetricKind::Counter if !style.totals => {
-            vec![rate(metric, number as f64 / seconds.max(1e-9))]
+            vec![rate(metric, number as f64 / seconds)]
         }
         MetricKind::Counter | MetricKind::Gauge => vec![total(metric, number)],
         MetricKind::Histogram => QUANTILES
