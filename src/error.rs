@@ -63,7 +63,12 @@ pub fn unknown_text<'a>(
     const NEAREST: usize = 8;
     let known: Vec<&str> = known.into_iter().collect();
     let mut near: Vec<&str> = known.clone();
-    let distance = |candidate: &str| 1.0 - strsim::jaro_winkler(name, candidate);
+    // `REG` is near `TYPE_REG`.
+    let is_part = |candidate: &str| name.len() > 2 && candidate.contains(name);
+    let distance = |candidate: &str| match is_part(candidate) {
+        true => 0.0,
+        false => 1.0 - strsim::jaro_winkler(name, candidate),
+    };
     near.retain(|candidate| distance(candidate) < 0.2);
     near.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
     near.truncate(NEAREST);

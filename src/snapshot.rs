@@ -8,7 +8,9 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 use crate::error::{unknown, usage};
-use crate::schema::{Histogram, Kind, Labels, Metric, MetricKind, Place, Table, Type, Value};
+use crate::schema::{
+    Histogram, Kind, Label, Labels, Metric, MetricKind, Place, Table, Type, Value,
+};
 
 /// Rows of one table, packed: a key of fixed size and a fixed number of cells
 /// each, so that a million small rows take tens of megabytes.
@@ -280,8 +282,9 @@ enum SortBy {
 }
 
 impl Query {
-    /// Refuses names that no table has, before anything is loaded.
-    pub fn check(&self, tables: &[Table]) -> Result<()> {
+    /// Refuses names that no table has, and filters that no row can pass, before
+    /// anything is loaded.
+    pub fn check(&self, tables: &[Table], names: &Labels) -> Result<()> {
         let labels = || {
             tables
                 .iter()
@@ -308,6 +311,9 @@ impl Query {
             {
                 return Err(usage(format!("`--by` names `{name}` twice")));
             }
+        }
+        for (field, text) in &self.filters {
+            check_filter(tables, field, text, names)?;
         }
         if let Some(sort) = &self.sort
             && !tables.iter().any(|table| sort_by(table, sort).is_some())
@@ -336,16 +342,14 @@ impl Query {
         (grouped, rows.pick(order))
     }
 
-    /// Whether a row of this key passes the filters: by what its labels show, or
-    /// by the plain number.
-    pub fn keeps(&self, table: &Table, key: &[u8], labels: &Labels) -> bool {
-        self.filters.iter().all(|(name, text)| {
-            let label = table.label(name).map(|label| &table.labels[label]);
-            label.is_none_or(|label| {
-                labels.of(label, key).to_string() == *text
-                    || label.place.decode(key).to_string() == *text
-            })
-        })
+    /// The filters, as they are asked of the rows of a table.
+    pub fn filter<'q>(&'q self, table: &'q Table, labels: &Labels) -> Filter<'q> {
+        let wanted = self.filters.iter().filter_map(|(name, text)| {
+            let label = &table.labels[table.label(name)?];
+            let bytes = labels.typed(label, text).unwrap_or_default();
+            Some(Wanted { label, text, bytes })
+        });
+        Filter(wanted.collect())
     }
 
     /// What a row is ordered by, among those of its table.
@@ -368,7 +372,8 @@ impl Query {
         if self.filters.is_empty() && by.is_none() {
             return (table.clone(), Cow::Borrowed(rows));
         }
-        let kept = (0..rows.len()).filter(|row| self.keeps(table, rows.key(*row), labels));
+        let filter = self.filter(table, labels);
+        let kept = (0..rows.len()).filter(|row| filter.keeps(rows.key(*row), labels));
         let Some(by) = by else {
             return (table.clone(), Cow::Owned(rows.pick(kept)));
         };
@@ -424,6 +429,55 @@ impl Query {
         order.truncate(self.top.unwrap_or(usize::MAX));
         order.into_iter().map(|(_, row)| row).collect()
     }
+}
+
+/// Fewer rows than there are: those that have what is wanted.
+#[derive(Debug)]
+pub struct Filter<'q>(Vec<Wanted<'q>>);
+
+#[derive(Debug)]
+struct Wanted<'q> {
+    label: &'q Label,
+    text: &'q str,
+    bytes: Option<Vec<u8>>,
+}
+
+impl Filter<'_> {
+    /// Whether a row of this key passes: by what its labels show, or by what was
+    /// typed for it.
+    pub fn keeps(&self, key: &[u8], labels: &Labels) -> bool {
+        self.0.iter().all(|Wanted { label, text, bytes }| {
+            let place = label.place.at_start();
+            let typed = bytes.as_ref().map(|bytes| place.decode(bytes));
+            typed == Some(label.place.decode(key)) || labels.of(label, key).to_string() == *text
+        })
+    }
+}
+
+fn check_filter(tables: &[Table], field: &str, text: &str, names: &Labels) -> Result<()> {
+    let labels = || tables.iter().flat_map(|table| &table.labels);
+    let is_another = |part: &str| {
+        let name = part.split_once('=').map(|(name, _)| name);
+        labels().any(|label| Some(label.name.as_str()) == name)
+    };
+    if text.split(',').skip(1).any(is_another) {
+        let all = text.replace(',', " --where ");
+        return Err(usage(format!(
+            "`--where` takes one field; write --where {field}={all}"
+        )));
+    }
+    let mut refused = None;
+    for label in labels().filter(|label| label.name == field) {
+        match names.typed(label, text) {
+            // A row of this table may pass.
+            Ok(_) => return Ok(()),
+            Err(error) => refused = Some(error),
+        }
+    }
+    let Some(error) = refused else {
+        return Ok(());
+    };
+    Err(usage(format!("`--where {field}={text}`: {error:#}")))
 }
 
 /// What rows are ordered by, computed once a row; the least comes first.

@@ -255,9 +255,46 @@ fn filters_take_the_name_or_the_number() {
     // An error without a name has only its number.
     assert_snapshot!(show(&only("error", "4000"), &ROWS, None), @"c 4000 0 0 | 5 9 0 0 []");
     assert_snapshot!(show(&only("nice", "-20"), &ROWS, None), @"b ENOENT 5 -20 | 10 1 -3 900 [0:1 9:1]");
-    for none in ["enoent", "0x2", " 2", "", "02"] {
-        assert_eq!(show(&only("error", none), &ROWS, None), "", "{none:?}");
-    }
+    // However it is typed, and with `--raw` too.
+    assert_eq!(show(&only("error", "0x2"), &ROWS, None), name);
+    let raw = only("error", "ENOENT")
+        .filter(&table(), &Labels::raw())
+        .0
+        .len();
+    assert_eq!(raw, 1);
+}
+
+#[test]
+fn filters_match_what_is_shown_escaped() {
+    let odd = Row {
+        comm: "a\u{1b}",
+        calls: 1,
+        ..Row::default()
+    };
+    let typed = only("comm", "a\\u{1b}");
+    assert_eq!(show(&typed, &[ROWS[1], odd], None).lines().count(), 1);
+}
+
+#[test]
+fn filters_that_nothing_can_pass_are_refused() {
+    let refused = |field: &str, text: &str| {
+        let query = only(field, text);
+        query
+            .check(&[table()], &Labels::new())
+            .unwrap_err()
+            .to_string()
+    };
+    assert_snapshot!(refused("error", "ENOTHING"), @"`--where error=ENOTHING`: no errno named `ENOTHING`; did you mean `ENOTDIR` or `ENOTNAM` or `ENOTUNIQ` or `ENOTCONN` or `ENOTSYNC` or `ENOLINK` or `ENOTTY` or `ENOENT`?");
+    assert_snapshot!(refused("error", ""), @"`--where error=`: no errno named ``; 145 are known");
+    assert_snapshot!(refused("nice", "64"), @"`--where nice=64`: 64 is out of range: -64 to 63");
+    assert_snapshot!(refused("comm", "postgres"), @"`--where comm=postgres`: 8 bytes are too long: at most 4");
+    assert_snapshot!(refused("comm", "a,error=2"), @"`--where` takes one field; write --where comm=a --where error=2");
+    only("comm", "a,b")
+        .check(&[table()], &Labels::new())
+        .unwrap();
+    only("error", "4000")
+        .check(&[table()], &Labels::new())
+        .unwrap();
 }
 
 #[test]
@@ -615,7 +652,12 @@ fn top_cuts_after_sorting() {
 
 #[test]
 fn check_refuses_what_no_table_has() {
-    let refused = |query: Query| query.check(&[table()]).unwrap_err().to_string();
+    let refused = |query: Query| {
+        query
+            .check(&[table()], &Labels::new())
+            .unwrap_err()
+            .to_string()
+    };
     assert_snapshot!(refused(by(&["comm", "zzz"])), @"no field named `zzz`; known: `comm`, `error`, `depth`, `nice`");
     assert_snapshot!(refused(only("eror", "2")), @"no field named `eror`; did you mean `error`?");
     // Rows have no column of numbers before they are grouped.
@@ -640,7 +682,7 @@ fn check_refuses_what_no_table_has() {
     sorted.sort = Some("error".into());
     assert_snapshot!(refused(sorted.clone()), @"rows grouped without `error` cannot be sorted by it");
     sorted.sort = Some("comm".into());
-    sorted.check(&[table()]).unwrap();
+    sorted.check(&[table()], &Labels::new()).unwrap();
     for column in [
         "latency",
         "latency.p99",
@@ -650,11 +692,11 @@ fn check_refuses_what_no_table_has() {
         "calls",
         "nice",
     ] {
-        sort(column).check(&[table()]).unwrap();
+        sort(column).check(&[table()], &Labels::new()).unwrap();
     }
     // No table at all has nothing to be wrong about, but nothing to name either.
-    Query::default().check(&[]).unwrap();
-    assert!(by(&["comm"]).check(&[]).is_err());
+    Query::default().check(&[], &Labels::new()).unwrap();
+    assert!(by(&["comm"]).check(&[], &Labels::new()).is_err());
 }
 
 /// A histogram with these buckets.

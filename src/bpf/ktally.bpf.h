@@ -408,7 +408,8 @@ const volatile bool cpu_given;
 
 #define TASK_FILTERS                                                       \
 	OPTION(pid_t AS(pid), pid, 0, "count only this process");          \
-	OPTION(tally_comm, comm, "", "count only processes of this name"); \
+	OPTION(tally_comm AS(comm), comm, "",                              \
+	       "count only processes of this name");                       \
 	OPTION(uid_t AS(uid), uid, 0, "count only this user's processes"); \
 	OPTION(__u64 AS(cgroup), cgroup, 0,                                \
 	       "count only in this cgroup and below it (a path)")

@@ -154,7 +154,12 @@ impl Face {
             sort: view.sort.clone(),
             top: view.top,
         };
-        query.check(&tables)?;
+        let labels = if view.raw {
+            Labels::raw()
+        } else {
+            Labels::new()
+        };
+        query.check(&tables, &labels)?;
         let format = Format::from(global.output);
         format.check(&tables, query.by.as_deref())?;
         for table in &tables {
@@ -172,11 +177,7 @@ impl Face {
             query,
             totals: view.total,
             max_rows: None,
-            labels: if view.raw {
-                Labels::raw()
-            } else {
-                Labels::new()
-            },
+            labels,
             renderer: Renderer::new(format, style),
             before: None,
             reset: 0,
@@ -310,12 +311,15 @@ fn note_details(table: &Table, format: Format, query: &Query) {
         .collect();
     let how = match (format, &query.by) {
         (Format::Json | Format::Jsonl, None) => return,
-        (Format::Json | Format::Jsonl, Some(_)) => "not of groups (--by)",
-        (_, Some(_)) => "only with -o json or jsonl, and not of groups (--by)",
-        _ => "only with -o json or jsonl",
+        (Format::Json | Format::Jsonl, Some(_)) => "without --by",
+        (_, None) => "with -o json or jsonl",
+        (_, Some(_)) => "with -o json or jsonl, and without --by",
     };
     if !names.is_empty() {
         let names = names.join(", ");
-        note(&format!("{names} of table `{}`: shown {how}", table.name));
+        note(&format!(
+            "{names} of table `{}`: shown only {how}",
+            table.name
+        ));
     }
 }

@@ -251,10 +251,30 @@ fn scalar(ty: &Type, raw: u128, bits: usize) -> Value<'_> {
     }
 }
 
-/// Up to the first NUL; what is not UTF-8 becomes U+FFFD.
+/// Up to the first NUL. A byte that is not UTF-8 is `\xff`, and a backslash that
+/// would be read as the start of an escape is `\x5c`: what is shown can be typed,
+/// and different bytes look different.
 pub(crate) fn text(bytes: &[u8]) -> Value<'_> {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    Value::Text(String::from_utf8_lossy(&bytes[..end]))
+    let bytes = &bytes[..end];
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && !text.contains('\\')
+    {
+        return Value::Text(Cow::Borrowed(text));
+    }
+    let mut shown = String::new();
+    for chunk in bytes.utf8_chunks() {
+        let mut chars = chunk.valid().chars().peekable();
+        while let Some(c) = chars.next() {
+            match (c, chars.peek()) {
+                ('\\', Some('x' | 'u' | 'n' | 'r' | 't')) => shown.push_str("\\x5c"),
+                _ => shown.push(c),
+            }
+        }
+        let invalid = chunk.invalid().iter();
+        shown.extend(invalid.map(|byte| format!("\\x{byte:02x}")));
+    }
+    Value::Text(shown.into())
 }
 
 impl<'a> Value<'a> {
@@ -449,7 +469,7 @@ mod tests {
         );
         assert_eq!(json(&comm, b"sh\0x"), "\"sh\"");
         assert_eq!(json(&comm, b"full"), "\"full\"");
-        assert_eq!(json(&comm, b"\xff\n\0\0"), "\"\u{fffd}\\n\"");
+        assert_eq!(json(&comm, b"\xff\n\0\0"), r#""\\xff\n""#);
     }
 
     #[test]

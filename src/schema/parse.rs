@@ -240,6 +240,11 @@ impl Parser<'_> {
             (Some(decoder), _) => self.labels.number(decoder, text)?,
             (None, Kind::Enum { variants, .. }) => {
                 let variant = variants.iter().find(|variant| variant.name == text);
+                if variant.is_none() && parse_number(text).is_none() {
+                    let names = variants.iter().map(|variant| variant.name.as_str());
+                    let what = if ty.name.is_empty() { "name" } else { &ty.name };
+                    return Err(unknown(what, text, names));
+                }
                 variant.map(|variant| variant.value)
             }
             (None, Kind::Bool) => match text {
@@ -388,15 +393,51 @@ fn parse_float(size: usize, text: &str) -> Result<Vec<u8>> {
 
 /// Text of at most `size` bytes, with NULs behind it.
 fn parse_text(size: usize, text: &str) -> Result<Vec<u8>> {
-    ensure!(
-        text.len() <= size,
-        "{} bytes are too long: at most {size}",
-        text.len()
-    );
-    ensure!(!text.contains('\0'), "a NUL byte would end the text early");
-    let mut bytes = text.as_bytes().to_vec();
+    let mut bytes = unescaped(text);
+    let len = bytes.len();
+    ensure!(len <= size, "{len} bytes are too long: at most {size}");
+    ensure!(!bytes.contains(&0), "a NUL byte would end the text early");
     bytes.resize(size, 0);
     Ok(bytes)
+}
+
+/// Text as it is shown: `\xff` is a byte, `\u{1b}`, `\n`, `\r` and `\t` are
+/// characters. Any other backslash is itself.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        let (escaped, after) = escape(&rest[at + 1..]).unwrap_or((vec![b'\\'], &rest[at + 1..]));
+        bytes.extend(escaped);
+        rest = after;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
+}
+
+/// What stands behind a backslash, and the text after it.
+fn escape(text: &str) -> Option<(Vec<u8>, &str)> {
+    let number = |hex: &str| {
+        let is_hex = hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_hex.then(|| u32::from_str_radix(hex, 16).ok()).flatten()
+    };
+    let (kind, after) = text.split_at_checked(1)?;
+    match kind {
+        "n" => Some((vec![b'\n'], after)),
+        "r" => Some((vec![b'\r'], after)),
+        "t" => Some((vec![b'\t'], after)),
+        "x" => {
+            let (hex, after) = after.split_at_checked(2)?;
+            Some((vec![number(hex)? as u8], after))
+        }
+        "u" => {
+            let (hex, after) = after.strip_prefix('{')?.split_once('}')?;
+            let c = char::from_u32(number(hex)?)?;
+            Some((c.to_string().into_bytes(), after))
+        }
+        _ => None,
+    }
 }
 
 /// Whether these fields are a histogram as [`Histogram`] is shown, rather than
@@ -518,6 +559,22 @@ mod tests {
         assert_eq!(parse(&u128s, "0x1"), parse(&u128s, "1"));
     }
 
+    /// Whatever bytes there are, up to the first NUL.
+    #[test]
+    fn text_is_typed_as_it_is_shown() {
+        let element = Arc::new(ty(1, Kind::Char));
+        let comm = ty(6, Kind::Array { element, len: 6 });
+        let pieces: [&[u8]; 6] = [b"\\", b"x41", b"\xff", b"u{1}", "é".as_bytes(), b"n"];
+        let pairs = pieces.iter().flat_map(|a| pieces.map(|b| [*a, b].concat()));
+        let mut seen = std::collections::HashSet::new();
+        for mut bytes in pairs.filter(|bytes| bytes.len() <= 6) {
+            bytes.resize(6, 0);
+            let shown = crate::schema::decode::text(&bytes).to_string();
+            assert_eq!(parse(&comm, &shown), Ok(bytes), "{shown}");
+            assert!(seen.insert(shown.clone()), "{shown}");
+        }
+    }
+
     #[test]
     fn bools_enums_and_text() {
         assert_eq!(parse(&ty(1, Kind::Bool), "true"), Ok(vec![1]));
@@ -537,12 +594,18 @@ mod tests {
         assert_eq!(parse(&state, "7"), Ok(vec![7, 0, 0, 0]));
         assert_eq!(
             parse(&state, "OFF"),
-            Err("write a number or one of ON".into())
+            Err("no t named `OFF`; known: `ON`".into())
         );
         let element = Arc::new(ty(1, Kind::Char));
         let comm = ty(4, Kind::Array { element, len: 4 });
         assert_eq!(parse(&comm, "sh"), Ok(b"sh\0\0".to_vec()));
         assert_eq!(parse(&comm, "bash"), Ok(b"bash".to_vec()));
+        assert_eq!(parse(&comm, r"a\u{1b}b"), Ok(b"a\x1bb\0".to_vec()));
+        assert_eq!(
+            parse(&comm, r"\n\q\"),
+            Ok(br"?\q\".map(|b| if b == b'?' { b'\n' } else { b }).to_vec())
+        );
+        assert!(parse(&comm, r"\x00").is_err());
         assert_eq!(
             parse(&comm, "zshrc"),
             Err("5 bytes are too long: at most 4".into())

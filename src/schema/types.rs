@@ -187,6 +187,14 @@ impl Place {
         }
     }
 
+    /// The same, alone in bytes of its own.
+    pub fn at_start(&self) -> Self {
+        Self {
+            bit_offset: 0,
+            ..self.clone()
+        }
+    }
+
     /// The same, so many bits further on.
     pub fn shifted(&self, bits: usize) -> Self {
         Self {

@@ -56,19 +56,29 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
     let mut bytes = vec![0; place.ty.size];
     // C reads a text up to its NUL, so there has to be one.
     let room = bytes.len().saturating_sub(1);
-    if place.ty.is_text() && text.len() > room {
-        bail!("{} bytes are too long: at most {room}", text.len());
+    // A path is typed as it is; a process name as it is shown.
+    let text = match option.decoder {
+        None if place.ty.is_text() => text.replace('\\', "\\x5c"),
+        _ => text.to_owned(),
+    };
+    if option.decoder == Some(Decoder::Comm) && text.contains(',') {
+        bail!(
+            "it takes one name: run once for each, or count all and show one with `--where` (a comma in a name is `\\x2c`)"
+        );
     }
     parse(
         &place,
         &tags,
-        text,
+        &text,
         LeftOut::Refused,
         &Labels::new(),
         &mut bytes,
     )?;
     if option.decoder == Some(Decoder::Pid) {
         host::check_process(&place.decode(&bytes).to_string())?;
+    }
+    if place.ty.is_text() && bytes.last().is_some_and(|last| *last != 0) {
+        bail!("{} bytes are too long: at most {room}", bytes.len());
     }
     if option.decoder == Some(Decoder::Cpu) {
         let cpu = place.decode(&bytes).to_string();
@@ -104,7 +114,7 @@ impl ResolvedOption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Type, Unit};
+    use crate::schema::{Kind, Type, Unit};
 
     fn option(name: &str, size: usize, offset: usize) -> OptionSpec {
         OptionSpec {
@@ -151,6 +161,35 @@ mod tests {
     }
 
     #[test]
+    fn a_process_name_is_one() {
+        let (element, len) = (Type::unsigned(1), 16);
+        let element = Arc::new(Type {
+            kind: Kind::Char,
+            ..(*element).clone()
+        });
+        let mut comm = option("comm", 16, 0);
+        comm.place = Place::whole(Arc::new(Type {
+            name: "char[16]".into(),
+            size: 16,
+            kind: Kind::Array { element, len },
+        }));
+        let bytes = |option: &OptionSpec, text| {
+            let resolved = resolve(std::slice::from_ref(option), &given("comm", text));
+            resolved.map(|resolved| resolved[0].bytes.clone())
+        };
+        // A path, for all that is known.
+        assert_eq!(bytes(&comm, r"a,\x2c").unwrap()[..7], *b"a,\\x2c\0");
+        comm.decoder = Some(Decoder::Comm);
+        assert_eq!(bytes(&comm, r"a\x2cb").unwrap()[..4], *b"a,b\0");
+        let error = bytes(&comm, "dd,find").unwrap_err().to_string();
+        assert!(
+            error.contains("`--comm`: it takes one name: run once"),
+            "{error}"
+        );
+        assert!(bytes(&comm, "sixteen letters!").is_err());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let options = [option("max_depth", 1, 0)];
         let error = |name, text| {
@@ -168,7 +207,7 @@ mod tests {
         );
         assert_eq!(
             error("depth", "1"),
-            "no option named `depth`; known: `max_depth`"
+            "no option named `depth`; did you mean `max_depth`?"
         );
         let outside = ResolvedOption {
             offset: 4,

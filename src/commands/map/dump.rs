@@ -12,7 +12,7 @@ use crate::error::usage;
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Entries, Entry};
 use crate::schema::Declaration;
-use crate::snapshot::{Query, Rank, Rows};
+use crate::snapshot::{Filter, Query, Rank, Rows};
 
 impl Verb<'_> {
     pub(super) fn dump(&self, args: &DumpArgs) -> Result<Exit> {
@@ -29,12 +29,14 @@ impl Verb<'_> {
             sort: args.sort.clone(),
             top: args.top,
         };
-        query.check(std::slice::from_ref(&declaration.table))?;
+        query.check(std::slice::from_ref(&declaration.table), &self.labels)?;
+        let filter = query.filter(&declaration.table, &self.labels);
         let dump = Dump {
             verb: self,
             map: &map,
             declaration: &declaration,
-            query,
+            query: &query,
+            filter,
             args,
         };
         let outcome = if args.recurse {
@@ -62,7 +64,8 @@ struct Dump<'a> {
     verb: &'a Verb<'a>,
     map: &'a Map,
     declaration: &'a Declaration,
-    query: Query,
+    query: &'a Query,
+    filter: Filter<'a>,
     args: &'a DumpArgs,
 }
 
@@ -77,8 +80,7 @@ impl Dump<'_> {
     }
 
     fn keeps(&self, key: &[u8]) -> bool {
-        let table = &self.declaration.table;
-        self.query.keeps(table, key, &self.verb.labels)
+        self.filter.keeps(key, &self.verb.labels)
     }
 
     /// One by one: nothing is kept.

@@ -30,6 +30,14 @@ impl Enums {
         })
     }
 
+    /// All of its names.
+    pub(super) fn names(&self, of: &str) -> Vec<String> {
+        self.with(of, |variants| {
+            let variants = variants.iter();
+            variants.map(|variant| variant.name.clone()).collect()
+        })
+    }
+
     /// The names of the bits that are set, with `|` between them; bits without
     /// a name as one number behind them.
     pub(super) fn flags(&self, of: &str, number: i128) -> Option<String> {

@@ -22,7 +22,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use caps::Capability;
 use serde::Serialize;
 
@@ -32,9 +32,11 @@ use self::cache::Cache;
 use self::cgroup::Cgroups;
 pub use self::cgroup::cgroup_folder;
 use super::decode::{self, Names, Value, text};
+use super::parse::{LeftOut, parse};
 use super::table::{Label, OptionSpec, Table};
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place};
+use crate::error::unknown;
 
 /// The names that were looked up, kept for the next row; no more of them than
 /// its cache allows, or than the kernel's enums have.
@@ -170,13 +172,60 @@ impl Labels {
             Decoder::Bool if name == "false" => Some(0),
             _ => return Ok(None),
         };
-        let what = decoder.name();
-        number.map(Some).ok_or_else(|| {
-            anyhow!(
-                "`{}` is no {what} that this host knows",
-                name.escape_debug()
+        if number.is_none() {
+            let known = self.names(decoder);
+            let known = known.iter().map(String::as_str);
+            return Err(unknown(decoder.name(), name, known));
+        }
+        Ok(number)
+    }
+
+    /// All names of a decoder that has as many on every host.
+    fn names(&self, decoder: &Decoder) -> Vec<String> {
+        let below = |most: u128, name: fn(u128) -> Option<String>| {
+            let names = (0..most).filter_map(name);
+            let is_name = |name: &String| !name.starts_with(|c: char| c.is_ascii_digit());
+            names.filter(is_name).collect()
+        };
+        match decoder {
+            Decoder::Syscall => below(1 << 10, syscall::name),
+            Decoder::Errno => below(1 << 12, errno::name),
+            Decoder::Signal => below(1 << 7, signal::name),
+            Decoder::State => below(1 << 13, state::name),
+            Decoder::Softirq => below(1 << 5, softirq::name),
+            Decoder::Enum(of) | Decoder::Flags(of) => self.enums.names(of),
+            Decoder::Bool => vec!["true".to_owned(), "false".to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The bytes of a label, at its own size, that this text stands for; `None`
+    /// for what may get that name later. An error says why nothing can have it.
+    pub fn typed(&self, label: &Label, text: &str) -> Result<Option<Vec<u8>>> {
+        let comes_and_goes = matches!(
+            label.decoder,
+            Some(
+                Decoder::Cgroup
+                    | Decoder::Ifindex
+                    | Decoder::Netns
+                    | Decoder::Dev
+                    | Decoder::Ksym
+                    | Decoder::Kstack
+                    | Decoder::Ustack
+                    | Decoder::Time
             )
-        })
+        );
+        let place = label.place.at_start();
+        let tags = Tags {
+            decoder: label.decoder.clone(),
+            ..Tags::default()
+        };
+        let mut bytes = vec![0; place.ty.size];
+        match parse(&place, &tags, text, LeftOut::Refused, self, &mut bytes) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(_) if comes_and_goes => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// How often to look at what may be removed.

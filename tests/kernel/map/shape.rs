@@ -255,7 +255,7 @@ fn bits(json: &Json, width: usize) -> Option<u128> {
 
 fn text(json: &Json) -> Option<String> {
     match json {
-        Json::String(text) => Some(text.clone()),
+        Json::String(text) => Some(escaped(text.as_bytes())),
         Json::Array(bytes) => {
             let bytes: Option<Vec<u8>> = bytes
                 .iter()
@@ -266,10 +266,28 @@ fn text(json: &Json) -> Option<String> {
                 .iter()
                 .position(|byte| *byte == 0)
                 .unwrap_or(bytes.len());
-            Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+            Some(escaped(&bytes[..end]))
         }
         _ => None,
     }
+}
+
+/// As it can be typed: what is not UTF-8, and what would be read as an escape.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid();
+        for (i, c) in valid.char_indices() {
+            match c {
+                '\\' if valid[i + 1..].starts_with(['x', 'u', 'n', 'r', 't']) => text += "\\x5c",
+                _ => text.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            text += &format!("\\x{byte:02x}");
+        }
+    }
+    text
 }
 
 fn list(element: &Shape, len: usize, theirs: &Json, ours: &Json) -> Result<(), String> {
