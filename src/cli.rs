@@ -20,6 +20,7 @@ use crate::error::usage;
 use crate::render::Format;
 use crate::schema::dotted;
 use crate::tally::{Given, Tally};
+use crate::text::escape;
 
 use options::own_option;
 
@@ -340,10 +341,9 @@ fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches> {
             return usage(hint);
         }
         match (error.kind(), culprit) {
-            (ErrorKind::InvalidUtf8, Some(arg)) => usage(format!(
-                "`{}` is not valid UTF-8",
-                arg.to_string_lossy().escape_debug()
-            )),
+            (ErrorKind::InvalidUtf8, Some(arg)) => {
+                usage(format!("`{}` is not valid UTF-8", arg.to_string_lossy()))
+            }
             _ => error.into(),
         }
     })
@@ -478,6 +478,19 @@ pub fn is_help(error: &clap::Error) -> bool {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     )
+}
+
+/// Prints what clap has against a command line, and escapes what was typed.
+pub fn print(mut error: clap::Error) {
+    let typed = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(text) => Some((kind, ContextValue::String(escape(text)))),
+        _ => None,
+    });
+    for (kind, text) in typed.collect::<Vec<_>>() {
+        error.insert(kind, text);
+    }
+    // Write errors are ignored, as with all that goes to stderr.
+    let _ = error.print();
 }
 
 /// Whether a command line asks for more words on stderr, when it does not parse.

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use crate::text::{NEXT_LINE, escape};
+
 /// The caller asked for something that does not exist or makes no sense:
 /// nothing was loaded, and the exit code is 2.
 #[derive(Debug)]
@@ -39,9 +41,12 @@ pub fn not_found(message: impl Into<String>) -> anyhow::Error {
     NotFound(message.into()).into()
 }
 
-/// A line on stderr. What nobody takes there is no failure.
-pub fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Prints a message to stderr, escaped, as names in it may come from anyone; its
+/// further lines begin with [`NEXT_LINE`]. Write errors are ignored.
+pub fn say(message: &str) {
+    let lines = message.split(NEXT_LINE).map(escape);
+    let lines = lines.collect::<Vec<_>>().join(NEXT_LINE);
+    let _ = writeln!(io::stderr(), "{lines}");
 }
 
 /// "no WHAT named `NAME`", with the nearest names, or all when few are known.
@@ -81,7 +86,7 @@ pub fn unknown_text<'a>(
     } else {
         format!("{} are known", known.len())
     };
-    format!("no {what} named `{}`; {hint}", name.escape_debug())
+    format!("no {what} named `{name}`; {hint}")
 }
 
 fn quoted(names: &[&str], between: &str) -> String {
@@ -113,7 +118,7 @@ mod tests {
         let many = many.to_string();
         assert!(many.contains("did you mean `function_42` or "), "{many}");
         assert_eq!(many.matches("`function_").count(), 1 + 8, "{many}");
-        let none = unknown("option", "a\n", []);
-        assert_eq!(none.to_string(), "no option named `a\\n`; there are none");
+        let none = unknown("option", "a", []);
+        assert_eq!(none.to_string(), "no option named `a`; there are none");
     }
 }

@@ -222,10 +222,7 @@ pub fn check_process(number: &str) -> Result<()> {
     if let Some(leader) = leader.filter(|leader| *leader != number) {
         let name = leader.parse().ok().and_then(process_name);
         let name = name.unwrap_or_default();
-        bail!(
-            "{number} is a thread of process {leader} (`{}`); write {leader}",
-            name.escape_debug()
-        );
+        bail!("{number} is a thread of process {leader} (`{name}`); write {leader}");
     }
     Ok(())
 }

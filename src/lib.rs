@@ -17,3 +17,4 @@ pub mod schema;
 pub mod snapshot;
 pub mod sys;
 pub mod tally;
+mod text;

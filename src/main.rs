@@ -8,6 +8,8 @@ use ktally::cli::{self, Exit};
 use ktally::commands;
 use ktally::error::{NotFound, Usage, say};
 
+const CAUSED_BY: &str = "\n    caused by: ";
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     let result = cli::parse(&args).and_then(commands::execute);
@@ -16,27 +18,31 @@ fn main() -> ExitCode {
         _ => Err(error),
     });
     result
-        .unwrap_or_else(|error| report(&error, cli::is_verbose(&args)))
+        .unwrap_or_else(|error| report(error, cli::is_verbose(&args)))
         .into()
 }
 
 /// Errors go to stderr on one line, with `-v` as a chain. Whoever closed our
 /// output has seen enough.
-fn report(error: &anyhow::Error, verbose: bool) -> Exit {
-    if let Some(error) = error.downcast_ref::<clap::Error>() {
-        // Write errors are ignored, as with all that goes to stderr.
-        let _ = error.print();
-        return Exit::Usage;
-    }
+fn report(error: anyhow::Error, verbose: bool) -> Exit {
+    let error = match error.downcast() {
+        Ok(error) => {
+            cli::print(error);
+            return Exit::Usage;
+        }
+        Err(error) => error,
+    };
     let mut causes = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>());
     if causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe) {
         return Exit::Done;
     }
-    match verbose {
-        true => say(&format!("ktally: {error:?}")),
-        false => say(&format!("ktally: {error:#}")),
+    if verbose {
+        let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+        say(&format!("ktally: {}", causes.join(CAUSED_BY)));
+    } else {
+        say(&format!("ktally: {error:#}"));
     }
     match error {
         _ if error.is::<Usage>() => Exit::Usage,

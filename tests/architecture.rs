@@ -11,20 +11,20 @@ use std::path::{Path, PathBuf};
 use ktally::schema::{Decoder, Tags};
 
 /// The rooms from top to bottom, and the rooms below that each may use.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("main", &["cli", "commands", "error"]),
     (
         "commands",
         &[
-            "cli", "render", "tally", "map", "snapshot", "schema", "host", "error",
+            "cli", "render", "tally", "map", "snapshot", "schema", "host", "error", "text",
         ],
     ),
-    ("cli", &["render", "tally", "schema", "error"]),
-    ("render", &["snapshot", "schema", "error"]),
+    ("cli", &["render", "tally", "schema", "error", "text"]),
+    ("render", &["snapshot", "schema", "error", "text"]),
     (
         "tally",
         &[
-            "map", "snapshot", "schema", "host", "internal", "sys", "error",
+            "map", "snapshot", "schema", "host", "internal", "sys", "error", "text",
         ],
     ),
     ("map", &["schema", "host", "internal", "sys", "error"]),
@@ -32,8 +32,9 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("schema", &["host", "sys", "error"]),
     ("host", &[]),
     ("internal", &[]),
-    ("sys", &[]),
-    ("error", &[]),
+    ("sys", &["text"]),
+    ("error", &["text"]),
+    ("text", &[]),
 ];
 
 /// Crates that only some files may mention.

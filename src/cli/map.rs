@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::builder::{EnumValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{EnumValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command, Subcommand, ValueEnum};
 
 use super::{Global, Output, column, duration, filter, interval};
@@ -55,7 +55,13 @@ pub(super) fn with_faces(map: Command) -> Command {
         } else {
             output = output.value_parser(EnumValueParser::<Output>::new());
         }
+        let file = Arg::new("output_file").long("output-file");
+        let file = file.value_parser(ValueParser::path_buf()).hide(true);
         let verb = verb.arg(output);
+        let verb = match formats.is_empty() {
+            true => verb.arg(file),
+            false => verb,
+        };
         match raw {
             true => verb,
             false => verb.arg(
@@ -79,6 +85,11 @@ pub(super) fn check(verb: &str, global: &Global, raw: bool) -> Result<()> {
             true => format!("`map {verb}` has no output to write with `-o`"),
             false => format!("`map {verb}` writes {}", formats.join(", ")),
         }));
+    }
+    if formats.is_empty() && global.output_file.is_some() {
+        return Err(usage(format!(
+            "`map {verb}` has no output to write with `--output-file`"
+        )));
     }
     if raw && !takes_raw {
         return Err(usage(format!("`map {verb}` has no use for `--raw`")));

@@ -51,7 +51,7 @@ fn act(request: Request) -> Result<Exit> {
         (Action::Attach(args), Some((tally, given))) => attach::attach(&args, &tally, &given),
         (Action::Attach(args), None) => Err(usage(format!(
             "`{}` is what is attached already; name a tally of `ktally list`",
-            args.tally.to_string_lossy().escape_debug()
+            args.tally.to_string_lossy()
         ))),
         // No tally, so it is one that is attached.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),

@@ -99,10 +99,7 @@ pub fn create(new: &NewMap, types: Option<&Types>, inner: Option<&Map>) -> Resul
 fn check_name(name: &str) -> Result<()> {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
     let why = if let Some(bad) = name.chars().find(|c| !is_fine(*c)) {
-        format!(
-            "`{}` is none of letters, digits, _ and .",
-            bad.escape_debug()
-        )
+        format!("`{bad}` is none of letters, digits, _ and .")
     } else if name.len() > MapFacts::MOST_NAME {
         format!(
             "it has {} characters, and the kernel keeps {}",
@@ -113,8 +110,7 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     };
     Err(usage(format!(
-        "a map cannot be called `{}`: {why}; give another with --name",
-        name.escape_debug()
+        "a map cannot be called `{name}`: {why}; give another with --name"
     )))
 }
 

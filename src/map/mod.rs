@@ -111,7 +111,7 @@ impl Map {
 
     /// As messages call it: "`counts` (id 42)".
     pub fn title(&self) -> String {
-        format!("`{}` (id {})", self.name.escape_debug(), self.id)
+        format!("`{}` (id {})", self.name, self.id)
     }
 
     /// Whether each possible CPU has a value of its own.

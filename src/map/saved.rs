@@ -115,7 +115,7 @@ impl Form<'_> {
                     let count = json.get().parse().ok();
                     return count.map(Line::End).context("it has no number");
                 }
-                name => bail!("its field `{}` has no place there", name.escape_debug()),
+                name => bail!("its field `{name}` has no place there"),
             }
         }
         let (key, values) = (

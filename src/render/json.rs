@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::ser::Formatter;
 
-use super::is_control;
 use crate::schema::{Labels, Value};
 use crate::snapshot::{Snapshot, TableSnapshot};
+use crate::text::is_control;
 
 /// One object, and the end of its line.
 pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {

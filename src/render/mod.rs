@@ -19,6 +19,7 @@ pub use entries::{Entries, Entry};
 
 use crate::schema::{Labels, Table, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};
+use crate::text::{escape, is_control};
 
 /// How a snapshot is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,27 +133,6 @@ impl Format {
             Self::Table | Self::Json | Self::Jsonl | Self::Csv => Ok(()),
         }
     }
-}
-
-/// Text from the kernel on a terminal: control characters as `\u{1b}`.
-pub fn escape(text: &str) -> String {
-    if !text.chars().any(is_control) {
-        return text.to_owned();
-    }
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match is_control(c) {
-            true => escaped.extend(c.escape_default()),
-            false => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// Also those that turn the direction of text around.
-fn is_control(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `1 row`, `2 rows`.

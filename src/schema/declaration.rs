@@ -310,7 +310,7 @@ fn words(place: &Place) -> Vec<Place> {
 }
 
 fn at(what: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
-    usage(format!("{what} `{}`: {error:#}", text.escape_debug()))
+    usage(format!("{what} `{text}`: {error:#}"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libbpf_rs::libbpf_sys;
 
+use crate::text::{NEXT_LINE, escape};
+
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
@@ -51,7 +53,7 @@ unsafe extern "C" fn print(level: u32, format: *const c_char, args: *mut c_void)
 }
 
 fn receive(level: u32, message: &str) {
-    let mut lines: Vec<String> = message.lines().map(printable).collect();
+    let mut lines: Vec<String> = message.lines().map(escape).collect();
     if VERBOSE.load(Ordering::Relaxed) {
         // Nobody is told where stderr is gone.
         let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
@@ -64,18 +66,6 @@ fn receive(level: u32, message: &str) {
         let surplus = kept.len().saturating_sub(KEPT);
         kept.drain(..surplus);
     });
-}
-
-/// Names in an object are a stranger's.
-fn printable(line: &str) -> String {
-    let mut text = String::with_capacity(line.len());
-    for c in line.chars() {
-        match c.is_control() && c != '\t' {
-            true => text.extend(c.escape_default()),
-            false => text.push(c),
-        }
-    }
-    text
 }
 
 /// What the verifier had against a program.
@@ -132,7 +122,7 @@ fn refusal_in(lines: &[String]) -> Option<Refusal> {
     Some(Refusal {
         program,
         reason,
-        place: place.map(|line| format!("\n    {line}")).collect(),
+        place: place.map(|line| format!("{NEXT_LINE}{line}")).collect(),
     })
 }
 
@@ -158,7 +148,7 @@ pub fn tail() -> String {
             .collect();
         useful[useful.len().saturating_sub(TAIL)..]
             .iter()
-            .map(|line| format!("\n    {line}"))
+            .map(|line| format!("{NEXT_LINE}{line}"))
             .collect()
     })
 }

@@ -18,6 +18,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::error::usage;
 use crate::host;
 use crate::schema::KernelBtf;
+use crate::text::NEXT_LINE;
 
 // `HEADERS`: every header of `src/bpf/`, a name and a text each.
 include!(concat!(env!("OUT_DIR"), "/headers.rs"));
@@ -83,8 +84,8 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
     let messages = messages.with_context(|| format!("failed to compile `{shown}`"))?;
     if !status.success() {
         bail!(
-            "failed to compile `{shown}`:\n{}",
-            without_stack_dump(messages.trim_end())
+            "failed to compile `{shown}`:{NEXT_LINE}{}",
+            without_stack_dump(messages.trim_end()).replace('\n', NEXT_LINE)
         );
     }
     // As the build does: linking fills in offsets and strips debug information.

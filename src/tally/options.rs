@@ -93,10 +93,7 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
 
 fn refused(name: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
     let flag = name.replace('_', "-");
-    usage(format!(
-        "invalid value `{}` for `--{flag}`: {error:#}",
-        text.escape_debug()
-    ))
+    usage(format!("invalid value `{text}` for `--{flag}`: {error:#}"))
 }
 
 impl ResolvedOption {

@@ -280,10 +280,59 @@ fn verbs_of_map_refuse_what_they_would_ignore() {
         ("map next-key 1 -o csv", "'csv'"),
         ("map save 1 - -o csv", "no output"),
         ("-o json map pin 1 /x", "no output"),
+        ("map save 1 - --output-file x", "no output"),
+        ("--output-file x map pin 1 /x", "no output"),
         ("map --raw list", "no use for `--raw`"),
         ("map restore 1 - --raw", "no use for `--raw`"),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
         refused(&args, &[words]);
+    }
+}
+
+/// No word of an error moves the cursor, begins a line or turns the text around.
+#[test]
+fn control_characters_in_errors_are_escaped() {
+    let evil = "\x1b[31mx\r\u{202e}\nktally: all is well";
+    let shown = r"\u{1b}[31mx\r\u{202e}\nktally: all is well";
+    for args in [
+        &[evil][..],
+        &["run", evil],
+        &["run", &format!("{evil}/x.bpf.c")],
+        &["run", &format!("{evil}/x.bpf.o")],
+        &["run", "syscalls", evil],
+        &["run", "syscalls", &format!("--{evil}")],
+        &["run", "syscalls", "--by", evil],
+        &["run", "syscalls", "--for", evil],
+        &["run", "syscalls", "--uid", evil],
+        &["run", "syscalls", "--cgroup", &format!("/{evil}")],
+        &["run", "syscalls", "-o", evil],
+        &["run", "syscalls", "-v", "--comm", &evil.repeat(2)],
+        &[
+            "run",
+            "ufunc",
+            "--function",
+            "f",
+            "--path",
+            &format!("/{evil}"),
+        ],
+        &["list", &format!("--output-file=/{evil}/x")],
+        &["read", evil],
+        &["detach", evil],
+        &["map", evil],
+        &["map", "show", evil],
+        &["map", "show", &format!("/{evil}")],
+        &["map", "create", "/x", "--type", evil, "--max-entries", "1"],
+        &["map", "restore", "1", &format!("/{evil}")],
+    ] {
+        let ended = ktally(args);
+        assert!(ended.code > 0, "{args:?}: {ended:?}");
+        let is_plain = |c: char| c == '\n' || !c.is_control() && c != '\u{202e}';
+        assert!(ended.stderr.chars().all(is_plain), "{args:?}: {ended:?}");
+        assert!(!ended.stderr.contains("\nktally: "), "{args:?}: {ended:?}");
+        // Labels are cut, maps cannot be looked up without privileges.
+        let start = &shown[..6];
+        let is_about_it = ended.stderr.contains(start) || args[0] == "map" || args[0] == "detach";
+        assert!(is_about_it, "{args:?}: {ended:?}");
     }
 }

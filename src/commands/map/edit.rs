@@ -139,7 +139,7 @@ impl Verb<'_> {
             }
             _ => {
                 for (text, _, was_there) in &fates {
-                    writeln!(out, "{}: {}", crate::render::escape(text), fate(*was_there))?;
+                    writeln!(out, "{}: {}", crate::text::escape(text), fate(*was_there))?;
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Verb<'_> {
             }
             return Err(not_found(match text {
                 None => format!("map {} is empty", map.title()),
-                Some(text) => format!("`{}` is the last key", text.escape_debug()),
+                Some(text) => format!("`{text}` is the last key"),
             }));
         };
         let entries = self.entries(&declaration);
@@ -194,7 +194,7 @@ impl Verb<'_> {
                 // As it can be typed again.
                 let text = match &shown {
                     crate::schema::Value::Fields(_) => json!(shown).to_string(),
-                    shown => crate::render::escape(&shown.to_string()),
+                    shown => crate::text::escape(&shown.to_string()),
                 };
                 writeln!(out, "{text}")?;
             }
@@ -204,9 +204,5 @@ impl Verb<'_> {
 }
 
 fn no_such_key(map: &Map, text: &str) -> anyhow::Error {
-    not_found(format!(
-        "map {} has no key `{}`",
-        map.title(),
-        text.escape_debug()
-    ))
+    not_found(format!("map {} has no key `{text}`", map.title()))
 }

@@ -39,7 +39,7 @@ impl Verb<'_> {
                 return Err(not_found(format!(
                     "map {} has no key `{}`; --create makes it",
                     map.title(),
-                    args.key.escape_debug()
+                    args.key
                 )));
             };
             before.get_or_insert(read(found));
@@ -194,8 +194,7 @@ fn parse_delta(text: &str, number: Number) -> Result<i128> {
     let delta = delta.filter(|delta| (-most..=most).contains(delta));
     delta.ok_or_else(|| {
         usage(format!(
-            "`{}` is no whole number from -{most} to {most}",
-            text.escape_debug()
+            "`{text}` is no whole number from -{most} to {most}"
         ))
     })
 }

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::{Verb, note, output};
 use crate::cli::{Exit, Output};
 use crate::map::{Access, Census, Listed, Used, flag_names};
-use crate::render::{Style, columns, escape, heading};
+use crate::render::{Style, columns, heading};
 use crate::schema::Unit;
+use crate::text::escape;
 
 impl Verb<'_> {
     pub(super) fn list(&self) -> Result<Exit> {

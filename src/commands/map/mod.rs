@@ -125,7 +125,7 @@ impl Verb<'_> {
             Output::Json | Output::Jsonl => writeln!(out, "{}", json!(entries.value(&values)))?,
             Output::Table if is_bare => {
                 let value = entries.value(&values).to_string();
-                writeln!(out, "{}", crate::render::escape(&value))?;
+                writeln!(out, "{}", crate::text::escape(&value))?;
             }
             _ => {
                 let outer = None;
@@ -213,7 +213,7 @@ impl Verb<'_> {
 fn tell(doing: &str, map: &Map) {
     note(&format!(
         "{doing} map `{}` (id {}, {})",
-        map.name.escape_debug(),
+        map.name,
         map.id,
         map.type_name()
     ));

@@ -30,10 +30,10 @@ pub fn group_id(name: &str) -> Result<u32> {
         return Ok(id);
     }
     let group = nix::unistd::Group::from_name(name)
-        .with_context(|| format!("failed to look up group `{}`", name.escape_debug()))?;
+        .with_context(|| format!("failed to look up group `{name}`"))?;
     group
         .map(|group| group.gid.as_raw())
-        .ok_or_else(|| usage(format!("there is no group `{}`", name.escape_debug())))
+        .ok_or_else(|| usage(format!("there is no group `{name}`")))
 }
 
 /// Whether others than root and this user may make names in a folder.

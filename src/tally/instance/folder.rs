@@ -50,8 +50,7 @@ impl Label {
             shown += "...";
         }
         Err(usage(format!(
-            "`{}` is no label: letters, digits, `_` and `-`, 1 to {} of them",
-            shown.escape_debug(),
+            "`{shown}` is no label: letters, digits, `_` and `-`, 1 to {} of them",
             Self::LONGEST
         )))
     }

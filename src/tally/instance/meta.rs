@@ -120,7 +120,7 @@ impl Meta {
         let member = |program: &Value| {
             let program = program.as_object().context("a program is no object")?;
             let name = text(program, "name")?;
-            ensure!(is_name(&name), "`{}` cannot be pinned", name.escape_debug());
+            ensure!(is_name(&name), "`{name}` cannot be pinned");
             Ok(Member {
                 section: text(program, "section")?,
                 target: text(program, "target").ok(),
@@ -134,8 +134,7 @@ impl Meta {
             let is_ours = |(folder, name)| FOLDERS.contains(&folder) && is_name(name);
             ensure!(
                 pin.split_once('/').is_some_and(is_ours),
-                "`{}` is not a pin in a folder of an instance",
-                pin.escape_debug()
+                "`{pin}` is not a pin in a folder of an instance"
             );
             Ok(pin.to_owned())
         };

@@ -14,6 +14,7 @@ use crate::map::Map;
 use crate::schema::declared_types;
 use crate::sys;
 use crate::tally::Tally;
+use crate::text::NEXT_LINE;
 
 /// Gives the maps of an instance to an object that is open: all but constants,
 /// which are the new one's.
@@ -83,8 +84,8 @@ fn compare_types(name: &str, old: Option<&String>, new: Option<&String>) -> Resu
         return Ok(());
     }
     bail!(
-        "map `{name}` has other types:\n{}",
-        difference(&old, &new).join("\n")
+        "map `{name}` has other types:{NEXT_LINE}{}",
+        difference(&old, &new).join(NEXT_LINE)
     );
 }
 
@@ -148,8 +149,8 @@ pub(super) fn check_programs(old: &[Member], new: &[Member]) -> Result<()> {
     }
     if !difference.is_empty() {
         bail!(
-            "other programs, or elsewhere, cannot go on without a gap; detach it, and attach it anew:\n{}",
-            difference.join("\n")
+            "other programs, or elsewhere, cannot go on without a gap; detach it, and attach it anew:{NEXT_LINE}{}",
+            difference.join(NEXT_LINE)
         );
     }
     if let Some(member) = old.iter().chain(new).find(|member| !member.has_entry) {
