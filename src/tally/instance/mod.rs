@@ -328,9 +328,13 @@ fn open_programs(folder: &Path, meta: &Meta) -> Result<Option<Vec<OwnedFd>>> {
     Ok(Some(programs))
 }
 
+/// Programs can only be opened to be written to.
 fn is_closed_to_us(error: &io::Error) -> bool {
-    use io::ErrorKind::{NotFound, PermissionDenied};
-    matches!(error.kind(), NotFound | PermissionDenied)
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(
+        error.kind(),
+        NotFound | PermissionDenied | ReadOnlyFilesystem
+    )
 }
 
 fn sum_of_missed(programs: &[OwnedFd]) -> Result<Option<u64>> {
