@@ -744,7 +744,7 @@ static __always_inline int add(struct pt_regs *regs, long id, __u64 n)
     }
     // Where there is none, one reason is enough.
     let none = format!(
-        "TALLY(\"none\");\n#define add(regs, id, n) 0\n{}{}",
+        "TALLY(\"none\");\nTABLE(hits, __u32, __u64, 1, \"\");\n#define add(regs, id, n) 0\n{}{}",
         program("one", absent, 1),
         program("two", "nor_this_one", 2)
     );
