@@ -129,7 +129,7 @@ fn declarations_that_cannot_be_kept_are_refused() {
 }
 
 const OPTIONS: &str = r#"
-typedef char tally_text[8];
+typedef char short_text[8];
 OPTION(__u64 UNIT(us), us, 1500, "microseconds");
 OPTION(__u64 UNIT(ns), lt, 0, "less than");
 OPTION(int UNIT(ms), ms, -5, "may be negative");
@@ -137,7 +137,7 @@ OPTION(__u8 UNIT(bytes), small, 64, "a small size");
 OPTION(__u32 UNIT(hz), hz, 49, "a rate");
 OPTION(char, letter, 'x', "a letter");
 OPTION(bool, loud, false, "a switch");
-OPTION(tally_text, text, "hi", "a text");
+OPTION(short_text, text, "hi", "a text");
 "#;
 
 #[test]

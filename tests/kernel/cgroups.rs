@@ -3,13 +3,14 @@
 use std::ffi::CString;
 use std::fs;
 use std::hint::black_box;
+use std::io::{BufRead, BufReader};
 use std::mem::{size_of, zeroed};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::blocks::{Aligned, Loop};
 use crate::exact::Cgroup;
-use crate::objects::programs_called;
-use crate::support::{Child, ask_for_parent, kernel_has, nap, run, wait_until};
+use crate::support::{Child, ask_for_parent, kernel_has, nap, run};
 
 /// Bytes to itself through the loopback interface; 4 system calls, and 2 each.
 fn talk(times: u64) {
@@ -121,15 +122,17 @@ fn cpu_calls_and_bytes_of_a_cgroup() {
 fn removed_cgroups_keep_the_path_that_they_were_seen_with() {
     let child = Child::new("kt-moved", || ask_for_parent(23));
     let before = Cgroup::of_root("kt-gone-first");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ktally"));
-    command.args(["run", "cgroups", "--for", "6s", "-o", "json"]);
-    let running = command
-        .stdout(std::process::Stdio::piped())
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
+    command.args(["run", "cgroups", "--for", "6s", "-o", "json", "-v"]);
+    let mut running = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until("it counts", || {
-        !programs_called("block_bio_queue").is_empty()
-    });
+    let mut said = BufReader::new(running.stderr.as_mut().unwrap()).lines();
+    said.find(|line| line.as_ref().unwrap().contains("counting"))
+        .expect("it counts")
+        .unwrap();
     let later = Cgroup::of_root("kt-gone-later");
     for cgroup in [&before, &later] {
         cgroup.take(&child);
