@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{
     Arg, ArgMatches, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser,
@@ -65,8 +66,7 @@ impl From<Exit> for ExitCode {
     name = "ktally",
     version,
     propagate_version = true,
-    max_term_width = 100,
-    disable_help_subcommand = true
+    max_term_width = 100
 )]
 pub struct Cli {
     /// What is asked for everywhere.
@@ -152,7 +152,7 @@ pub enum Action {
     Attach(AttachArgs),
     /// Show what is attached, since when, and how it fares
     Status(StatusArgs),
-    /// Read what an attached tally has counted, with every flag of `run`
+    /// Read what an attached tally has counted, shown in the ways of `run`
     #[command(
         mut_arg("tally", |arg| arg.value_name("LABEL").help("One from `ktally status`")),
         mut_arg("run_for", |arg| arg.help("Read the difference over so long a time [at once, since it was attached]")),
@@ -194,7 +194,7 @@ pub struct RunArgs {
     #[command(flatten)]
     pub view: View,
     /// Make room for so many rows in each table (arrays keep their size)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, u32::MAX.into()), allow_negative_numbers = true)]
     pub max_rows: Option<u32>,
     /// Load every program, also where several kinds of programs count the same event
     /// [only the first kind that loads]
@@ -209,7 +209,7 @@ pub struct RunArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct View {
     /// Show at most so many rows; 0 shows none, only the footer
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0, u64::MAX), allow_negative_numbers = true)]
     pub top: Option<usize>,
     /// Sort by this column [the first column of numbers; of a histogram also NAME.p99, NAME.sum]
     #[arg(long, value_name = "COLUMN", value_parser = column)]
@@ -249,7 +249,7 @@ pub struct AttachArgs {
     #[arg(long, value_name = "GROUP")]
     pub readable_by: Option<String>,
     /// Make room for so many rows in each table (arrays keep their size)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, u32::MAX.into()), allow_negative_numbers = true)]
     pub max_rows: Option<u32>,
     /// Load every program, also where several kinds of programs count the same event
     /// [only the first kind that loads]
@@ -292,39 +292,82 @@ pub struct Request {
     pub tally: Option<(Tally, Vec<Given>)>,
 }
 
-/// Parses a command line, `ktally` first. A tally's own options are known only
-/// once its object has been read, so `run` and `attach` are parsed with them
-/// added.
-pub fn parse(args: &[OsString]) -> Result<Request> {
-    let command = named(Cli::command()).mut_subcommand("map", map::with_faces);
-    let Some((verb, name)) = tally_of(&command, args) else {
-        let matches = matches(command, args)?;
-        let cli = Cli::from_arg_matches(&matches)?;
-        if let (Action::Map(args), Some(("map", map))) = (&cli.action, matches.subcommand())
-            && let Some(verb) = map.subcommand_name()
-        {
-            map::check(verb, &cli.global, args.raw)?;
-        }
-        return Ok(Request { cli, tally: None });
+/// The words of a command line, `ktally` first. `help map dump` is `map dump --help`,
+/// and so `help run syscalls` has the options of the tally.
+pub fn words(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.get(1).is_some_and(|word| word == "help") {
+        args.remove(1);
+        args.push("--help".into());
+    }
+    args
+}
+
+/// The tally that `run` and `attach` are about. Its own options are known only
+/// once its object has been read, and [`parse`] wants to know them.
+pub fn tally_of(args: &[OsString]) -> Option<OsString> {
+    operand_of(args).filter(|name| !name.as_encoded_bytes().starts_with(b"@"))
+}
+
+/// The same, or what is attached already.
+fn operand_of(args: &[OsString]) -> Option<OsString> {
+    // What follows is a command to run.
+    let args = args.split(|word| word == "--").next()?;
+    let unchecked = |arg: Arg| match arg.get_action().takes_values() {
+        true => arg.value_parser(ValueParser::os_string()),
+        false => arg,
     };
-    // clap takes nothing behind it for no command at all: all would be counted.
-    if verb == "run" && args.iter().position(|arg| arg == "--") == Some(args.len() - 1) {
-        return Err(usage(
-            "no command behind `--`; write `ktally run NAME -- COMMAND`, or leave `--` out",
-        ));
+    // Behind the tally stand words that may be options of its own.
+    let rest = |arg: Arg| {
+        arg.last(false)
+            .trailing_var_arg(true)
+            .allow_hyphen_values(true)
+    };
+    let scanned = |verb: Command| {
+        verb.disable_help_flag(true)
+            .disable_version_flag(true)
+            .mut_args(unchecked)
+    };
+    let command = Cli::command().mut_args(unchecked);
+    let command = command.mut_subcommand("run", |run| scanned(run).mut_arg("command", rest));
+    let command = command.mut_subcommand("attach", |attach| {
+        scanned(attach).arg(rest(Arg::new("rest").num_args(0..)))
+    });
+    let matches = command.try_get_matches_from(args).ok()?;
+    let (verb, matches) = matches.subcommand()?;
+    VERBS
+        .contains(&verb)
+        .then(|| matches.get_one("tally").cloned())?
+}
+
+/// Parses a command line with the options of the tally that it names.
+pub fn parse(args: &[OsString], mut tally: Option<Tally>) -> Result<Request> {
+    let mut command = named(Cli::command()).mut_subcommand("map", map::with_faces);
+    if let Some(tally) = &tally {
+        // clap takes nothing behind it for no command at all: all would be counted.
+        if args.iter().position(|word| word == "--") == Some(args.len() - 1) {
+            return Err(usage(
+                "no command behind `--`; write `ktally run NAME -- COMMAND`, or leave `--` out",
+            ));
+        }
+        for verb in VERBS {
+            command = with_options(command, verb, tally)?;
+        }
     }
-    let mut tally = Tally::find(&name)?;
-    let command = with_options(command, verb, &tally)?;
     let matches = matches(command, args)?;
-    let mut given = Vec::new();
-    if let Some(matches) = matches.subcommand_matches(verb) {
-        tally.all_programs = matches.get_flag("all_programs");
-        given = options::given(matches, &tally);
-    }
     let cli = Cli::from_arg_matches(&matches)?;
+    if let (Action::Map(args), Some(("map", map))) = (&cli.action, matches.subcommand())
+        && let Some(verb) = map.subcommand_name()
+    {
+        map::check(verb, &cli.global, args.raw)?;
+    }
+    let mut given = Vec::new();
+    if let (Some(tally), Some((_, matches))) = (&mut tally, matches.subcommand()) {
+        tally.all_programs = matches.get_flag("all_programs");
+        given = options::given(matches, tally);
+    }
     Ok(Request {
         cli,
-        tally: Some((tally, given)),
+        tally: tally.map(|tally| (tally, given)),
     })
 }
 
@@ -334,10 +377,10 @@ fn named(command: Command) -> Command {
 }
 
 /// clap says that an argument is not UTF-8, but not which.
-fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches> {
-    command.try_get_matches_from(args).map_err(|error| {
+fn matches(mut command: Command, args: &[OsString]) -> Result<ArgMatches> {
+    command.try_get_matches_from_mut(args).map_err(|error| {
         let culprit = args.iter().find(|arg| arg.to_str().is_none());
-        if let Some(hint) = hint(&error, args) {
+        if let Some(hint) = hint(&error, &command, args) {
             return usage(hint);
         }
         match (error.kind(), culprit) {
@@ -351,76 +394,55 @@ fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches> {
 
 /// A bool's value is easily taken for an operand: `--by-comm true`. And an
 /// option that is not known is rarely meant as a value, which clap thinks.
-fn hint(error: &clap::Error, args: &[OsString]) -> Option<String> {
+fn hint(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<String> {
     let culprit = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(text)) if error.kind() == ErrorKind::UnknownArgument => text,
         _ => return None,
     };
-    if culprit.starts_with("--") {
-        let near = match error.get(ContextKind::SuggestedArg) {
-            Some(ContextValue::String(near)) => format!("; did you mean `{near}`?"),
-            _ => String::new(),
-        };
-        let words = args.iter().skip(1).map_while(|arg| arg.to_str());
-        let verbs = [&VERBS[..], &["map"]].concat();
-        let words = words.skip_while(|word| !verbs.contains(word));
-        let verb: Vec<&str> = words
-            .take_while(|word| !word.starts_with('-'))
-            .take(2)
-            .collect();
-        let verb: String = verb.iter().map(|word| format!("{word} ")).collect();
-        return Some(format!(
-            "there is no option `{culprit}` here{near}; see `ktally {verb}--help`"
-        ));
+    if !culprit.starts_with('-') {
+        let at = args.iter().rposition(|arg| arg.to_str() == Some(culprit))?;
+        let before = args.get(at.checked_sub(1)?)?.to_str()?;
+        return (matches!(culprit.as_str(), "true" | "false") && before.starts_with("--"))
+            .then(|| format!("`{before} {culprit}` is written `{before}={culprit}`"));
     }
-    let at = args.iter().rposition(|arg| arg.to_str() == Some(culprit))?;
-    let before = args.get(at.checked_sub(1)?)?.to_str()?;
-    (matches!(culprit.as_str(), "true" | "false") && before.starts_with("--"))
-        .then(|| format!("`{before} {culprit}` is written `{before}={culprit}`"))
+    let (mut verb, mut path) = (command, "ktally".to_owned());
+    for word in args.iter().skip(1).take_while(|word| *word != "--") {
+        if let Some(found) = verb.find_subcommand(word) {
+            (verb, path) = (found, format!("{path} {}", found.get_name()));
+        }
+    }
+    match operand_of(args) {
+        Some(tally) => path = format!("{path} {}", tally.to_string_lossy()),
+        None if VERBS.contains(&verb.get_name()) => {
+            return Some(format!(
+                "`{culprit}` is no option of `{path}`; a tally's own options come after its name: `{path} NAME {culprit} ...`"
+            ));
+        }
+        None => {}
+    }
+    let near: Vec<String> = match (
+        error.get(ContextKind::SuggestedArg),
+        culprit.strip_prefix('-'),
+    ) {
+        (Some(ContextValue::String(near)), _) => vec![near.clone()],
+        (_, Some(short)) => {
+            let longs = verb.get_arguments().filter_map(Arg::get_long);
+            let longs = longs.filter(|long| long.starts_with(short));
+            longs.map(|long| format!("--{long}")).collect()
+        }
+        _ => Vec::new(),
+    };
+    let near = match near[..] {
+        [] => String::new(),
+        _ => format!("; did you mean `{}`?", near.join("` or `")),
+    };
+    Some(format!(
+        "there is no option `{culprit}` here{near}; see `{path} --help`"
+    ))
 }
 
 /// The subcommands whose first operand is a tally.
 const VERBS: [&str; 2] = ["run", "attach"];
-
-/// The first operand after one of them, if there is one, and it is none that is
-/// attached already.
-fn tally_of(command: &Command, args: &[OsString]) -> Option<(&'static str, OsString)> {
-    let own = VERBS
-        .iter()
-        .filter_map(|verb| command.find_subcommand(verb));
-    let own: Vec<&Arg> = own.flat_map(Command::get_arguments).collect();
-    let takes_value = |word: &str| {
-        let mut known = own.iter().copied().chain(command.get_arguments());
-        known.any(|arg| {
-            let long = arg
-                .get_long()
-                .is_some_and(|long| word.strip_prefix("--") == Some(long));
-            let short = arg
-                .get_short()
-                .is_some_and(|short| word == format!("-{short}"));
-            (long || short) && arg.get_action().takes_values()
-        })
-    };
-    let mut operands = Vec::new();
-    let mut words = args.iter().skip(1);
-    while let Some(word) = words.next() {
-        let text = word.to_string_lossy();
-        // What follows is a command to run, and no tally.
-        if text == "--" {
-            break;
-        }
-        if !text.starts_with('-') || text == "-" {
-            operands.push(word.clone());
-        } else if takes_value(&text) {
-            words.next();
-        }
-    }
-    let mut operands = operands.into_iter();
-    let first = operands.next()?;
-    let verb = VERBS.into_iter().find(|verb| first == **verb)?;
-    let name = operands.next()?;
-    (!name.as_encoded_bytes().starts_with(b"@")).then_some((verb, name))
-}
 
 fn with_options(command: Command, verb: &str, tally: &Tally) -> Result<Command> {
     if let Some(clash) = clash(tally) {
@@ -441,6 +463,20 @@ fn with_options(command: Command, verb: &str, tally: &Tally) -> Result<Command> 
         };
         run.next_help_heading(heading).args(own)
     }))
+}
+
+/// A whole number, and words that say so where it is none.
+fn whole<N: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> Result<N, String> + Clone {
+    move |text| {
+        let number = text.parse().ok();
+        let number = number.filter(|number| (least..=most).contains(number));
+        number
+            .and_then(|number| number.try_into().ok())
+            .ok_or_else(|| match most {
+                u64::MAX => format!("write a whole number, {least} or more"),
+                _ => format!("write a whole number from {least} to {most}"),
+            })
+    }
 }
 
 /// A bare number is one of seconds, as `sleep` and `timeout` have it.
@@ -505,7 +541,7 @@ mod tests {
 
     fn tally(line: &str) -> Option<String> {
         let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        tally_of(&Cli::command(), &args).map(|(_, name)| name.to_string_lossy().into_owned())
+        tally_of(&args).map(|name| name.to_string_lossy().into_owned())
     }
 
     #[test]
@@ -517,6 +553,11 @@ mod tests {
             Some("a")
         );
         assert_eq!(tally("ktally run a -- b -c").as_deref(), Some("a"));
+        assert_eq!(tally("ktally attach -v a --as b").as_deref(), Some("a"));
+        assert_eq!(tally("ktally run --top -1 a --help").as_deref(), Some("a"));
+        assert_eq!(tally("ktally run a -p 1 -o xml").as_deref(), Some("a"));
+        assert_eq!(tally("ktally run --pid 1 a"), None);
+        assert_eq!(tally("ktally run @a"), None);
         assert_eq!(tally("ktally run --total -- b"), None);
         assert_eq!(tally("ktally run --help"), None);
         assert_eq!(tally("ktally list run"), None);

@@ -4,22 +4,29 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
+use anyhow::Result;
+
 use ktally::cli::{self, Exit};
 use ktally::commands;
 use ktally::error::{NotFound, Usage, say};
+use ktally::tally::Tally;
 
 const CAUSED_BY: &str = "\n    caused by: ";
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    let result = cli::parse(&args).and_then(commands::execute);
-    let result = result.or_else(|error| match error.downcast_ref() {
+    let args = cli::words(std::env::args_os().collect());
+    let result = run(&args).or_else(|error| match error.downcast_ref() {
         Some(help) if cli::is_help(help) => commands::help(help),
         _ => Err(error),
     });
     result
         .unwrap_or_else(|error| report(error, cli::is_verbose(&args)))
         .into()
+}
+
+fn run(args: &[OsString]) -> Result<Exit> {
+    let tally = cli::tally_of(args).map(|name| Tally::find(&name));
+    commands::execute(cli::parse(args, tally.transpose()?)?)
 }
 
 /// Errors go to stderr on one line, with `-v` as a chain. Whoever closed our

@@ -12,7 +12,7 @@ use ktally::schema::{Decoder, Tags};
 
 /// The rooms from top to bottom, and the rooms below that each may use.
 const ROOMS: [(&str, &[&str]); 13] = [
-    ("main", &["cli", "commands", "error"]),
+    ("main", &["cli", "commands", "tally", "error"]),
     (
         "commands",
         &[

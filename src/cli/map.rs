@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::builder::{EnumValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command, Subcommand, ValueEnum};
 
-use super::{Global, Output, column, duration, filter, interval};
+use super::{Global, Output, column, duration, filter, interval, whole};
 use crate::error::usage;
 
 use Output::{Csv, Json, Jsonl, Table};
@@ -251,7 +251,7 @@ pub struct DumpArgs {
     /// An id, a pinned path, or a name
     pub map: String,
     /// Show the first so many, by the order of --sort
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0, u64::MAX), allow_negative_numbers = true)]
     pub top: Option<usize>,
     /// Sort by this column [with --top: the first column of numbers]
     #[arg(long, value_name = "COLUMN", value_parser = column)]
@@ -266,7 +266,7 @@ pub struct DumpArgs {
     #[arg(long)]
     pub per_cpu: bool,
     /// Stop after so many entries
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(0, u64::MAX), allow_negative_numbers = true)]
     pub limit: Option<u64>,
     /// Of a map of maps: the entries of the maps inside
     #[arg(long, conflicts_with_all = ["by", "sort", "top", "filters"])]
@@ -318,7 +318,7 @@ pub struct UpdateArgs {
     #[arg(long, group = "rest")]
     pub zero: bool,
     /// Of a per-CPU map, this CPU's value alone [CPU 0 gets it all, and the others zeroes]
-    #[arg(long, value_name = "N", group = "cpus")]
+    #[arg(long, value_name = "N", group = "cpus", value_parser = whole::<usize>(0, u32::MAX.into()), allow_negative_numbers = true)]
     pub cpu: Option<usize>,
     /// Of a per-CPU map, the same value for every CPU
     #[arg(long, group = "cpus")]
@@ -340,7 +340,7 @@ pub struct AddArgs {
     #[arg(long)]
     pub create: bool,
     /// Add so often
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1, u64::MAX), allow_negative_numbers = true)]
     pub repeat: u64,
 }
 
@@ -372,13 +372,13 @@ pub struct CreateArgs {
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "like")]
     pub kind: Option<String>,
     /// Bytes of a key
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(0, u32::MAX.into()), allow_negative_numbers = true)]
     pub key: Option<u32>,
     /// Bytes of a value
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(0, u32::MAX.into()), allow_negative_numbers = true)]
     pub value: Option<u32>,
     /// How many entries fit
-    #[arg(long, value_name = "N", required_unless_present = "like")]
+    #[arg(long, value_name = "N", required_unless_present = "like", value_parser = whole::<u32>(0, u32::MAX.into()), allow_negative_numbers = true)]
     pub max_entries: Option<u32>,
     /// Names as `map list` shows them
     #[arg(long, value_name = "FLAG,...", value_delimiter = ',', value_enum)]

@@ -35,6 +35,37 @@ fn what_does_not_exist_is_named() {
             ["`--cpuu`", "did you mean `--cpu`?"],
         ),
         ("map dump 1 --cpu 1", ["--cpu", "`ktally map dump --help`"]),
+        ("read x --pid 1", ["`--pid`", "`ktally read --help`"]),
+        (
+            "status --costs",
+            ["did you mean `--cost`?", "`ktally status --help`"],
+        ),
+        (
+            "run syscalls -p 42",
+            ["did you mean `--pid`?", "`ktally run syscalls --help`"],
+        ),
+        (
+            "run -o json syscalls -z",
+            ["`-z`", "`ktally run syscalls --help`"],
+        ),
+        ("map watch 1 -p 1", ["`-p`", "`ktally map watch --help`"]),
+        (
+            "run --pid 1 syscalls",
+            ["come after its name", "`ktally run NAME --pid ...`"],
+        ),
+        (
+            "attach --pid=1 syscalls",
+            ["come after its name", "`ktally attach NAME --pid ...`"],
+        ),
+        (
+            "run -p 1",
+            ["come after its name", "`ktally run NAME -p ...`"],
+        ),
+        ("help frobnicate", ["frobnicate", "--help"]),
+        (
+            "-o json run @x --pid 1",
+            ["no option `--pid`", "`ktally run @x --help`"],
+        ),
         (
             "run softirqs --pid 3",
             ["`--pid`", "`ktally run softirqs --help`"],
@@ -105,6 +136,36 @@ fn flags_of_run_refuse_what_they_cannot_mean() {
             let named: &[&str] = if flag == "--where" { &[] } else { &[flag] };
             refused(&["run", "syscalls", flag, value], named);
         }
+    }
+}
+
+#[test]
+fn numbers_are_named_with_what_is_wanted() {
+    let any = "write a whole number, 0 or more";
+    for (args, wanted) in [
+        ("run syscalls --top -1", any),
+        ("run syscalls --top 1e3 --pid 1", any),
+        ("run syscalls --max-rows 1e6", "from 1 to 4294967295"),
+        ("attach syscalls --max-rows 0", "from 1 to 4294967295"),
+        ("run tcp --port http", "a port is a number from 0 to 65535"),
+        ("run tcp --port 65536", "a port is a number from 0 to 65535"),
+        ("map dump 1 --top -1", any),
+        ("map dump 1 --limit 1e6", any),
+        (
+            "map add 1 1 1 --repeat -1",
+            "write a whole number, 1 or more",
+        ),
+        ("map update 1 1 1 --cpu x", "from 0 to 4294967295"),
+        (
+            "map create /x --type hash --max-entries 1e6",
+            "from 0 to 4294967295",
+        ),
+        ("map create /x --type hash --key -4", "from 0 to 4294967295"),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        let at = args.iter().rposition(|arg| arg.starts_with("--")).unwrap();
+        let at = if args[at] == "--pid" { at - 2 } else { at };
+        refused(&args, &[args[at], args[at + 1], wanted]);
     }
 }
 

@@ -57,6 +57,20 @@ fn the_version_is_that_of_ktally_everywhere() {
 }
 
 #[test]
+fn help_is_a_command_too() {
+    for (line, same) in [
+        ("help", "--help"),
+        ("help run", "run --help"),
+        ("help run syscalls", "run syscalls --help"),
+        ("help map dump", "map dump --help"),
+        ("map help dump", "map dump --help"),
+    ] {
+        assert_eq!(printed(line), printed(same), "{line}");
+    }
+    assert!(printed("--help").contains("  help  "));
+}
+
+#[test]
 fn help_that_cannot_be_written_is_an_error() {
     for line in [
         "--help",

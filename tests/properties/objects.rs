@@ -19,11 +19,9 @@ fn open(path: &Path, support: &Support, labels: &Labels) -> Result<Tally, String
     let line = |more: &[&str]| {
         let line = ["ktally", "run"].map(OsString::from).into_iter();
         let line = line.chain([path.into()]);
-        cli::parse(
-            &line
-                .chain(more.iter().map(OsString::from))
-                .collect::<Vec<_>>(),
-        )
+        let line: Vec<OsString> = line.chain(more.iter().map(OsString::from)).collect();
+        let tally = cli::tally_of(&line).map(|name| Tally::find(&name));
+        cli::parse(&line, tally.transpose()?)
     };
     let request = line(&[]).map_err(|error| format!("{error:#}"))?;
     let (tally, given) = request.tally.ok_or("it is no tally")?;

@@ -43,7 +43,10 @@ pub(super) fn ip_number(text: &str) -> Result<u128> {
 
 /// A port's number as the kernel has it.
 pub(super) fn port_number(text: &str) -> Result<u16> {
-    let port: u16 = text.parse().context("a port is a number up to 65535")?;
+    let port: u16 = text
+        .parse()
+        .ok()
+        .context("a port is a number from 0 to 65535")?;
     Ok(port.to_be())
 }
 
