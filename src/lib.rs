@@ -12,6 +12,7 @@ pub mod error;
 pub mod host;
 mod internal;
 pub mod map;
+pub mod names;
 pub mod render;
 pub mod schema;
 pub mod snapshot;

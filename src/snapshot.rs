@@ -8,9 +8,8 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 use crate::error::{unknown, usage};
-use crate::schema::{
-    Histogram, Kind, Label, Labels, Metric, MetricKind, Place, Table, Type, Value,
-};
+use crate::names::HostNames;
+use crate::schema::{Histogram, Kind, Label, Metric, MetricKind, Place, Table, Type, Value};
 
 /// Rows of one table, packed: a key of fixed size and a fixed number of cells
 /// each, so that a million small rows take tens of megabytes.
@@ -284,7 +283,7 @@ enum SortBy {
 impl Query {
     /// Refuses names that no table has, and filters that no row can pass, before
     /// anything is loaded.
-    pub fn check(&self, tables: &[Table], names: &Labels) -> Result<()> {
+    pub fn check(&self, tables: &[Table], names: &HostNames) -> Result<()> {
         let labels = || {
             tables
                 .iter()
@@ -336,14 +335,14 @@ impl Query {
     }
 
     /// The rows to show of a table.
-    pub fn apply(&self, table: &Table, rows: &Rows, labels: &Labels) -> (Table, Rows) {
+    pub fn apply(&self, table: &Table, rows: &Rows, labels: &HostNames) -> (Table, Rows) {
         let (grouped, rows) = self.group(table, rows, labels);
         let order = self.order(&grouped, &rows, labels);
         (grouped, rows.pick(order))
     }
 
     /// The filters, as they are asked of the rows of a table.
-    pub fn filter<'q>(&'q self, table: &'q Table, labels: &Labels) -> Filter<'q> {
+    pub fn filter<'q>(&'q self, table: &'q Table, labels: &HostNames) -> Filter<'q> {
         let wanted = self.filters.iter().filter_map(|(name, text)| {
             let label = &table.labels[table.label(name)?];
             let bytes = labels.typed(label, text).unwrap_or_default();
@@ -353,7 +352,7 @@ impl Query {
     }
 
     /// What a row is ordered by, among those of its table.
-    pub fn rank(&self, table: &Table, key: &[u8], cells: &[u64], labels: &Labels) -> Rank {
+    pub fn rank(&self, table: &Table, key: &[u8], cells: &[u64], labels: &HostNames) -> Rank {
         let by = match &self.sort {
             Some(name) => sort_by(table, name),
             None => table.metrics.first().map(default_order),
@@ -362,10 +361,15 @@ impl Query {
     }
 
     /// Filters, then groups: the numbers of one group add up.
-    fn group<'a>(&self, table: &Table, rows: &'a Rows, labels: &Labels) -> (Table, Cow<'a, Rows>) {
+    fn group<'a>(
+        &self,
+        table: &Table,
+        rows: &'a Rows,
+        labels: &HostNames,
+    ) -> (Table, Cow<'a, Rows>) {
         // What looks the same is one row; stacks differ by addresses, where
         // people see functions.
-        let has_stack = table.labels.iter().any(Labels::is_stack);
+        let has_stack = table.labels.iter().any(HostNames::is_stack);
         let whole = || table.labels.iter().map(|label| label.name.clone());
         let visible = (table.hides_key || has_stack).then(|| whole().collect());
         let by = self.by.as_ref().or(visible.as_ref());
@@ -410,7 +414,7 @@ impl Query {
     }
 
     /// Rows that counted something, the greatest first, at most `top`.
-    fn order(&self, table: &Table, rows: &Rows, labels: &Labels) -> Vec<usize> {
+    fn order(&self, table: &Table, rows: &Rows, labels: &HostNames) -> Vec<usize> {
         let mut order: Vec<(Rank, usize)> = (0..rows.len())
             .filter(|row| !table.counts_nothing(rows.cells(*row)))
             .map(|row| {
@@ -445,7 +449,7 @@ struct Wanted<'q> {
 impl Filter<'_> {
     /// Whether a row of this key passes: by what its labels show, or by what was
     /// typed for it.
-    pub fn keeps(&self, key: &[u8], labels: &Labels) -> bool {
+    pub fn keeps(&self, key: &[u8], labels: &HostNames) -> bool {
         self.0.iter().all(|Wanted { label, text, bytes }| {
             let place = label.place.at_start();
             let typed = bytes.as_ref().map(|bytes| place.decode(bytes));
@@ -454,7 +458,7 @@ impl Filter<'_> {
     }
 }
 
-fn check_filter(tables: &[Table], field: &str, text: &str, names: &Labels) -> Result<()> {
+fn check_filter(tables: &[Table], field: &str, text: &str, names: &HostNames) -> Result<()> {
     let labels = || tables.iter().flat_map(|table| &table.labels);
     let is_another = |part: &str| {
         let name = part.split_once('=').map(|(name, _)| name);
@@ -489,7 +493,7 @@ pub enum Rank {
     Name(String),
 }
 
-fn rank(by: Option<SortBy>, table: &Table, key: &[u8], cells: &[u64], labels: &Labels) -> Rank {
+fn rank(by: Option<SortBy>, table: &Table, key: &[u8], cells: &[u64], labels: &HostNames) -> Rank {
     // Greater numbers come first, names by the alphabet.
     Rank::Number(match by {
         None => 0,

@@ -92,7 +92,7 @@ fn rows(all: &[Row]) -> Rows {
 
 /// A line a row: labels, then `calls small level sum [bucket:count ...]`.
 fn show(query: &Query, now: &[Row], before: Option<&[Row]>) -> String {
-    let labels = Labels::new();
+    let labels = HostNames::new();
     let mut now = rows(now);
     if let Some(before) = before {
         (now, _) = now.since(&rows(before), &table().metrics);
@@ -258,7 +258,7 @@ fn filters_take_the_name_or_the_number() {
     // However it is typed, and with `--raw` too.
     assert_eq!(show(&only("error", "0x2"), &ROWS, None), name);
     let raw = only("error", "ENOENT")
-        .filter(&table(), &Labels::raw())
+        .filter(&table(), &HostNames::raw())
         .0
         .len();
     assert_eq!(raw, 1);
@@ -280,7 +280,7 @@ fn filters_that_nothing_can_pass_are_refused() {
     let refused = |field: &str, text: &str| {
         let query = only(field, text);
         query
-            .check(&[table()], &Labels::new())
+            .check(&[table()], &HostNames::new())
             .unwrap_err()
             .to_string()
     };
@@ -290,10 +290,10 @@ fn filters_that_nothing_can_pass_are_refused() {
     assert_snapshot!(refused("comm", "postgres"), @"`--where comm=postgres`: 8 bytes are too long: at most 4");
     assert_snapshot!(refused("comm", "a,error=2"), @"`--where` takes one field; write --where comm=a --where error=2");
     only("comm", "a,b")
-        .check(&[table()], &Labels::new())
+        .check(&[table()], &HostNames::new())
         .unwrap();
     only("error", "4000")
-        .check(&[table()], &Labels::new())
+        .check(&[table()], &HostNames::new())
         .unwrap();
 }
 
@@ -540,7 +540,7 @@ fn what_looks_the_same_is_one_row() {
     let before = read(&table, &[(1, 8, 1)]);
     let (since, reset) = now.since(&before, &table.metrics);
     assert_eq!(reset, 0);
-    let (shown, rows) = Query::default().apply(&table, &since, &Labels::new());
+    let (shown, rows) = Query::default().apply(&table, &since, &HostNames::new());
     assert_eq!(shown.key_size, 4);
     let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
     // Both have counted 4: in the order of their keys.
@@ -552,7 +552,7 @@ fn a_gauge_at_zero_is_a_row_where_nothing_counts() {
     let table = secretive("ktally:gauge:");
     let now = read(&table, &[(1, 7, 0), (2, 7, 5)]);
     let (since, _) = now.since(&now, &table.metrics);
-    let (_, rows) = Query::default().apply(&table, &since, &Labels::new());
+    let (_, rows) = Query::default().apply(&table, &since, &HostNames::new());
     let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
     assert_eq!(rows, [(2, 5), (1, 0)]);
     let table = secretive("ktally:counter:");
@@ -654,7 +654,7 @@ fn top_cuts_after_sorting() {
 fn check_refuses_what_no_table_has() {
     let refused = |query: Query| {
         query
-            .check(&[table()], &Labels::new())
+            .check(&[table()], &HostNames::new())
             .unwrap_err()
             .to_string()
     };
@@ -682,7 +682,7 @@ fn check_refuses_what_no_table_has() {
     sorted.sort = Some("error".into());
     assert_snapshot!(refused(sorted.clone()), @"rows grouped without `error` cannot be sorted by it");
     sorted.sort = Some("comm".into());
-    sorted.check(&[table()], &Labels::new()).unwrap();
+    sorted.check(&[table()], &HostNames::new()).unwrap();
     for column in [
         "latency",
         "latency.p99",
@@ -692,11 +692,11 @@ fn check_refuses_what_no_table_has() {
         "calls",
         "nice",
     ] {
-        sort(column).check(&[table()], &Labels::new()).unwrap();
+        sort(column).check(&[table()], &HostNames::new()).unwrap();
     }
     // No table at all has nothing to be wrong about, but nothing to name either.
-    Query::default().check(&[], &Labels::new()).unwrap();
-    assert!(by(&["comm"]).check(&[], &Labels::new()).is_err());
+    Query::default().check(&[], &HostNames::new()).unwrap();
+    assert!(by(&["comm"]).check(&[], &HostNames::new()).is_err());
 }
 
 /// A histogram with these buckets.

@@ -11,25 +11,32 @@ use std::path::{Path, PathBuf};
 use ktally::schema::{Decoder, Tags};
 
 /// The rooms from top to bottom, and the rooms below that each may use.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("main", &["cli", "commands", "tally", "error"]),
     (
         "commands",
         &[
-            "cli", "render", "tally", "map", "snapshot", "schema", "host", "error", "text",
+            "cli", "render", "tally", "map", "snapshot", "names", "schema", "host", "error", "text",
         ],
     ),
-    ("cli", &["render", "tally", "schema", "error", "text"]),
-    ("render", &["snapshot", "schema", "error", "text"]),
+    (
+        "cli",
+        &["render", "tally", "names", "schema", "error", "text"],
+    ),
+    ("render", &["snapshot", "names", "schema", "error", "text"]),
     (
         "tally",
         &[
-            "map", "snapshot", "schema", "host", "internal", "sys", "error", "text",
+            "map", "snapshot", "names", "schema", "host", "internal", "sys", "error", "text",
         ],
     ),
-    ("map", &["schema", "host", "internal", "sys", "error"]),
-    ("snapshot", &["schema", "error"]),
-    ("schema", &["host", "sys", "error"]),
+    (
+        "map",
+        &["names", "schema", "host", "internal", "sys", "error"],
+    ),
+    ("snapshot", &["names", "schema", "error"]),
+    ("names", &["schema", "host", "sys", "error"]),
+    ("schema", &["sys", "error"]),
     ("host", &[]),
     ("internal", &[]),
     ("sys", &["text"]),
@@ -39,7 +46,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
 
 /// Crates that only some files may mention.
 const CRATES: [(&str, &[&str]); 4] = [
-    ("blazesym", &["schema/labels/symbols.rs"]),
+    ("blazesym", &["names/symbols.rs"]),
     ("inferno", &["render/flame.rs"]),
     ("clap", &["main.rs", "cli.rs", "cli/", "commands/"]),
     (

@@ -5,7 +5,8 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
 
 use super::{Cli, VERBS};
-use crate::schema::{Kind, Labels, OptionSpec, Unit};
+use crate::names::HostNames;
+use crate::schema::{Kind, OptionSpec, Unit};
 use crate::tally::{Given, Tally};
 
 /// A tally's options have their heading of their own.
@@ -68,7 +69,7 @@ pub fn describe(option: &OptionSpec, tally: &Tally) -> String {
 pub fn default(option: &OptionSpec, tally: &Tally) -> Option<String> {
     let bytes = option.place.bytes(&tally.rodata)?;
     let is_off = option.given.is_some() || bytes.iter().all(|byte| *byte == 0);
-    (!is_off).then(|| Labels::new().option(option, &tally.rodata).to_string())
+    (!is_off).then(|| HostNames::new().option(option, &tally.rodata).to_string())
 }
 
 /// What an option takes: its unit, its decoder, or what its C type stands for.

@@ -11,8 +11,9 @@ use super::output::{Stdout, Writer};
 use super::{keep_capabilities, note, plural, style, warn};
 use crate::cli::{Exit, Global, Output, RunArgs, View};
 use crate::error::usage;
+use crate::names::HostNames;
 use crate::render::{Format, Renderer, Style};
-use crate::schema::{Labels, Table};
+use crate::schema::Table;
 use crate::snapshot::{Query, Reading, Snapshot, TableReading, TableSnapshot};
 
 /// What is read again and again: a tally that counts for this process, or one
@@ -27,7 +28,8 @@ pub(super) trait Source {
     }
 
     /// Until it is time, or something else comes first.
-    fn wait(&self, labels: &Labels, signals: &Signals, instant: Option<Instant>) -> Result<Wake>;
+    fn wait(&self, labels: &HostNames, signals: &Signals, instant: Option<Instant>)
+    -> Result<Wake>;
 
     /// Whether there is nothing more to wait for: the next reading is the last.
     fn has_ended(&self) -> Result<bool> {
@@ -90,7 +92,7 @@ pub(super) struct Face {
     query: Query,
     totals: bool,
     max_rows: Option<u32>,
-    labels: Labels,
+    labels: HostNames,
     renderer: Renderer,
     before: Option<Reading>,
     reset: u64,
@@ -109,12 +111,12 @@ impl Face {
         instant: Option<Instant>,
     ) -> Result<Wake> {
         let mut labels = self.tables.iter().flat_map(|table| &table.labels);
-        if !labels.any(Labels::may_be_removed) {
+        if !labels.any(HostNames::may_be_removed) {
             return source.wait(&self.labels, signals, instant);
         }
         loop {
             self.labels.look_at_cgroups();
-            let next = Instant::now() + Labels::PAUSE;
+            let next = Instant::now() + HostNames::PAUSE;
             let next = instant.map_or(next, |instant| instant.min(next));
             let wake = source.wait(&self.labels, signals, Some(next))?;
             if wake != Wake::Time || instant == Some(next) {
@@ -155,9 +157,9 @@ impl Face {
             top: view.top,
         };
         let labels = if view.raw {
-            Labels::raw()
+            HostNames::raw()
         } else {
-            Labels::new()
+            HostNames::new()
         };
         query.check(&tables, &labels)?;
         let format = Format::from(global.output);

@@ -9,7 +9,7 @@ use super::face::{self, Face, Source};
 use super::note;
 use crate::cli::{Exit, Global, RunArgs};
 use crate::error::usage;
-use crate::schema::Labels;
+use crate::names::HostNames;
 use crate::snapshot::Reading;
 use crate::tally::{Folder, Instance, Label};
 
@@ -49,7 +49,12 @@ impl Source for Instance {
         Self::read(self)
     }
 
-    fn wait(&self, _labels: &Labels, signals: &Signals, instant: Option<Instant>) -> Result<Wake> {
+    fn wait(
+        &self,
+        _labels: &HostNames,
+        signals: &Signals,
+        instant: Option<Instant>,
+    ) -> Result<Wake> {
         signals.wait(instant, [])
     }
 

@@ -12,7 +12,7 @@ use super::clock::{Schedule, Signals, Wake};
 use super::face::{self, Face, Source};
 use super::{note, warn, warn_of};
 use crate::cli::{Exit, Global, RunArgs};
-use crate::schema::Labels;
+use crate::names::HostNames;
 use crate::snapshot::Reading;
 use crate::tally::{Command, Given, Session, Storage, Tally, resolve};
 
@@ -76,7 +76,12 @@ impl Source for Run<'_> {
 
     /// A signal or the command's end may come first. Takes note of processes
     /// meanwhile, whose stacks are to be shown.
-    fn wait(&self, labels: &Labels, signals: &Signals, instant: Option<Instant>) -> Result<Wake> {
+    fn wait(
+        &self,
+        labels: &HostNames,
+        signals: &Signals,
+        instant: Option<Instant>,
+    ) -> Result<Wake> {
         loop {
             let sources = [
                 (self.command.as_ref().map(Command::end), Wake::End),

@@ -10,8 +10,9 @@ use super::{note, output, style, warn};
 use crate::cli::{Exit, Global, Output, StatusArgs, flag};
 use crate::error::{NotFound, usage};
 use crate::map::{Census, Used};
+use crate::names::HostNames;
 use crate::render::columns;
-use crate::schema::{Kind, Labels, OptionSpec, Unit};
+use crate::schema::{Kind, OptionSpec, Unit};
 use crate::snapshot::Reading;
 use crate::tally::{Cost, Fill, Folder, Instance, measure, pinnable_by_others};
 
@@ -259,7 +260,7 @@ fn given(instance: &Instance) -> impl Iterator<Item = &OptionSpec> {
 
 /// As they would be typed; and since when, if others held before.
 fn options(instance: &Instance) -> String {
-    let labels = Labels::new();
+    let labels = HostNames::new();
     let typed = |option: &OptionSpec| match option.place.ty.kind {
         Kind::Bool => format!("--{}", flag(option)),
         _ => format!(
@@ -281,7 +282,7 @@ fn as_json(report: &Report) -> Json {
     let Report {
         instance, reading, ..
     } = report;
-    let (meta, labels) = (&instance.meta, Labels::new());
+    let (meta, labels) = (&instance.meta, HostNames::new());
     let options = given(instance).map(|option| {
         let value = labels.option(option, &instance.rodata);
         (option.name.clone(), json!(value))

@@ -11,7 +11,7 @@ use libbpf_rs::MapType;
 use super::explain::Verb;
 use super::{Access, Map, MapRef};
 use crate::error::not_found;
-use crate::schema::cgroup_folder;
+use crate::names::cgroup_folder;
 use crate::sys;
 
 /// What a value holds.

@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use super::Map;
-use crate::schema::{Declaration, Labels, LeftOut, Place, Tags, Value, parse};
+use crate::names::HostNames;
+use crate::schema::{Declaration, LeftOut, Place, Tags, Value, parse};
 
 /// The first line of a file says that it is one.
 const MARK: &str = "ktally_map";
@@ -28,7 +29,7 @@ pub struct Form<'a> {
     /// What a key and a value are.
     pub declaration: &'a Declaration,
     /// The names of this host.
-    pub labels: &'a Labels,
+    pub labels: &'a HostNames,
     /// An entry has one value for each possible CPU; else it has one.
     pub copies: Option<usize>,
     /// All as hex.

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::text::{metric_cells, metric_heads};
 use super::{Format, Style, columns, escape_all, heading, json, span};
-use crate::schema::{Column, Declaration, Labels, Metric, Value};
+use crate::names::HostNames;
+use crate::schema::{Column, Declaration, Metric, Value};
 use crate::snapshot::difference;
 
 /// A key whose value is not what it was. Of a per-CPU map, a value a CPU.
@@ -30,7 +31,7 @@ pub struct Changes<'d> {
     declaration: &'d Declaration,
     /// Of the table's value.
     parts: Vec<Column<'d>>,
-    labels: &'d Labels,
+    labels: &'d HostNames,
     written: bool,
     reset: usize,
 }
@@ -41,7 +42,7 @@ impl<'d> Changes<'d> {
         format: Format,
         style: Style,
         declaration: &'d Declaration,
-        labels: &'d Labels,
+        labels: &'d HostNames,
     ) -> Self {
         Self {
             format,

@@ -11,7 +11,8 @@ use csv::{QuoteStyle, WriterBuilder};
 
 use super::json::round_to_microseconds;
 use super::{Style, escape, footer};
-use crate::schema::{Labels, Metric, MetricKind, Table, Value};
+use crate::names::HostNames;
+use crate::schema::{Metric, MetricKind, Table, Value};
 use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// The tables whose header was written.
@@ -25,7 +26,7 @@ impl State {
         &mut self,
         out: &mut dyn Write,
         snapshot: &Snapshot,
-        labels: &Labels,
+        labels: &HostNames,
         style: &Style,
     ) -> io::Result<()> {
         for table in &snapshot.tables {
@@ -63,7 +64,7 @@ fn record(
     table: &TableSnapshot,
     key: &[u8],
     cells: &[u64],
-    labels: &Labels,
+    labels: &HostNames,
 ) -> Vec<String> {
     let mut fields = vec![
         table.table.name.clone(),

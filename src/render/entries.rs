@@ -8,7 +8,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::text::{metric_cells, metric_heads};
 use super::{Format, Style, aligned, escape_all, json, line, widths};
-use crate::schema::{Column, Declaration, Label, Labels, Table, Tags, Value};
+use crate::names::HostNames;
+use crate::schema::{Column, Declaration, Label, Table, Tags, Value};
 
 /// As many lines say how wide the columns of a table are.
 const MEASURED: usize = 1000;
@@ -35,7 +36,7 @@ pub struct Entries<'d> {
     table: &'d Table,
     /// Of the table's value.
     parts: Vec<Column<'d>>,
-    labels: &'d Labels,
+    labels: &'d HostNames,
     per_cpu: bool,
     raw: bool,
     columns: Option<Columns>,
@@ -50,7 +51,7 @@ impl<'d> Entries<'d> {
         format: Format,
         style: Style,
         declaration: &'d Declaration,
-        labels: &'d Labels,
+        labels: &'d HostNames,
     ) -> Self {
         Self {
             format,

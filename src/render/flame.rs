@@ -9,7 +9,8 @@ use inferno::flamegraph::{self, Options};
 
 use super::escape;
 use crate::error::usage;
-use crate::schema::{Decoder, Label, Labels, MetricKind, Table};
+use crate::names::HostNames;
+use crate::schema::{Decoder, Label, MetricKind, Table};
 use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// Some table has a stack, also when its rows are grouped, and a counter.
@@ -20,7 +21,7 @@ pub(super) fn check(tables: &[Table], by: Option<&[String]>) -> Result<()> {
             && table
                 .labels
                 .iter()
-                .any(|it| Labels::is_stack(it) && is_shown(it))
+                .any(|it| HostNames::is_stack(it) && is_shown(it))
     };
     if tables.iter().any(fits) {
         return Ok(());
@@ -28,7 +29,7 @@ pub(super) fn check(tables: &[Table], by: Option<&[String]>) -> Result<()> {
     let has_stack = tables
         .iter()
         .flat_map(|table| &table.labels)
-        .any(Labels::is_stack);
+        .any(HostNames::is_stack);
     Err(usage(if has_stack {
         "rows grouped without their stack are no flame graph; add it to `--by`"
     } else {
@@ -38,7 +39,11 @@ pub(super) fn check(tables: &[Table], by: Option<&[String]>) -> Result<()> {
 
 /// A line a stack, sorted; where rows differ only in what is not shown, their
 /// counts add up.
-pub(super) fn folded(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
+pub(super) fn folded(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    labels: &HostNames,
+) -> io::Result<()> {
     let stacks = stacks(snapshot, labels).into_iter();
     for (stack, count) in stacks {
         writeln!(out, "{stack} {count}")?;
@@ -46,7 +51,7 @@ pub(super) fn folded(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) 
     Ok(())
 }
 
-pub(super) fn svg(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
+pub(super) fn svg(out: &mut dyn Write, snapshot: &Snapshot, labels: &HostNames) -> io::Result<()> {
     let title = format!("{}: {}", snapshot.tally, snapshot.summary);
     let counter = counted(snapshot).find_map(|table| first_counter(&table.table));
     let stacks = stacks(snapshot, labels);
@@ -83,10 +88,10 @@ fn empty(title: &str, what: &str) -> String {
 
 fn counted(snapshot: &Snapshot) -> impl Iterator<Item = &TableSnapshot> {
     let tables = snapshot.tables.iter();
-    tables.filter(|table| table.table.labels.iter().any(Labels::is_stack))
+    tables.filter(|table| table.table.labels.iter().any(HostNames::is_stack))
 }
 
-fn stacks(snapshot: &Snapshot, labels: &Labels) -> BTreeMap<String, u64> {
+fn stacks(snapshot: &Snapshot, labels: &HostNames) -> BTreeMap<String, u64> {
     let mut stacks = BTreeMap::new();
     for table in counted(snapshot) {
         let Some((cell, _)) = first_counter(&table.table) else {
@@ -105,7 +110,7 @@ fn stacks(snapshot: &Snapshot, labels: &Labels) -> BTreeMap<String, u64> {
 
 /// One label: any text as one frame, the kernel's frames marked as flame-graph
 /// tools have them.
-fn frames(label: &Label, key: &[u8], labels: &Labels) -> String {
+fn frames(label: &Label, key: &[u8], labels: &HostNames) -> String {
     let text = labels.of(label, key).to_string();
     match &label.decoder {
         Some(Decoder::Kstack) => {
@@ -113,7 +118,7 @@ fn frames(label: &Label, key: &[u8], labels: &Labels) -> String {
             let marked: Vec<String> = marked.map(|frame| format!("{frame}_[k]")).collect();
             marked.join(";")
         }
-        _ if Labels::is_stack(label) => text,
+        _ if HostNames::is_stack(label) => text,
         _ => text.replace(';', ":"),
     }
 }

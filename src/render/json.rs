@@ -5,12 +5,17 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::ser::Formatter;
 
-use crate::schema::{Labels, Value};
+use crate::names::HostNames;
+use crate::schema::Value;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::text::is_control;
 
 /// One object, and the end of its line.
-pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot, labels: &Labels) -> io::Result<()> {
+pub(super) fn render(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    labels: &HostNames,
+) -> io::Result<()> {
     let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
     write(&mut buffered, &SnapshotJson { snapshot, labels })?;
     writeln!(buffered)?;
@@ -50,12 +55,12 @@ impl Formatter for Harmless {
 
 struct SnapshotJson<'a> {
     snapshot: &'a Snapshot,
-    labels: &'a Labels,
+    labels: &'a HostNames,
 }
 
 struct TableJson<'a> {
     snapshot: &'a TableSnapshot,
-    labels: &'a Labels,
+    labels: &'a HostNames,
 }
 
 struct RowsJson<'a>(&'a TableJson<'a>);

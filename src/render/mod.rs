@@ -17,7 +17,8 @@ use unicode_width::UnicodeWidthStr;
 pub use changes::{Change, Changes};
 pub use entries::{Entries, Entry};
 
-use crate::schema::{Labels, Table, Unit};
+use crate::names::HostNames;
+use crate::schema::{Table, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::text::{escape, is_control};
 
@@ -105,7 +106,7 @@ impl Renderer {
         &mut self,
         out: &mut dyn Write,
         snapshot: &Snapshot,
-        labels: &Labels,
+        labels: &HostNames,
     ) -> io::Result<()> {
         match self.format {
             Format::Table => {

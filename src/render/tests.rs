@@ -144,7 +144,9 @@ fn all(format: Format, style: Style, snapshots: &[&Snapshot]) -> String {
     let mut out = Vec::new();
     let mut renderer = Renderer::new(format, style);
     for snapshot in snapshots {
-        renderer.render(&mut out, snapshot, &Labels::new()).unwrap();
+        renderer
+            .render(&mut out, snapshot, &HostNames::new())
+            .unwrap();
     }
     String::from_utf8(out).unwrap()
 }
@@ -662,7 +664,7 @@ fn who_closed_the_output_is_told_apart() {
     }
     for format in [Format::Table, Format::Json, Format::Jsonl, Format::Csv] {
         let mut renderer = Renderer::new(format, STYLE);
-        let error = renderer.render(&mut Closed, &two_rows(), &Labels::new());
+        let error = renderer.render(&mut Closed, &two_rows(), &HostNames::new());
         assert_eq!(
             error.unwrap_err().kind(),
             io::ErrorKind::BrokenPipe,
@@ -731,7 +733,9 @@ fn stacks(all: &[(&str, &[u64], u64)]) -> Snapshot {
 fn draw(format: Format, snapshot: &Snapshot) -> String {
     let mut out = Vec::new();
     let mut renderer = Renderer::new(format, Style::default());
-    renderer.render(&mut out, snapshot, &Labels::raw()).unwrap();
+    renderer
+        .render(&mut out, snapshot, &HostNames::raw())
+        .unwrap();
     String::from_utf8(out).unwrap()
 }
 

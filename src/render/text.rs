@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::{Style, bars, columns, counted, escape, footer, heading, span};
-use crate::schema::{Labels, Metric, MetricKind, Unit, plain_number, whole_number};
+use crate::names::HostNames;
+use crate::schema::{Metric, MetricKind, Unit, plain_number, whole_number};
 use crate::snapshot::{self, Snapshot, TableSnapshot, quantile};
 
 /// The quantiles that stand for a histogram in a column.
@@ -12,7 +13,7 @@ const QUANTILES: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
 pub(super) fn render(
     out: &mut dyn Write,
     snapshot: &Snapshot,
-    labels: &Labels,
+    labels: &HostNames,
     style: &Style,
 ) -> io::Result<()> {
     let style = &style.over(snapshot.seconds);
@@ -39,7 +40,7 @@ fn render_table(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     table: &TableSnapshot,
-    labels: &Labels,
+    labels: &HostNames,
     style: &Style,
 ) -> io::Result<()> {
     let metrics = &table.table.metrics;
@@ -84,7 +85,7 @@ fn render_columns(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     table: &TableSnapshot,
-    labels: &Labels,
+    labels: &HostNames,
     style: &Style,
 ) -> io::Result<()> {
     let metrics = &table.table.metrics;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 
+use super::decode::Names;
 use super::input::dotted;
-use super::labels::Labels;
 use super::parse::{LeftOut, parse};
 use super::table::{Label, MetricKind, Number, Table};
 use super::tags::{Decoder, Tags};
@@ -104,10 +104,10 @@ impl Declaration {
     }
 
     /// The bytes of a key, from text.
-    pub fn parse_key(&self, text: &str, labels: &Labels) -> Result<Vec<u8>> {
+    pub fn parse_key(&self, text: &str, names: &dyn Names) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.key.ty.size];
         let (refused, tags) = (LeftOut::Refused, self.key_tags());
-        parse(&self.key, &tags, text, refused, labels, &mut bytes)
+        parse(&self.key, &tags, text, refused, names, &mut bytes)
             .map_err(|error| at("key", text, &error))?;
         Ok(bytes)
     }
@@ -117,7 +117,7 @@ impl Declaration {
         &self,
         text: &str,
         left_out: LeftOut,
-        labels: &Labels,
+        names: &dyn Names,
         bytes: &mut [u8],
     ) -> Result<()> {
         parse(
@@ -125,7 +125,7 @@ impl Declaration {
             &self.value_tags(),
             text,
             left_out,
-            labels,
+            names,
             bytes,
         )
         .map_err(|error| at("value", text, &error))
@@ -360,10 +360,15 @@ mod tests {
             panic!("{:?}", declaration.table);
         };
         let bytes = 123_456u32.to_ne_bytes();
-        assert_eq!(Labels::new().of(id, &bytes).to_string(), "123456");
+        assert_eq!(id.place.decode(&bytes).to_string(), "123456");
         let mut parsed = [0; 4];
         declaration
-            .parse_value("123456", LeftOut::Refused, &Labels::new(), &mut parsed)
+            .parse_value(
+                "123456",
+                LeftOut::Refused,
+                &crate::schema::decode::Plain,
+                &mut parsed,
+            )
             .unwrap();
         assert_eq!(parsed, bytes);
     }

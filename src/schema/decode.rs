@@ -56,22 +56,29 @@ impl fmt::Display for LengthMismatch {
 
 impl std::error::Error for LengthMismatch {}
 
-/// Who has names for numbers: what `AS(...)` says about a place.
-pub(super) trait Names {
-    /// What the decoder makes of the number or text at this place; `None`
-    /// leaves it to its type.
+/// Names for numbers, as the `AS(...)` of a place asks for.
+pub trait Names {
+    /// The name of the number or text at this place; `None` leaves it to its type.
     fn name<'a>(&self, decoder: &Decoder, place: &Place, bytes: &'a [u8]) -> Option<Value<'a>>;
+
+    /// The number that a decoder shows as this name; `None` for a decoder that
+    /// shows numbers, and for text that is itself a number.
+    fn number(&self, decoder: &Decoder, name: &str) -> anyhow::Result<Option<i128>>;
 
     /// Whether a member is left out.
     fn hides(&self, member: &Member) -> bool;
 }
 
-/// Nobody: numbers are numbers, and nothing is hidden.
+/// Has no names: numbers stay numbers, and nothing is hidden.
 pub(super) struct Plain;
 
 impl Names for Plain {
     fn name<'a>(&self, _: &Decoder, _: &Place, _: &'a [u8]) -> Option<Value<'a>> {
         None
+    }
+
+    fn number(&self, _: &Decoder, _: &str) -> anyhow::Result<Option<i128>> {
+        Ok(None)
     }
 
     fn hides(&self, _: &Member) -> bool {
@@ -125,7 +132,7 @@ impl Place {
 
 /// What is at a place, by names where its tags, or those of its members, have a
 /// decoder.
-pub(super) fn named<'a>(
+pub(crate) fn named<'a>(
     place: &'a Place,
     tags: &Tags,
     bytes: &'a [u8],
@@ -139,7 +146,7 @@ pub(super) fn named<'a>(
 
 /// The same as [`named`], decoded as it is serialized: what a million entries
 /// have in their structs never stands in memory.
-pub(super) struct Streamed<'a, N> {
+pub(crate) struct Streamed<'a, N> {
     pub place: &'a Place,
     pub tags: &'a Tags,
     pub bytes: &'a [u8],

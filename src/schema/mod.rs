@@ -2,7 +2,7 @@
 //! columns and options that follow from both.
 //!
 //! Everything here is owned and pure, so it is tested without a kernel. Only
-//! `btf` reads BTF through libbpf; only `labels` asks the host for names.
+//! `btf` reads BTF through libbpf; names come from what implements [`Names`].
 
 mod btf;
 mod c;
@@ -10,7 +10,6 @@ mod declaration;
 mod decode;
 mod histogram;
 mod input;
-mod labels;
 mod parse;
 mod table;
 mod tags;
@@ -19,10 +18,10 @@ mod unit;
 
 pub use btf::{KernelBtf, MapBtf, Schema, Tagged, declared_types, raw_btf};
 pub use declaration::{Counts, Declaration, MapFacts, no_counts};
-pub use decode::{LengthMismatch, Value, decode};
+pub use decode::{LengthMismatch, Names, Value, decode};
+pub(crate) use decode::{Streamed, named, text};
 pub use histogram::Histogram;
 pub use input::dotted;
-pub use labels::{Labels, cgroup_folder, functions_of};
 pub use parse::{LeftOut, parse, parse_number};
 pub use table::{Column, Label, Metric, MetricKind, Number, OptionSpec, Table};
 pub use tags::{Decoder, Tags};

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, anyhow, bail, ensure};
 
+use super::decode::Names;
 use super::histogram::Histogram;
 use super::input::Input;
-use super::labels::Labels;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
@@ -20,7 +20,7 @@ pub enum LeftOut {
 }
 
 /// Writes text into the bytes of a value: numbers (decimal, `0x` hex, with a
-/// unit where there is one), names (of enums, and those that `labels` shows),
+/// unit where there is one), names (of enums, and those that `names` shows),
 /// text, `field=value,outer.inner=value`, JSON, or `hex:` and all bytes.
 ///
 /// Numbers must fit. An error names the field, and says what would have been
@@ -30,10 +30,10 @@ pub fn parse(
     tags: &Tags,
     text: &str,
     left_out: LeftOut,
-    labels: &Labels,
+    names: &dyn Names,
     bytes: &mut [u8],
 ) -> Result<()> {
-    let parser = Parser { labels, left_out };
+    let parser = Parser { names, left_out };
     ensure!(
         place.bit_offset / 8 + place.ty.size <= bytes.len(),
         "the type is larger than its {} bytes",
@@ -46,7 +46,7 @@ pub fn parse(
 }
 
 struct Parser<'l> {
-    labels: &'l Labels,
+    names: &'l dyn Names,
     left_out: LeftOut,
 }
 
@@ -83,7 +83,7 @@ impl Parser<'_> {
             }
             // A number of 16 bytes, whatever struct or array holds them.
             (_, Input::Word(text)) if tags.decoder == Some(Decoder::Ip) && ty.size == 16 => {
-                let address = at(path, self.labels.number(&Decoder::Ip, text))?;
+                let address = at(path, self.names.number(&Decoder::Ip, text))?;
                 place.put(bytes, address.unwrap_or_default() as u128);
                 Ok(())
             }
@@ -237,7 +237,7 @@ impl Parser<'_> {
     fn number(&self, place: &Place, tags: &Tags, text: &str) -> Result<i128> {
         let ty = &*place.ty;
         let named = match (&tags.decoder, &ty.kind) {
-            (Some(decoder), _) => self.labels.number(decoder, text)?,
+            (Some(decoder), _) => self.names.number(decoder, text)?,
             (None, Kind::Enum { variants, .. }) => {
                 let variant = variants.iter().find(|variant| variant.name == text);
                 if variant.is_none() && parse_number(text).is_none() {
@@ -495,6 +495,7 @@ mod tests {
 
     use super::*;
     use crate::schema::Variant;
+    use crate::schema::decode::Plain;
 
     fn ty(size: usize, kind: Kind) -> Type {
         Type {
@@ -507,8 +508,8 @@ mod tests {
     fn parse(ty: &Type, text: &str) -> Result<Vec<u8>, String> {
         let mut bytes = vec![0; ty.size];
         let place = Place::whole(Arc::new(ty.clone()));
-        let (tags, labels) = (Tags::default(), Labels::new());
-        super::parse(&place, &tags, text, LeftOut::Refused, &labels, &mut bytes)
+        let tags = Tags::default();
+        super::parse(&place, &tags, text, LeftOut::Refused, &Plain, &mut bytes)
             .map(|()| bytes)
             .map_err(|error| error.to_string())
     }
@@ -723,8 +724,8 @@ mod tests {
         );
         let mut bytes = vec![7, 8];
         let place = Place::whole(Arc::new(two));
-        let (tags, labels) = (Tags::default(), Labels::new());
-        super::parse(&place, &tags, "b=1", LeftOut::Kept, &labels, &mut bytes).unwrap();
+        let tags = Tags::default();
+        super::parse(&place, &tags, "b=1", LeftOut::Kept, &Plain, &mut bytes).unwrap();
         assert_eq!(bytes, [7, 1]);
     }
 

@@ -12,7 +12,7 @@ use object::elf::STT_GNU_IFUNC;
 use object::read::{Object, ObjectSymbol, ReadCache};
 
 use crate::error::unknown_text;
-use crate::schema::functions_of;
+use crate::names::functions_of;
 
 /// The file of this path; without a slash, that of the library (`libc.so.6`) or
 /// program (`bash`) of this name.

@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::error::{unknown, usage};
 use crate::host;
-use crate::schema::{Decoder, Labels, LeftOut, OptionSpec, Place, Tags, parse};
+use crate::names::HostNames;
+use crate::schema::{Decoder, LeftOut, OptionSpec, Place, Tags, parse};
 
 /// An option that the user gave: its name in C and its text.
 pub type Given = (String, String);
@@ -71,7 +72,7 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
         &tags,
         &text,
         LeftOut::Refused,
-        &Labels::new(),
+        &HostNames::new(),
         &mut bytes,
     )?;
     if option.decoder == Some(Decoder::Pid) {

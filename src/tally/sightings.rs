@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, Object, RingBuffer, RingBufferBuilder};
 
 use super::catalogue::{Opened, Tally};
-use crate::schema::Labels;
+use crate::names::HostNames;
 
 const MAP: &str = "tally_sightings";
 
@@ -37,7 +37,7 @@ pub(super) fn prepare(opened: &mut dyn Opened<'_>, tally: &Tally) -> Result<()> 
 /// Whether it takes stacks of processes.
 fn has_stacks(tally: &Tally) -> bool {
     let mut labels = tally.schema.tables.iter().flat_map(|table| &table.labels);
-    labels.any(Labels::needs_its_process)
+    labels.any(HostNames::needs_its_process)
 }
 
 impl Sightings {

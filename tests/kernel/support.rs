@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ktally::host;
-use ktally::schema::{Labels, Table};
+use ktally::names::HostNames;
+use ktally::schema::Table;
 use ktally::snapshot::{Reading, count};
 use ktally::tally::{Given, Session, Storage, Support, Tally, resolve};
 
@@ -509,7 +510,7 @@ impl Counted {
 
     /// Every row, with its labels as a user sees them.
     pub fn rows(&self) -> Vec<Row<'_>> {
-        let (table, labels) = (self.table(), Labels::new());
+        let (table, labels) = (self.table(), HostNames::new());
         let rows = self.reading.tables[0].rows.iter();
         rows.map(|(key, cells)| {
             let text = |label| labels.of(label, key).to_string();

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{self, Command};
 use std::ptr;
 
-use ktally::schema::{Label, Labels, Place, Tags, Type};
+use ktally::names::HostNames;
+use ktally::schema::{Label, Place, Tags, Type};
 use ktally::tally::check_function;
 use proptest::prelude::*;
 
@@ -73,7 +74,7 @@ fn damaged_programs_are_read_or_refused() {
         let mapped = Mapped::new(&path)?;
         let address = mapped.start as u64 + offset;
         let key = [process::id().into(), address, 0].map(u64::to_ne_bytes);
-        Some(Labels::new().of(&label, &key.concat()).to_string())
+        Some(HostNames::new().of(&label, &key.concat()).to_string())
     };
     fs::write(&path, &whole).unwrap();
     check_function(&path, "kt_probed").unwrap();

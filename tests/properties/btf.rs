@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 
-use ktally::schema::{Labels, Schema};
+use ktally::names::HostNames;
+use ktally::schema::Schema;
 use libbpf_rs::Btf;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use proptest::collection::vec;
@@ -25,7 +26,7 @@ fn raw_btf(object: &[u8]) -> Vec<u8> {
 }
 
 /// As `ktally::schema` reads the BTF of maps; whether libbpf takes it at all.
-fn read(bytes: &[u8], labels: &Labels) -> bool {
+fn read(bytes: &[u8], labels: &HostNames) -> bool {
     // It says what is wrong with each.
     libbpf_rs::set_print(None);
     let mut file = File::from(memfd_create(c"btf", MFdFlags::MFD_CLOEXEC).unwrap());
@@ -117,15 +118,15 @@ fn types_that_multiply_end_as_bytes() {
     btf.ty("multiplied", VAR, 0, last + 2, &[1]);
     btf.ty(".maps", DATASEC, 1, 16, &[last + 3, 0, 16]);
     btf.ty("ktally:table:x", TAG, 0, last + 3, &[u32::MAX]);
-    assert!(read(&btf.bytes(), &Labels::new()));
+    assert!(read(&btf.bytes(), &HostNames::new()));
 }
 
 #[test]
 fn the_objects_are_read_whole() {
     let tables = OBJECTS.map(|object| {
         let btf = raw_btf(object);
-        assert!(read(&btf, &Labels::new()));
-        assert!(!read(&btf[..btf.len() / 2], &Labels::new()));
+        assert!(read(&btf, &HostNames::new()));
+        assert!(!read(&btf[..btf.len() / 2], &HostNames::new()));
     });
     assert_eq!(tables.len(), OBJECTS.len());
 }
@@ -139,7 +140,7 @@ fn mutated_types_are_read_or_refused() {
         vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         any::<bool>(),
     );
-    let labels = Labels::new();
+    let labels = HostNames::new();
     hold(USUAL, cases, |(object, changes, small)| {
         let mut btf = raw_btf(OBJECTS[object]);
         let len = btf.len() - 24;
@@ -166,7 +167,7 @@ fn mutated_words_are_read_or_refused() {
         ),
         prop::option::weighted(0.1, any::<prop::sample::Index>()),
     );
-    let labels = Labels::new();
+    let labels = HostNames::new();
     hold(USUAL, cases, |(object, changes, cut)| {
         let mut btf = raw_btf(OBJECTS[object]);
         let words = btf.len() / 4;

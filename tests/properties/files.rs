@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use ktally::map::saved::{Form, Line, check_head};
-use ktally::schema::{Declaration, Labels, Place, Table, Tags, Type};
+use ktally::names::HostNames;
+use ktally::schema::{Declaration, Place, Table, Tags, Type};
 use ktally::tally::Meta;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -47,7 +48,7 @@ fn entries_are_restored_as_they_were_saved() {
         let [raw, per_cpu] = how;
         let form = Form {
             declaration: &declaration(&key_type, &ty),
-            labels: &Labels::new(),
+            labels: &HostNames::new(),
             copies: per_cpu.then_some(2),
             raw,
         };
@@ -83,7 +84,7 @@ fn any_text_is_a_line_of_a_saved_map_or_none() {
         let ty = Type::unsigned(4);
         let form = Form {
             declaration: &declaration(&ty, &ty),
-            labels: &Labels::new(),
+            labels: &HostNames::new(),
             copies: None,
             raw: false,
         };

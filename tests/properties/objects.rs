@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use ktally::cli;
-use ktally::schema::Labels;
+use ktally::names::HostNames;
 use ktally::tally::{Support, Tally, resolve};
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ use crate::hold::hold;
 use crate::{OBJECTS, USUAL};
 
 /// Up to where loading would begin.
-fn open(path: &Path, support: &Support, labels: &Labels) -> Result<Tally, String> {
+fn open(path: &Path, support: &Support, labels: &HostNames) -> Result<Tally, String> {
     let line = |more: &[&str]| {
         let line = ["ktally", "run"].map(OsString::from).into_iter();
         let line = line.chain([path.into()]);
@@ -62,7 +62,7 @@ fn an_option_is_within_its_section() {
 fn damaged_objects_are_opened_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("case.bpf.o");
-    let (support, labels) = (Support::probe(), Labels::new());
+    let (support, labels) = (Support::probe(), HostNames::new());
     for (object, is_tally) in OBJECTS.iter().zip([true, true, false, true]) {
         fs::write(&path, object).unwrap();
         let tally = open(&path, &support, &labels).unwrap();

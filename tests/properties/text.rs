@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ktally::map::MapRef;
+use ktally::names::HostNames;
 use ktally::schema::{
-    Declaration, Decoder, Labels, OptionSpec, Place, Table, Tags, Type, Unit, Value, parse_number,
+    Declaration, Decoder, OptionSpec, Place, Table, Tags, Type, Unit, Value, parse_number,
 };
 use ktally::tally::resolve;
 use proptest::prelude::*;
@@ -97,7 +98,7 @@ fn options_of_any_type_are_read_or_refused() {
         let options = [option];
         if let Ok(resolved) = resolve(&options, &[("option".to_owned(), text)]) {
             prop_assert_eq!(resolved[0].bytes.len(), ty.size);
-            let _ = Labels::new()
+            let _ = HostNames::new()
                 .option(&options[0], &resolved[0].bytes)
                 .to_string();
         }
@@ -148,7 +149,7 @@ fn labels_have_a_name_or_a_number() {
             &tags,
             &text,
             ktally::schema::LeftOut::Refused,
-            &labels,
+            &*labels,
             &mut read,
         );
         // A number that was shown as one is read as the same.
@@ -218,5 +219,5 @@ fn maps_of_any_type_are_declared() {
 thread_local! {
     /// Looked up once: the kernel's BTF takes its time.
     #[allow(clippy::arc_with_non_send_sync)]
-    static LABELS: Arc<Labels> = Arc::new(Labels::new());
+    static LABELS: Arc<HostNames> = Arc::new(HostNames::new());
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ktally::schema::{Labels, LeftOut, Place, Tags, Type, Value, decode, parse};
+use ktally::names::HostNames;
+use ktally::schema::{LeftOut, Place, Tags, Type, Value, decode, parse};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
@@ -13,7 +14,7 @@ use crate::shape::{any_value, exact_value};
 fn read(ty: &Arc<Type>, text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = vec![0; ty.size];
     let place = Place::whole(Arc::clone(ty));
-    let (tags, labels) = (Tags::default(), Labels::new());
+    let (tags, labels) = (Tags::default(), HostNames::new());
     parse(&place, &tags, text, LeftOut::Refused, &labels, &mut bytes)
         .map(|()| bytes)
         .map_err(|error| format!("{error:#}"))
@@ -50,7 +51,7 @@ fn every_run_of_bytes_has_a_value() {
         let (place, tags, labels) = (
             Place::whole(Arc::clone(&ty)),
             Tags::default(),
-            Labels::new(),
+            HostNames::new(),
         );
         let streamed = labels.streamed(&place, &tags, &bytes);
         prop_assert_eq!(serde_json::to_string(&streamed).unwrap(), json);

@@ -21,14 +21,15 @@ use crate::cli::{Exit, Global, MapAction, MapArgs, Output};
 use crate::error::usage;
 use crate::host;
 use crate::map::{self, Access, Map, MapRef};
+use crate::names::HostNames;
 use crate::render::{Entries, Entry};
-use crate::schema::{Declaration, Labels, LeftOut, MapBtf};
+use crate::schema::{Declaration, LeftOut, MapBtf};
 
 pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
     let verb = Verb {
         global,
         raw: args.raw,
-        labels: Labels::new(),
+        labels: HostNames::new(),
         btf: MapBtf::default(),
     };
     match args.action {
@@ -63,7 +64,7 @@ pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
 struct Verb<'g> {
     global: &'g Global,
     raw: bool,
-    labels: Labels,
+    labels: HostNames,
     btf: MapBtf,
 }
 

@@ -5,8 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use crate::schema::btf::KernelBtf;
-use crate::schema::types::Variant;
+use crate::schema::{KernelBtf, Variant};
 
 /// The enums that were asked for, each read once.
 #[derive(Default)]

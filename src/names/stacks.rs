@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use super::{Labels, symbols};
+use super::{HostNames, symbols};
 use crate::host;
 use crate::schema::{Decoder, Label};
 
@@ -16,7 +16,7 @@ impl Stacks {
     const MOST: usize = 64 << 10;
 }
 
-impl Labels {
+impl HostNames {
     /// Whether a label is a stack of frames.
     pub fn is_stack(label: &Label) -> bool {
         label.decoder.as_ref().is_some_and(Decoder::is_stack)
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn stacks_that_look_the_same_become_one() {
-        let labels = Labels::new();
+        let labels = HostNames::new();
         let stack = label(16, "kstack");
         // No kernel has code so low: their names are numbers.
         let mut first = [8u64, 9].map(u64::to_ne_bytes).concat();
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!((&first, &other), (&kept, &kept));
         // Numbers are told apart.
         let mut other = [nobody, 8, 10].map(u64::to_ne_bytes).concat();
-        let raw = Labels::raw();
+        let raw = HostNames::raw();
         raw.unify(&stack, &mut first);
         raw.unify(&stack, &mut other);
         assert_ne!(first, other);
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn people_see_the_frames_that_were_running() {
-        let labels = Labels::raw();
+        let labels = HostNames::raw();
         let stack = label(40, "kstack");
         let key = |frames: &[u64]| {
             let mut key: Vec<u8> = frames.iter().flat_map(|ip| ip.to_ne_bytes()).collect();

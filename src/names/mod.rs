@@ -31,17 +31,16 @@ pub use self::symbols::functions_of;
 use self::cache::Cache;
 use self::cgroup::Cgroups;
 pub use self::cgroup::cgroup_folder;
-use super::decode::{self, Names, Value, text};
-use super::parse::{LeftOut, parse};
-use super::table::{Label, OptionSpec, Table};
-use super::tags::{Decoder, Tags};
-use super::types::{Kind, Member, Place};
 use crate::error::unknown;
+use crate::schema::{
+    Decoder, Kind, Label, LeftOut, Member, Names, OptionSpec, Place, Streamed, Table, Tags, Value,
+    named, parse, text,
+};
 
 /// The names that were looked up, kept for the next row; no more of them than
 /// its cache allows, or than the kernel's enums have.
 #[derive(Default)]
-pub struct Labels {
+pub struct HostNames {
     enums: enums::Enums,
     users: Cache<u32>,
     groups: Cache<u32>,
@@ -59,7 +58,7 @@ const KERNEL_SYMBOLS: Capability = Capability::CAP_SYSLOG;
 /// For what other users' processes have mapped, and for those files.
 const PROCESSES: [Capability; 2] = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
 
-impl Labels {
+impl HostNames {
     /// With nothing looked up yet.
     pub fn new() -> Self {
         Self::default()
@@ -103,7 +102,7 @@ impl Labels {
     /// A whole key or value: by names where it, or a member, has a decoder.
     /// Hidden members are left out.
     pub fn whole<'a>(&self, place: &'a Place, tags: &Tags, bytes: &'a [u8]) -> Value<'a> {
-        decode::named(place, tags, bytes, self)
+        named(place, tags, bytes, self)
     }
 
     /// The same, decoded as it is serialized.
@@ -113,7 +112,7 @@ impl Labels {
         tags: &'a Tags,
         bytes: &'a [u8],
     ) -> impl Serialize + 'a {
-        decode::Streamed {
+        Streamed {
             place,
             tags,
             bytes,
@@ -134,50 +133,6 @@ impl Labels {
             }
             _ => value,
         }
-    }
-
-    /// The number that a decoder shows as this name; `None` for a decoder that
-    /// shows numbers, and for text that is itself a number.
-    pub(super) fn number(&self, decoder: &Decoder, name: &str) -> Result<Option<i128>> {
-        // These are read by their own rules, numbers too.
-        match decoder {
-            Decoder::Uid if !name.starts_with("0x") => {
-                return Ok(Some(users::user_id(name)?.into()));
-            }
-            Decoder::Gid if !name.starts_with("0x") => {
-                return Ok(Some(users::group_id(name)?.into()));
-            }
-            Decoder::Cgroup if !name.starts_with("0x") => {
-                return Ok(Some(cgroup::cgroup_id(name)?.into()));
-            }
-            Decoder::Ipv4 => return Ok(Some(ip::ipv4_number(name)?.into())),
-            Decoder::Ip => return Ok(Some(ip::ip_number(name)? as i128)),
-            Decoder::Port => return Ok(Some(ip::port_number(name)?.into())),
-            Decoder::Dev if name.contains(':') => return Ok(Some(dev::number(name)?.into())),
-            _ if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') => return Ok(None),
-            _ => {}
-        }
-        let number = match decoder {
-            Decoder::Syscall => syscall::number(name),
-            Decoder::Errno => errno::number(name),
-            Decoder::Signal => signal::number(name),
-            Decoder::State => state::number(name),
-            Decoder::Softirq => softirq::number(name),
-            Decoder::Enum(of) => self.enums.number(of, name),
-            Decoder::Flags(of) => self.enums.flag_bits(of, name),
-            Decoder::Dev => Some(dev::number(name)?.into()),
-            Decoder::Ifindex => Some(net::interface_index(name)?.into()),
-            Decoder::Netns => Some(net::namespace_inode(name)?.into()),
-            Decoder::Bool if name == "true" => Some(1),
-            Decoder::Bool if name == "false" => Some(0),
-            _ => return Ok(None),
-        };
-        if number.is_none() {
-            let known = self.names(decoder);
-            let known = known.iter().map(String::as_str);
-            return Err(unknown(decoder.name(), name, known));
-        }
-        Ok(number)
     }
 
     /// All names of a decoder that has as many on every host.
@@ -249,7 +204,7 @@ impl Labels {
     }
 }
 
-impl Names for Labels {
+impl Names for HostNames {
     fn name<'a>(&self, decoder: &Decoder, place: &Place, bytes: &'a [u8]) -> Option<Value<'a>> {
         if *decoder == Decoder::Comm {
             return Some(text(place.bytes(bytes)?));
@@ -282,6 +237,48 @@ impl Names for Labels {
             _ => notation(decoder, number),
         };
         name.map(|name| Value::Text(Cow::Owned(name)))
+    }
+
+    fn number(&self, decoder: &Decoder, name: &str) -> Result<Option<i128>> {
+        // These are read by their own rules, numbers too.
+        match decoder {
+            Decoder::Uid if !name.starts_with("0x") => {
+                return Ok(Some(users::user_id(name)?.into()));
+            }
+            Decoder::Gid if !name.starts_with("0x") => {
+                return Ok(Some(users::group_id(name)?.into()));
+            }
+            Decoder::Cgroup if !name.starts_with("0x") => {
+                return Ok(Some(cgroup::cgroup_id(name)?.into()));
+            }
+            Decoder::Ipv4 => return Ok(Some(ip::ipv4_number(name)?.into())),
+            Decoder::Ip => return Ok(Some(ip::ip_number(name)? as i128)),
+            Decoder::Port => return Ok(Some(ip::port_number(name)?.into())),
+            Decoder::Dev if name.contains(':') => return Ok(Some(dev::number(name)?.into())),
+            _ if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') => return Ok(None),
+            _ => {}
+        }
+        let number = match decoder {
+            Decoder::Syscall => syscall::number(name),
+            Decoder::Errno => errno::number(name),
+            Decoder::Signal => signal::number(name),
+            Decoder::State => state::number(name),
+            Decoder::Softirq => softirq::number(name),
+            Decoder::Enum(of) => self.enums.number(of, name),
+            Decoder::Flags(of) => self.enums.flag_bits(of, name),
+            Decoder::Dev => Some(dev::number(name)?.into()),
+            Decoder::Ifindex => Some(net::interface_index(name)?.into()),
+            Decoder::Netns => Some(net::namespace_inode(name)?.into()),
+            Decoder::Bool if name == "true" => Some(1),
+            Decoder::Bool if name == "false" => Some(0),
+            _ => return Ok(None),
+        };
+        if number.is_none() {
+            let known = self.names(decoder);
+            let known = known.iter().map(String::as_str);
+            return Err(unknown(decoder.name(), name, known));
+        }
+        Ok(number)
     }
 
     fn hides(&self, member: &Member) -> bool {
@@ -336,7 +333,7 @@ mod tests {
 
     #[test]
     fn decoders_show_names_and_fall_back_to_numbers() {
-        let labels = Labels::new();
+        let labels = HostNames::new();
         let text = |decoder: &str, number: u32| {
             labels
                 .of(&label(4, decoder), &number.to_ne_bytes())
@@ -377,7 +374,7 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        let labels = Labels::new();
+        let labels = HostNames::new();
         let number = |decoder: &str, text: &str| {
             let decoder = label(4, decoder).decoder.unwrap();
             labels.number(&decoder, text).unwrap()
@@ -409,7 +406,7 @@ mod tests {
     fn raw_numbers_keep_their_notation() {
         let text = |decoder: &str, number: u32| {
             let (label, bytes) = (label(4, decoder), number.to_le_bytes());
-            Labels::raw().of(&label, &bytes).to_string()
+            HostNames::raw().of(&label, &bytes).to_string()
         };
         for (decoder, number, shown) in [
             ("ksym", 0x8100_0000, "0x81000000"),
@@ -440,7 +437,7 @@ mod tests {
                 len: 16,
             },
         }));
-        let value = Labels::new().of(&comm, b"bash\0and the rest");
+        let value = HostNames::new().of(&comm, b"bash\0and the rest");
         // 17 bytes: the place says 16.
         assert_eq!(value, Value::Text("bash".into()));
     }
