@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
 
 use super::text::{metric_cells, metric_heads};
-use super::{Format, Style, columns, escape_all, heading, json, span};
+use super::{Format, Style, columns, heading, json, span};
 use crate::names::HostNames;
 use crate::schema::{Column, Declaration, Metric, Value};
 use crate::snapshot::difference;
@@ -176,7 +176,7 @@ impl<'d> Changes<'d> {
             ];
             row.extend(self.names(change));
             row.extend(self.parts_of(change, super::csv::fields));
-            writer.write_record(escape_all(row))?;
+            writer.write_record(super::csv::cells(row))?;
         }
         writer.flush()
     }

@@ -3,14 +3,15 @@
 //! The first field names the table, as a tally may have several.
 //! Behind each reading of a table a line that begins with `#` carries what the
 //! rows cannot; text is always quoted and its control characters escaped, so
-//! that a record is one line and no line of one begins like that.
+//! that a record is one line and no line of one begins like that. Text that a
+//! spreadsheet would compute has a `'` before it; numbers stay numbers.
 
 use std::io::{self, Write};
 
 use csv::{QuoteStyle, WriterBuilder};
 
 use super::json::round_to_microseconds;
-use super::{Style, escape, footer};
+use super::{Style, escape_all, footer};
 use crate::names::HostNames;
 use crate::schema::{Metric, MetricKind, Table, Value};
 use crate::snapshot::{Snapshot, TableSnapshot};
@@ -39,7 +40,8 @@ impl State {
                 self.headers.push(name.clone());
             }
             for (key, cells) in table.rows.iter() {
-                writer.write_record(record(snapshot, table, key, cells, labels))?;
+                let record = record(snapshot, table, key, cells, labels);
+                writer.write_record(self::cells(record))?;
             }
             writer.flush()?;
             drop(writer);
@@ -72,11 +74,24 @@ fn record(
         round_to_microseconds(snapshot.seconds).to_string(),
     ];
     for label in &table.table.labels {
-        fields.push(escape(&labels.of(label, key).to_string()));
+        fields.push(labels.of(label, key).to_string());
     }
     let metrics = table.table.metrics.iter();
     fields.extend(metrics.flat_map(|metric| self::fields(metric, cells)));
     fields
+}
+
+/// The fields of a record as they are written.
+pub fn cells(mut record: Vec<String>) -> Vec<String> {
+    for cell in record.iter_mut().filter(|cell| is_formula(cell)) {
+        cell.insert(0, '\'');
+    }
+    escape_all(record)
+}
+
+/// Anyone can name a process `=1+1`.
+fn is_formula(cell: &str) -> bool {
+    cell.len() > 1 && cell.starts_with(['=', '+', '-', '@']) && cell.parse::<f64>().is_err()
 }
 
 /// The columns of a metric: one, or three of a histogram.

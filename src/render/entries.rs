@@ -342,7 +342,7 @@ impl<'d> Entries<'d> {
         };
         match (self.format, &columns.widths) {
             // A record is one line, and no name can forge another.
-            (Format::Csv, _) => write_record(out, &mut self.text, &escape_all(row)),
+            (Format::Csv, _) => write_record(out, &mut self.text, &super::csv::cells(row)),
             (_, Some(widths)) => {
                 writeln!(out, "{}", line(&escape_all(row), widths, &columns.right))
             }

@@ -15,6 +15,7 @@ use anyhow::Result;
 use unicode_width::UnicodeWidthStr;
 
 pub use changes::{Change, Changes};
+pub use csv::cells as csv_cells;
 pub use entries::{Entries, Entry};
 
 use crate::names::HostNames;

@@ -537,6 +537,25 @@ fn csv_quotes_text() {
 
 /// A name of several lines would forge a footer.
 #[test]
+fn csv_has_no_formulas() {
+    for (comm, cell) in [
+        ("=1+1", "'=1+1"),
+        ("+cmd|'x'!A1", "'+cmd|'x'!A1"),
+        ("-bash", "'-bash"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("=\t1", "'=\\t1"),
+        ("-", "-"),
+        ("a=b", "a=b"),
+    ] {
+        let shown = csv(STYLE, &calls(&[(comm, libc::SYS_read, &[5])]));
+        assert!(shown.contains(&format!(",\"{cell}\",")), "{comm}: {shown}");
+    }
+    // A number is one, below zero too.
+    let shown = csv(STYLE, &calls(&[("-42", libc::SYS_read, &[5])]));
+    assert!(shown.contains(",-42,"), "{shown}");
+}
+
+#[test]
 fn a_record_of_csv_is_one_line() {
     let name = "x\n#y\nz\x1b[2J";
     let shown = csv(STYLE, &calls(&[(name, libc::SYS_read, &[1])]));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Verb, note, output};
 use crate::cli::{Exit, Output};
 use crate::map::{Access, Census, Listed, Used, flag_names};
-use crate::render::{Style, columns, heading};
+use crate::render::{Style, columns, csv_cells, heading};
 use crate::schema::Unit;
 use crate::text::escape;
 
@@ -140,10 +140,10 @@ fn write_csv(
     }
     for listed in maps {
         let (listed, map) = (&listed, &listed.map);
-        writer.write_record([
+        writer.write_record(csv_cells(vec![
             map.id.to_string(),
             map.type_name(),
-            escape(&listed.declaration.name),
+            listed.declaration.name.clone(),
             map.key_size.to_string(),
             map.value_size.to_string(),
             used(listed),
@@ -151,9 +151,9 @@ fn write_csv(
             map.memlock()
                 .map_or_else(String::new, |bytes| bytes.to_string()),
             flag_names(map.flags).join(" "),
-            escape(&pins(listed)),
-            escape(&holders(listed)),
-        ])?;
+            pins(listed),
+            holders(listed),
+        ]))?;
     }
     writer.flush()?;
     Ok(())
