@@ -139,6 +139,27 @@ pub fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
     descriptor(fd as i32)
 }
 
+/// A descriptor of a process; since Linux 6.9 of any thread.
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    const THREAD: libc::c_int = libc::O_EXCL; // include/uapi/linux/pidfd.h
+    let open = |flags: libc::c_int| {
+        // SAFETY: takes two integers.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) };
+        descriptor(fd as i32)
+    };
+    match open(THREAD) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(0),
+        opened => opened,
+    }
+}
+
+/// A descriptor of our own of what a process has open.
+pub fn pidfd_getfd(process: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: takes three integers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
+    descriptor(fd as i32)
+}
+
 /// A forked process that becomes a program once it is let go.
 #[derive(Debug)]
 pub struct Stopped {

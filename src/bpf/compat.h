@@ -67,6 +67,9 @@
  */
 #define BPF_MAP_TYPE_TASK_STORAGE 29
 
+/* Since 6.2: c4bcfb38a95e ("bpf: Implement cgroup storage ..."). */
+#define BPF_MAP_TYPE_CGRP_STORAGE 32
+
 /* Renamed in 5.14: 2f064a59a11f ("sched: Change task_struct::state"). */
 struct task_struct___before_5_14 {
 	long state;

@@ -224,6 +224,7 @@ struct super_block {
 };
 
 struct inode {
+	unsigned long i_ino;
 	dev_t i_rdev;
 	struct super_block *i_sb;
 };
@@ -238,6 +239,7 @@ struct page {
 
 struct file {
 	const void *f_op;
+	struct inode *f_inode;
 	void *private_data;
 };
 
@@ -264,11 +266,25 @@ struct bpf_iter__bpf_map {
 	struct bpf_map *map;
 };
 
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 	__u32 fd;
 	struct file *file;
+};
+
+struct sock;
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
 };
 
 /* ---- control groups ---- */
@@ -359,8 +375,13 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 };
 
+struct socket {
+	struct file *file;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
 	__u16 sk_protocol;
 };
 

@@ -103,11 +103,13 @@ pub(super) fn check(verb: &str, global: &Global, raw: bool) -> Result<()> {
 A MAP is one of
   42           the id that `map list` shows
   ./PATH       where it is pinned: anything with a `/`
-  NAME         what it is called, in full or as far as the kernel keeps it
+  NAME         what it is called, as `map list` shows it
   NAME:42      the one of several with this name
   name:42      the map that is called 42
 A KEY or VALUE is written by its type: 42, -1, 0x2a, comm=bash,call=read, a.b=1,
-[1,2,3], JSON, or hex:2a000000. `map show MAP` has the types.")]
+[1,2,3], JSON, or hex:2a000000. `map show MAP` has the types. In storage of tasks,
+cgroups, sockets and files a KEY is the number of a process or thread, the folder
+or id of a cgroup, the inode of a socket in /proc/PID/fd, or the path of a file.")]
 pub struct MapArgs {
     /// Keys and values as the hex digits of their bytes, in and out
     #[arg(long, global = true)]

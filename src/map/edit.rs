@@ -47,10 +47,11 @@ impl Map {
     /// What the kernel copied for this key, for [`Map::values`] to take apart;
     /// `None` where there is no such key.
     pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.check_key(key)?;
+        let (key, _owner) = self.with_owner(key)?;
+        self.check_key(&key)?;
         self.check_readable()?;
         let mut copied = vec![0; self.copied_size()];
-        let result = self.elements.lookup(Some(key), &mut copied);
+        let result = self.elements.lookup(Some(&key), &mut copied);
         match result {
             Ok(()) => Ok(Some(copied)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
@@ -60,10 +61,11 @@ impl Map {
 
     /// Overwrites the value of a key: all of it, on every CPU.
     pub fn update(&self, key: &[u8], copied: &[u8], update: Update) -> Result<()> {
-        self.check_key(key)?;
+        let (key, _owner) = self.with_owner(key)?;
+        self.check_key(&key)?;
         self.check_value(copied)?;
         let (value, _held) = self.with_descriptor(copied)?;
-        let updated = self.elements.update(Some(key), &value, update.flags());
+        let updated = self.elements.update(Some(&key), &value, update.flags());
         updated.map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) if update.lock => anyhow!(
                 "failed to update map {}: there is no bpf_spin_lock in its values",
@@ -75,10 +77,11 @@ impl Map {
 
     /// Whether the key was there.
     pub fn delete(&self, key: &[u8]) -> Result<bool> {
-        self.check_key(key)?;
         // The kernel says of these that whatever is not there was deleted.
         let was_there = !self.deletes_blindly() || self.lookup(key)?.is_some();
-        match self.elements.delete(key) {
+        let (key, _owner) = self.with_owner(key)?;
+        self.check_key(&key)?;
+        match self.elements.delete(&key) {
             Ok(()) => Ok(was_there),
             Err(error) => match (error.raw_os_error(), self.ty) {
                 (Some(libc::ENOENT), _) | (Some(libc::EINVAL), MapType::Sockmap) => Ok(false),
@@ -90,6 +93,7 @@ impl Map {
     /// The key after this one, or the first; `None` at the end. After a key that
     /// is not there comes the first.
     pub fn next_key(&self, key: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+        self.check_walkable()?;
         key.map_or(Ok(()), |key| self.check_key(key))?;
         let mut next = vec![0; self.key_size];
         match self.elements.next_key(key, &mut next) {

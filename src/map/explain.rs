@@ -88,6 +88,9 @@ impl Map {
                 "somebody has it mapped into memory to write to it".to_owned()
             }
             (libc::EBUSY, _) => "it is busy; try again".to_owned(),
+            (libc::EBADF, Verb::Update | Verb::Delete) if self.is_of_files() => {
+                "the kernel keeps storage of files with the BPF LSM alone: add bpf to lsm= of its command line".to_owned()
+            }
             (libc::EINVAL, Verb::Delete) if self.is_array() => {
                 "entries of an array cannot be deleted; write zeroes".to_owned()
             }

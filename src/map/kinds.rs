@@ -24,6 +24,23 @@ impl Map {
         }
     }
 
+    /// Whether the kernel tells which key comes after another.
+    pub(super) fn check_walkable(&self) -> Result<()> {
+        match self.owner() {
+            Some(_) => bail!(self.is_of_a_type("which has no order of keys: `dump` is for it")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether its entries can be put back when they are gone from the kernel.
+    pub fn check_saves(&self) -> Result<()> {
+        self.check_readable()?;
+        if self.holds_maps() || self.owner().is_some() {
+            bail!(self.is_of_a_type("which cannot be saved"));
+        }
+        Ok(())
+    }
+
     /// Whether it hands out its values in turn.
     pub fn check_queue(&self) -> Result<()> {
         match (self.ty, self.without_keys()) {
@@ -43,7 +60,7 @@ impl Map {
         }
     }
 
-    fn is_of_a_type(&self, why: &str) -> String {
+    pub(super) fn is_of_a_type(&self, why: &str) -> String {
         format!(
             "map {} is of type {}, {why}",
             self.title(),
@@ -65,19 +82,7 @@ impl Map {
             MapType::UserRingBuf => {
                 "which has no keys: what a process sends goes to the programs that listen"
             }
-            MapType::SkStorage => {
-                "whose keys are descriptors of sockets, which only their process has"
-            }
-            MapType::InodeStorage => {
-                "whose keys are descriptors of files, which only their process has"
-            }
-            MapType::TaskStorage => {
-                "whose keys are descriptors of tasks, which only their process has"
-            }
             _ => match self.type_name().as_str() {
-                "cgrp_storage" => {
-                    "whose keys are descriptors of cgroup folders, which only their process has"
-                }
                 "arena" => "which has no keys: it is memory that processes and programs share",
                 _ => return None,
             },

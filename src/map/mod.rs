@@ -9,11 +9,14 @@ mod held;
 mod inplace;
 mod kinds;
 mod open;
+mod owner;
 mod read;
 pub mod saved;
 mod seen;
 mod unfit;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result};
@@ -28,6 +31,7 @@ pub use inplace::{Adder, Drained, drain};
 pub use open::{Access, MapRef, unpin};
 pub use read::{Outcome, Reader};
 
+use self::owner::Owner;
 use self::seen::name_of;
 use crate::schema::{Decoder, MapFacts};
 use crate::sys;
@@ -37,6 +41,8 @@ use crate::sys::map::Elements;
 #[derive(Debug)]
 pub struct Map {
     elements: Elements,
+    /// The files among its keys, by their inodes.
+    files: RefCell<HashMap<u64, OwnedFd>>,
     /// As `bpftool` and the kernel number them.
     pub id: u32,
     /// What kind of map; `Unknown` where it is younger than libbpf.
@@ -78,6 +84,7 @@ impl Map {
             btf_id: info.btf_id,
             key_type_id: info.btf_key_type_id,
             value_type_id: info.btf_value_type_id,
+            id_keys: Owner::of(info.type_).map(Owner::tags),
             kernel_value_type_id: info.btf_vmlinux_value_type_id,
             value_decoder: match ty {
                 MapType::CgroupArray => Some(Decoder::Cgroup),
@@ -98,6 +105,7 @@ impl Map {
             facts,
             flags: info.map_flags,
             elements,
+            files: RefCell::default(),
         })
     }
 

@@ -66,6 +66,9 @@ impl<'m> Reader<'m> {
     /// Hands out every entry: its key, and what [`Map::values`] takes apart.
     pub fn read(&self, mut entry: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<Outcome> {
         self.map.check_readable()?;
+        if let Some(owner) = self.map.owner() {
+            return self.map.read_owners(owner, &mut entry);
+        }
         // Batches of a trie start over when the key where they stand is deleted.
         if self.map.ty != MapType::LpmTrie
             && let Some(outcome) = self.read_batches(&mut entry)?

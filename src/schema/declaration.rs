@@ -32,6 +32,8 @@ pub struct MapFacts {
     pub key_type_id: u32,
     /// Within the BTF; 0 where the value has no type.
     pub value_type_id: u32,
+    /// A key is an id of 8 bytes, with these tags, whatever the kernel takes.
+    pub id_keys: Option<Tags>,
     /// Within the kernel's own BTF, for a map that holds one of its structs; else 0.
     pub kernel_value_type_id: u32,
     /// How a value is written, where the type of the map says so.
@@ -85,7 +87,10 @@ impl Declaration {
             (_, 1 | 2 | 4 | 8) => Type::unsigned(size),
             _ => Type::opaque(size),
         };
-        let key = or_bytes(key, facts.key_size);
+        let (key, tags) = match facts.id_keys.clone() {
+            Some(Tags { decoder, .. }) => (Type::unsigned(8), Tags { decoder, ..tags }),
+            None => (or_bytes(key, facts.key_size), tags),
+        };
         let value = or_bytes(value, facts.value_size);
         let mut table = Table::new(&name, &tags, facts.max_entries, &key, &value);
         if let Some(decoder) = &facts.value_decoder {

@@ -69,6 +69,47 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
+/// What an iterator program is run for.
+#[derive(Debug, Clone, Copy)]
+pub enum IterateOver<'a> {
+    /// All that its kind knows.
+    All,
+    /// The elements of a map.
+    Map(BorrowedFd<'a>),
+    /// Every cgroup of the second version, parents first.
+    Cgroups,
+}
+
+/// What an iterator program writes can be read from this descriptor.
+pub fn iterate(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Result<OwnedFd> {
+    let mut info = libbpf_sys::bpf_iter_link_info::default();
+    match over {
+        IterateOver::All => {}
+        IterateOver::Map(map) => info.map.map_fd = map.as_raw_fd() as u32,
+        IterateOver::Cgroups => info.cgroup.order = libbpf_sys::BPF_CGROUP_ITER_DESCENDANTS_PRE,
+    }
+    let mut opts = libbpf_sys::bpf_link_create_opts {
+        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
+        ..Default::default()
+    };
+    if !matches!(over, IterateOver::All) {
+        opts.iter_info = &raw mut info;
+        opts.iter_info_len = size_of_val(&info) as u32;
+    }
+    // SAFETY: libbpf reads `sz` bytes of the options, and the kernel as many of
+    // what they point to as they say; both live across the call.
+    let link = descriptor(unsafe {
+        libbpf_sys::bpf_link_create(
+            program.as_raw_fd(),
+            0,
+            libbpf_sys::BPF_TRACE_ITER,
+            &raw const opts,
+        )
+    })?;
+    // SAFETY: takes a descriptor.
+    descriptor(unsafe { libbpf_sys::bpf_iter_create(link.as_raw_fd()) })
+}
+
 /// The descriptor of the program of this id.
 pub fn open_id(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes an integer.

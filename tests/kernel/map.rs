@@ -18,6 +18,7 @@ mod queue;
 mod save;
 mod shape;
 mod sizes;
+mod storage;
 mod types;
 
 use std::ffi::OsStr;

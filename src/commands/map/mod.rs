@@ -75,6 +75,9 @@ impl Verb<'_> {
 
     fn key(&self, map: &Map, declaration: &Declaration, text: &str) -> Result<Vec<u8>> {
         map.check_keys()?;
+        if map.is_of_files() {
+            return map.file_key(Path::new(text));
+        }
         declaration.parse_key(&self.typed(text), &self.labels)
     }
 

@@ -24,13 +24,7 @@ const MOST_HEAD: u64 = 64 << 20;
 impl Verb<'_> {
     pub(super) fn save(&self, name: &str, path: &Path) -> Result<Exit> {
         let (map, declaration) = self.open(name, Access::Read)?;
-        map.check_readable()?;
-        ensure!(
-            !map.holds_maps(),
-            "map {} is of type {}, which cannot be saved",
-            map.title(),
-            map.type_name()
-        );
+        map.check_saves()?;
         let file = shown(path, "standard output");
         let mut target = Target::open(path)?;
         let written = || format!("failed to write {file}");

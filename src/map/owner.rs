@@ -1,0 +1,229 @@
+//! Local storage: each value of such a map belongs to a task, a cgroup, a socket
+//! or a file. The kernel takes a descriptor of the owner for a key; here and on
+//! the command line a key is the owner's id.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{BufReader, ErrorKind, Read};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use libbpf_rs::{Object, ObjectBuilder, ProgramImpl};
+
+use super::{Map, Outcome};
+use crate::error::not_found;
+use crate::host;
+use crate::internal;
+use crate::names::cgroup_folder;
+use crate::schema::{Decoder, Tags};
+use crate::sys::log;
+use crate::sys::program::{IterateOver, iterate};
+use crate::sys::{pidfd_getfd, pidfd_open};
+
+/// Whose storage a map holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// A thread, by its number.
+    Task,
+    /// A cgroup, by its id.
+    Cgroup,
+    /// A socket, by its inode, as /proc/PID/fd has it.
+    Socket,
+    /// A file, by its inode.
+    File,
+}
+
+impl Owner {
+    /// `None` where keys are what their bytes say.
+    pub(super) fn of(type_number: u32) -> Option<Self> {
+        Some(match type_number {
+            24 => Self::Socket,
+            28 => Self::File,
+            29 => Self::Task,
+            32 => Self::Cgroup,
+            _ => return None,
+        })
+    }
+
+    /// How an id is written.
+    pub(super) fn tags(self) -> Tags {
+        Tags {
+            decoder: (self == Self::Cgroup).then_some(Decoder::Cgroup),
+            ..Tags::default()
+        }
+    }
+
+    fn open(self, id: u64) -> Result<OwnedFd> {
+        match self {
+            Self::Task => open_task(id),
+            Self::Cgroup => {
+                let folder = cgroup_folder(id);
+                let folder = folder.ok_or_else(|| not_found(format!("there is no cgroup {id}")))?;
+                let opened = File::open(&folder);
+                let what = || format!("failed to open `{}`", folder.display());
+                Ok(opened.with_context(what)?.into())
+            }
+            Self::Socket => open_socket(id),
+            Self::File => bail!("a file is given by its path"),
+        }
+    }
+}
+
+impl Map {
+    pub(super) fn owner(&self) -> Option<Owner> {
+        Owner::of(self.type_number)
+    }
+
+    /// Whether its keys are files, which [`Map::file_key`] opens.
+    pub fn is_of_files(&self) -> bool {
+        self.owner() == Some(Owner::File)
+    }
+
+    /// The key of a file, which stays open as long as this map: an inode's number
+    /// alone leads to no file.
+    pub fn file_key(&self, path: &Path) -> Result<Vec<u8>> {
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .open(path);
+        let file = file.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => not_found(format!("there is no file `{}`", path.display())),
+            _ => anyhow!("failed to open `{}`: {error}", path.display()),
+        })?;
+        let id = file.metadata()?.ino();
+        self.files.borrow_mut().insert(id, file.into());
+        Ok(id.to_ne_bytes().to_vec())
+    }
+
+    /// A key as the kernel takes it, and what has to stay open until then.
+    pub(super) fn with_owner<'k>(&self, key: &'k [u8]) -> Result<(Cow<'k, [u8]>, Option<OwnedFd>)> {
+        let Some(owner) = self.owner() else {
+            return Ok((key.into(), None));
+        };
+        let id = key.first_chunk().copied().map(u64::from_ne_bytes);
+        let id = id.context("an id has 8 bytes")?;
+        if let Some(file) = self.files.borrow().get(&id) {
+            return Ok((file.as_raw_fd().to_ne_bytes().to_vec().into(), None));
+        }
+        let fd = owner.open(id)?;
+        Ok((fd.as_raw_fd().to_ne_bytes().to_vec().into(), Some(fd)))
+    }
+
+    /// Hands out the values of all owners, as an iterator of the kernel finds them.
+    pub(super) fn read_owners(
+        &self,
+        owner: Owner,
+        entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<Outcome> {
+        let (object, over) = match owner {
+            Owner::Task => (self.load_iterator()?, IterateOver::All),
+            Owner::Cgroup => (self.load_iterator()?, IterateOver::Cgroups),
+            Owner::Socket => (self.load_iterator()?, IterateOver::Map(self.fd())),
+            Owner::File => bail!(self.is_of_a_type(
+                "which cannot be read whole: the kernel has no iterator of files; `lookup MAP PATH` reads the storage of one"
+            )),
+        };
+        let program = object.progs().find(ProgramImpl::autoload);
+        let program = program.ok_or_else(|| anyhow!("the helper has no program"))?;
+        let records = iterate(program.as_fd(), over);
+        let mut records = BufReader::new(File::from(records.context("failed to iterate")?));
+        let mut record = vec![0; size_of::<u64>() + self.value_size];
+        loop {
+            match records.read_exact(&mut record) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Ok(Outcome::Complete);
+                }
+                // The walk of cgroups ends with its first buffer.
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    let why = "the kernel hands out 32 KiB of it, and no more";
+                    return Ok(Outcome::Incomplete(why.to_owned()));
+                }
+                Err(error) => return Err(error).context("failed to read an iterator"),
+            }
+            let (key, value) = record.split_at(size_of::<u64>());
+            if entry(key, value).is_break() {
+                return Ok(Outcome::Stopped);
+            }
+        }
+    }
+
+    /// Of the helper's programs the one that is called as the type of the map.
+    fn load_iterator(&self) -> Result<Object> {
+        let kind = self.type_name();
+        log::listen();
+        let mut opened = ObjectBuilder::default().open_memory(internal::STORAGE)?;
+        for mut program in opened.progs_mut() {
+            let is_wanted = program.name().to_string_lossy() == kind;
+            program.set_autoload(is_wanted);
+        }
+        for mut map in opened.maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            if name.ends_with(".rodata") {
+                let size = u32::try_from(self.value_size)?.to_ne_bytes();
+                let rodata = map.initial_value_mut().unwrap_or_default();
+                rodata[..size.len()].copy_from_slice(&size);
+            } else if map.map_type() == self.ty {
+                map.reuse_fd(self.fd())?;
+            } else {
+                map.set_autocreate(false)?;
+            }
+        }
+        opened.load().map_err(|error| {
+            let missing = host::missing_capabilities();
+            match missing.is_empty() {
+                false => anyhow!("needs {}; run it as root", missing.join(" and ")),
+                true => anyhow!("the kernel refused its iterator: {error}{}", log::tail()),
+            }
+        })
+    }
+}
+
+fn open_task(id: u64) -> Result<OwnedFd> {
+    let pid = i32::try_from(id).ok().filter(|pid| *pid > 0);
+    let opened = pid.map(pidfd_open);
+    match opened {
+        Some(Ok(fd)) => Ok(fd),
+        Some(Err(error)) if error.raw_os_error() == Some(libc::EINVAL) => {
+            bail!("{id} is a thread: before Linux 6.9 only processes can be opened")
+        }
+        Some(Err(error)) if error.raw_os_error() != Some(libc::ESRCH) => {
+            Err(anyhow!("failed to open process {id}: {error}"))
+        }
+        _ => Err(not_found(format!("there is no process {id}"))),
+    }
+}
+
+/// Of whichever process has it open.
+fn open_socket(inode: u64) -> Result<OwnedFd> {
+    let wanted = format!("socket:[{inode}]");
+    let number = |path: &Path| path.file_name()?.to_str()?.parse::<i32>().ok();
+    let mut refused = None;
+    let processes = fs::read_dir("/proc").context("failed to look through /proc")?;
+    for process in processes.filter_map(|it| Some(it.ok()?.path())) {
+        let Some(pid) = number(&process) else {
+            continue;
+        };
+        for link in fs::read_dir(process.join("fd")).into_iter().flatten() {
+            let Ok(link) = link.map(|link| link.path()) else {
+                continue;
+            };
+            let is_it = fs::read_link(&link).is_ok_and(|target| target == Path::new(&wanted));
+            if is_it && let Some(fd) = number(&link) {
+                match pidfd_open(pid).and_then(|process| pidfd_getfd(process.as_fd(), fd)) {
+                    Ok(socket) => return Ok(socket),
+                    Err(error) => refused = Some((pid, error)),
+                }
+            }
+        }
+    }
+    Err(match refused {
+        Some((pid, error)) => anyhow!(
+            "failed to take {wanted} from process {pid}: {error}; that needs CAP_SYS_PTRACE"
+        ),
+        None => not_found(format!("no process has {wanted} open")),
+    })
+}
