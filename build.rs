@@ -173,15 +173,13 @@ fn entries(folder: &str, names: &[String]) -> Result<String> {
         }
         return Ok(code);
     }
-    code.push_str(
-        "\n/// Every tally of `src/bpf/`, by name.\npub static CATALOGUE: &[Builtin] = &[\n",
-    );
+    code.push_str("\n/// Every tally of `src/bpf/`, by name.\nstatic CATALOGUE: &[Builtin] = &[\n");
     for name in names {
         let skeleton = camel_case(name);
         writeln!(
             code,
-            "    Builtin {{ name: \"{name}\", open: |storage| \
-             open_skeleton({name}::{skeleton}SkelBuilder::default(), storage) }},"
+            "    Builtin {{ name: \"{name}\", open: || \
+             skeleton::open({name}::{skeleton}SkelBuilder::default()) }},"
         )?;
     }
     code.push_str("];\n");

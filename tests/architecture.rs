@@ -277,7 +277,6 @@ fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
             "sys/log.rs",
             "sys/map.rs",
             "sys/program.rs",
-            "tally/session.rs"
         ]
     );
     assert_eq!(

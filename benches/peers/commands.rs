@@ -1,7 +1,7 @@
 //! `ktally map` beside bpftool: whole commands, from start to exit.
 
 use anyhow::Result;
-use ktally::tally::{Session, Storage};
+use ktally::tally::Session;
 use libbpf_rs::libbpf_sys::bpf_map_create_opts;
 use libbpf_rs::{MapCore, MapHandle, MapType};
 
@@ -11,8 +11,7 @@ use super::subject::{KTALLY, run, table_of_rows};
 
 pub fn section() -> Result<Vec<Table>> {
     let tally = table_of_rows("kt_bench_verbs", 10_000)?;
-    let mut storage = Storage::uninit();
-    let session = Session::start(&tally, &mut storage, &[], None)?;
+    let session = Session::start(&tally, &[], None)?;
     let map = filled("kt_bench_verbs", 10_000)?;
     let many = small_maps(500)?;
     let id = map.info()?.info.id.to_string();

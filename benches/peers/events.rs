@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
-use ktally::tally::{Session, Storage, Tally};
+use ktally::tally::{Session, Tally};
 use nix::unistd::getppid;
 
 use super::measure::{Table, allowed_cpus, alternate, joined, ratio, stay_on};
@@ -33,8 +33,7 @@ pub fn section() -> Result<Vec<Table>> {
     let rounds = alternate(&subjects, |subject| match &subject.kind {
         Kind::Nothing => both().map(Some),
         Kind::Tally(tally) => {
-            let mut storage = Storage::uninit();
-            let session = Session::start(tally, &mut storage, &[], None)?;
+            let session = Session::start(tally, &[], None)?;
             let costs = both();
             drop(session);
             costs.map(Some)

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ktally::sys;
-use ktally::tally::{Session, Storage, Tally, resolve};
+use ktally::tally::{Session, Tally, resolve};
 use libbpf_rs::query::ProgInfoIter;
 use nix::unistd::{getppid, pipe};
 
@@ -40,8 +40,7 @@ pub fn tallies() -> Result<Vec<Table>> {
         let told = TOLD.iter().filter(|(name, ..)| *name == tally.name);
         let told = told.map(|(_, option, text)| ((*option).into(), (*text).into()));
         let options = resolve(&tally.schema.options, &told.collect::<Vec<_>>())?;
-        let mut storage = Storage::uninit();
-        let session = match Session::start(&tally, &mut storage, &options, None) {
+        let session = match Session::start(&tally, &options, None) {
             Ok(session) => session,
             Err(error) => {
                 let reason = format!("{error:#}");

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
 use ktally::map::{Map, Reader};
-use ktally::tally::{Session, Storage};
+use ktally::tally::Session;
 use libbpf_rs::query::MapInfoIter;
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
@@ -46,8 +46,7 @@ pub fn section() -> Result<Vec<Table>> {
         // The one before goes when the kernel gets to it.
         let name = format!("bench_{size}");
         let tally = table_of_rows(&name, size)?;
-        let mut storage = Storage::uninit();
-        let session = Session::start(&tally, &mut storage, &[], None)?;
+        let session = Session::start(&tally, &[], None)?;
         let map = filled(&name, size)?;
         let id = map.info()?.info.id.to_string();
         let rounds = alternate(&who, |(_, program, args)| match *program {

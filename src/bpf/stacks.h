@@ -32,7 +32,7 @@ struct tally_ustack {
  * what the process has mapped while it lives. No event depends on it: when the
  * ring is full, the reader is only late.
  */
-struct tally_sighting {
+struct tally_stack_process {
 	__u64 ip;
 	__u32 pid;
 	__u32 unused;
@@ -41,7 +41,7 @@ struct tally_sighting {
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 64 << 10);
-} tally_sightings SEC(".maps");
+} tally_processes SEC(".maps");
 
 /* bpf_get_stack() zeroes what it does not fill, also when it fails. */
 static __always_inline void tally_kernel_stack(void *ctx,
@@ -53,16 +53,16 @@ static __always_inline void tally_kernel_stack(void *ctx,
 static __always_inline void tally_user_stack(void *ctx,
 					     struct tally_ustack *stack)
 {
-	struct tally_sighting sighting = {};
+	struct tally_stack_process process = {};
 
 	stack->pid = tally_current_pid();
 	stack->unused = 0;
 	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), BPF_F_USER_STACK);
-	sighting.pid = stack->pid;
-	sighting.ip = stack->ip[0];
-	if (sighting.ip)
-		bpf_ringbuf_output(&tally_sightings, &sighting,
-				   sizeof(sighting), 0);
+	process.pid = stack->pid;
+	process.ip = stack->ip[0];
+	if (process.ip)
+		bpf_ringbuf_output(&tally_processes, &process, sizeof(process),
+				   0);
 }
 
 #endif /* KTALLY_STACKS_H */

@@ -81,7 +81,7 @@ pub(super) enum Wake {
     /// The command ended.
     End,
     /// A process's stack was taken.
-    Sighting,
+    StackProcess,
 }
 
 impl Signals {

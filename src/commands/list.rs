@@ -10,7 +10,7 @@ use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
 use crate::error::{Usage, usage};
 use crate::render::{columns, heading};
 use crate::schema::{Decoder, Kind, Label, MetricKind, Table, Unit};
-use crate::tally::{Session, Storage, Support, Tally};
+use crate::tally::{Session, Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
     let tallies = match &args.tally {
@@ -58,8 +58,7 @@ type Listed<'t> = (&'t Tally, Vec<String>);
 
 /// Why the kernel refuses a tally, found out by loading it; nothing is attached.
 fn refusal(tally: &Tally) -> Option<String> {
-    let mut storage = Storage::uninit();
-    match Session::load_for(tally, &mut storage, &[], None, None) {
+    match Session::load(tally, &[], None, None) {
         Ok(session) => {
             session.warnings().iter().for_each(|warning| warn(warning));
             None

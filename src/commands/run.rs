@@ -14,7 +14,7 @@ use super::{note, warn, warn_of};
 use crate::cli::{Exit, Global, RunArgs};
 use crate::names::HostNames;
 use crate::snapshot::Reading;
-use crate::tally::{Command, Given, Session, Storage, Tally, resolve};
+use crate::tally::{Command, Given, Session, Tally, resolve};
 
 pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given]) -> Result<Exit> {
     let options = resolve(&tally.schema.options, given)?;
@@ -27,11 +27,10 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
         [] => None,
         words => Some(Command::start(words)?),
     };
-    let mut storage = Storage::uninit();
     let rows = args.max_rows;
     // The verifier may take a minute, and a signal ends that at once: nothing
     // counts yet, and what is loaded goes with the process.
-    let mut session = Session::load_for(tally, &mut storage, &options, rows, command.as_ref())?;
+    let mut session = Session::load(tally, &options, rows, command.as_ref())?;
     // From here on a signal waits for the next look at it: none is lost.
     let signals = Signals::block()?;
     session.attach(tally)?;
@@ -57,14 +56,14 @@ pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given
 }
 
 /// A tally that counts for this process alone, and the command that it is about.
-struct Run<'o> {
-    session: Session<'o>,
+struct Run {
+    session: Session,
     command: Option<Command>,
     /// What the command ended with, unless it was ended as its time was over.
     status: Option<u8>,
 }
 
-impl Source for Run<'_> {
+impl Source for Run {
     fn read(&self) -> Result<Reading> {
         self.session.read()
     }
@@ -85,18 +84,18 @@ impl Source for Run<'_> {
         loop {
             let sources = [
                 (self.command.as_ref().map(Command::end), Wake::End),
-                (self.session.sightings_fd(), Wake::Sighting),
+                (self.session.stack_processes_fd(), Wake::StackProcess),
             ];
             let wake = signals.wait(instant, sources)?;
-            for (pid, address) in self.session.take_sightings()? {
+            for (pid, address) in self.session.take_stack_processes()? {
                 labels.remember(pid, address);
             }
             match wake {
                 // Where there are many, there is one whenever one looks.
-                Wake::Sighting if instant.is_some_and(|it| it <= Instant::now()) => {
+                Wake::StackProcess if instant.is_some_and(|it| it <= Instant::now()) => {
                     return Ok(Wake::Time);
                 }
-                Wake::Sighting => {}
+                Wake::StackProcess => {}
                 wake => return Ok(wake),
             }
         }

@@ -21,6 +21,8 @@ pub struct ProgramInfo {
     pub run_time_ns: u64,
     /// How often it ran, while statistics are on.
     pub run_cnt: u64,
+    /// How many the verifier looked at, since Linux 5.16.
+    pub verified_instructions: u32,
     /// How often the kernel skipped it, since Linux 5.12.
     pub recursion_misses: Option<u64>,
     /// A number of `enum bpf_prog_type`.
@@ -49,6 +51,7 @@ pub fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
         id: info.id,
         run_time_ns: info.run_time_ns,
         run_cnt: info.run_cnt,
+        verified_instructions: info.verified_insns,
         recursion_misses: tells(misses_end).then_some(info.recursion_misses),
         kind: info.type_,
         target: tells(target_end)

@@ -3,113 +3,26 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::mem::MaybeUninit;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{MapType, Object, ObjectBuilder, OpenObject};
+use libbpf_rs::MapType;
 
 use super::compile;
 use super::follow::FOLLOWED;
 use super::section::runs_on_request;
+use super::skeleton::{self, Opened};
 use crate::error::{unknown, usage};
 use crate::schema::{Schema, raw_btf};
 use crate::sys::log;
 
-/// Where a skeleton keeps its object; it must outlive the session.
-pub type Storage = MaybeUninit<OpenObject>;
-
 /// A tally of `src/bpf/`, with its generated skeleton.
-pub struct Builtin {
+struct Builtin {
     name: &'static str,
-    open: for<'o> fn(&'o mut Storage) -> libbpf_rs::Result<Box<dyn Opened<'o> + 'o>>,
+    open: fn() -> libbpf_rs::Result<Box<dyn Opened>>,
 }
 
 include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
-
-/// An object that is open but not yet loaded: any skeleton, or a file.
-pub(super) trait Opened<'obj> {
-    fn object(&self) -> &OpenObject;
-    fn object_mut(&mut self) -> &mut OpenObject;
-    fn load(self: Box<Self>) -> libbpf_rs::Result<Box<dyn Loaded + 'obj>>;
-}
-
-/// An object that is loaded.
-pub(super) trait Loaded {
-    fn object(&self) -> &Object;
-    fn object_mut(&mut self) -> &mut Object;
-}
-
-impl<'obj, S> Opened<'obj> for S
-where
-    S: OpenSkel<'obj>,
-    S::Output: 'obj,
-{
-    fn object(&self) -> &OpenObject {
-        self.open_object()
-    }
-
-    fn object_mut(&mut self) -> &mut OpenObject {
-        self.open_object_mut()
-    }
-
-    fn load(self: Box<Self>) -> libbpf_rs::Result<Box<dyn Loaded + 'obj>> {
-        Ok(Box::new(LoadedSkeleton(
-            OpenSkel::load(*self)?,
-            Default::default(),
-        )))
-    }
-}
-
-struct LoadedSkeleton<'obj, S: Skel<'obj>>(S, std::marker::PhantomData<&'obj ()>);
-
-impl<'obj, S: Skel<'obj>> Loaded for LoadedSkeleton<'obj, S> {
-    fn object(&self) -> &Object {
-        self.0.object()
-    }
-
-    fn object_mut(&mut self) -> &mut Object {
-        self.0.object_mut()
-    }
-}
-
-struct OpenedFile(OpenObject);
-
-impl Opened<'_> for OpenedFile {
-    fn object(&self) -> &OpenObject {
-        &self.0
-    }
-
-    fn object_mut(&mut self) -> &mut OpenObject {
-        &mut self.0
-    }
-
-    fn load(self: Box<Self>) -> libbpf_rs::Result<Box<dyn Loaded>> {
-        Ok(Box::new(self.0.load()?))
-    }
-}
-
-impl Loaded for Object {
-    fn object(&self) -> &Object {
-        self
-    }
-
-    fn object_mut(&mut self) -> &mut Object {
-        self
-    }
-}
-
-fn open_skeleton<'o, B>(
-    builder: B,
-    storage: &'o mut Storage,
-) -> libbpf_rs::Result<Box<dyn Opened<'o> + 'o>>
-where
-    B: SkelBuilder<'o>,
-    B::Output: 'o,
-{
-    Ok(Box::new(builder.open(storage)?))
-}
 
 /// The names of the built-in tallies, sorted.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
@@ -153,19 +66,19 @@ impl Tally {
             return Self::from_file(path);
         }
         let text = name.to_string_lossy();
-        let builtin = CATALOGUE.iter().find(|builtin| builtin.name == text);
-        match builtin {
-            Some(builtin) => Self::open(builtin.name.to_owned(), Source::Builtin(builtin)),
+        match CATALOGUE.iter().find(|builtin| builtin.name == text) {
+            Some(builtin) => Self::from_builtin(builtin),
             None => Err(unknown("tally", &text, builtin_names())),
         }
     }
 
     /// Every built-in tally, by name.
     pub fn builtins() -> Result<Vec<Self>> {
-        CATALOGUE
-            .iter()
-            .map(|builtin| Self::open(builtin.name.to_owned(), Source::Builtin(builtin)))
-            .collect()
+        CATALOGUE.iter().map(Self::from_builtin).collect()
+    }
+
+    fn from_builtin(builtin: &'static Builtin) -> Result<Self> {
+        Self::open(builtin.name.to_owned(), Source::Builtin(builtin))
     }
 
     fn from_file(path: &Path) -> Result<Self> {
@@ -196,8 +109,7 @@ impl Tally {
     }
 
     fn open(name: String, object: Source) -> Result<Self> {
-        let mut storage = Storage::uninit();
-        let opened = object.open(&name, &mut storage)?;
+        let opened = object.open(&name)?;
         let schema = Schema::of_object(opened.object())?;
         let programs = opened
             .object()
@@ -223,7 +135,6 @@ impl Tally {
             .filter(|map| map.name() != FOLLOWED)
             .map(|map| (map.map_type(), map.key_size()))
             .collect();
-        drop(opened);
         Ok(Self {
             name,
             schema,
@@ -254,17 +165,17 @@ impl Tally {
     }
 
     /// Opens the object once more, to be loaded.
-    pub(super) fn reopen<'o>(&self, storage: &'o mut Storage) -> Result<Box<dyn Opened<'o> + 'o>> {
-        self.object.open(&self.name, storage)
+    pub(super) fn reopen(&self) -> Result<Box<dyn Opened>> {
+        self.object.open(&self.name)
     }
 }
 
 impl Source {
-    fn open<'o>(&self, name: &str, storage: &'o mut Storage) -> Result<Box<dyn Opened<'o> + 'o>> {
+    fn open(&self, name: &str) -> Result<Box<dyn Opened>> {
         log::listen();
         let opened = match self {
-            Self::Builtin(builtin) => (builtin.open)(storage),
-            Self::File(object) => open_file(name, object),
+            Self::Builtin(builtin) => (builtin.open)(),
+            Self::File(object) => skeleton::open_file(name, object),
         };
         opened.map_err(|error| {
             anyhow!(
@@ -273,13 +184,6 @@ impl Source {
             )
         })
     }
-}
-
-fn open_file<'o>(name: &str, object: &[u8]) -> libbpf_rs::Result<Box<dyn Opened<'o> + 'o>> {
-    // The kernel allows no other characters in the names of maps.
-    let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    let opened = ObjectBuilder::default().name(name)?.open_memory(object)?;
-    Ok(Box::new(OpenedFile(opened)))
 }
 
 /// Whether a map is this section of the object: libbpf puts the object's name

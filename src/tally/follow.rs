@@ -8,13 +8,14 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use libbpf_rs::{MapCore, MapFlags, Object};
+use libbpf_rs::{MapCore, MapFlags, Object, OpenObject};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::catalogue::{Opened, Tally, lossy};
+use super::catalogue::{Tally, lossy};
+use super::load::set_needed;
 use super::options::ResolvedOption;
 use crate::error::usage;
 use crate::sys;
@@ -142,20 +143,13 @@ pub(super) fn flag(tally: &Tally) -> Result<ResolvedOption> {
 }
 
 /// Before loading: the programs and the map that only following needs.
-pub(super) fn prepare(opened: &mut dyn Opened<'_>, follows: bool) -> Result<()> {
-    let object = opened.object_mut();
+pub(super) fn prepare(object: &mut OpenObject, with_command: bool) -> Result<()> {
     for mut program in object.progs_mut() {
-        if follows && lossy(program.name()).starts_with("tally_follow_") {
+        if with_command && lossy(program.name()).starts_with("tally_follow_") {
             program.set_autoload(true);
         }
     }
-    let mut maps = object.maps_mut();
-    match maps.find(|map| map.name() == FOLLOWED) {
-        Some(mut map) => map
-            .set_autocreate(follows)
-            .with_context(|| format!("failed to set up map `{FOLLOWED}`")),
-        None => Ok(()),
-    }
+    set_needed(object, FOLLOWED, with_command)
 }
 
 /// After loading: the command is followed from its exec on.

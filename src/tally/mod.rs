@@ -6,15 +6,19 @@ mod catalogue;
 mod compile;
 mod follow;
 mod instance;
+mod load;
+mod load_error;
 mod namespaces;
 mod options;
+mod reader;
 mod section;
 mod session;
-mod sightings;
+mod skeleton;
+mod stack_processes;
 mod support;
 
 pub use binary::check_function;
-pub use catalogue::{Storage, Tally, builtin_names};
+pub use catalogue::{Tally, builtin_names};
 pub use follow::Command;
 pub use instance::{
     Attached, Cost, Fill, Folder, Instance, Label, Member, Meta, Plan, group_id, measure,
@@ -23,7 +27,7 @@ pub use instance::{
 pub use namespaces::namespace_facts;
 pub use options::{Given, ResolvedOption, resolve};
 pub use session::Session;
-pub use sightings::Sighting;
+pub use stack_processes::StackProcess;
 pub use support::{Support, fentry_fact};
 
 pub use crate::sys::log::set_verbose;

@@ -1,12 +1,13 @@
 //! The namespaces that ktally runs in, and what they change.
 
+use std::mem::MaybeUninit;
 use std::process;
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{ProgramInput, ProgramMut};
 
-use super::catalogue::{Storage, Tally};
+use super::catalogue::Tally;
 use super::options::ResolvedOption;
 use crate::host::{self, Fact};
 use crate::internal::namespaces::{NamespacesSkelBuilder, types};
@@ -80,7 +81,7 @@ pub fn namespace_facts() -> Vec<Fact> {
 
 fn look() -> Result<types::bss> {
     log::listen();
-    let mut storage = Storage::uninit();
+    let mut storage = MaybeUninit::uninit();
     let opened = NamespacesSkelBuilder::default().open(&mut storage)?;
     let loaded = opened
         .load()

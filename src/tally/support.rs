@@ -1,17 +1,18 @@
 //! Whether this kernel can run a tally, and if not, why.
 
 use std::cell::OnceCell;
+use std::mem::MaybeUninit;
 use std::path::Path;
 
 use anyhow::Result;
 use libbpf_rs::MapType;
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 
 use super::binary;
-use super::catalogue::{Storage, Tally};
+use super::catalogue::Tally;
 use super::section::{self, Program};
 use crate::host::{self, Fact};
-use crate::internal;
+use crate::internal::probe::ProbeSkelBuilder;
 use crate::schema::KernelBtf;
 use crate::sys::map::NewMap;
 use crate::sys::{self, log};
@@ -270,12 +271,9 @@ pub fn fentry_fact() -> Fact {
 
 fn try_fentry() -> Result<()> {
     log::listen();
-    let mut storage = Storage::uninit();
-    let opened = internal::probe::ProbeSkelBuilder::default().open(&mut storage)?;
-    let mut loaded = opened.load()?;
-    for program in loaded.object_mut().progs_mut() {
-        drop(program.attach()?);
-    }
+    let mut storage = MaybeUninit::uninit();
+    let loaded = ProbeSkelBuilder::default().open(&mut storage)?.load()?;
+    drop(loaded.progs.fentry.attach()?);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Table, Unit};
 use ktally::snapshot::{Reading, count};
-use ktally::tally::{Given, Session, Storage, Tally, fentry_fact, resolve};
+use ktally::tally::{Given, Session, Tally, fentry_fact, resolve};
 use serde_json::{Value as Json, json};
 
 use crate::objects::{Objects, maps_called, programs_called};
@@ -80,25 +80,20 @@ fn tid() -> String {
     unsafe { libc::syscall(libc::SYS_gettid) }.to_string()
 }
 
-fn start<'o>(
-    tally: &Tally,
-    storage: &'o mut Storage,
-    options: &[(&str, &str)],
-) -> Result<Session<'o>> {
+fn start(tally: &Tally, options: &[(&str, &str)]) -> Result<Session> {
     let given: Vec<Given> = options
         .iter()
         .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
         .collect();
     let options = resolve(&tally.schema.options, &given)?;
-    Session::start(tally, storage, &options, None)
+    Session::start(tally, &options, None)
 }
 
 /// The final reading of this thread's `work`.
 fn count_work(tally: &Tally, options: &[(&str, &str)], work: impl FnOnce()) -> Reading {
-    let mut storage = Storage::uninit();
     let tid = tid();
     let options = [options, &[("tid", &tid)]].concat();
-    let mut session = start(tally, &mut storage, &options).unwrap();
+    let mut session = start(tally, &options).unwrap();
     work();
     session.detach();
     session.read().unwrap()
@@ -125,8 +120,7 @@ fn without_an_optional_program_it_goes_on_and_says_so() {
     let absent = format!("SEC(\"tp_btf/no_such_event\") OPTIONAL {ABSENT}");
     let file = File::program("lacking", &(count_parents("kt_lacking") + &absent));
     let (tally, tid) = (file.find().unwrap(), tid());
-    let mut storage = Storage::uninit();
-    let mut session = start(&tally, &mut storage, &[("tid", &tid)]).unwrap();
+    let mut session = start(&tally, &[("tid", &tid)]).unwrap();
     let [warning] = session.warnings() else {
         panic!("one warning: {:?}", session.warnings());
     };
@@ -141,8 +135,7 @@ fn without_an_optional_program_it_goes_on_and_says_so() {
 fn without_a_program_that_it_needs_it_does_not_start() {
     let absent = format!("SEC(\"tp_btf/no_such_event\") {ABSENT}");
     let file = File::program("needing", &(count_parents("kt_needing") + &absent));
-    let mut storage = Storage::uninit();
-    let error = start(&file.find().unwrap(), &mut storage, &[]).unwrap_err();
+    let error = start(&file.find().unwrap(), &[]).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("`needing`"), "{error}");
     assert!(error.contains("no_such_event"), "{error}");
@@ -152,8 +145,7 @@ fn without_a_program_that_it_needs_it_does_not_start() {
 fn refused(name: &str, program: &str) -> String {
     let table = "TABLE(kt_refused, __u32, __u64, 16, \"none\");\n";
     let file = File::program(name, &(table.to_owned() + program));
-    let mut storage = Storage::uninit();
-    let error = start(&file.find().unwrap(), &mut storage, &[]).unwrap_err();
+    let error = start(&file.find().unwrap(), &[]).unwrap_err();
     format!("{error:#}")
 }
 
@@ -222,8 +214,7 @@ fn with_no_program_left_it_does_not_start() {
     let absent = format!("SEC(\"tp_btf/no_such_event\") OPTIONAL {ABSENT}");
     let table = r#"TABLE(kt_idle, __u32, __u64, 16, "none");"#;
     let file = File::program("idle", &format!("{table}\n{absent}"));
-    let mut storage = Storage::uninit();
-    let error = start(&file.find().unwrap(), &mut storage, &[]).unwrap_err();
+    let error = start(&file.find().unwrap(), &[]).unwrap_err();
     assert!(format!("{error:#}").contains("`idle`"), "{error:#}");
 }
 
@@ -248,9 +239,8 @@ int sample(void *ctx)
 "#,
     );
     let tally = file.find().unwrap();
-    let mut storage = Storage::uninit();
     let begin = Instant::now();
-    let mut session = start(&tally, &mut storage, &[("hz", "99")]).unwrap();
+    let mut session = start(&tally, &[("hz", "99")]).unwrap();
     let cpus = ktally::host::cpus();
     // A busy host may skip samples, but a CPU that has some gets more.
     wait_until("each CPU has 50 samples", || {
@@ -288,8 +278,7 @@ int sample(void *ctx)
 }
 "#,
     );
-    let mut storage = Storage::uninit();
-    let error = start(&file.find().unwrap(), &mut storage, &[]).unwrap_err();
+    let error = start(&file.find().unwrap(), &[]).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("`stopped`"), "{error}");
     assert!(error.contains("0 samples a second; write 1 to"), "{error}");
@@ -309,8 +298,7 @@ int sample(void *ctx)
 }
 "#,
     );
-    let mut storage = Storage::uninit();
-    let error = start(&file.find().unwrap(), &mut storage, &[]).unwrap_err();
+    let error = start(&file.find().unwrap(), &[]).unwrap_err();
     let error = format!("{error:#}");
     for part in ["`misnamed`", "`sample`", "`rates`", "did you mean `rate`?"] {
         assert!(error.contains(part), "{part}: {error}");
@@ -371,8 +359,7 @@ int called(void *ctx)
     assert_eq!(only_row(&reading), [1]);
 
     let options = [("path", path), ("function", "ktally_no_such_function")];
-    let mut storage = Storage::uninit();
-    let error = start(&tally, &mut storage, &options).unwrap_err();
+    let error = start(&tally, &options).unwrap_err();
     let error = format!("{error:#}");
     for part in ["no function named `ktally_no_such_function`", path] {
         assert!(error.contains(part), "{error}");
@@ -517,8 +504,7 @@ int BPF_PROG(enter)
 }
 "#,
     );
-    let mut storage = Storage::uninit();
-    let error = start(&file.find().unwrap(), &mut storage, &[]).unwrap_err();
+    let error = start(&file.find().unwrap(), &[]).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("`tableless` has no tables"), "{error}");
 }
@@ -535,8 +521,7 @@ fn ids(program: &str, map: &str) -> Objects {
 fn tables_that_no_kernel_holds_are_refused_and_nothing_stays() {
     let file = File::program("endless", &count_parents("kt_endless"));
     let tally = file.find().unwrap();
-    let mut storage = Storage::uninit();
-    let error = Session::start(&tally, &mut storage, &[], Some(u32::MAX)).unwrap_err();
+    let error = Session::start(&tally, &[], Some(u32::MAX)).unwrap_err();
     let error = format!("{error:#}");
     assert!(error.contains("`endless`"), "{error}");
     assert!(error.contains("--max-rows"), "{error}");
@@ -549,8 +534,7 @@ fn tables_that_no_kernel_holds_are_refused_and_nothing_stays() {
 fn max_rows_resizes_tables() {
     let file = File::program("resized", &count_parents("kt_resized"));
     let tally = file.find().unwrap();
-    let mut storage = Storage::uninit();
-    let _session = Session::start(&tally, &mut storage, &[], Some(4321)).unwrap();
+    let _session = Session::start(&tally, &[], Some(4321)).unwrap();
     let maps = maps_called("kt_resized");
     assert_eq!(maps[0].max_entries, 4321);
 }
@@ -801,8 +785,7 @@ fn types_are_read_as_c_declares_them() {
     assert_eq!(percpu.cells(), Histogram::CELLS);
 
     // The kernel takes all of it too.
-    let mut storage = Storage::uninit();
-    let session = start(&tally, &mut storage, &[]).unwrap();
+    let session = start(&tally, &[]).unwrap();
     let reading = session.read().unwrap();
     assert!(reading.tables.iter().all(|table| table.rows.is_empty()));
 }
@@ -981,9 +964,8 @@ fn what_is_read_after_detaching_is_final() {
     std::thread::scope(|scope| {
         let spinner = Spinner::start(scope, &stop);
         for _ in 0..10 {
-            let mut storage = Storage::uninit();
-            let mut session = start(&tally, &mut storage, &[("tid", &spinner.tid)]).unwrap();
-            let calls = |session: &Session<'_>| {
+            let mut session = start(&tally, &[("tid", &spinner.tid)]).unwrap();
+            let calls = |session: &Session| {
                 let reading = session.read().unwrap();
                 let rows = &reading.tables[0].rows;
                 rows.iter().map(|(_, cells)| cells[0]).sum::<u64>()
@@ -1002,8 +984,7 @@ fn what_is_read_after_detaching_is_final() {
 fn a_dropped_session_leaves_nothing_in_the_kernel() {
     let file = File::program("passing", &count_parents("kt_gone"));
     let tally = file.find().unwrap();
-    let mut storage = Storage::uninit();
-    let session = start(&tally, &mut storage, &[]).unwrap();
+    let session = start(&tally, &[]).unwrap();
     let mut objects = ids("enter_kt_gone", "kt_gone");
     assert_eq!((objects.programs.len(), objects.maps.len()), (1, 1));
     // Also those that libbpf makes of the object's sections.
@@ -1023,8 +1004,7 @@ fn a_panic_leaves_nothing_in_the_kernel() {
     let file = File::program("panicking", &count_parents("kt_panic"));
     let tally = file.find().unwrap();
     let panicked = std::panic::catch_unwind(|| {
-        let mut storage = Storage::uninit();
-        let _session = start(&tally, &mut storage, &[]).unwrap();
+        let _session = start(&tally, &[]).unwrap();
         let objects = ids("enter_kt_panic", "kt_panic");
         assert_eq!((objects.programs.len(), objects.maps.len()), (1, 1));
         std::panic::resume_unwind(Box::new(objects));

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ktally::host;
-use ktally::tally::{Session, Storage, Support, Tally, resolve};
+use ktally::tally::{Session, Support, Tally, resolve};
 
 use crate::lifetime::Run;
 use crate::support::{
@@ -434,8 +434,7 @@ fn calls_of_a_function_of_the_kernel() {
     if !host::has_kprobes() {
         assert_eq!(obstacles[0], "this kernel has no kprobes (CONFIG_KPROBES)");
         let options = resolve(&tally.schema.options, &[function]).unwrap();
-        let mut storage = Storage::uninit();
-        let error = Session::start(&tally, &mut storage, &options, None).unwrap_err();
+        let error = Session::start(&tally, &options, None).unwrap_err();
         let error = format!("{error:#}");
         assert!(error.starts_with("failed to attach program"), "{error}");
         assert!(

@@ -13,7 +13,7 @@ use ktally::host;
 use ktally::names::HostNames;
 use ktally::schema::Table;
 use ktally::snapshot::{Reading, count};
-use ktally::tally::{Given, Session, Storage, Support, Tally, resolve};
+use ktally::tally::{Given, Session, Support, Tally, resolve};
 
 /// Nothing that a test waits for takes this long, on a busy or an emulated machine neither.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -478,8 +478,7 @@ pub fn run_once(
         .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
         .collect();
     let options = resolve(&tally.schema.options, &given).unwrap();
-    let mut storage = Storage::uninit();
-    let mut session = Session::start(&tally, &mut storage, &options, max_rows)
+    let mut session = Session::start(&tally, &options, max_rows)
         .unwrap_or_else(|error| impossible(&tally, &error));
     note_counting(&tally.name);
     let is_lack = |warning: &String| warning.contains("this kernel has no tracepoint");

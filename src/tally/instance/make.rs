@@ -22,7 +22,7 @@ use super::{access, monotonic_now, pin_name, remove, replace};
 use crate::error::{NotFound, Usage};
 use crate::map::Map;
 use crate::sys;
-use crate::tally::{Given, ResolvedOption, Session, Storage, Tally};
+use crate::tally::{Given, ResolvedOption, Session, Tally};
 
 /// How an instance is attached.
 #[derive(Debug, Clone, Default)]
@@ -91,15 +91,7 @@ impl Folder {
         tally: &Tally,
         plan: &Plan,
     ) -> Result<Attached> {
-        let mut storage = Storage::uninit();
-        let mut session = Session::load(
-            tally,
-            &mut storage,
-            &plan.options,
-            plan.max_rows,
-            None,
-            |_| Ok(()),
-        )?;
+        let mut session = Session::load(tally, &plan.options, plan.max_rows, None)?;
         make_folders(hidden)?;
         let slots = slots::insert(session.object_mut())?;
         pin_maps(session.object(), hidden)?;
@@ -173,18 +165,9 @@ impl Folder {
                 stranger.display()
             );
         }
-        let mut storage = Storage::uninit();
-        let mut session = Session::load(
-            tally,
-            &mut storage,
-            &plan.options,
-            plan.max_rows,
-            None,
-            |opened| {
-                replace::keep_maps(opened.object_mut(), &place, tally, plan.max_rows)
-                    .map_err(&differs)
-            },
-        )?;
+        let mut session = Session::load_onto(tally, &plan.options, plan.max_rows, |object| {
+            replace::keep_maps(object, &place, tally, plan.max_rows).map_err(&differs)
+        })?;
         make_folders(hidden)?;
         // Of those, only the programs are used.
         let slots = slots::insert(session.object_mut())?.inserted;
@@ -290,7 +273,7 @@ fn pin_words(hidden: &Path, meta: &Meta, tally: &Tally) -> Result<()> {
 }
 
 /// A name for each link: the program's, and a number where it has several.
-fn link_names(session: &mut Session<'_>) -> Vec<String> {
+fn link_names(session: &mut Session) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (program, _) in session.links_mut() {
         let number = names
@@ -305,7 +288,7 @@ fn link_names(session: &mut Session<'_>) -> Vec<String> {
     names
 }
 
-fn pin_links(session: &mut Session<'_>, names: &[String], hidden: &Path) -> Result<()> {
+fn pin_links(session: &mut Session, names: &[String], hidden: &Path) -> Result<()> {
     for ((program, link), name) in session.links_mut().iter().zip(names) {
         sys::map::pin(link.as_fd(), &hidden.join(LINKS).join(name)).with_context(|| {
             format!(
@@ -316,7 +299,7 @@ fn pin_links(session: &mut Session<'_>, names: &[String], hidden: &Path) -> Resu
     Ok(())
 }
 
-fn members(session: &Session<'_>, tally: &Tally, slots: &[Slot]) -> Result<Vec<Member>> {
+fn members(session: &Session, tally: &Tally, slots: &[Slot]) -> Result<Vec<Member>> {
     session
         .object()
         .progs()

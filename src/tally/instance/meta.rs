@@ -321,7 +321,7 @@ fn write_first(map: &Map, value: &[u8]) -> Result<()> {
     map.update(&FIRST, value, Update::default())
 }
 
-fn check_shape(map: &Map) -> Result<()> {
+pub(super) fn check_shape(map: &Map) -> Result<()> {
     ensure!(
         (map.ty, map.key_size, map.max_entries) == (MapType::Array, FIRST.len(), 1),
         "map {} is not an array of one value",

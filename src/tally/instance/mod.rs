@@ -15,7 +15,7 @@ use std::cell::OnceCell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nix::time::{ClockId, clock_gettime};
@@ -26,12 +26,12 @@ pub use make::{Attached, Plan};
 pub use meta::{Member, Meta};
 
 use self::folder::{ENTRIES, MAPS, PROGRAMS, check};
-use self::meta::{BTF, META, State, first, open_map, read_bytes};
-use super::session::{dropped_of, gaps_of, rows_of};
+use self::meta::{BTF, META, State, check_shape, first, open_map, read_bytes};
+use super::reader::TallyReader;
 use crate::error::{NotFound, not_found, unknown_text};
-use crate::map::{Census, Map, Outcome, Used};
+use crate::map::{Census, Map, Used};
 use crate::schema::{Schema, Table};
-use crate::snapshot::{Reading, TableReading};
+use crate::snapshot::Reading;
 use crate::sys;
 
 /// An instance, opened to be read.
@@ -48,12 +48,9 @@ pub struct Instance {
     /// How much memory its maps take, in bytes.
     pub memory: u64,
     folder: PathBuf,
-    tables: Vec<(Table, Map)>,
-    health: Option<Map>,
+    reader: TallyReader,
     // Once its counts are final.
     stopped: OnceCell<State>,
-    // None where they are not ours to open.
-    entries: Option<Vec<OwnedFd>>,
 }
 
 /// How full a table of an instance is.
@@ -106,7 +103,11 @@ impl Instance {
             true => open_map(&maps.join(pin), true),
             false => Err(anyhow!("map `{pin}` is not among its pins")),
         };
-        let section = |pin: &str| is_pinned(pin).then(|| open(pin)).transpose();
+        let section = |pin: &str| -> Result<Option<Map>> {
+            let map = is_pinned(pin).then(|| open(pin)).transpose()?;
+            map.as_ref().map_or(Ok(()), check_shape)?;
+            Ok(map)
+        };
         let rodata = match section("@rodata")? {
             Some(rodata) => first(&rodata)?,
             None => Vec::new(),
@@ -128,15 +129,17 @@ impl Instance {
             memory += open(pin)?.memlock().unwrap_or(0);
         }
         Ok(Self {
-            health: section("@bss@ktally")?,
-            entries: open_programs(&folder, &meta)?,
+            reader: TallyReader {
+                tables,
+                health: section("@bss@ktally")?,
+                programs: open_programs(&folder, &meta)?,
+            },
             label: label.clone(),
             meta,
             schema,
             rodata,
             memory,
             folder,
-            tables,
             stopped: OnceCell::new(),
         })
     }
@@ -148,7 +151,7 @@ impl Instance {
 
     /// The columns that there are with the options in force.
     pub fn tables(&self) -> Vec<Table> {
-        let tables = self.tables.iter().map(|(table, _)| table.clone());
+        let tables = self.reader.tables.iter().map(|(table, _)| table.clone());
         self.schema.with_options(tables.collect(), &self.rodata)
     }
 
@@ -197,46 +200,14 @@ impl Instance {
 
     /// All tables, and what is known about the events that are not in them.
     pub fn read(&self) -> Result<Reading> {
-        let (seconds, time) = (self.counted_for()?.as_secs_f64(), SystemTime::now());
-        let health = self.health.as_ref().map_or(Ok(Vec::new()), first)?;
-        let mut incomplete = None;
-        let mut tables = Vec::new();
-        for (table, map) in &self.tables {
-            let (rows, outcome) = rows_of(map, table)?;
-            if let Outcome::Incomplete(why) = outcome {
-                incomplete = Some(format!("table `{}`: {why}", table.name));
-            }
-            let dropped = dropped_of(&self.schema, &health, &table.name);
-            tables.push(TableReading {
-                rows,
-                dropped,
-                reset: 0,
-            });
-        }
-        Ok(Reading {
-            time,
-            seconds,
-            tables,
-            missed: self.missed()?,
-            gaps: gaps_of(&self.schema, &health),
-            incomplete,
-        })
-    }
-
-    /// `None` where the kernel does not tell, or not without privileges.
-    fn missed(&self) -> Result<Option<u64>> {
-        match (
-            self.stopped()?.and_then(|state| state.missed),
-            &self.entries,
-        ) {
-            (None, Some(entries)) => sum_of_missed(entries),
-            (missed, _) => Ok(missed),
-        }
+        let missed = self.stopped()?.and_then(|state| state.missed);
+        self.reader.read(&self.schema, self.counted_for()?, missed)
     }
 
     /// Which rows there are, counted or not; an array has all of its own.
     pub fn fill(&self, census: &Census) -> Vec<Fill> {
-        self.tables
+        self.reader
+            .tables
             .iter()
             .map(|(table, map)| Fill {
                 table: table.name.clone(),
@@ -249,11 +220,11 @@ impl Instance {
     /// What its programs have cost so far, while the kernel measured: an entry's
     /// run is also that of its program. `None` without privileges.
     pub fn cost(&self) -> Result<Option<Cost>> {
-        let Some(entries) = &self.entries else {
+        let Some(programs) = &self.reader.programs else {
             return Ok(None);
         };
         let mut cost = Cost::default();
-        for program in entries {
+        for program in programs {
             let info = sys::program::info(program.as_fd())
                 .context("failed to ask what a program costs")?;
             cost.runs += info.run_cnt;
@@ -335,25 +306,6 @@ fn is_closed_to_us(error: &io::Error) -> bool {
         error.kind(),
         NotFound | PermissionDenied | ReadOnlyFilesystem
     )
-}
-
-fn sum_of_missed(programs: &[OwnedFd]) -> Result<Option<u64>> {
-    let mut sum = Some(0);
-    for program in programs {
-        let missed = sys::program::info(program.as_fd())
-            .context("failed to ask for missed runs")?
-            .recursion_misses;
-        sum = sum.zip(missed).map(|(sum, missed)| sum + missed);
-    }
-    Ok(sum)
-}
-
-/// The same of what is pinned.
-fn missed_of(folder: &Path, meta: &Meta) -> Result<Option<u64>> {
-    match open_programs(folder, meta)? {
-        Some(programs) => sum_of_missed(&programs),
-        None => Ok(None),
-    }
 }
 
 /// A file of bpffs has no dot in its name, nor has an object's name: a section

@@ -10,9 +10,10 @@ use super::access;
 use super::folder::{ENTRIES, FOLDERS, Folder, LINKS, Label, PROGRAMS, SLOTS, names, strangers_in};
 use super::make::put_in_place;
 use super::meta::{Goal, Meta, STATE, STOPPED, State, UNFINISHED, WORDS};
-use super::{missed_of, monotonic_now};
+use super::{monotonic_now, open_programs};
 use crate::error::NotFound;
 use crate::sys;
+use crate::tally::reader::missed;
 
 /// Cuts the links and waits for programs that are running, then declares the
 /// counts final. What is needed to read them stays. Where it is killed, another
@@ -27,7 +28,7 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
     cut_links(folder, &meta)?;
     let missed = match state.stopped_at {
         Some(_) => state.missed,
-        None => missed_of(folder, &meta)?,
+        None => open_programs(folder, &meta)?.map_or(Ok(None), |programs| missed(&programs))?,
     };
     let stopped = State {
         stopped_at: Some(state.stopped_at.unwrap_or_else(monotonic_now)),
@@ -50,10 +51,7 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
 
 fn cut_links(folder: &Path, meta: &Meta) -> Result<()> {
     unpin_all(folder, meta, LINKS)?;
-    sys::rcu_grace_period().unwrap_or_else(|_| {
-        // Kernels with nohz_full CPUs refuse it. No program runs this long.
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    });
+    sys::wait_for_programs();
     Ok(())
 }
 

@@ -1,0 +1,211 @@
+//! From a tally to an object that is loaded: options, sizes, and which of its
+//! programs and maps this kernel and this run need.
+
+use std::cell::LazyCell;
+use std::io;
+
+use anyhow::{Context, Result, ensure};
+use libbpf_rs::{MapType, OpenObject};
+
+use super::attach;
+use super::catalogue::{Tally, is_section, lossy};
+use super::follow;
+use super::load_error;
+use super::namespaces;
+use super::options::ResolvedOption;
+use super::section::{self, Program};
+use super::skeleton::{Loaded, Opened};
+use super::stack_processes;
+use super::support::Support;
+use crate::error::usage;
+use crate::schema::Table;
+use crate::sys::{self, log};
+
+pub(super) struct Loader<'a> {
+    tally: &'a Tally,
+    /// Whether it follows a command.
+    with_command: bool,
+    /// `.rodata` as it will be loaded.
+    pub(super) rodata: Vec<u8>,
+    /// What the user should know, though the tally is loaded.
+    pub(super) warnings: Vec<String>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(
+        tally: &'a Tally,
+        options: &[ResolvedOption],
+        with_command: bool,
+    ) -> Result<Self> {
+        if let Some(flaw) = tally.flaw() {
+            return Err(usage(flaw));
+        }
+        let mut options = options.to_vec();
+        if with_command {
+            options.push(follow::flag(tally)?);
+        }
+        options.extend(namespaces::pids(tally)?);
+        let rodata = rodata_with(tally, &options)?;
+        attach::check_targets(tally, &rodata)?;
+        Ok(Self {
+            tally,
+            with_command,
+            rodata,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Loads it. `prepare` gets what is open before that.
+    pub(super) fn load(
+        &mut self,
+        max_rows: Option<u32>,
+        prepare: impl FnOnce(&mut OpenObject) -> Result<()>,
+    ) -> Result<Loaded> {
+        let mut opened = self.open()?;
+        let object = opened.object_mut();
+        pin_nothing(object, &mut self.warnings)?;
+        if let Some(max_rows) = max_rows {
+            resize(object, &self.tally.schema.tables, max_rows)?;
+        }
+        self.leave_out_programs(object)?;
+        prepare(object)?;
+        opened.load().map_err(|_| {
+            // libbpf leaves it in errno; the errors of libbpf-rs hide it.
+            let error = io::Error::last_os_error();
+            load_error::explain(self.tally, self.with_command, &error)
+        })
+    }
+
+    /// Opens the object, with its options and the maps that it needs.
+    fn open(&self) -> Result<Box<dyn Opened>> {
+        let mut opened = self.tally.reopen()?;
+        let object = opened.object_mut();
+        let rodata = object
+            .maps_mut()
+            .find(|map| is_section(map.name(), ".rodata"));
+        if let Some(mut rodata) = rodata
+            && let Some(bytes) = rodata.initial_value_mut()
+        {
+            bytes.copy_from_slice(&self.rodata);
+        }
+        follow::prepare(object, self.with_command)?;
+        stack_processes::prepare(object, self.tally)?;
+        Ok(opened)
+    }
+
+    /// Whether the kernel takes these programs of a tally, without the others.
+    fn loads_alone(&self, programs: &[&Program]) -> Result<bool> {
+        let mut opened = self.open()?;
+        let object = opened.object_mut();
+        pin_nothing(object, &mut Vec::new())?;
+        for mut program in object.progs_mut() {
+            let name = lossy(program.name());
+            program.set_autoload(programs.iter().any(|(known, _)| *known == name));
+        }
+        let loads = opened.load().is_ok();
+        // What was said about these is no part of a later error.
+        log::listen();
+        Ok(loads)
+    }
+
+    /// Optional programs whose event this kernel lacks are not even loaded. Of
+    /// alternatives only one is, and only one kind of programs for each event.
+    fn leave_out_programs(&mut self, object: &mut OpenObject) -> Result<()> {
+        let tally = self.tally;
+        // Reads the kernel's BTF: only where it has to be asked.
+        let support = LazyCell::new(Support::probe);
+        let duplicates = section::duplicates(tally, |programs| {
+            support.can_attach(tally, programs) && self.loads_alone(programs).unwrap_or(false)
+        });
+        let mut is_left = false;
+        for mut program in object.progs_mut().filter(|program| program.autoload()) {
+            let (name, section) = (lossy(program.name()), lossy(program.section()));
+            if tally.alternative(&name).is_some() && support.is_replaced(tally, &name) {
+                program.set_autoload(false);
+                continue;
+            }
+            let duplicate = duplicates.iter().find(|(program, _)| program.0 == name);
+            let reason = if let Some((_, used)) = duplicate {
+                Some(format!(
+                    "program `{name}` ({section}) is left out, as `{}` ({}) counts the same event; --all-programs loads both",
+                    used.0, used.1
+                ))
+            } else if section::runs_on_request(&section) {
+                Some(format!(
+                    "program `{name}` ({section}) is left out, as it runs only on request"
+                ))
+            } else if tally.is_optional(&name) {
+                let lack = support.lacks_for(tally, &(name.clone(), section));
+                lack.map(|lack| format!("goes on without program `{name}`: {lack}"))
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
+                program.set_autoload(false);
+                self.warnings.push(reason);
+            } else {
+                is_left |= tally.programs.iter().any(|(known, _)| *known == name);
+            }
+        }
+        ensure!(
+            is_left,
+            "no program of tally `{}` can be attached: {}",
+            tally.name,
+            self.warnings.join("; ")
+        );
+        Ok(())
+    }
+}
+
+fn rodata_with(tally: &Tally, options: &[ResolvedOption]) -> Result<Vec<u8>> {
+    let mut rodata = tally.rodata.clone();
+    options
+        .iter()
+        .try_for_each(|option| option.write(&mut rodata))?;
+    Ok(rodata)
+}
+
+impl Tally {
+    /// Its tables as they are with these options: some columns need one.
+    pub fn tables(&self, options: &[ResolvedOption]) -> Result<Vec<Table>> {
+        let rodata = rodata_with(self, options)?;
+        let tables = self.schema.tables.clone();
+        Ok(self.schema.with_options(tables, &rodata))
+    }
+}
+
+/// Arrays keep their size: their rows are the numbers of something.
+fn resize(object: &mut OpenObject, tables: &[Table], max_rows: u32) -> Result<()> {
+    for mut map in object.maps_mut() {
+        let name = lossy(map.name());
+        let is_table = tables.iter().any(|table| table.name == name);
+        if is_table && !matches!(map.map_type(), MapType::Array | MapType::PercpuArray) {
+            map.set_max_entries(max_rows)
+                .with_context(|| format!("failed to resize table `{name}` to {max_rows} rows"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What an object pins outlives the run, and the next one goes on with its counts.
+fn pin_nothing(object: &mut OpenObject, warnings: &mut Vec<String>) -> Result<()> {
+    for mut map in object.maps_mut() {
+        let name = lossy(map.name());
+        let path = sys::map::take_pin_path(&mut map)
+            .with_context(|| format!("failed to set up map `{name}`"))?;
+        if let Some(path) = path {
+            warnings.push(format!(
+                "map `{name}` is not pinned at `{}`, as the object asks: ktally pins only what it attaches",
+                path.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a map that only some runs need, or does without.
+pub(super) fn set_needed(object: &mut OpenObject, name: &str, is_needed: bool) -> Result<()> {
+    let map = object.maps_mut().find(|map| map.name() == name);
+    map.map_or(Ok(()), |mut map| map.set_autocreate(is_needed))
+        .with_context(|| format!("failed to set up map `{name}`"))
+}

@@ -1,0 +1,85 @@
+//! What libbpf-rs asks of its skeletons, in one place: a session holds any of
+//! them, or a file, behind the same two types.
+
+use std::mem::MaybeUninit;
+
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Object, ObjectBuilder, OpenObject, Result};
+
+/// An object that is loaded.
+pub(super) type Loaded = Box<dyn Skel<'static>>;
+
+/// An object that is open but not yet loaded.
+pub(super) trait Opened {
+    fn object(&self) -> &OpenObject;
+    fn object_mut(&mut self) -> &mut OpenObject;
+    fn load(self: Box<Self>) -> Result<Loaded>;
+}
+
+impl<S> Opened for S
+where
+    S: OpenSkel<'static>,
+    S::Output: 'static,
+{
+    fn object(&self) -> &OpenObject {
+        self.open_object()
+    }
+
+    fn object_mut(&mut self) -> &mut OpenObject {
+        self.open_object_mut()
+    }
+
+    fn load(self: Box<Self>) -> Result<Loaded> {
+        Ok(Box::new(OpenSkel::load(*self)?))
+    }
+}
+
+/// Opens a skeleton.
+pub(super) fn open<B>(builder: B) -> Result<Box<dyn Opened>>
+where
+    B: SkelBuilder<'static>,
+    B::Output: 'static,
+{
+    // A skeleton borrows the place of its object. It frees the object; the place
+    // itself, the size of a pointer, stays until the process ends.
+    let place = Box::leak(Box::new(MaybeUninit::uninit()));
+    Ok(Box::new(builder.open(place)?))
+}
+
+/// Opens the contents of an object file.
+pub(super) fn open_file(name: &str, object: &[u8]) -> Result<Box<dyn Opened>> {
+    // The kernel allows no other characters in the names of maps.
+    let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let opened = ObjectBuilder::default().name(name)?.open_memory(object)?;
+    Ok(Box::new(OpenFile(opened)))
+}
+
+struct OpenFile(OpenObject);
+
+struct LoadedFile(Object);
+
+impl OpenSkel<'static> for OpenFile {
+    type Output = LoadedFile;
+
+    fn load(self) -> Result<LoadedFile> {
+        self.0.load().map(LoadedFile)
+    }
+
+    fn open_object(&self) -> &OpenObject {
+        &self.0
+    }
+
+    fn open_object_mut(&mut self) -> &mut OpenObject {
+        &mut self.0
+    }
+}
+
+impl Skel<'static> for LoadedFile {
+    fn object(&self) -> &Object {
+        &self.0
+    }
+
+    fn object_mut(&mut self) -> &mut Object {
+        &mut self.0
+    }
+}
