@@ -200,7 +200,7 @@ pub struct RunArgs {
     /// [only the first kind that loads]
     #[arg(long)]
     pub all_programs: bool,
-    /// A program to run: count only what it and its children do, and end with it
+    /// A program to run: count only what it and its children do, and end with it and its status
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
