@@ -146,14 +146,14 @@ pub fn pidfd_getfd(process: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
 
 /// A forked process that becomes a program once it is let go.
 #[derive(Debug)]
-pub struct Stopped {
+pub struct StoppedChild {
     pid: i32,
     pidfd: OwnedFd,
     go: Option<File>,
     failure: File,
 }
 
-impl Stopped {
+impl StoppedChild {
     /// Its id, until it is reaped.
     pub fn pid(&self) -> i32 {
         self.pid
@@ -184,8 +184,8 @@ impl Stopped {
 }
 
 /// Forks a process that waits to become the program of these words, found in
-/// `PATH`. It ends when it is not let go before `Stopped` is dropped.
-pub fn fork_stopped(words: Vec<CString>) -> io::Result<Stopped> {
+/// `PATH`. It ends when it is not let go before `StoppedChild` is dropped.
+pub fn fork_stopped(words: Vec<CString>) -> io::Result<StoppedChild> {
     let mut argv: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
     argv.push(ptr::null());
     let ((go_out, go_in), (failure_out, failure_in)) = (pipe()?, pipe()?);
@@ -209,7 +209,7 @@ pub fn fork_stopped(words: Vec<CString>) -> io::Result<Stopped> {
         let _ = reap(pid);
         return Err(error);
     }
-    Ok(Stopped {
+    Ok(StoppedChild {
         pid,
         // SAFETY: as above.
         pidfd: unsafe { OwnedFd::from_raw_fd(pidfd as i32) },

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::{note, output, style, warn};
 use crate::cli::{Exit, Global, Output, StatusArgs, flag};
 use crate::error::{NotFound, usage};
-use crate::map::{Census, Used};
+use crate::map::{Inventory, Used};
 use crate::names::HostNames;
 use crate::render::columns;
 use crate::schema::{Kind, OptionSpec, Unit};
@@ -68,14 +68,14 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         true => measured(&instances)?,
         false => instances.iter().map(|_| None).collect(),
     };
-    let census = Census::of_usage();
+    let inventory = Inventory::counts_only();
     let reports: Vec<Report> = instances
         .into_iter()
         .zip(costs)
         .map(|(instance, cost)| {
             Ok(Report {
                 reading: instance.read()?,
-                fill: instance.fill(&census),
+                fill: instance.fill(&inventory),
                 has_stopped: instance.has_stopped()?,
                 cost,
                 instance,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result, anyhow};
 
 use super::Map;
-use super::explain::ENOTSUPP;
+use super::errors::ENOTSUPP;
 use crate::error::usage;
 use crate::host;
 use crate::schema::MapFacts;
@@ -117,8 +117,8 @@ fn check_name(name: &str) -> Result<()> {
 fn refused(new: &NewMap, has_inner: bool, error: &io::Error) -> anyhow::Error {
     let kind = sys::map::type_name(new.type_number).unwrap_or("that type");
     let errno = error.raw_os_error().unwrap_or(0);
-    let is_unfit = matches!(errno, libc::EINVAL | libc::E2BIG | ENOTSUPP | libc::EPERM);
-    if is_unfit && let Some(reason) = new.unfit(has_inner) {
+    let is_problem = matches!(errno, libc::EINVAL | libc::E2BIG | ENOTSUPP | libc::EPERM);
+    if is_problem && let Some(reason) = new.problem(has_inner) {
         return usage(format!("failed to create map `{}`: {reason}", new.name));
     }
     let reason = match errno {

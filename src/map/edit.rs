@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, ensure};
 use libbpf_rs::{MapType, libbpf_sys};
 
-use super::explain::Verb;
+use super::errors::Operation;
 use super::{Access, Map, MapRef};
 use crate::sys;
 
@@ -50,28 +50,28 @@ impl Map {
         let (key, _owner) = self.with_owner(key)?;
         self.check_key(&key)?;
         self.check_readable()?;
-        let mut copied = vec![0; self.copied_size()];
-        let result = self.elements.lookup(Some(&key), &mut copied);
+        let mut buffer = vec![0; self.buffer_size()];
+        let result = self.elements.lookup(Some(&key), &mut buffer);
         match result {
-            Ok(()) => Ok(Some(copied)),
+            Ok(()) => Ok(Some(buffer)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(error) => Err(self.refused(Verb::Lookup, &error)),
+            Err(error) => Err(self.refused(Operation::Lookup, &error)),
         }
     }
 
     /// Overwrites the value of a key: all of it, on every CPU.
-    pub fn update(&self, key: &[u8], copied: &[u8], update: Update) -> Result<()> {
+    pub fn update(&self, key: &[u8], buffer: &[u8], update: Update) -> Result<()> {
         let (key, _owner) = self.with_owner(key)?;
         self.check_key(&key)?;
-        self.check_value(copied)?;
-        let (value, _held) = self.with_descriptor(copied)?;
+        self.check_value(buffer)?;
+        let (value, _held) = self.with_descriptor(buffer)?;
         let updated = self.elements.update(Some(&key), &value, update.flags());
         updated.map_err(|error| match error.raw_os_error() {
             Some(libc::EINVAL) if update.lock => anyhow!(
                 "failed to update map {}: there is no bpf_spin_lock in its values",
                 self.title()
             ),
-            _ => self.refused(Verb::Update, &error),
+            _ => self.refused(Operation::Update, &error),
         })
     }
 
@@ -85,7 +85,7 @@ impl Map {
             Ok(()) => Ok(was_there),
             Err(error) => match (error.raw_os_error(), self.ty) {
                 (Some(libc::ENOENT), _) | (Some(libc::EINVAL), MapType::Sockmap) => Ok(false),
-                _ => Err(self.refused(Verb::Delete, &error)),
+                _ => Err(self.refused(Operation::Delete, &error)),
             },
         }
     }
@@ -99,7 +99,7 @@ impl Map {
         match self.elements.next_key(key, &mut next) {
             Ok(()) => Ok(Some(next)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(error) => Err(self.refused(Verb::NextKey, &error)),
+            Err(error) => Err(self.refused(Operation::NextKey, &error)),
         }
     }
 
@@ -111,7 +111,7 @@ impl Map {
         let flags = if replace { libbpf_sys::BPF_EXIST } else { 0 };
         self.elements
             .update(None, value, flags.into())
-            .map_err(|error| self.refused(Verb::Push, &error))
+            .map_err(|error| self.refused(Operation::Push, &error))
     }
 
     /// Whether a bloom filter may hold a value; what it has not is never there.
@@ -121,34 +121,34 @@ impl Map {
         match self.elements.lookup(None, &mut value.to_vec()) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-            Err(error) => Err(self.refused(Verb::Peek, &error)),
+            Err(error) => Err(self.refused(Operation::Peek, &error)),
         }
     }
 
     /// The value whose turn it is, which stays.
     pub fn peek(&self) -> Result<Vec<u8>> {
-        self.without_key(Verb::Peek, |value| self.elements.lookup(None, value))
+        self.without_key(Operation::Peek, |value| self.elements.lookup(None, value))
     }
 
     /// Takes the value whose turn it is.
     pub fn pop(&self) -> Result<Vec<u8>> {
-        self.without_key(Verb::Pop, |value| self.elements.pop(value))
+        self.without_key(Operation::Pop, |value| self.elements.pop(value))
     }
 
     fn without_key(
         &self,
-        verb: Verb,
+        operation: Operation,
         call: impl FnOnce(&mut [u8]) -> io::Result<()>,
     ) -> Result<Vec<u8>> {
         self.check_queue()?;
         let mut value = vec![0; self.value_size];
-        call(&mut value).map_err(|error| self.refused(verb, &error))?;
+        call(&mut value).map_err(|error| self.refused(operation, &error))?;
         Ok(value)
     }
 
     /// From now on user space can only read it; programs go on.
     pub fn freeze(&self) -> Result<()> {
-        sys::map::freeze(self.fd()).map_err(|error| self.refused(Verb::Freeze, &error))
+        sys::map::freeze(self.fd()).map_err(|error| self.refused(Operation::Freeze, &error))
     }
 
     /// Keeps it in bpffs, where it outlives its holders.
@@ -167,12 +167,12 @@ impl Map {
     }
 
     /// One value for every CPU, as the kernel wants it.
-    pub fn copied_of<'v>(&self, values: impl IntoIterator<Item = &'v [u8]>) -> Vec<u8> {
-        let mut copied = vec![0; self.copied_size()];
-        for (place, value) in copied.chunks_mut(self.copy_size().max(1)).zip(values) {
+    pub fn value_buffer<'v>(&self, values: impl IntoIterator<Item = &'v [u8]>) -> Vec<u8> {
+        let mut buffer = vec![0; self.buffer_size()];
+        for (place, value) in buffer.chunks_mut(self.value_stride().max(1)).zip(values) {
             place[..value.len()].copy_from_slice(value);
         }
-        copied
+        buffer
     }
 
     fn check_key(&self, key: &[u8]) -> Result<()> {
@@ -189,10 +189,10 @@ impl Map {
 
     fn check_value(&self, value: &[u8]) -> Result<()> {
         ensure!(
-            value.len() == self.copied_size(),
+            value.len() == self.buffer_size(),
             "a value of map {} has {} bytes, not {}",
             self.title(),
-            self.copied_size(),
+            self.buffer_size(),
             value.len()
         );
         Ok(())
@@ -201,8 +201,8 @@ impl Map {
 
 impl Map {
     /// The map of this id that a map of maps holds.
-    pub fn inner(&self, copied: &[u8]) -> Result<Map> {
-        let id = copied.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
+    pub fn inner(&self, buffer: &[u8]) -> Result<Map> {
+        let id = buffer.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
         MapRef::Id(id)
             .open_alone(Access::Read)
             .with_context(|| format!("inside of map {}", self.title()))

@@ -248,7 +248,7 @@ impl<'a> Drainer<'a> {
         let this = Pid::from_raw(0);
         let allowed = sched_getaffinity(this).context("failed to ask for this thread's CPUs")?;
         let mut left_out = Vec::new();
-        for cpu in 0..self.map.copies() {
+        for cpu in 0..self.map.value_count() {
             let mut only = CpuSet::new();
             let moved = only.set(cpu).and_then(|()| sched_setaffinity(this, &only));
             match moved {
@@ -268,8 +268,8 @@ impl<'a> Drainer<'a> {
 
     fn holds_something_on(&self, cpus: &[usize]) -> Result<bool> {
         let mut found = false;
-        Reader::new(self.map).read(|_, copied| {
-            let values: Vec<&[u8]> = self.map.values(copied).collect();
+        Reader::new(self.map).read(|_, buffer| {
+            let values: Vec<&[u8]> = self.map.values(buffer).collect();
             found |= cpus.iter().any(|cpu| {
                 self.numbers
                     .iter()

@@ -1,19 +1,19 @@
 //! Live maps, whoever made them: opening, complete reads, edits by copy, and
 //! what only the kernel can do in place.
 
-mod census;
 mod create;
+mod create_checks;
 mod edit;
-mod explain;
-mod held;
+mod errors;
+mod fd_values;
 mod inplace;
-mod kinds;
+mod inventory;
+mod iterator;
 mod open;
 mod owner;
 mod read;
 pub mod saved;
-mod seen;
-mod unfit;
+mod types;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,17 +22,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result};
 use libbpf_rs::{MapFdInfo, MapType};
 
-pub use census::{Census, Holder, Listed, Program, Used};
 pub use create::{
     NewMap, Types, create, flag_bit, flag_names, type_names, type_number, types_with,
 };
 pub use edit::{Insert, Update};
 pub use inplace::{Adder, Drained, drain};
+pub use inventory::{Holder, Inventory, Listed, Program, Used};
 pub use open::{Access, MapRef, unpin};
 pub use read::{Outcome, Reader};
 
+use self::iterator::name_of;
 use self::owner::Owner;
-use self::seen::name_of;
 use crate::schema::{Decoder, MapFacts};
 use crate::sys;
 use crate::sys::map::Elements;
@@ -84,7 +84,7 @@ impl Map {
             btf_id: info.btf_id,
             key_type_id: info.btf_key_type_id,
             value_type_id: info.btf_value_type_id,
-            id_keys: Owner::of(info.type_).map(Owner::tags),
+            id_keys: Owner::from_type_number(info.type_).map(Owner::tags),
             kernel_value_type_id: info.btf_vmlinux_value_type_id,
             value_decoder: match ty {
                 MapType::CgroupArray => Some(Decoder::Cgroup),
@@ -128,8 +128,8 @@ impl Map {
     }
 
     /// How many values an entry has: one, or one a possible CPU.
-    pub fn copies(&self) -> usize {
-        self.elements.copies()
+    pub fn value_count(&self) -> usize {
+        self.elements.value_count()
     }
 
     /// How much memory it takes, in bytes, where the kernel tells.
@@ -148,19 +148,19 @@ impl Map {
 
     /// How many bytes the kernel copies for one value: of a per-CPU map, one
     /// value a possible CPU, each rounded up to 8 bytes.
-    fn copied_size(&self) -> usize {
-        self.copy_size() * self.copies()
+    fn buffer_size(&self) -> usize {
+        self.value_stride() * self.value_count()
     }
 
-    fn copy_size(&self) -> usize {
-        self.elements.copy_size()
+    fn value_stride(&self) -> usize {
+        self.elements.value_stride()
     }
 
     /// The values in what was copied for one entry: one, or one a possible CPU.
-    pub fn values<'a>(&self, copied: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub fn values<'a>(&self, buffer: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let size = self.value_size;
-        copied
-            .chunks(self.copy_size().max(1))
+        buffer
+            .chunks(self.value_stride().max(1))
             .map(move |value| &value[..size])
     }
 }

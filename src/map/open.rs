@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use libbpf_rs::MapFdInfo;
 
-use super::{Map, seen};
+use super::{Map, iterator};
 use crate::error::{not_found, unknown_text, usage};
 use crate::host;
 use crate::schema::{Declaration, MapBtf, MapFacts};
@@ -32,7 +32,7 @@ pub enum MapRef {
     /// `NAME`, or `name:NAME` where that looks like something else.
     Name(String),
     /// `NAME:42`: the id, if the map is called so.
-    Both(String, u32),
+    NameAndId(String, u32),
 }
 
 impl MapRef {
@@ -60,7 +60,7 @@ impl MapRef {
         {
             return Ok(match name {
                 "id" => Self::Id(id),
-                _ => Self::Both(name.to_owned(), id),
+                _ => Self::NameAndId(name.to_owned(), id),
             });
         }
         Ok(Self::Name(text.to_owned()))
@@ -74,7 +74,7 @@ impl MapRef {
         };
         let declaration = btf.declaration(&map.facts);
         map.name.clone_from(&declaration.name);
-        if let Self::Both(name, id) = self
+        if let Self::NameAndId(name, id) = self
             && ![&declaration.name, &map.facts.name].contains(&name)
         {
             return Err(not_found(format!(
@@ -89,7 +89,7 @@ impl MapRef {
     pub fn open_alone(&self, access: Access) -> Result<Map> {
         let read_only = access == Access::Read;
         match self {
-            Self::Id(id) | Self::Both(_, id) => {
+            Self::Id(id) | Self::NameAndId(_, id) => {
                 let fd = sys::map::open_id(*id, read_only);
                 Map::from_fd(fd.map_err(|error| id_refused(*id, &error))?)
             }
@@ -109,8 +109,8 @@ impl MapRef {
 
 /// The ids of all maps that there are now.
 pub(super) fn ids() -> Result<Vec<u32>> {
-    match seen::seen() {
-        Ok(seen) => Ok(seen.iter().map(|map| map.id).collect()),
+    match iterator::maps() {
+        Ok(maps) => Ok(maps.iter().map(|map| map.id).collect()),
         Err(_) => ids_one_by_one(),
     }
 }
@@ -118,8 +118,8 @@ pub(super) fn ids() -> Result<Vec<u32>> {
 /// The same with their names, without opening them where that can be.
 fn names() -> Result<Vec<(u32, String)>> {
     let name = |id| Some((id, open(id).ok()?.facts.name));
-    match seen::seen() {
-        Ok(seen) => Ok(seen.iter().map(|map| (map.id, map.name())).collect()),
+    match iterator::maps() {
+        Ok(maps) => Ok(maps.iter().map(|map| (map.id, map.name())).collect()),
         Err(_) => Ok(ids_one_by_one()?.into_iter().filter_map(name).collect()),
     }
 }
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(parse("/sys/fs/bpf/x"), MapRef::Pin("/sys/fs/bpf/x".into()));
         assert_eq!(parse("counts"), MapRef::Name("counts".into()));
         assert_eq!(parse("name:42"), MapRef::Name("42".into()));
-        assert_eq!(parse("counts:42"), MapRef::Both("counts".into(), 42));
+        assert_eq!(parse("counts:42"), MapRef::NameAndId("counts".into(), 42));
         assert_eq!(parse("a:b"), MapRef::Name("a:b".into()));
         assert_eq!(parse(".rodata"), MapRef::Name(".rodata".into()));
         assert!(MapRef::parse("").is_err());

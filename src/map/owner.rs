@@ -38,7 +38,7 @@ pub(super) enum Owner {
 
 impl Owner {
     /// `None` where keys are what their bytes say.
-    pub(super) fn of(type_number: u32) -> Option<Self> {
+    pub(super) fn from_type_number(type_number: u32) -> Option<Self> {
         Some(match type_number {
             24 => Self::Socket,
             28 => Self::File,
@@ -74,7 +74,7 @@ impl Owner {
 
 impl Map {
     pub(super) fn owner(&self) -> Option<Owner> {
-        Owner::of(self.type_number)
+        Owner::from_type_number(self.type_number)
     }
 
     /// Whether its keys are files, which [`Map::file_key`] opens.

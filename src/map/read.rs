@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use libbpf_rs::MapType;
 
 use super::Map;
-use super::explain::ENOTSUPP;
+use super::errors::ENOTSUPP;
 
 /// How often a busy map is asked again before the reading fails.
 const MOST_RETRIES: u32 = 1000;
@@ -39,7 +39,7 @@ pub struct Reader<'m> {
 impl<'m> Reader<'m> {
     /// With batches of a size that fits the map.
     pub fn new(map: &'m Map) -> Self {
-        let entry = map.key_size + map.copied_size();
+        let entry = map.key_size + map.buffer_size();
         let batch = (BATCH_BYTES / entry.max(1)).clamp(1, BATCH_ENTRIES);
         Self {
             map,
@@ -83,7 +83,7 @@ impl<'m> Reader<'m> {
         &self,
         entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<Option<Outcome>> {
-        let (key_size, value_size) = (self.map.key_size, self.map.copied_size());
+        let (key_size, value_size) = (self.map.key_size, self.map.buffer_size());
         // A hash map's token is a bucket's number, whatever the size of a key.
         let mut token = vec![0; key_size.max(8)];
         let mut next = token.clone();
@@ -156,7 +156,7 @@ impl<'m> Reader<'m> {
         let mut seen = HashSet::new();
         let mut key: Option<Vec<u8>> = None;
         let mut next = vec![0; self.map.key_size];
-        let mut value = vec![0; self.map.copied_size()];
+        let mut value = vec![0; self.map.buffer_size()];
         for _ in 0..most_steps {
             match self.map.elements.next_key(key.as_deref(), &mut next) {
                 Ok(()) => {}

@@ -25,13 +25,13 @@ const VERSION: u64 = 1;
 const END: &str = "ktally_map_end";
 
 /// How the entries of a map become lines, and lines entries.
-pub struct Form<'a> {
+pub struct LineCodec<'a> {
     /// What a key and a value are.
     pub declaration: &'a Declaration,
     /// The names of this host.
-    pub labels: &'a HostNames,
+    pub names: &'a HostNames,
     /// An entry has one value for each possible CPU; else it has one.
-    pub copies: Option<usize>,
+    pub value_count: Option<usize>,
     /// All as hex.
     pub raw: bool,
 }
@@ -54,12 +54,12 @@ fn most_text(size: usize) -> usize {
     4096 + 16 * size
 }
 
-/// How long a line can be that [`Form::write`] writes for this map.
+/// How long a line can be that [`LineCodec::write`] writes for this map.
 pub fn most_line(map: &Map) -> usize {
-    64 + most_text(map.key_size) + map.copies() * (most_text(map.value_size) + 1)
+    64 + most_text(map.key_size) + map.value_count() * (most_text(map.value_size) + 1)
 }
 
-impl Form<'_> {
+impl LineCodec<'_> {
     /// Writes the line of an entry.
     pub fn write<'v>(
         &self,
@@ -67,7 +67,7 @@ impl Form<'_> {
         key: &[u8],
         values: impl Iterator<Item = &'v [u8]>,
     ) -> io::Result<()> {
-        let (before, behind) = match self.copies {
+        let (before, behind) = match self.value_count {
             Some(_) => (",\"values\":[", "]}\n"),
             None => (",\"value\":", "}\n"),
         };
@@ -123,10 +123,10 @@ impl Form<'_> {
             key.context("it has no key")?,
             values.context("it has no value")?,
         );
-        let copies = self.copies.unwrap_or(1);
+        let count = self.value_count.unwrap_or(1);
         ensure!(
-            values.len() == copies,
-            "it has {} values, and the map {copies}",
+            values.len() == count,
+            "it has {} values, and the map {count}",
             values.len(),
         );
         let Declaration {
@@ -151,7 +151,7 @@ impl Form<'_> {
         let text = hex.filter(|text| text.starts_with("hex:")).unwrap_or(json);
         let (tags, mut bytes) = (Tags::default(), vec![0; place.ty.size]);
         let left_out = LeftOut::Refused;
-        parse(place, &tags, text, left_out, self.labels, &mut bytes)?;
+        parse(place, &tags, text, left_out, self.names, &mut bytes)?;
         Ok(bytes)
     }
 }
@@ -170,7 +170,7 @@ pub fn head(map: &Map, declaration: &Declaration) -> Json {
         "key_size": map.key_size,
         "value_size": map.value_size,
         "max_entries": map.max_entries,
-        "copies": map.copies(),
+        "copies": map.value_count(),
         "declaration": declaration.as_c(),
     })
 }

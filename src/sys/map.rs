@@ -17,8 +17,8 @@ use super::{check, descriptor};
 pub struct Elements {
     fd: OwnedFd,
     info: libbpf_sys::bpf_map_info,
-    copies: usize,
-    copy_size: usize,
+    value_count: usize,
+    value_stride: usize,
 }
 
 /// What one batch came back with.
@@ -40,7 +40,7 @@ impl Elements {
             libbpf_sys::bpf_map_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut size)
         })?;
         let value_size = info.value_size as usize;
-        let (copies, copy_size) = match is_per_cpu(MapType::from(info.type_)) {
+        let (value_count, value_stride) = match is_per_cpu(MapType::from(info.type_)) {
             true => (
                 num_possible_cpus().map_err(io::Error::other)?,
                 value_size.next_multiple_of(8),
@@ -50,8 +50,8 @@ impl Elements {
         Ok(Self {
             fd,
             info,
-            copies,
-            copy_size,
+            value_count,
+            value_stride,
         })
     }
 
@@ -67,13 +67,13 @@ impl Elements {
 
     /// How many values the kernel copies for one element: one, or one for each
     /// possible CPU.
-    pub fn copies(&self) -> usize {
-        self.copies
+    pub fn value_count(&self) -> usize {
+        self.value_count
     }
 
     /// How far apart they are. Those of per-CPU maps are rounded up to 8 bytes.
-    pub fn copy_size(&self) -> usize {
-        self.copy_size
+    pub fn value_stride(&self) -> usize {
+        self.value_stride
     }
 
     /// Whether each possible CPU has a value of its own.
@@ -91,7 +91,7 @@ impl Elements {
     }
 
     fn check_value(&self, value: &[u8]) -> io::Result<()> {
-        has_room("value", value, self.copies * self.copy_size)
+        has_room("value", value, self.value_count * self.value_stride)
     }
 
     /// `BPF_MAP_LOOKUP_BATCH`. `token` names where to go on (`None` at first) and
@@ -135,7 +135,7 @@ impl Elements {
         }
         has_room("token", next, token_size)?;
         has_room("keys", keys, entries.saturating_mul(self.key_size()))?;
-        let value_size = self.copies * self.copy_size;
+        let value_size = self.value_count * self.value_stride;
         has_room("values", values, entries.saturating_mul(value_size))?;
         let token = token.map_or(ptr::null_mut(), <[u8]>::as_mut_ptr);
         // SAFETY: the kernel reads and writes at most what was compared above.

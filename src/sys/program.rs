@@ -124,7 +124,7 @@ pub fn open_id(id: u32) -> io::Result<OwnedFd> {
 /// `BPF_MAP_TYPE_PROG_ARRAY`). While that slot is empty it ends.
 ///
 /// `target` names what it attaches to, for kernels that do not tell.
-pub fn load_entry(
+pub fn load_dispatcher(
     name: &str,
     like: &ProgramInfo,
     attach_type: u32,
@@ -206,7 +206,7 @@ fn attach_to(
 
 /// Puts another program in the place of one: whoever goes on to use that
 /// descriptor uses the other program.
-pub fn put_in_place_of(program: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+pub fn replace_fd(program: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both are open; the first stays open, as something else.
     let ret = unsafe { libc::dup3(other.as_raw_fd(), program.as_raw_fd(), libc::O_CLOEXEC) };
     match ret {

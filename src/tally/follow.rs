@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Command {
     name: String,
-    process: sys::Stopped,
+    process: sys::StoppedChild,
     status: Option<ExitStatus>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ktally::map::saved::{Form, Line, check_head};
+use ktally::map::saved::{Line, LineCodec, check_head};
 use ktally::names::HostNames;
 use ktally::schema::{Declaration, Place, Table, Tags, Type};
 use ktally::tally::Meta;
@@ -46,24 +46,24 @@ fn entries_are_restored_as_they_were_saved() {
     let cases = (any_value(), any_value(), any::<[bool; 2]>(), edit());
     hold(USUAL, cases, |((key_type, key), (ty, value), how, edit)| {
         let [raw, per_cpu] = how;
-        let form = Form {
+        let codec = LineCodec {
             declaration: &declaration(&key_type, &ty),
-            labels: &HostNames::new(),
-            copies: per_cpu.then_some(2),
+            names: &HostNames::new(),
+            value_count: per_cpu.then_some(2),
             raw,
         };
-        let values = vec![value; form.copies.unwrap_or(1)];
+        let values = vec![value; codec.value_count.unwrap_or(1)];
         let mut line = Vec::new();
-        let written = form.write(&mut line, &key, values.iter().map(Vec::as_slice));
+        let written = codec.write(&mut line, &key, values.iter().map(Vec::as_slice));
         prop_assert!(written.is_ok() && line.pop() == Some(b'\n'));
         let line = String::from_utf8(line).unwrap();
         prop_assert!(!line.contains('\n'));
-        let read = form
+        let read = codec
             .read(line.as_bytes())
             .map_err(|error| error.to_string());
         prop_assert_eq!(read, Ok(Line::Entry(key, values)), "{}", line);
         // Another's entry, or none, but of the right size.
-        if let Ok(Line::Entry(key, values)) = form.read(&edited(&line, &edit)) {
+        if let Ok(Line::Entry(key, values)) = codec.read(&edited(&line, &edit)) {
             prop_assert_eq!(key.len(), key_type.size);
             prop_assert!(values.iter().all(|value| value.len() == ty.size));
         }
@@ -82,17 +82,17 @@ fn any_text_is_a_line_of_a_saved_map_or_none() {
         prop_assert_eq!(fits, number == 1);
         let _ = check_head(&edited(&found.to_string(), &edit), &wanted);
         let ty = Type::unsigned(4);
-        let form = Form {
+        let codec = LineCodec {
             declaration: &declaration(&ty, &ty),
-            labels: &HostNames::new(),
-            copies: None,
+            names: &HostNames::new(),
+            value_count: None,
             raw: false,
         };
         let end = json!({"ktally_map_end": number}).to_string();
-        let read = form.read(end.as_bytes()).unwrap();
+        let read = codec.read(end.as_bytes()).unwrap();
         prop_assert_eq!(read, Line::End(number.as_u64().unwrap()));
-        let _ = form.read(&edited(&end, &edit));
-        let _ = form.read(text.as_bytes());
+        let _ = codec.read(&edited(&end, &edit));
+        let _ = codec.read(text.as_bytes());
         Ok(())
     });
 }

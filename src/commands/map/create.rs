@@ -2,13 +2,13 @@
 
 use anyhow::{Result, anyhow};
 
-use super::{Verb, note};
+use super::{MapCommand, note};
 use crate::cli::{CreateArgs, Exit};
 use crate::error::{unknown, usage};
 use crate::host;
 use crate::map::{Access, NewMap, create, flag_bit, type_names, type_number, types_with};
 
-impl Verb<'_> {
+impl MapCommand<'_> {
     pub(super) fn create(&self, args: &CreateArgs) -> Result<Exit> {
         let like = args.like.as_deref();
         let like = like.map(|name| self.open(name, Access::Read)).transpose()?;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Verb, entries, plural, stdout};
+use super::{MapCommand, entries, plural, stdout};
 use crate::cli::{DumpArgs, Exit};
 use crate::error::usage;
 use crate::map::{Access, Map, Outcome, Reader};
@@ -14,7 +14,7 @@ use crate::render::{Entries, Entry};
 use crate::schema::Declaration;
 use crate::snapshot::{Filter, Query, Rank, Rows};
 
-impl Verb<'_> {
+impl MapCommand<'_> {
     pub(super) fn dump(&self, args: &DumpArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Read)?;
         map.check_readable()?;
@@ -29,10 +29,10 @@ impl Verb<'_> {
             sort: args.sort.clone(),
             top: args.top,
         };
-        query.check(std::slice::from_ref(&declaration.table), &self.labels)?;
-        let filter = query.filter(&declaration.table, &self.labels);
+        query.check(std::slice::from_ref(&declaration.table), &self.names)?;
+        let filter = query.filter(&declaration.table, &self.names);
         let dump = Dump {
-            verb: self,
+            command: self,
             map: &map,
             declaration: &declaration,
             query: &query,
@@ -61,7 +61,7 @@ impl Verb<'_> {
 }
 
 struct Dump<'a> {
-    verb: &'a Verb<'a>,
+    command: &'a MapCommand<'a>,
     map: &'a Map,
     declaration: &'a Declaration,
     query: &'a Query,
@@ -71,8 +71,8 @@ struct Dump<'a> {
 
 impl Dump<'_> {
     fn face(&self) -> Entries<'_> {
-        let face = self.verb.entries(self.declaration);
-        face.per_cpu(self.args.per_cpu && self.map.copies() > 1)
+        let face = self.command.entries(self.declaration);
+        face.per_cpu(self.args.per_cpu && self.map.value_count() > 1)
     }
 
     fn limit(&self) -> u64 {
@@ -80,7 +80,7 @@ impl Dump<'_> {
     }
 
     fn keeps(&self, key: &[u8]) -> bool {
-        self.filter.keeps(key, &self.verb.labels)
+        self.filter.keeps(key, &self.command.names)
     }
 
     /// One by one: nothing is kept.
@@ -119,7 +119,7 @@ impl Dump<'_> {
             for value in self.map.values(copied) {
                 table.add_cells(value, &mut cells);
             }
-            let rank = self.query.rank(table, key, &cells, &self.verb.labels);
+            let rank = self.query.rank(table, key, &cells, &self.command.names);
             let is_among = first.len() < top
                 || first
                     .peek()
@@ -152,10 +152,10 @@ impl Dump<'_> {
             }
             ControlFlow::Continue(())
         })?;
-        let (grouped, shown) = self.query.apply(table, &rows, &self.verb.labels);
+        let (grouped, shown) = self.query.apply(table, &rows, &self.command.names);
         let (out, face) = (
             &mut stdout(),
-            &mut self.verb.entries(self.declaration).grouped(&grouped),
+            &mut self.command.entries(self.declaration).grouped(&grouped),
         );
         let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
         for (key, cells) in shown.iter().take(limit) {
@@ -185,11 +185,11 @@ impl Dump<'_> {
         })?;
         // All of them have the same types: the kernel sees to it.
         let first = inner.iter().find_map(|(_, map)| map.as_ref().ok());
-        let declaration = first.map(|map| self.verb.btf.declaration(&map.facts));
+        let declaration = first.map(|map| self.command.btf.declaration(&map.facts));
         let declaration = declaration.as_ref().unwrap_or(self.declaration);
-        let copies = first.map_or(1, Map::copies);
+        let copies = first.map_or(1, Map::value_count);
         let out = &mut stdout();
-        let mut face = self.verb.entries(declaration);
+        let mut face = self.command.entries(declaration);
         face = face
             .per_cpu(self.args.per_cpu && copies > 1)
             .within(self.declaration);
@@ -241,7 +241,7 @@ pub(super) fn write_entry(
 ) -> Result<()> {
     // Most maps have one value a key, and then this takes no memory.
     let (one, several): ([&[u8]; 1], Vec<&[u8]>);
-    let values: &[&[u8]] = match map.copies() {
+    let values: &[&[u8]] = match map.value_count() {
         1 => {
             one = [copied];
             &one

@@ -6,24 +6,24 @@ use std::io::Write;
 use anyhow::Result;
 use serde_json::json;
 
-use super::{Verb, entries, given, note, output, tell, warn};
+use super::{MapCommand, entries, given, note, output, tell, warn};
 use crate::cli::{Exit, LookupArgs, Output, UpdateArgs};
 use crate::error::{not_found, usage};
-use crate::map::{Access, Census, Insert, Map, Update};
+use crate::map::{Access, Insert, Inventory, Map, Update};
 use crate::schema::{Declaration, LeftOut};
 
-impl Verb<'_> {
+impl MapCommand<'_> {
     pub(super) fn lookup(&self, args: &LookupArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Read)?;
         map.check_readable()?;
         let key = self.key(&map, &declaration, &args.key)?;
-        let Some(copied) = map.lookup(&key)? else {
+        let Some(buffer) = map.lookup(&key)? else {
             if matches!(self.global.output, Output::Json | Output::Jsonl) {
                 writeln!(output::out(), "null")?;
             }
             return Err(no_such_key(&map, &args.key));
         };
-        self.show_value(&map, &declaration, &key, &copied, args.per_cpu)?;
+        self.show_value(&map, &declaration, &key, &buffer, args.per_cpu)?;
         Ok(Exit::Done)
     }
 
@@ -36,8 +36,8 @@ impl Verb<'_> {
             )));
         }
         let key = self.key(&map, &declaration, &args.key)?;
-        let copied = self.new_value(args, &map, &declaration, &key)?;
-        map.check_held(&copied)?;
+        let buffer = self.new_value(args, &map, &declaration, &key)?;
+        map.check_fd_value(&buffer)?;
         tell("updating", &map);
         if let Some(program) = self.counting_program(&map) {
             warn(&format!(
@@ -51,7 +51,7 @@ impl Verb<'_> {
             _ => Insert::Any,
         };
         let lock = args.lock;
-        map.update(&key, &copied, Update { insert, lock })?;
+        map.update(&key, &buffer, Update { insert, lock })?;
         Ok(Exit::Done)
     }
 
@@ -74,7 +74,7 @@ impl Verb<'_> {
         if args.merge && old.is_none() {
             return Err(no_such_key(map, &args.key).context("there is nothing to merge with"));
         }
-        let old = old.unwrap_or_else(|| map.copied_of([]));
+        let old = old.unwrap_or_else(|| map.value_buffer([]));
         let mut values: Vec<Vec<u8>> = map.values(&old).map(<[u8]>::to_vec).collect();
         let text = given(&args.value)?;
         let parse = |value: &mut Vec<u8>| {
@@ -105,13 +105,13 @@ impl Verb<'_> {
                 parse(&mut values[0])?;
             }
         }
-        Ok(map.copied_of(values.iter().map(Vec::as_slice)))
+        Ok(map.value_buffer(values.iter().map(Vec::as_slice)))
     }
 
     /// A program that may be adding to values that an update takes away: those
     /// of hash maps are replaced, all others are written in place.
     fn counting_program(&self, map: &Map) -> Option<String> {
-        let programs = map.is_hash().then(|| Census::programs_of(map.id))?;
+        let programs = map.is_hash().then(|| Inventory::programs_using(map.id))?;
         programs.first().map(|program| program.name.clone())
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
-use super::{Verb, entries, note, output, style, tell, warn};
+use super::{MapCommand, entries, note, output, style, tell, warn};
 use crate::cli::{AddArgs, Exit, Output};
 use crate::commands::clock::Signals;
 use crate::commands::output::{Stdout, Writer};
@@ -15,7 +15,7 @@ use crate::map::{Access, Adder, Drained, Insert, Map, Update, drain};
 use crate::render::{Entries, Entry, Format, Style};
 use crate::schema::{Declaration, Number, no_counts};
 
-impl Verb<'_> {
+impl MapCommand<'_> {
     pub(super) fn add(&self, args: &AddArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Write)?;
         let refused = || format!("failed to add to map {}", map.title());
@@ -119,7 +119,7 @@ impl Verb<'_> {
         declaration: &Declaration,
         drained: &Drained,
     ) -> io::Result<()> {
-        let mut face = Entries::new(format, style, declaration, &self.labels).raw(self.raw);
+        let mut face = Entries::new(format, style, declaration, &self.names).raw(self.raw);
         drained.each(|key, value| {
             let entry = Entry {
                 key,
@@ -180,7 +180,7 @@ fn create_row(map: &Map, key: &[u8]) -> Result<()> {
     };
     match map.lookup(key)? {
         Some(_) => Ok(()),
-        None => match map.update(key, &map.copied_of([]), insert) {
+        None => match map.update(key, &map.value_buffer([]), insert) {
             Err(error) if map.lookup(key)?.is_none() => Err(error),
             _ => Ok(()),
         },

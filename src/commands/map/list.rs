@@ -5,17 +5,17 @@ use std::io::Write;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Verb, note, output};
+use super::{MapCommand, note, output};
 use crate::cli::{Exit, Output};
-use crate::map::{Access, Census, Listed, Used, flag_names};
+use crate::map::{Access, Inventory, Listed, Used, flag_names};
 use crate::render::{Style, columns, csv_cells, heading};
 use crate::schema::Unit;
 use crate::text::escape;
 
-impl Verb<'_> {
+impl MapCommand<'_> {
     pub(super) fn list(&self) -> Result<Exit> {
-        let mut census = Census::take()?;
-        let maps = census.maps(&self.btf);
+        let mut inventory = Inventory::collect()?;
+        let maps = inventory.maps(&self.btf);
         let style = &super::style(self.global);
         let out = &mut output::out();
         match self.global.output {
@@ -36,14 +36,14 @@ impl Verb<'_> {
                 columns(out, &head, &right, &rows, style)?;
             }
         }
-        census.notes.iter().for_each(|text| note(text));
+        inventory.notes.iter().for_each(|text| note(text));
         Ok(Exit::Done)
     }
 
     pub(super) fn show(&self, name: &str) -> Result<Exit> {
         let (map, declaration) = self.open(name, Access::Read)?;
-        let census = Census::ask_only();
-        let listed = census.describe(map, declaration);
+        let inventory = Inventory::details_only();
+        let listed = inventory.describe(map, declaration);
         let out = &mut output::out();
         match self.global.output {
             Output::Json | Output::Jsonl => {
@@ -56,7 +56,7 @@ impl Verb<'_> {
             Output::Csv => write_csv(out, [listed], &super::style(self.global))?,
             Output::Table | Output::Folded | Output::Svg => self.in_full(out, &listed)?,
         }
-        census.notes.iter().for_each(|text| note(text));
+        inventory.notes.iter().for_each(|text| note(text));
         Ok(Exit::Done)
     }
 

@@ -26,49 +26,49 @@ use crate::render::{Entries, Entry};
 use crate::schema::{Declaration, LeftOut, MapBtf};
 
 pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
-    let verb = Verb {
+    let command = MapCommand {
         global,
         raw: args.raw,
-        labels: HostNames::new(),
+        names: HostNames::new(),
         btf: MapBtf::default(),
     };
     match args.action {
-        MapAction::List => verb.list(),
-        MapAction::Show { map } => verb.show(&map),
-        MapAction::Dump(args) => verb.dump(&args),
-        MapAction::Lookup(args) => verb.lookup(&args),
-        MapAction::Update(args) => verb.update(&args),
-        MapAction::Delete { map, keys } => verb.delete(&map, &keys),
-        MapAction::Clear { map, .. } => verb.clear(&map),
-        MapAction::NextKey { map, key } => verb.next_key(&map, key.as_deref()),
-        MapAction::Add(args) => verb.add(&args),
-        MapAction::Drain { map } => verb.drain(&map),
-        MapAction::Watch(args) => verb.watch(&args),
-        MapAction::Save { map, file } => verb.save(&map, &file),
-        MapAction::Restore { map, file, noexist } => verb.restore(&map, &file, noexist),
-        MapAction::Pin { map, path } => verb.pin(&map, &path),
-        MapAction::Unpin { path } => verb.unpin(&path),
-        MapAction::Create(args) => verb.create(&args),
-        MapAction::Freeze { map } => verb.freeze(&map),
+        MapAction::List => command.list(),
+        MapAction::Show { map } => command.show(&map),
+        MapAction::Dump(args) => command.dump(&args),
+        MapAction::Lookup(args) => command.lookup(&args),
+        MapAction::Update(args) => command.update(&args),
+        MapAction::Delete { map, keys } => command.delete(&map, &keys),
+        MapAction::Clear { map, .. } => command.clear(&map),
+        MapAction::NextKey { map, key } => command.next_key(&map, key.as_deref()),
+        MapAction::Add(args) => command.add(&args),
+        MapAction::Drain { map } => command.drain(&map),
+        MapAction::Watch(args) => command.watch(&args),
+        MapAction::Save { map, file } => command.save(&map, &file),
+        MapAction::Restore { map, file, noexist } => command.restore(&map, &file, noexist),
+        MapAction::Pin { map, path } => command.pin(&map, &path),
+        MapAction::Unpin { path } => command.unpin(&path),
+        MapAction::Create(args) => command.create(&args),
+        MapAction::Freeze { map } => command.freeze(&map),
         MapAction::Push {
             map,
             value,
             replace,
-        } => verb.push(&map, &value, replace),
-        MapAction::Pop { map } => verb.pop(&map),
-        MapAction::Peek { map, value } => verb.peek(&map, value.as_deref()),
+        } => command.push(&map, &value, replace),
+        MapAction::Pop { map } => command.pop(&map),
+        MapAction::Peek { map, value } => command.peek(&map, value.as_deref()),
     }
 }
 
 /// What every verb has.
-struct Verb<'g> {
+struct MapCommand<'g> {
     global: &'g Global,
     raw: bool,
-    labels: HostNames,
+    names: HostNames,
     btf: MapBtf,
 }
 
-impl Verb<'_> {
+impl MapCommand<'_> {
     fn open(&self, name: &str, access: Access) -> Result<(Map, Declaration)> {
         MapRef::parse(name)?.open(access, &self.btf)
     }
@@ -78,7 +78,7 @@ impl Verb<'_> {
         if map.is_of_files() {
             return map.file_key(Path::new(text));
         }
-        declaration.parse_key(&self.typed(text), &self.labels)
+        declaration.parse_key(&self.typed(text), &self.names)
     }
 
     fn value(
@@ -88,7 +88,7 @@ impl Verb<'_> {
         left_out: LeftOut,
         bytes: &mut [u8],
     ) -> Result<()> {
-        declaration.parse_value(&self.typed(text), left_out, &self.labels, bytes)
+        declaration.parse_value(&self.typed(text), left_out, &self.names, bytes)
     }
 
     /// A whole value, without a key.
@@ -107,7 +107,7 @@ impl Verb<'_> {
 
     fn entries<'d>(&'d self, declaration: &'d Declaration) -> Entries<'d> {
         let style = style(self.global);
-        Entries::new(self.global.output.into(), style, declaration, &self.labels).raw(self.raw)
+        Entries::new(self.global.output.into(), style, declaration, &self.names).raw(self.raw)
     }
 
     /// One value by itself: bare where it is one number or text, which scripts
@@ -117,11 +117,11 @@ impl Verb<'_> {
         map: &Map,
         declaration: &Declaration,
         key: &[u8],
-        copied: &[u8],
+        buffer: &[u8],
         per_cpu: bool,
     ) -> Result<()> {
-        let values: Vec<&[u8]> = map.values(copied).collect();
-        let per_cpu = per_cpu && map.copies() > 1;
+        let values: Vec<&[u8]> = map.values(buffer).collect();
+        let per_cpu = per_cpu && map.value_count() > 1;
         let mut entries = self.entries(declaration).per_cpu(per_cpu);
         let out = &mut output::out();
         let is_bare = self.raw || declaration.value.ty.members().is_empty();

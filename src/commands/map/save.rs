@@ -10,18 +10,18 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 use tempfile::NamedTempFile;
 
-use super::{Verb, entries, note, read_text, stdout, warn};
+use super::{MapCommand, entries, note, read_text, stdout, warn};
 use crate::cli::Exit;
 use crate::commands::clock::Signals;
 use crate::error::usage;
-use crate::map::saved::{self, Form, Line};
+use crate::map::saved::{self, Line, LineCodec};
 use crate::map::{Access, Insert, Map, Outcome, Reader, Update};
 use crate::schema::Declaration;
 
 /// No first line is longer: what is no saved map is not read whole.
 const MOST_HEAD: u64 = 64 << 20;
 
-impl Verb<'_> {
+impl MapCommand<'_> {
     pub(super) fn save(&self, name: &str, path: &Path) -> Result<Exit> {
         let (map, declaration) = self.open(name, Access::Read)?;
         map.check_saves()?;
@@ -29,12 +29,12 @@ impl Verb<'_> {
         let mut target = Target::open(path)?;
         let written = || format!("failed to write {file}");
         writeln!(target.out(), "{}", saved::head(&map, &declaration)).with_context(written)?;
-        let form = self.form(&map, &declaration);
+        let codec = self.codec(&map, &declaration);
         let (mut count, mut last) = (0, Ok(()));
-        let outcome = Reader::new(&map).read(|key, copied| {
-            last = form.write(target.out(), key, map.values(copied));
+        let outcome = Reader::new(&map).read(|key, buffer| {
+            last = codec.write(target.out(), key, map.values(buffer));
             count += 1;
-            match last.is_ok() && !target.was_interrupted(copied.len()) {
+            match last.is_ok() && !target.was_interrupted(buffer.len()) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
@@ -58,11 +58,11 @@ impl Verb<'_> {
         })
     }
 
-    fn form<'a>(&'a self, map: &Map, declaration: &'a Declaration) -> Form<'a> {
-        Form {
+    fn codec<'a>(&'a self, map: &Map, declaration: &'a Declaration) -> LineCodec<'a> {
+        LineCodec {
             declaration,
-            labels: &self.labels,
-            copies: map.is_per_cpu().then(|| map.copies()),
+            names: &self.names,
+            value_count: map.is_per_cpu().then(|| map.value_count()),
             raw: self.raw,
         }
     }
@@ -85,7 +85,7 @@ impl Verb<'_> {
             ))
         })?;
         lines.most = saved::most_line(&map) as u64;
-        let form = self.form(&map, &declaration);
+        let codec = self.codec(&map, &declaration);
         note(&format!("restoring map {}", map.title()));
         let update = Update {
             insert: if noexist {
@@ -102,7 +102,7 @@ impl Verb<'_> {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
-            let entry = match form.read(&line) {
+            let entry = match codec.read(&line) {
                 Ok(Line::End(count)) if end.is_none() => {
                     end = Some(count);
                     continue;
@@ -112,8 +112,8 @@ impl Verb<'_> {
                 Err(error) => Err(error),
             };
             let entry = entry.and_then(|(key, values)| {
-                let copied = map.copied_of(values.iter().map(Vec::as_slice));
-                map.update(&key, &copied, update)
+                let buffer = map.value_buffer(values.iter().map(Vec::as_slice));
+                map.update(&key, &buffer, update)
             });
             match entry {
                 Ok(()) => restored += 1,

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 
-use super::{Verb, warn};
+use super::{MapCommand, warn};
 use crate::cli::{Exit, WatchArgs};
 use crate::commands::clock::{Schedule, Signals};
 use crate::commands::keep_capabilities;
@@ -18,7 +18,7 @@ use crate::render::{Change, Changes};
 /// What was copied for each key.
 type Entries = HashMap<Vec<u8>, Vec<u8>>;
 
-impl Verb<'_> {
+impl MapCommand<'_> {
     pub(super) fn watch(&self, args: &WatchArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Read)?;
         map.check_readable()?;
@@ -26,9 +26,9 @@ impl Verb<'_> {
         let mut schedule = Schedule::new(args.run_for, Some(args.every));
         let style = super::style(self.global);
         let format = self.global.output.into();
-        let mut face = Changes::new(format, style, &declaration, &self.labels);
+        let mut face = Changes::new(format, style, &declaration, &self.names);
         let stdout = Stdout::open()?;
-        keep_capabilities(self.labels.all_capabilities());
+        keep_capabilities(self.names.all_capabilities());
         let mut complete = true;
         let nothing = Entries::new();
         let (mut before, mut then) = (read(&map, &nothing, &mut complete)?, Instant::now());

@@ -29,7 +29,7 @@ use self::folder::{ENTRIES, MAPS, PROGRAMS, check};
 use self::meta::{BTF, META, State, check_shape, first, open_map, read_bytes};
 use super::reader::TallyReader;
 use crate::error::{NotFound, not_found, unknown_text};
-use crate::map::{Census, Map, Used};
+use crate::map::{Inventory, Map, Used};
 use crate::schema::{Schema, Table};
 use crate::snapshot::Reading;
 use crate::sys;
@@ -205,13 +205,13 @@ impl Instance {
     }
 
     /// Which rows there are, counted or not; an array has all of its own.
-    pub fn fill(&self, census: &Census) -> Vec<Fill> {
+    pub fn fill(&self, inventory: &Inventory) -> Vec<Fill> {
         self.reader
             .tables
             .iter()
             .map(|(table, map)| Fill {
                 table: table.name.clone(),
-                used: census.used(map),
+                used: inventory.used(map),
                 max: map.max_entries,
             })
             .collect()

@@ -46,7 +46,7 @@ pub(super) fn insert(object: &mut Object) -> Result<Slots> {
         let attach_type = program.attach_type() as u32;
         let slot = new_slots(&name).with_context(what)?;
         let own = program.as_fd().try_clone_to_owned().with_context(what)?;
-        let entry = sys::program::load_entry(&name, &info, attach_type, target, slot.as_fd());
+        let entry = sys::program::load_dispatcher(&name, &info, attach_type, target, slot.as_fd());
         let entry = match entry {
             Err(error) if is_refused(&error) => {
                 slots.warnings.push(format!(
@@ -57,7 +57,7 @@ pub(super) fn insert(object: &mut Object) -> Result<Slots> {
             entry => entry.with_context(what)?,
         };
         fill(&slot, &own).with_context(what)?;
-        sys::program::put_in_place_of(program.as_fd(), entry.as_fd()).with_context(what)?;
+        sys::program::replace_fd(program.as_fd(), entry.as_fd()).with_context(what)?;
         slots.inserted.push(Slot {
             name,
             entry,

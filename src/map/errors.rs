@@ -15,7 +15,7 @@ pub(super) const ENOTSUPP: i32 = 524;
 
 /// What was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(super) enum Operation {
     Lookup,
     Update,
     Delete,
@@ -26,7 +26,7 @@ pub(super) enum Verb {
     Freeze,
 }
 
-impl fmt::Display for Verb {
+impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Lookup => "look up a key in",
@@ -44,35 +44,35 @@ impl fmt::Display for Verb {
 impl Map {
     /// An error that says what was tried, with which map, why it was refused and
     /// what helps.
-    pub(super) fn refused(&self, verb: Verb, error: &io::Error) -> anyhow::Error {
-        let reason = self.reason(verb, error.raw_os_error().unwrap_or(0));
+    pub(super) fn refused(&self, operation: Operation, error: &io::Error) -> anyhow::Error {
+        let reason = self.reason(operation, error.raw_os_error().unwrap_or(0));
         let reason = reason.unwrap_or_else(|| error.to_string());
-        let message = format!("failed to {verb} map {}: {reason}", self.title());
+        let message = format!("failed to {operation} map {}: {reason}", self.title());
         match error.raw_os_error() {
             Some(libc::ENOENT) => not_found(message),
             _ => anyhow!("{message}"),
         }
     }
 
-    fn reason(&self, verb: Verb, errno: i32) -> Option<String> {
+    fn reason(&self, operation: Operation, errno: i32) -> Option<String> {
         let (kind, max) = (self.type_name(), self.max_entries);
-        Some(match (errno, verb) {
-            (libc::E2BIG, Verb::Update | Verb::Push) if self.is_array() => {
+        Some(match (errno, operation) {
+            (libc::E2BIG, Operation::Update | Operation::Push) if self.is_array() => {
                 format!("there is no such index: it has {max}, from 0 on")
             }
-            (libc::E2BIG, Verb::Update | Verb::Push) => {
+            (libc::E2BIG, Operation::Update | Operation::Push) => {
                 format!("it is full: {max} of {max} entries are used")
             }
             (libc::EEXIST, _) if self.is_array() => {
                 "every index of an array exists; leave out --noexist".to_owned()
             }
             (libc::EEXIST, _) => "the key is there already".to_owned(),
-            (libc::ENOENT, Verb::Pop | Verb::Peek) => "it is empty".to_owned(),
+            (libc::ENOENT, Operation::Pop | Operation::Peek) => "it is empty".to_owned(),
             (libc::ENOENT, _) => "there is no such key".to_owned(),
-            (libc::EPERM | libc::EACCES | libc::EBUSY, Verb::Freeze) if self.is_frozen() => {
+            (libc::EPERM | libc::EACCES | libc::EBUSY, Operation::Freeze) if self.is_frozen() => {
                 "it is frozen already".to_owned()
             }
-            (libc::EPERM | libc::EACCES, Verb::Update | Verb::Delete | Verb::Push | Verb::Pop)
+            (libc::EPERM | libc::EACCES, Operation::Update | Operation::Delete | Operation::Push | Operation::Pop)
                 if self.is_frozen() =>
             {
                 "it is frozen: user space can only read it".to_owned()
@@ -84,20 +84,20 @@ impl Map {
                 "it was created write-only for user space".to_owned()
             }
             (libc::EPERM | libc::EACCES, _) => host::advice(errno),
-            (libc::EBUSY, Verb::Freeze) => {
+            (libc::EBUSY, Operation::Freeze) => {
                 "somebody has it mapped into memory to write to it".to_owned()
             }
             (libc::EBUSY, _) => "it is busy; try again".to_owned(),
-            (libc::EBADF, Verb::Update | Verb::Delete) if self.is_of_files() => {
+            (libc::EBADF, Operation::Update | Operation::Delete) if self.is_of_files() => {
                 "the kernel keeps storage of files with the BPF LSM alone: add bpf to lsm= of its command line".to_owned()
             }
-            (libc::EINVAL, Verb::Delete) if self.is_array() => {
+            (libc::EINVAL, Operation::Delete) if self.is_array() => {
                 "entries of an array cannot be deleted; write zeroes".to_owned()
             }
-            (ENOTSUPP, Verb::Freeze) if self.ty != MapType::StructOps => {
+            (ENOTSUPP, Operation::Freeze) if self.ty != MapType::StructOps => {
                 "there is a bpf_spin_lock, a bpf_timer or the like in its values".to_owned()
             }
-            (libc::EINVAL, Verb::Update) if self.misfit().is_some() => self.misfit()?.to_owned(),
+            (libc::EINVAL, Operation::Update) if self.mismatch().is_some() => self.mismatch()?.to_owned(),
             (ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL, _) => {
                 format!("maps of type {kind} do not allow it")
             }

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result, bail};
 use libbpf_rs::MapType;
 
-use super::explain::Verb;
+use super::errors::Operation;
 use super::{Access, Map, MapRef};
 use crate::error::not_found;
 use crate::names::cgroup_folder;
@@ -16,7 +16,7 @@ use crate::sys;
 
 /// What a value holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum FdValue {
     /// A map, by its id.
     Map,
     /// A program, by its id.
@@ -31,19 +31,19 @@ pub(super) enum Held {
 
 impl Map {
     /// `None` where values are what their bytes say.
-    pub(super) fn held(&self) -> Option<Held> {
+    pub(super) fn fd_value(&self) -> Option<FdValue> {
         Some(match self.ty {
-            MapType::ArrayOfMaps | MapType::HashOfMaps => Held::Map,
-            MapType::ProgArray => Held::Program,
-            MapType::CgroupArray => Held::Cgroup,
+            MapType::ArrayOfMaps | MapType::HashOfMaps => FdValue::Map,
+            MapType::ProgArray => FdValue::Program,
+            MapType::CgroupArray => FdValue::Cgroup,
             MapType::Devmap | MapType::DevmapHash | MapType::Cpumap if self.value_size == 8 => {
-                Held::NumberAndProgram
+                FdValue::NumberAndProgram
             }
-            MapType::PerfEventArray => Held::Private("perf events"),
+            MapType::PerfEventArray => FdValue::Private("perf events"),
             MapType::Xskmap
             | MapType::Sockmap
             | MapType::Sockhash
-            | MapType::ReuseportSockarray => Held::Private("sockets"),
+            | MapType::ReuseportSockarray => FdValue::Private("sockets"),
             _ => return None,
         })
     }
@@ -54,9 +54,9 @@ impl Map {
         &self,
         value: &'v [u8],
     ) -> Result<(Cow<'v, [u8]>, Option<OwnedFd>)> {
-        let at = match self.held() {
+        let at = match self.fd_value() {
             None => return Ok((value.into(), None)),
-            Some(Held::NumberAndProgram) => 4,
+            Some(FdValue::NumberAndProgram) => 4,
             Some(_) => 0,
         };
         let Some(place) = value[at..].first_chunk() else {
@@ -67,7 +67,7 @@ impl Map {
             return Ok((value.into(), None));
         }
         let fd = self
-            .open_held(id)
+            .open_fd_value(id)
             .with_context(|| format!("failed to update map {}", self.title()))?;
         let mut value = value.to_vec();
         value[at..at + 4].copy_from_slice(&fd.as_raw_fd().to_ne_bytes());
@@ -75,7 +75,7 @@ impl Map {
     }
 
     /// Whether there is what a value is to hold.
-    pub fn check_held(&self, value: &[u8]) -> Result<()> {
+    pub fn check_fd_value(&self, value: &[u8]) -> Result<()> {
         self.with_descriptor(value).map(drop)
     }
 
@@ -83,13 +83,13 @@ impl Map {
     pub fn put(&self, key: &[u8], held: BorrowedFd<'_>) -> Result<()> {
         let fd = held.as_raw_fd().to_ne_bytes();
         let put = self.elements.update(Some(key), &fd, 0);
-        put.map_err(|error| self.refused(Verb::Update, &error))
+        put.map_err(|error| self.refused(Operation::Update, &error))
     }
 
-    fn open_held(&self, id: u32) -> Result<OwnedFd> {
-        match self.held() {
-            Some(Held::Map) => Ok(MapRef::Id(id).open_alone(Access::Write)?.elements.into_fd()),
-            Some(Held::Cgroup) => {
+    fn open_fd_value(&self, id: u32) -> Result<OwnedFd> {
+        match self.fd_value() {
+            Some(FdValue::Map) => Ok(MapRef::Id(id).open_alone(Access::Write)?.elements.into_fd()),
+            Some(FdValue::Cgroup) => {
                 let folder = cgroup_folder(id.into());
                 let folder = folder.ok_or_else(|| no_such("cgroup", id))?;
                 let opened = File::open(&folder);
@@ -97,7 +97,7 @@ impl Map {
                     .with_context(|| format!("failed to open `{}`", folder.display()))?
                     .into())
             }
-            Some(Held::Private(what)) => bail!(
+            Some(FdValue::Private(what)) => bail!(
                 "it is of type {}, and holds {what}: only the process that has one open can put it there",
                 self.type_name()
             ),
@@ -111,7 +111,7 @@ impl Map {
     }
 
     /// Why the kernel does not take what a value holds.
-    pub(super) fn misfit(&self) -> Option<&'static str> {
+    pub(super) fn mismatch(&self) -> Option<&'static str> {
         Some(match self.ty {
             MapType::ArrayOfMaps | MapType::HashOfMaps => {
                 "that map differs from those that it holds: in its type, sizes or flags"

@@ -18,7 +18,7 @@ use crate::sys;
 /// `struct seen` of `maps.bpf.c`.
 #[repr(C)]
 #[derive(Default, Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct MapRecord {
     pub(super) id: u32,
     ty: u32,
     users: i64,
@@ -26,9 +26,9 @@ pub(super) struct Seen {
 }
 
 // SAFETY: a C struct of integers without padding.
-unsafe impl Plain for Seen {}
+unsafe impl Plain for MapRecord {}
 
-impl Seen {
+impl MapRecord {
     /// At most 15 characters.
     pub(super) fn name(&self) -> String {
         name_of(&self.name)
@@ -42,12 +42,12 @@ impl Seen {
 }
 
 /// Every map, by its id, but for those that nobody has and nothing is in.
-pub(super) fn seen() -> Result<Vec<Seen>> {
+pub(super) fn maps() -> Result<Vec<MapRecord>> {
     sys::log::listen();
     let mut storage = MaybeUninit::uninit();
     let opened = internal::maps::MapsSkelBuilder::default().open(&mut storage)?;
     let mut loaded = opened.load().context("needs Linux 5.8")?;
-    let mut seen: Vec<Seen> = iterate(&mut loaded)?;
+    let mut seen: Vec<MapRecord> = iterate(&mut loaded)?;
     seen.retain(|map| !map.is_emptied());
     Ok(seen)
 }

@@ -18,7 +18,7 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapFdInfo, MapType};
 use plain::Plain;
 
-use super::seen::{iterate, name_of};
+use super::iterator::{iterate, name_of};
 use super::{Map, Outcome, Reader, open};
 use crate::host;
 use crate::internal;
@@ -56,7 +56,7 @@ pub struct Program {
     pub kind: String,
 }
 
-/// One map of a [`Census`].
+/// One map of a [`Inventory`].
 #[derive(Debug)]
 pub struct Listed {
     /// Opened to be read.
@@ -75,7 +75,7 @@ pub struct Listed {
 
 /// What all maps have in common that is asked for once.
 #[derive(Debug, Default)]
-pub struct Census {
+pub struct Inventory {
     /// Found before anything else, as asking makes maps of its own.
     found: Vec<u32>,
     usage: HashMap<u32, u64>,
@@ -91,7 +91,7 @@ pub struct Census {
 /// `struct usage` of `usage.bpf.c`.
 #[repr(C)]
 #[derive(Default, Clone, Copy)]
-struct Usage {
+struct CountRecord {
     map: u64,
     entries: i64,
 }
@@ -99,59 +99,59 @@ struct Usage {
 /// `struct holder` of `holders.bpf.c`.
 #[repr(C)]
 #[derive(Default, Clone, Copy)]
-struct Held {
+struct HolderRecord {
     map: u32,
     pid: u32,
     comm: [u8; 16],
 }
 
 // SAFETY: a C struct of integers without padding.
-unsafe impl Plain for Usage {}
+unsafe impl Plain for CountRecord {}
 // SAFETY: a C struct of integers without padding.
-unsafe impl Plain for Held {}
+unsafe impl Plain for HolderRecord {}
 
 /// Entries are counted by walking up to this many, where the kernel has no
 /// count of them; and so many in all of a list.
 const MOST_COUNTED: usize = 10_000;
 const MOST_WALKED: usize = 200_000;
 
-impl Census {
+impl Inventory {
     /// Finds all maps, and asks about them at once.
-    pub fn take() -> Result<Self> {
-        let mut census = Self {
+    pub fn collect() -> Result<Self> {
+        let mut inventory = Self {
             found: open::ids()?,
             ..Self::default()
         };
-        census.ask();
-        Ok(census)
+        inventory.collect_details();
+        Ok(inventory)
     }
 
     /// Asks about the maps of others, without looking for them.
-    pub fn ask_only() -> Self {
-        let mut census = Self::default();
-        census.ask();
-        census
+    pub fn details_only() -> Self {
+        let mut inventory = Self::default();
+        inventory.collect_details();
+        inventory
     }
 
     /// How full maps are, and nothing else.
-    pub fn of_usage() -> Self {
-        let mut census = Self::default();
+    pub fn counts_only() -> Self {
+        let mut inventory = Self::default();
         // Without it they are walked.
-        let _ = census.ask_usage();
-        census
+        let _ = inventory.read_counts();
+        inventory
     }
 
-    fn ask(&mut self) {
-        let census = self;
-        if let Err(error) = census.ask_usage() {
-            census.note("entries were counted by walking them", &error);
+    fn collect_details(&mut self) {
+        let inventory = self;
+        if let Err(error) = inventory.read_counts() {
+            inventory.note("entries were counted by walking them", &error);
         }
-        if let Err(error) = census.ask_holders() {
-            census.note("the processes that hold maps are not known", &error);
+        if let Err(error) = inventory.read_holders() {
+            inventory.note("the processes that hold maps are not known", &error);
         }
-        census.ask_programs();
+        inventory.read_programs();
         for mount in bpffs_mounts() {
-            census.ask_pins(&mount, 0);
+            inventory.find_pins(&mount, 0);
         }
     }
 
@@ -250,19 +250,19 @@ impl Census {
         }
     }
 
-    fn ask_usage(&mut self) -> Result<()> {
+    fn read_counts(&mut self) -> Result<()> {
         sys::log::listen();
         let mut storage = MaybeUninit::uninit();
         let opened = internal::usage::UsageSkelBuilder::default().open(&mut storage)?;
         let mut loaded = opened.load().context("needs Linux 6.6")?;
-        for Usage { map, entries } in iterate(&mut loaded)? {
+        for CountRecord { map, entries } in iterate(&mut loaded)? {
             let id = u32::try_from(map)?;
             self.usage.insert(id, entries.try_into().unwrap_or(0));
         }
         Ok(())
     }
 
-    fn ask_holders(&mut self) -> Result<()> {
+    fn read_holders(&mut self) -> Result<()> {
         sys::log::listen();
         let mut storage = MaybeUninit::uninit();
         let opened = internal::holders::HoldersSkelBuilder::default().open(&mut storage)?;
@@ -271,8 +271,8 @@ impl Census {
         if let Some(bss) = loaded.maps.bss_data.as_deref_mut() {
             bss.known_map_fd = u32::try_from(known)?;
         }
-        iterate::<Held>(&mut loaded)?;
-        for Held { map, pid, comm } in iterate(&mut loaded)? {
+        iterate::<HolderRecord>(&mut loaded)?;
+        for HolderRecord { map, pid, comm } in iterate(&mut loaded)? {
             let comm = name_of(&comm);
             self.holders
                 .entry(map)
@@ -283,13 +283,13 @@ impl Census {
     }
 
     /// The programs that use one map.
-    pub fn programs_of(map: u32) -> Vec<Program> {
-        let mut census = Self::default();
-        census.ask_programs();
-        census.programs.remove(&map).unwrap_or_default()
+    pub fn programs_using(map: u32) -> Vec<Program> {
+        let mut inventory = Self::default();
+        inventory.read_programs();
+        inventory.programs.remove(&map).unwrap_or_default()
     }
 
-    fn ask_programs(&mut self) {
+    fn read_programs(&mut self) {
         let opts = ProgInfoQueryOptions::default().include_map_ids(true);
         for program in ProgInfoIter::with_query_opts(opts) {
             for map in &program.map_ids {
@@ -303,7 +303,7 @@ impl Census {
     }
 
     /// bpffs has no links, so a walk ends; a depth that nobody reaches.
-    fn ask_pins(&mut self, folder: &Path, depth: usize) {
+    fn find_pins(&mut self, folder: &Path, depth: usize) {
         const DEEPEST: usize = 32;
         let entries = match fs::read_dir(folder) {
             Ok(entries) => entries,
@@ -317,7 +317,7 @@ impl Census {
         };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             if path.is_dir() && depth < DEEPEST {
-                self.ask_pins(&path, depth + 1);
+                self.find_pins(&path, depth + 1);
             } else if let Ok(fd) = sys::map::open_pin(&path, true)
                 && let Ok(info) = MapFdInfo::from_fd(fd.as_fd())
                 && let Some(id) = info.map_id

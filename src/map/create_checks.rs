@@ -47,7 +47,7 @@ const PER_CPU_BYTES: u32 = 32 << 10;
 
 impl NewMap {
     /// What about it cannot be, and what would do.
-    pub(super) fn unfit(&self, has_inner: bool) -> Option<String> {
+    pub(super) fn problem(&self, has_inner: bool) -> Option<String> {
         let kind = sys::map::type_name(self.type_number)?;
         let (_, key, value, flags) = SHAPES.iter().find(|(name, ..)| *name == kind)?;
         wrong_size("key", key, self.key_size)

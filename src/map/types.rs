@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use libbpf_rs::MapType;
 
 use super::Map;
-use super::held::Held;
+use super::fd_values::FdValue;
 
 impl Map {
     /// Whether its entries can be walked and read; an error says why not.
@@ -111,7 +111,7 @@ impl Map {
 
     /// Whether its values are other maps, by their ids.
     pub fn holds_maps(&self) -> bool {
-        self.held() == Some(Held::Map)
+        self.fd_value() == Some(FdValue::Map)
     }
 
     /// Whether an update replaces a value, rather than writing it in place.
