@@ -20,7 +20,7 @@ use clap::{
 use crate::error::usage;
 use crate::render::Format;
 use crate::schema::dotted;
-use crate::tally::{Given, Tally};
+use crate::tally::{RawOption, Tally};
 use crate::text::escape;
 
 use options::own_option;
@@ -154,7 +154,7 @@ pub enum Action {
     Status(StatusArgs),
     /// Read what an attached tally has counted, shown in the ways of `run`
     #[command(
-        mut_arg("tally", |arg| arg.value_name("LABEL").help("One from `ktally status`")),
+        mut_arg("tally", |arg| arg.value_name("INSTANCE").help("One from `ktally status`")),
         mut_arg("run_for", |arg| arg.help("Read the difference over so long a time [at once, since it was attached]")),
         mut_arg("every", |arg| arg.help("Print a reading every so often, as differences, until Ctrl-C")),
         mut_arg("total", |arg| arg.help("Totals since it was attached, rather than rates and differences")),
@@ -182,7 +182,7 @@ pub struct ListArgs {
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
     /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it;
-    /// or @LABEL, to read what is attached
+    /// or @INSTANCE, to read what is attached
     pub tally: OsString,
     /// Count for so long, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
@@ -240,9 +240,9 @@ pub struct AttachArgs {
     /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it
     pub tally: OsString,
     /// What to call it [the tally's name]
-    #[arg(long = "as", value_name = "LABEL")]
+    #[arg(long = "as", value_name = "INSTANCE")]
     pub label: Option<String>,
-    /// Take the place of what is attached under this label, without losing a count
+    /// Take the place of what is attached under this name, without losing a count
     #[arg(long)]
     pub replace: bool,
     /// Let the members of a group read it, without privileges [root alone]
@@ -269,7 +269,7 @@ pub struct StatusArgs {
 #[derive(Debug, Args)]
 pub struct DetachArgs {
     /// One from `ktally status`
-    #[arg(required_unless_present = "all", value_name = "LABEL")]
+    #[arg(required_unless_present = "all", value_name = "INSTANCE")]
     pub labels: Vec<String>,
     /// Everything that is attached
     #[arg(long, conflicts_with = "labels")]
@@ -289,7 +289,7 @@ pub struct Request {
     /// The command line.
     pub cli: Cli,
     /// Of `run` and `attach`.
-    pub tally: Option<(Tally, Vec<Given>)>,
+    pub tally: Option<(Tally, Vec<RawOption>)>,
 }
 
 /// The words of a command line, `ktally` first. `help map dump` is `map dump --help`,

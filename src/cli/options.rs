@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
 use super::{Cli, VERBS};
 use crate::names::HostNames;
 use crate::schema::{Kind, OptionSpec, Unit};
-use crate::tally::{Given, Tally};
+use crate::tally::{RawOption, Tally};
 
 /// A tally's options have their heading of their own.
 const OWN: &str = "option:";
@@ -89,7 +89,7 @@ pub fn value_name(option: &OptionSpec) -> String {
     }
 }
 
-pub(super) fn given(matches: &ArgMatches, tally: &Tally) -> Vec<Given> {
+pub(super) fn given(matches: &ArgMatches, tally: &Tally) -> Vec<RawOption> {
     let value = |option: &OptionSpec| {
         matches
             .get_one::<String>(&format!("{OWN}{}", option.name))

@@ -8,11 +8,13 @@ use super::face::Face;
 use super::{note, output, plural, warn, warn_of};
 use crate::cli::{AttachArgs, DetachArgs, Exit, Global, Output};
 use crate::error::usage;
-use crate::tally::{Folder, Given, Instance, Label, Plan, Tally, group_id, resolve};
+use crate::tally::{
+    AttachOptions, Instance, InstanceName, Instances, RawOption, Tally, group_id, resolve,
+};
 
-pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[Given]) -> Result<Exit> {
-    let label = Label::parse(args.label.as_deref().unwrap_or(&tally.name))?;
-    let plan = Plan {
+pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> Result<Exit> {
+    let label = InstanceName::parse(args.label.as_deref().unwrap_or(&tally.name))?;
+    let options = AttachOptions {
         options: resolve(&tally.schema.options, given)?,
         given: given.to_vec(),
         max_rows: args.max_rows,
@@ -20,8 +22,8 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[Given]) -> Resul
         replace: args.replace,
     };
     warn_of(tally);
-    let mut folder = Folder::open(waiting)?;
-    let attached = folder.attach(&label, tally, &plan);
+    let mut folder = Instances::open(waiting)?;
+    let attached = folder.attach(&label, tally, &options);
     tell(&mut folder);
     folder.close();
     let attached = attached?;
@@ -43,12 +45,12 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
             "`--all` gives a reading an instance, and JSON is one object; use `-o jsonl`",
         ));
     }
-    let labels = args.labels.iter().map(|label| Label::parse(label));
-    let mut labels: Vec<Label> = labels.collect::<Result<_>>()?;
-    let mut folder = Folder::open(waiting)?;
+    let labels = args.labels.iter().map(|label| InstanceName::parse(label));
+    let mut labels: Vec<InstanceName> = labels.collect::<Result<_>>()?;
+    let mut folder = Instances::open(waiting)?;
     tell(&mut folder);
     if args.all {
-        labels = folder.labels()?;
+        labels = folder.names()?;
         if labels.is_empty() {
             note("nothing is attached");
         }
@@ -83,8 +85,8 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
 fn detach_one(
     global: &Global,
     args: &DetachArgs,
-    label: &Label,
-    folder: &mut Folder,
+    label: &InstanceName,
+    folder: &mut Instances,
 ) -> Result<Exit> {
     let mut instance = Instance::open(label)?;
     let named = (instance.meta.tally.as_str(), instance.summary());
@@ -120,6 +122,6 @@ fn waiting() {
 }
 
 /// What was found that earlier commands have left, and what is not ktally's.
-fn tell(folder: &mut Folder) {
+fn tell(folder: &mut Instances) {
     folder.notes.drain(..).for_each(|what| note(&what));
 }

@@ -1,4 +1,4 @@
-//! `ktally read`: what an attached tally has counted. Also `run @LABEL`.
+//! `ktally read`: what an attached tally has counted. Also `run @INSTANCE`.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,18 @@ use crate::cli::{Exit, Global, RunArgs};
 use crate::error::usage;
 use crate::names::HostNames;
 use crate::snapshot::Reading;
-use crate::tally::{Folder, Instance, Label};
+use crate::tally::{Instance, InstanceName, Instances};
 
 pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
     let text = args.tally.to_string_lossy();
-    let label = Label::parse(text.strip_prefix('@').unwrap_or(&text))?;
+    let label = InstanceName::parse(text.strip_prefix('@').unwrap_or(&text))?;
     if args.max_rows.is_some() || args.all_programs || !args.command.is_empty() {
         return Err(usage(
             "what is attached has its room, its programs and its filters already: --max-rows, --all-programs and a command are for those who start counting",
         ));
     }
     // A half-made instance is not for reading.
-    if let Some(folder) = Folder::look()? {
+    if let Some(folder) = Instances::look()? {
         folder.notes.iter().for_each(|what| note(what));
     }
     let mut instance = Instance::open(&label)?;

@@ -14,9 +14,14 @@ use super::{note, warn, warn_of};
 use crate::cli::{Exit, Global, RunArgs};
 use crate::names::HostNames;
 use crate::snapshot::Reading;
-use crate::tally::{Command, Given, Session, Tally, resolve};
+use crate::tally::{Command, RawOption, Session, Tally, resolve};
 
-pub(super) fn run(global: &Global, args: &RunArgs, tally: &Tally, given: &[Given]) -> Result<Exit> {
+pub(super) fn run(
+    global: &Global,
+    args: &RunArgs,
+    tally: &Tally,
+    given: &[RawOption],
+) -> Result<Exit> {
     let options = resolve(&tally.schema.options, given)?;
     let named = (tally.name.as_str(), tally.summary());
     let mut face = Face::of_many(global, args, named, tally.tables(&options)?)?;

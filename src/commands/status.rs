@@ -14,13 +14,13 @@ use crate::names::HostNames;
 use crate::render::columns;
 use crate::schema::{Kind, OptionSpec, Unit};
 use crate::snapshot::Reading;
-use crate::tally::{Cost, Fill, Folder, Instance, measure, pinnable_by_others};
+use crate::tally::{Cost, Instance, Instances, TableUsage, measure, pinnable_by_others};
 
 /// An instance, and what was asked about it.
 struct Report {
     instance: Instance,
     reading: Reading,
-    fill: Vec<Fill>,
+    fill: Vec<TableUsage>,
     has_stopped: bool,
     cost: Option<Rate>,
 }
@@ -35,7 +35,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
     if !matches!(global.output, Output::Table | Output::Json) {
         return Err(usage("`status` writes a table or JSON: -o json"));
     }
-    let Some(folder) = Folder::look()? else {
+    let Some(folder) = Instances::look()? else {
         return nothing(global);
     };
     folder.notes.iter().for_each(|what| note(what));
@@ -47,7 +47,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
     }
     let mut exit = Exit::Done;
     let mut instances = Vec::new();
-    for label in folder.labels()? {
+    for label in folder.names()? {
         match Instance::open(&label) {
             Ok(instance) => instances.push(instance),
             // Detached meanwhile.
@@ -75,7 +75,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         .map(|(instance, cost)| {
             Ok(Report {
                 reading: instance.read()?,
-                fill: instance.fill(&inventory),
+                fill: instance.usage(&inventory),
                 has_stopped: instance.has_stopped()?,
                 cost,
                 instance,
@@ -101,7 +101,7 @@ fn warn_of_writers(instances: &[Instance]) -> Result<()> {
         {
             warn(&format!(
                 "readers of instance `{}` can change its counts, as others may pin maps in `{}`",
-                instance.label,
+                instance.name,
                 folder.display()
             ));
         }
@@ -145,8 +145,8 @@ fn write_table(
     with_cost: bool,
 ) -> Result<()> {
     let mut head = vec![
-        "LABEL", "TALLY", "STATE", "SINCE", "ROWS/MAX", "DROPPED", "MISSED", "MEMORY", "PROGRAMS",
-        "VERSION", "OPTIONS",
+        "INSTANCE", "TALLY", "STATE", "SINCE", "ROWS/MAX", "DROPPED", "MISSED", "MEMORY",
+        "PROGRAMS", "VERSION", "OPTIONS",
     ];
     let mut right = vec![
         false, false, false, false, true, true, true, true, true, false, false,
@@ -183,15 +183,15 @@ fn as_row(report: &Report, with_cost: bool, with_gaps: bool) -> Vec<String> {
     let fill = match &report.fill[..] {
         [one] => format!("{}/{}", used(one.used), one.max),
         many => {
-            let of = |fill: &Fill| format!("{} {}/{}", fill.table, used(fill.used), fill.max);
+            let of = |fill: &TableUsage| format!("{} {}/{}", fill.table, used(fill.used), fill.max);
             many.iter().map(of).collect::<Vec<_>>().join(", ")
         }
     };
     let mut row = vec![
-        instance.label.to_string(),
+        instance.name.to_string(),
         meta.tally.clone(),
         state(report).to_owned(),
-        humantime::format_rfc3339_seconds(meta.since).to_string(),
+        humantime::format_rfc3339_seconds(meta.since()).to_string(),
         fill,
         known(dropped(reading)),
         known(reading.missed),
@@ -252,7 +252,7 @@ fn given(instance: &Instance) -> impl Iterator<Item = &OptionSpec> {
             .is_some_and(|bytes| bytes.iter().any(|byte| *byte != 0)),
     };
     let is_given = move |option: &&OptionSpec| match &instance.meta.options {
-        Some(given) => given.iter().any(|(name, _)| *name == option.name),
+        Some(given) => given.contains_key(&option.name),
         None => is_on(option),
     };
     instance.schema.options.iter().filter(is_given)
@@ -271,8 +271,8 @@ fn options(instance: &Instance) -> String {
     };
     let mut words: Vec<String> = given(instance).map(typed).collect();
     let meta = &instance.meta;
-    if meta.options_since != meta.since {
-        let since = humantime::format_rfc3339_seconds(meta.options_since);
+    if meta.options_since() != meta.since() {
+        let since = humantime::format_rfc3339_seconds(meta.options_since());
         words.push(format!("(since {since})"));
     }
     words.join(" ")
@@ -298,14 +298,14 @@ fn as_json(report: &Report) -> Json {
         json!({"name": program.name, "section": program.section, "target": program.target})
     });
     let mut all = json!({
-        "label": instance.label.as_str(),
+        "label": instance.name.as_str(),
         "tally": meta.tally,
         "state": state(report),
-        "since": humantime::format_rfc3339_millis(meta.since).to_string(),
+        "since": humantime::format_rfc3339_millis(meta.since()).to_string(),
         "seconds": (reading.seconds * 1e5).round() / 1e5,
         "version": meta.version,
         "options": options.collect::<serde_json::Map<String, Json>>(),
-        "options_since": humantime::format_rfc3339_millis(meta.options_since).to_string(),
+        "options_since": humantime::format_rfc3339_millis(meta.options_since()).to_string(),
         "tables": tables.collect::<Vec<_>>(),
         "dropped": dropped(reading),
         "missed": reading.missed,

@@ -204,7 +204,7 @@ struct Drainer<'a> {
     ring: RingBuffer<'static>,
     taken: Rc<RefCell<Taken>>,
     incomplete: Option<String>,
-    /// Given back when all is taken: to write it takes memory as well.
+    /// RawOption back when all is taken: to write it takes memory as well.
     _to_write: Vec<u8>,
 }
 

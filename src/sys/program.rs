@@ -1,4 +1,4 @@
-//! The system calls on programs: what the kernel tells of them, and entries.
+//! The system calls on programs: what the kernel tells of them, and dispatchers.
 
 use std::ffi::CString;
 use std::fs;
@@ -119,7 +119,7 @@ pub fn open_id(id: u32) -> io::Result<OwnedFd> {
     descriptor(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
 }
 
-/// An entry: a program of the same kind as another, for the same place, that
+/// A dispatcher: a program of the same kind as another, for the same place, that
 /// does nothing but go on in the program of the first slot of `slots` (a
 /// `BPF_MAP_TYPE_PROG_ARRAY`). While that slot is empty it ends.
 ///

@@ -21,11 +21,11 @@ pub use binary::check_function;
 pub use catalogue::{Tally, builtin_names};
 pub use follow::Command;
 pub use instance::{
-    Attached, Cost, Fill, Folder, Instance, Label, Member, Meta, Plan, group_id, measure,
-    pinnable_by_others,
+    AttachOptions, Attached, Cost, Instance, InstanceName, Instances, Meta, PinnedProgram,
+    TableUsage, group_id, measure, pinnable_by_others,
 };
 pub use namespaces::namespace_facts;
-pub use options::{Given, ResolvedOption, resolve};
+pub use options::{RawOption, ResolvedOption, resolve};
 pub use session::Session;
 pub use stack_processes::StackProcess;
 pub use support::{Support, fentry_fact};

@@ -10,7 +10,7 @@ use crate::names::HostNames;
 use crate::schema::{Decoder, LeftOut, OptionSpec, Place, Tags, parse};
 
 /// An option that the user gave: its name in C and its text.
-pub type Given = (String, String);
+pub type RawOption = (String, String);
 
 /// Bytes for `.rodata`, and where they go.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +22,7 @@ pub struct ResolvedOption {
 }
 
 /// Checks the given options against their types, before anything is loaded.
-pub fn resolve(options: &[OptionSpec], given: &[Given]) -> Result<Vec<ResolvedOption>> {
+pub fn resolve(options: &[OptionSpec], given: &[RawOption]) -> Result<Vec<ResolvedOption>> {
     let mut resolved = Vec::new();
     for (name, text) in given {
         let Some(option) = options.iter().find(|option| option.name == *name) else {
@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    fn given(name: &str, text: &str) -> Vec<Given> {
+    fn given(name: &str, text: &str) -> Vec<RawOption> {
         vec![(name.into(), text.into())]
     }
 

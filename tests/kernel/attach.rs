@@ -141,7 +141,7 @@ fn status_tells_what_is_in_force() {
 
     let table = host.good("status").stdout;
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("LABEL  TALLY"), "{table}");
+    assert!(lines[0].starts_with("INSTANCE  TALLY"), "{table}");
     for word in ["3/5", &format!("--pid {pid} --uid root"), "counting"] {
         assert!(lines[1].contains(word), "{word}: {table}");
     }
@@ -598,7 +598,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 }
 
 #[test]
-fn labels_are_plain_names() {
+fn instance_names_are_plain() {
     let host = Host::new();
     let long = "x".repeat(300);
     for label in ["../x", "", "a b", "a.b", ".", "+x", "/x", &long] {
@@ -607,7 +607,7 @@ fn labels_are_plain_names() {
             &["read", label],
             &["detach", label],
         ] {
-            refused(&host.ktally(args), 2, &["is no label"]);
+            refused(&host.ktally(args), 2, &["is not an instance name"]);
         }
     }
     assert_eq!(host.pins(), [""; 0]);

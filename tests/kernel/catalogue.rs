@@ -9,7 +9,7 @@ use std::path::Path;
 use ktally::cli::{default, flag};
 use ktally::host;
 use ktally::schema::{Decoder, MetricKind, Table};
-use ktally::tally::{Given, Session, Tally, resolve};
+use ktally::tally::{RawOption, Session, Tally, resolve};
 
 use crate::support::{require_root, why_impossible};
 
@@ -95,7 +95,7 @@ fn describe_table(page: &mut String, table: &Table) {
 /// attach to is another question.
 fn verified(tally: &Tally) -> Vec<(String, u32)> {
     let needed = [("path", "libc.so.6"), ("function", "getppid")];
-    let given: Vec<Given> = needed
+    let given: Vec<RawOption> = needed
         .into_iter()
         .filter(|(name, _)| tally.schema.options.iter().any(|it| it.name == *name))
         .map(|(name, text)| (name.to_owned(), text.to_owned()))

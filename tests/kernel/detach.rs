@@ -456,7 +456,7 @@ fn a_failure_is_not_blamed_on_the_instance() {
             let mut command = host.program();
             let fate = Fate::Fail(libc::EMFILE);
             let (ended, is_fate_met) = fate::run(command.args(line), nth, fate);
-            for words in ["another label", "did not pin", "not ktally's"] {
+            for words in ["another name", "did not pin", "not ktally's"] {
                 assert!(!ended.stderr.contains(words), "{line:?} {nth}: {ended:?}");
             }
             if !is_fate_met {
@@ -468,7 +468,7 @@ fn a_failure_is_not_blamed_on_the_instance() {
     assert_eq!(host.pins(), [""; 0]);
 }
 
-/// Given or not is not the same as 0 or not; and options have a beginning.
+/// RawOption or not is not the same as 0 or not; and options have a beginning.
 #[test]
 fn status_has_what_was_given() {
     needs((5, 11), "task storage");
@@ -491,7 +491,7 @@ fn status_has_what_was_given() {
     let table = host.good("status").stdout;
     assert!(table.contains("--pid 1 (since 2"), "{table}");
     let other = host.ktally(["attach", "failures", "--as", "syscalls", "--replace"]);
-    let words = "it is of tally `syscalls`, not `failures`; choose another label";
+    let words = "it is of tally `syscalls`, not `failures`; choose another name";
     refused(&other, 1, &[words]);
     assert_eq!(other.stderr.lines().count(), 1, "{other:?}");
     host.good("detach syscalls");

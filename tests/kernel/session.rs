@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Table, Unit};
 use ktally::snapshot::{Reading, count};
-use ktally::tally::{Given, Session, Tally, fentry_fact, resolve};
+use ktally::tally::{RawOption, Session, Tally, fentry_fact, resolve};
 use serde_json::{Value as Json, json};
 
 use crate::objects::{Objects, maps_called, programs_called};
@@ -81,7 +81,7 @@ fn tid() -> String {
 }
 
 fn start(tally: &Tally, options: &[(&str, &str)]) -> Result<Session> {
-    let given: Vec<Given> = options
+    let given: Vec<RawOption> = options
         .iter()
         .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
         .collect();

@@ -13,7 +13,7 @@ use ktally::host;
 use ktally::names::HostNames;
 use ktally::schema::Table;
 use ktally::snapshot::{Reading, count};
-use ktally::tally::{Given, Session, Support, Tally, resolve};
+use ktally::tally::{RawOption, Session, Support, Tally, resolve};
 
 /// Nothing that a test waits for takes this long, on a busy or an emulated machine neither.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -473,7 +473,7 @@ pub fn run_once(
 ) -> Counted {
     require_root();
     let tally = Tally::find(name).unwrap();
-    let given: Vec<Given> = options
+    let given: Vec<RawOption> = options
         .iter()
         .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
         .collect();

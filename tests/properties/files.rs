@@ -120,7 +120,7 @@ fn what_an_instance_says_is_understood_or_refused() {
         for text in [whole.as_bytes(), &edited(&whole, &edit)] {
             if let Ok(meta) = Meta::from_json(&String::from_utf8_lossy(text)) {
                 // As `status` shows it.
-                let since = humantime::format_rfc3339_millis(meta.since);
+                let since = humantime::format_rfc3339_millis(meta.since());
                 prop_assert!(since.to_string().ends_with('Z'));
             }
         }

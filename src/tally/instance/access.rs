@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
-use super::folder::{Folder, MAPS, names};
-use super::meta::{BTF, META, pin_bytes, read_bytes};
+use super::layout::{BTF, MAPS, META, names};
+use super::lock::Instances;
+use super::pinned;
 use crate::error::{NotFound, usage};
 use crate::host;
 
@@ -99,7 +100,7 @@ pub fn reader_of(instance: &Path) -> Result<Option<u32>> {
 }
 
 /// Lets readers through to the instances. What that changed, for people.
-pub(super) fn let_through(root: &Folder) -> Result<Vec<String>> {
+pub(super) fn let_through(root: &Instances) -> Result<Vec<String>> {
     let mut said = Vec::new();
     for folder in [&root.path, Path::new(host::BPFFS)] {
         let mode = mode_of(folder)?;
@@ -107,7 +108,7 @@ pub(super) fn let_through(root: &Folder) -> Result<Vec<String>> {
             continue;
         }
         if folder == host::BPFFS && !root.path.join(MODE).exists() {
-            pin_bytes(MODE, &mode.to_ne_bytes(), &root.path)?;
+            pinned::pin_frozen(&root.path.join(MODE), &mode.to_ne_bytes())?;
         }
         set_mode(folder, mode | PASS)?;
         said.push(format!(
@@ -121,13 +122,13 @@ pub(super) fn let_through(root: &Folder) -> Result<Vec<String>> {
 
 /// Once no instance is left that others may read, restores what `let_through`
 /// changed, unless somebody has changed it since.
-pub(super) fn restore(root: &Folder) -> Result<()> {
-    for label in root.labels()? {
-        if reader_of(&root.of(&label))?.is_some() {
+pub(super) fn restore(root: &Instances) -> Result<()> {
+    for name in root.names()? {
+        if reader_of(&root.folder(&name))?.is_some() {
             return Ok(());
         }
     }
-    let before = match read_bytes(&root.path.join(MODE)) {
+    let before = match pinned::read(&root.path.join(MODE)) {
         Err(error) if error.is::<NotFound>() => None,
         before => Some(before?),
     };

@@ -4,12 +4,16 @@
 //! file, this version of ktally, or privileges beyond those of its pins.
 
 mod access;
-mod folder;
-mod make;
+mod attach;
+mod dispatch;
+mod layout;
+mod lock;
 mod meta;
+mod pinned;
+mod recovery;
 mod remove;
 mod replace;
-mod slots;
+mod state;
 
 use std::cell::OnceCell;
 use std::io;
@@ -17,19 +21,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_gettime};
 
 pub use access::{group_id, pinnable_by_others};
-pub use folder::{Folder, Label};
-pub use make::{Attached, Plan};
-pub use meta::{Member, Meta};
+pub use attach::{AttachOptions, Attached};
+pub use layout::InstanceName;
+pub use lock::Instances;
+pub use meta::{Meta, PinnedProgram};
 
-use self::folder::{ENTRIES, MAPS, PROGRAMS, check};
-use self::meta::{BTF, META, State, check_shape, first, open_map, read_bytes};
+use self::layout::{BTF, DISPATCHERS, MAPS, META, PROGRAMS};
+use self::pinned::open_map;
+use self::state::State;
 use super::reader::TallyReader;
 use crate::error::{NotFound, not_found, unknown_text};
-use crate::map::{Inventory, Map, Used};
+use crate::map::{Access, Inventory, Map, Used};
 use crate::schema::{Schema, Table};
 use crate::snapshot::Reading;
 use crate::sys;
@@ -38,7 +44,7 @@ use crate::sys;
 #[derive(Debug)]
 pub struct Instance {
     /// Its name.
-    pub label: Label,
+    pub name: InstanceName,
     /// What it says of itself.
     pub meta: Meta,
     /// From the BTF of its object.
@@ -55,7 +61,7 @@ pub struct Instance {
 
 /// How full a table of an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fill {
+pub struct TableUsage {
     /// Of the table.
     pub table: String,
     /// Rows.
@@ -75,51 +81,52 @@ pub struct Cost {
 
 impl Instance {
     /// The instance of this name.
-    pub fn open(label: &Label) -> Result<Self> {
-        let folder = Folder::path().join(label.as_str());
+    pub fn open(name: &InstanceName) -> Result<Self> {
+        let folder = Instances::path().join(name.as_str());
         if !folder.join(META).try_exists().unwrap_or(true) {
-            return Err(unknown_instance(label, &folder));
+            return Err(unknown_instance(name, &folder));
         }
-        Self::open_at(label, folder.clone()).map_err(|error| {
+        Self::open_at(name, folder.clone()).map_err(|error| {
             // It may be detached at this moment.
             match folder.join(META).try_exists() {
-                Ok(false) => unknown_instance(label, &folder),
-                _ => error.context(format!("failed to open instance `{label}`")),
+                Ok(false) => unknown_instance(name, &folder),
+                _ => error.context(format!("failed to open instance `{name}`")),
             }
         })
     }
 
-    fn open_at(label: &Label, folder: PathBuf) -> Result<Self> {
-        // Elsewhere anybody could have been first, and what is pinned there says
+    fn open_at(name: &InstanceName, folder: PathBuf) -> Result<Self> {
+        // Elsewhere anyone could have been first, and what is pinned there says
         // anything.
-        for folder in [&Folder::path(), &folder, &folder.join(MAPS)] {
-            check(folder)?;
+        for folder in [&Instances::path(), &folder, &folder.join(MAPS)] {
+            lock::check(folder)?;
         }
         let meta = Meta::open(&folder)?;
-        let schema = Schema::of_raw(&read_bytes(&folder.join(BTF))?)?;
+        let schema = Schema::of_raw(&pinned::read(&folder.join(BTF))?)?;
         let maps = folder.join(MAPS);
         let is_pinned = |pin: &str| meta.pins.contains(&format!("{MAPS}/{pin}"));
-        let open = |pin: &str| match is_pinned(pin) {
-            true => open_map(&maps.join(pin), true),
-            false => Err(anyhow!("map `{pin}` is not among its pins")),
+        let open = |pin: &str| {
+            ensure!(is_pinned(pin), "map `{pin}` is not among its pins");
+            open_map(&maps.join(pin), Access::Read)
         };
         let section = |pin: &str| -> Result<Option<Map>> {
             let map = is_pinned(pin).then(|| open(pin)).transpose()?;
-            map.as_ref().map_or(Ok(()), check_shape)?;
+            map.as_ref().map_or(Ok(()), pinned::check)?;
             Ok(map)
         };
         let rodata = match section("@rodata")? {
-            Some(rodata) => first(&rodata)?,
+            Some(rodata) => pinned::value(&rodata)?,
             None => Vec::new(),
         };
         let mut tables = Vec::new();
         for table in &schema.tables {
             let map = open(&table.name)?;
-            if !is_a_table(&map)
-                || (map.key_size, map.value_size) != (table.key_size, table.value_size)
-            {
-                return Err(anyhow!("table `{}` is not of its own types", table.name));
-            }
+            let sizes = (map.key_size, map.value_size);
+            ensure!(
+                is_a_table(&map) && sizes == (table.key_size, table.value_size),
+                "table `{}` is not of its own types",
+                table.name
+            );
             let mut table = table.clone();
             table.max_entries = map.max_entries;
             tables.push((table, map));
@@ -134,7 +141,7 @@ impl Instance {
                 health: section("@bss@ktally")?,
                 programs: open_programs(&folder, &meta)?,
             },
-            label: label.clone(),
+            name: name.clone(),
             meta,
             schema,
             rodata,
@@ -175,19 +182,20 @@ impl Instance {
         if let Some(state) = self.stopped.get() {
             return Ok(Some(*state));
         }
-        let state = match self.is_there()? {
-            true => State::stopped(&self.folder)?,
-            false => Some(State {
+        let state = if self.is_there()? {
+            State::open_stopped(&self.folder)?
+        } else {
+            Some(State {
                 stopped_at: Some(monotonic_now()),
-                ..State::COUNTING
-            }),
+                ..State::default()
+            })
         };
         Ok(state.map(|state| *self.stopped.get_or_init(|| state)))
     }
 
     /// Before Linux 5.17 it is set aside for a moment while it is replaced.
     fn is_there(&self) -> Result<bool> {
-        let aside = Folder::path().join(format!("+{}+old", self.label));
+        let aside = Instances::path().join(format!("+{}+old", self.name));
         for folder in [&self.folder, &aside, &self.folder] {
             match Meta::open(folder) {
                 Ok(meta) if meta.attached_at == self.meta.attached_at => return Ok(true),
@@ -205,11 +213,11 @@ impl Instance {
     }
 
     /// Which rows there are, counted or not; an array has all of its own.
-    pub fn fill(&self, inventory: &Inventory) -> Vec<Fill> {
+    pub fn usage(&self, inventory: &Inventory) -> Vec<TableUsage> {
         self.reader
             .tables
             .iter()
-            .map(|(table, map)| Fill {
+            .map(|(table, map)| TableUsage {
                 table: table.name.clone(),
                 used: inventory.used(map),
                 max: map.max_entries,
@@ -217,8 +225,8 @@ impl Instance {
             .collect()
     }
 
-    /// What its programs have cost so far, while the kernel measured: an entry's
-    /// run is also that of its program. `None` without privileges.
+    /// What its programs have cost so far, while the kernel measured: a
+    /// dispatcher's run is also that of its program. `None` without privileges.
     pub fn cost(&self) -> Result<Option<Cost>> {
         let Some(programs) = &self.reader.programs else {
             return Ok(None);
@@ -234,18 +242,18 @@ impl Instance {
     }
 
     /// Cuts its links: what is read afterwards is final, and stays to be read.
-    pub fn stop(&mut self, _held: &Folder) -> Result<()> {
+    pub fn stop(&mut self, _held: &Instances) -> Result<()> {
         if self.has_stopped()? {
             return Ok(());
         }
         remove::stop(&self.folder)
-            .with_context(|| format!("failed to stop instance `{}`", self.label))
+            .with_context(|| format!("failed to stop instance `{}`", self.name))
     }
 
     /// Removes all that is pinned of it.
-    pub fn remove(self, held: &mut Folder) -> Result<()> {
-        let left = remove::remove(held, &self.label)
-            .with_context(|| format!("failed to remove instance `{}`", self.label))?;
+    pub fn remove(self, held: &mut Instances) -> Result<()> {
+        let left = remove::remove(held, &self.name)
+            .with_context(|| format!("failed to remove instance `{}`", self.name))?;
         held.note_strangers(&left);
         held.restore_modes();
         Ok(())
@@ -263,31 +271,32 @@ fn is_a_table(map: &Map) -> bool {
     [Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash].contains(&map.ty)
 }
 
-fn unknown_instance(label: &Label, folder: &Path) -> anyhow::Error {
+fn unknown_instance(name: &InstanceName, folder: &Path) -> anyhow::Error {
     if folder.exists() {
         return not_found(format!(
             "`{}` is not an instance of ktally",
             folder.display()
         ));
     }
-    let known = match Folder::look() {
-        Ok(Some(root)) => root.labels().unwrap_or_default(),
+    let known = match Instances::look() {
+        Ok(Some(root)) => root.names().unwrap_or_default(),
         _ => Vec::new(),
     };
-    let known = known.iter().map(Label::as_str);
-    not_found(unknown_text("instance", label.as_str(), known))
+    let known = known.iter().map(InstanceName::as_str);
+    not_found(unknown_text("instance", name.as_str(), known))
 }
 
 /// What its links run: `None` without privileges, as a descriptor of a program can
 /// be used to run it, and where they are gone.
 fn open_programs(folder: &Path, meta: &Meta) -> Result<Option<Vec<OwnedFd>>> {
     let mut programs = Vec::new();
-    for member in &meta.programs {
-        let kind = match member.has_entry {
-            true => ENTRIES,
-            false => PROGRAMS,
+    for program in &meta.programs {
+        let kind = if program.has_dispatcher {
+            DISPATCHERS
+        } else {
+            PROGRAMS
         };
-        let pin = folder.join(kind).join(&member.name);
+        let pin = folder.join(kind).join(&program.name);
         match sys::program::open_pin(&pin) {
             Ok(program) => programs.push(program),
             Err(error) if is_closed_to_us(&error) => return Ok(None),
@@ -308,15 +317,6 @@ fn is_closed_to_us(error: &io::Error) -> bool {
     )
 }
 
-/// A file of bpffs has no dot in its name, nor has an object's name: a section
-/// is `@rodata`, whatever its object is called.
-fn pin_name(map: &str) -> String {
-    match map.find('.') {
-        Some(dot) => map[dot..].replace('.', "@"),
-        None => map.to_owned(),
-    }
-}
-
 /// The clock of an instance goes on while the host sleeps, and stops with it.
 fn monotonic_now() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
@@ -326,16 +326,4 @@ fn monotonic_now() -> u64 {
 /// While this is held, the kernel measures what programs cost.
 pub fn measure() -> Result<OwnedFd> {
     sys::program::enable_stats().context("failed to have the kernel measure its programs")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sections_are_pinned_without_dots() {
-        assert_eq!(pin_name("syscalls.rodata"), "@rodata");
-        assert_eq!(pin_name(".bss.ktally"), "@bss@ktally");
-        assert_eq!(pin_name("counts"), "counts");
-    }
 }

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::access;
-use super::folder::{ENTRIES, FOLDERS, Folder, LINKS, Label, PROGRAMS, SLOTS, names, strangers_in};
-use super::make::put_in_place;
-use super::meta::{Goal, Meta, STATE, STOPPED, State, UNFINISHED, WORDS};
+use super::attach::put_in_place;
+use super::layout::{
+    DISPATCHERS, FOLDERS, InstanceName, LINKS, PROGRAMS, SLOTS, STATE, UNFINISHED, WORDS, names,
+    strangers_in,
+};
+use super::lock::Instances;
+use super::meta::Meta;
+use super::state::State;
 use super::{monotonic_now, open_programs};
 use crate::error::NotFound;
 use crate::sys;
@@ -21,11 +25,12 @@ use crate::tally::reader::missed;
 pub(super) fn stop(folder: &Path) -> Result<()> {
     let meta = Meta::open(folder)?;
     let state = State {
-        goal: Goal::Keep,
+        is_stopping: true,
         ..State::open(folder)?
     };
     state.write(folder)?;
-    cut_links(folder, &meta)?;
+    unpin_all(folder, &meta, LINKS)?;
+    sys::wait_for_programs();
     let missed = match state.stopped_at {
         Some(_) => state.missed,
         None => open_programs(folder, &meta)?.map_or(Ok(None), |programs| missed(&programs))?,
@@ -36,34 +41,22 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
         ..state
     };
     stopped.write(folder)?;
-    for kind in [ENTRIES, SLOTS, PROGRAMS] {
+    for kind in [DISPATCHERS, SLOTS, PROGRAMS] {
         unpin_all(folder, &meta, kind)?;
     }
-    let unfinished = folder.join(UNFINISHED);
-    unpin(&unfinished)?;
-    stopped.pin_unfinished(folder)?;
-    if let Some(group) = access::reader_of(folder)? {
-        access::open_pin(&unfinished, group)?;
-    }
-    fs::rename(&unfinished, folder.join(STOPPED))
-        .with_context(|| format!("failed to rename `{}`", unfinished.display()))
-}
-
-fn cut_links(folder: &Path, meta: &Meta) -> Result<()> {
-    unpin_all(folder, meta, LINKS)?;
-    sys::wait_for_programs();
-    Ok(())
+    unpin(&folder.join(UNFINISHED))?;
+    stopped.publish(folder)
 }
 
 /// Removes all that is the instance's. What is not stays, and is returned.
-pub(super) fn remove(root: &Folder, label: &Label) -> Result<Vec<PathBuf>> {
-    let (place, hidden) = (root.of(label), root.hidden(label));
+pub(super) fn remove(root: &Instances, name: &InstanceName) -> Result<Vec<PathBuf>> {
+    let (place, hidden) = (root.folder(name), root.hidden(name));
     put_in_place(&place, &hidden)?;
     take_apart(&hidden, &place)
 }
 
-/// Removes an instance, `meta` last: without it nobody knows what this was. What
-/// is not the instance's keeps its path.
+/// Removes an instance, `meta` last: it says what this was. What is not the
+/// instance's keeps its path.
 pub(super) fn take_apart(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
     let meta = Meta::open(folder)?;
     for kind in FOLDERS {
@@ -78,9 +71,10 @@ pub(super) fn take_apart(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
     }
     let folder = if has_strangers { place } else { folder };
     remove_words(folder)?;
-    match has_strangers {
-        true => strangers_in(place, &meta),
-        false => Ok(Vec::new()),
+    if has_strangers {
+        strangers_in(place, &meta)
+    } else {
+        Ok(Vec::new())
     }
 }
 
@@ -127,7 +121,7 @@ fn unpin(pin: &Path) -> Result<()> {
     }
 }
 
-/// Not if somebody else's is in it.
+/// Not if something else is in it.
 fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir(folder) {
         Err(error)

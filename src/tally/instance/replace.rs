@@ -1,122 +1,298 @@
-//! What a new object takes over from the instance that it replaces, and
-//! whether it can.
+//! Replacing: a new object goes on with the maps and links of an instance, in
+//! three steps. It is loaded with the old maps, pinned beside the old instance,
+//! and takes its place.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use libbpf_rs::{MapType, OpenObject};
+use anyhow::{Context, Result, anyhow, bail};
+use libbpf_rs::{MapType, OpenMapMut, OpenObject};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::folder::{ENTRIES, LINKS, MAPS, SLOTS, names};
-use super::meta::{BTF, Member, Meta, open_map, read_bytes};
-use super::pin_name;
-use crate::map::Map;
-use crate::schema::declared_types;
+use super::attach::{
+    AttachOptions, Attached, make_folders, meta, pin_maps, pin_words, pins, programs,
+};
+use super::dispatch::{self, Dispatcher};
+use super::layout::{
+    BTF, DISPATCHERS, InstanceName, LINKS, MAPS, SLOTS, STATE, names, pin_name, strangers_in,
+};
+use super::lock::Instances;
+use super::meta::{Meta, PinnedProgram};
+use super::pinned::{self, open_map};
+use super::state::State;
+use super::{access, remove};
+use crate::map::{Access, Map};
+use crate::schema::{Schema, declared_types};
 use crate::sys;
-use crate::tally::Tally;
+use crate::tally::{Session, Tally};
 use crate::text::NEXT_LINE;
 
-/// Gives the maps of an instance to an object that is open: all but constants,
-/// which are the new one's.
-pub(super) fn keep_maps(
-    object: &mut OpenObject,
-    place: &Path,
-    tally: &Tally,
-    max_rows: Option<u32>,
-) -> Result<()> {
-    let old_types = declared_types(&read_bytes(&place.join(BTF))?)?;
-    let new_types = declared_types(&tally.btf)?;
-    let mut pinned = names(&place.join(MAPS))?;
-    for mut map in object.maps_mut().filter(|map| map.autocreate()) {
-        let name = map.name().to_string_lossy().into_owned();
-        let pin = pin_name(&name);
-        if is_constant(&pin) || !pinned.contains(&pin) {
-            continue;
+/// An instance, and what is to take its place.
+struct Replacement<'a> {
+    old: Meta,
+    place: PathBuf,
+    hidden: &'a Path,
+    tally: &'a Tally,
+    options: &'a AttachOptions,
+}
+
+impl Instances {
+    /// The tables go on, and so do links and dispatchers; the programs in the
+    /// slots are new.
+    pub(super) fn replace(
+        &mut self,
+        name: &InstanceName,
+        hidden: &Path,
+        tally: &Tally,
+        options: &AttachOptions,
+    ) -> Result<Attached> {
+        let place = self.folder(name);
+        let failed = || format!("failed to replace instance `{name}`");
+        let old = Meta::open(&place)?;
+        if State::open(&place)?.is_stopping {
+            bail!("instance `{name}` has stopped: detach it, and attach it anew");
         }
-        pinned.retain(|known| *known != pin);
-        let old = open_map(&place.join(MAPS).join(&pin), false)?;
-        let key = name.find('.').map_or(name.as_str(), |dot| &name[dot..]);
-        compare_types(&name, old_types.get(key), new_types.get(key))?;
-        let sizes = (map.map_type(), map.key_size(), map.value_size());
-        compare_shape(&name, &old, sizes)?;
-        let is_array = matches!(map.map_type(), MapType::Array | MapType::PercpuArray);
-        let is_table = tally.schema.tables.iter().any(|table| table.name == name);
-        if is_array && old.max_entries != map.max_entries() {
+        if let Some(stranger) = strangers_in(&place, &old)?.first() {
+            bail!(
+                "{}: ktally did not pin `{}`; move it out of the way",
+                failed(),
+                stranger.display()
+            );
+        }
+        let replacement = Replacement {
+            old,
+            place,
+            hidden,
+            tally,
+            options,
+        };
+        let old = &replacement.old;
+        // Of another tally everything differs, and no list of that helps.
+        let differs = |error: anyhow::Error| {
+            if old.tally == tally.name {
+                return error.context(failed());
+            }
+            anyhow!(
+                "{}: it is of tally `{}`, not `{}`; choose another name with --as, or detach it first",
+                failed(),
+                old.tally,
+                tally.name
+            )
+        };
+        let (session, dispatchers, programs) = replacement.load(differs)?;
+        let meta = replacement.pin(&session, &dispatchers, programs)?;
+        let mut warnings = session.warnings().to_vec();
+        if old.tally != meta.tally {
+            warnings.push(format!(
+                "instance `{name}` was of tally `{}`, and is of `{}` now",
+                old.tally, meta.tally
+            ));
+        }
+        let readers = options
+            .readable_by
+            .or(access::reader_of(&replacement.place)?);
+        warnings.extend(self.let_read(hidden, readers)?);
+        replacement
+            .switch(&meta, &self.aside(name))
+            .with_context(failed)?;
+        let left = remove::remove_hidden(hidden, &replacement.place)?;
+        self.note_strangers(&left);
+        self.restore_modes();
+        Ok(Attached {
+            programs: meta.programs.len(),
+            replaced: true,
+            warnings,
+        })
+    }
+}
+
+impl Replacement<'_> {
+    /// Loads the new programs with the old maps.
+    fn load(
+        &self,
+        differs: impl Fn(anyhow::Error) -> anyhow::Error,
+    ) -> Result<(Session, Vec<Dispatcher>, Vec<PinnedProgram>)> {
+        let (options, max_rows) = (&self.options.options, self.options.max_rows);
+        let mut session = Session::load_onto(self.tally, options, max_rows, |object| {
+            self.reuse_maps(object).map_err(&differs)
+        })?;
+        // Only their programs are used.
+        let dispatchers = dispatch::insert(session.object_mut(), &mut Vec::new())?;
+        let programs = programs(&session, self.tally, &dispatchers)?;
+        check_programs(&self.old.programs, &programs).map_err(&differs)?;
+        Ok((session, dispatchers, programs))
+    }
+
+    /// Pins all of the new instance beside the old one: what is kept of it a
+    /// second time.
+    fn pin(
+        &self,
+        session: &Session,
+        dispatchers: &[Dispatcher],
+        programs: Vec<PinnedProgram>,
+    ) -> Result<Meta> {
+        make_folders(self.hidden)?;
+        pin_maps(session.object(), self.hidden)?;
+        for dispatcher in dispatchers {
+            dispatcher.pin_program(self.hidden)?;
+        }
+        let is_kept = |pin: &&String| {
+            let kept = [DISPATCHERS, SLOTS, LINKS];
+            pin.split('/')
+                .next()
+                .is_some_and(|kind| kept.contains(&kind))
+        };
+        for pin in self.old.pins.iter().filter(is_kept) {
+            let (from, to) = (self.place.join(pin), self.hidden.join(pin));
+            let fd = sys::map::open_pin(&from, false)
+                .with_context(|| format!("failed to open `{}`", from.display()))?;
+            sys::map::pin(fd.as_fd(), &to)
+                .with_context(|| format!("failed to pin to `{}`", to.display()))?;
+        }
+        open_map(&self.place.join(STATE), Access::Write)?.pin(&self.hidden.join(STATE))?;
+        let new = meta(self.tally, programs, pins(self.hidden, &[])?, self.options);
+        let options_since_ms = if new.options == self.old.options {
+            self.old.options_since_ms
+        } else {
+            new.options_since_ms
+        };
+        let meta = Meta {
+            since_ms: self.old.since_ms,
+            attached_at: self.old.attached_at,
+            options_since_ms,
+            ..new
+        };
+        pin_words(self.hidden, &meta, self.tally)?;
+        Ok(meta)
+    }
+
+    /// Lets the new programs count, and exchanges the folders. Where that fails, the
+    /// old programs count again.
+    fn switch(&self, new: &Meta, aside: &Path) -> Result<()> {
+        let switched = dispatch::run_programs_of(self.hidden, new)
+            .and_then(|()| exchange(self.hidden, &self.place, aside));
+        if switched.is_err() {
+            dispatch::run_programs_of(&self.place, &self.old)?;
+        }
+        switched
+    }
+
+    /// Gives the maps of the instance to an object that is open: all but constants,
+    /// which are the new one's.
+    fn reuse_maps(&self, object: &mut OpenObject) -> Result<()> {
+        let old_btf = pinned::read(&self.place.join(BTF))?;
+        let old_types = declared_types(&old_btf)?;
+        let new_types = declared_types(&self.tally.btf)?;
+        let folder = self.place.join(MAPS);
+        let mut pinned = names(&folder)?;
+        for mut map in object.maps_mut().filter(|map| map.autocreate()) {
+            let name = map.name().to_string_lossy().into_owned();
+            let pin = pin_name(&name);
+            let is_constant = pin.starts_with("@rodata") || pin.starts_with("@kconfig");
+            if is_constant || !pinned.contains(&pin) {
+                continue;
+            }
+            pinned.retain(|known| *known != pin);
+            let old = open_map(&folder.join(&pin), Access::Write)?;
+            let key = name.find('.').map_or(name.as_str(), |dot| &name[dot..]);
+            compare_types(&name, old_types.get(key), new_types.get(key))?;
+            compare_shape(&name, &old, &map)?;
+            self.compare_room(&name, &old, &map)?;
+            map.reuse_fd(old.as_fd())
+                .with_context(|| format!("failed to go on with map `{name}`"))?;
+        }
+        // State that is no more needed may go; what was counted may not.
+        let old = Schema::of_raw(&old_btf)?;
+        let lost = old.tables.iter().find(|table| pinned.contains(&table.name));
+        if let Some(table) = lost {
+            bail!("table `{}` would be lost", table.name);
+        }
+        Ok(())
+    }
+
+    fn compare_room(&self, name: &str, old: &Map, new: &OpenMapMut<'_>) -> Result<()> {
+        let is_array = matches!(new.map_type(), MapType::Array | MapType::PercpuArray);
+        if is_array && old.max_entries != new.max_entries() {
             bail!(
                 "array `{name}` has {} entries, and would have {}",
                 old.max_entries,
-                map.max_entries()
+                new.max_entries()
             );
         }
-        if let Some(rows) =
-            max_rows.filter(|rows| is_table && !is_array && *rows != old.max_entries)
+        let mut tables = self.tally.schema.tables.iter();
+        let is_table = !is_array && tables.any(|table| table.name == name);
+        if let Some(rows) = self.options.max_rows
+            && is_table
+            && rows != old.max_entries
         {
             bail!(
                 "table `{name}` has room for {} rows, and --max-rows says {rows}",
                 old.max_entries
             );
         }
-        use std::os::fd::AsFd;
-        map.reuse_fd(old.as_fd())
-            .with_context(|| format!("failed to go on with map `{name}`"))?;
+        Ok(())
     }
-    // State that is no more needed may go; what was counted may not.
-    let old = crate::schema::Schema::of_raw(&read_bytes(&place.join(BTF))?)?;
-    let lost = old.tables.iter().find(|table| pinned.contains(&table.name));
-    if let Some(table) = lost {
-        bail!("table `{}` would be lost", table.name);
-    }
-    Ok(())
 }
 
-fn is_constant(pin: &str) -> bool {
-    pin.starts_with("@rodata") || pin.starts_with("@kconfig")
+/// The old folder is then the hidden one. bpffs exchanges since Linux 5.17;
+/// before, what is set aside is brought back by the next command, if this one
+/// comes to its end in between.
+fn exchange(hidden: &Path, place: &Path, aside: &Path) -> Result<()> {
+    let flags = RenameFlags::RENAME_EXCHANGE;
+    match renameat2(AT_FDCWD, hidden, AT_FDCWD, place, flags) {
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            fs::rename(place, aside)?;
+            fs::rename(hidden, place)?;
+            fs::rename(aside, hidden)?;
+            Ok(())
+        }
+        result => result.context("failed to exchange the old instance for the new one"),
+    }
 }
 
 fn compare_types(name: &str, old: Option<&String>, new: Option<&String>) -> Result<()> {
-    let lines = |text: Option<&String>| -> Vec<String> {
-        text.into_iter()
-            .flat_map(|text| text.lines().map(str::to_owned))
-            .collect()
-    };
-    let (old, new) = (lines(old), lines(new));
     if old == new {
         return Ok(());
     }
-    bail!(
-        "map `{name}` has other types:{NEXT_LINE}{}",
-        difference(&old, &new).join(NEXT_LINE)
+    let (old, new) = (
+        old.map_or("", String::as_str),
+        new.map_or("", String::as_str),
     );
+    let difference = difference(old, new).join(NEXT_LINE);
+    bail!("map `{name}` has other types:{NEXT_LINE}{difference}")
 }
 
 /// The lines that only the old has, and those that only the new has.
-fn difference(old: &[String], new: &[String]) -> Vec<String> {
-    let same_head = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+fn difference(old: &str, new: &str) -> Vec<String> {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let same_head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let tails = old[same_head..]
         .iter()
         .rev()
         .zip(new[same_head..].iter().rev());
     let same_tail = tails.take_while(|(a, b)| a == b).count();
-    let only = |lines: &[String], sign: char| -> Vec<String> {
+    let only = |lines: &[&str], sign: char| -> Vec<String> {
         lines[same_head..lines.len() - same_tail]
             .iter()
             .map(|line| format!("{sign} {}", line.trim()))
             .collect()
     };
-    [only(old, '-'), only(new, '+')].concat()
+    [only(&old, '-'), only(&new, '+')].concat()
 }
 
-fn compare_shape(name: &str, old: &Map, new: (MapType, u32, u32)) -> Result<()> {
+fn compare_shape(name: &str, old: &Map, new: &OpenMapMut<'_>) -> Result<()> {
     let was = (old.ty, old.key_size as u32, old.value_size as u32);
-    if was != new {
+    let is = (new.map_type(), new.key_size(), new.value_size());
+    if was != is {
+        let shape =
+            |(ty, key, value): (MapType, u32, u32)| format!("{ty:?} of {key} bytes to {value}");
         bail!(
-            "map `{name}` is a {:?} of {} bytes to {}, and would be a {:?} of {} bytes to {}",
-            was.0,
-            was.1,
-            was.2,
-            new.0,
-            new.1,
-            new.2
+            "map `{name}` is a {}, and would be a {}",
+            shape(was),
+            shape(is)
         );
     }
     Ok(())
@@ -124,64 +300,33 @@ fn compare_shape(name: &str, old: &Map, new: (MapType, u32, u32)) -> Result<()> 
 
 /// Only programs that are attached to the same places can take turns without an
 /// event being lost or counted twice.
-pub(super) fn check_programs(old: &[Member], new: &[Member]) -> Result<()> {
-    let by_name = |members: &[Member]| -> HashMap<String, String> {
-        let place = |member: &Member| match &member.target {
-            Some(target) => format!("{} to {target}", member.section),
-            None => member.section.clone(),
+fn check_programs(old: &[PinnedProgram], new: &[PinnedProgram]) -> Result<()> {
+    let lines = |programs: &[PinnedProgram]| -> BTreeSet<String> {
+        let line = |program: &PinnedProgram| {
+            let target = program.target.as_ref();
+            let target = target.map_or_else(String::new, |target| format!(" to {target}"));
+            format!("program `{}` ({}{target})", program.name, program.section)
         };
-        let members = members.iter();
-        members
-            .map(|member| (member.name.clone(), place(member)))
-            .collect()
+        programs.iter().map(line).collect()
     };
-    let (was, is) = (by_name(old), by_name(new));
-    let mut difference: Vec<String> = Vec::new();
-    for (sign, from, other) in [('-', &was, &is), ('+', &is, &was)] {
-        let only = from
-            .iter()
-            .filter(|(name, place)| other.get(*name) != Some(place));
-        let mut lines: Vec<String> = only
-            .map(|(name, place)| format!("{sign} program `{name}` ({place})"))
-            .collect();
-        lines.sort();
-        difference.extend(lines);
-    }
+    let (was, is) = (lines(old), lines(new));
+    let gone = was.difference(&is).map(|line| format!("- {line}"));
+    let come = is.difference(&was).map(|line| format!("+ {line}"));
+    let difference: Vec<String> = gone.chain(come).collect();
     if !difference.is_empty() {
         bail!(
             "other programs, or elsewhere, cannot go on without a gap; detach it, and attach it anew:{NEXT_LINE}{}",
             difference.join(NEXT_LINE)
         );
     }
-    if let Some(member) = old.iter().chain(new).find(|member| !member.has_entry) {
+    if let Some(program) = old.iter().chain(new).find(|it| !it.has_dispatcher) {
         bail!(
-            "program `{}` ({}) has no entry: its kind cannot be replaced without a gap",
-            member.name,
-            member.section
+            "program `{}` ({}) has no dispatcher: its kind cannot be replaced without a gap",
+            program.name,
+            program.section
         );
     }
     Ok(())
-}
-
-/// Pins links, entries and slots once more, for the folder that will be in
-/// place; the links' names.
-pub(super) fn pin_again(old: &Meta, place: &Path, hidden: &Path) -> Result<Vec<String>> {
-    use std::os::fd::AsFd;
-    let mut links = Vec::new();
-    for pin in &old.pins {
-        let (kind, name) = pin.split_once('/').unwrap_or_default();
-        if ![ENTRIES, SLOTS, LINKS].contains(&kind) {
-            continue;
-        }
-        let fd = sys::map::open_pin(&place.join(pin), false)
-            .with_context(|| format!("failed to open `{}`", place.join(pin).display()))?;
-        sys::map::pin(fd.as_fd(), &hidden.join(pin))
-            .with_context(|| format!("failed to pin to `{}`", hidden.join(pin).display()))?;
-        if kind == LINKS {
-            links.push(name.to_owned());
-        }
-    }
-    Ok(links)
 }
 
 #[cfg(test)]
@@ -190,25 +335,22 @@ mod tests {
 
     #[test]
     fn a_difference_has_what_differs() {
-        let lines = |text: &str| -> Vec<String> { text.lines().map(str::to_owned).collect() };
-        assert_eq!(
-            difference(&lines("a\nb\nc\nd"), &lines("a\nx\ny\nd")),
-            ["- b", "- c", "+ x", "+ y"]
-        );
-        assert_eq!(difference(&lines("a"), &lines("a\na")), ["+ a"]);
+        let lines = difference("a\nb\nc\nd", "a\nx\ny\nd");
+        assert_eq!(lines, ["- b", "- c", "+ x", "+ y"]);
+        assert_eq!(difference("a", "a\na"), ["+ a"]);
     }
 
     #[test]
     fn programs_take_turns_at_the_same_places() {
-        let member = |name: &str, section: &str| Member {
+        let program = |name: &str, section: &str| PinnedProgram {
             name: name.into(),
             section: section.into(),
             target: None,
-            has_entry: true,
+            has_dispatcher: true,
         };
-        let old = [member("a", "tp_btf/x"), member("b", "tp_btf/y")];
+        let old = [program("a", "tp_btf/x"), program("b", "tp_btf/y")];
         assert!(check_programs(&old, &[old[1].clone(), old[0].clone()]).is_ok());
-        let error = check_programs(&old, &[member("a", "tp_btf/z"), old[1].clone()]).unwrap_err();
+        let error = check_programs(&old, &[program("a", "tp_btf/z"), old[1].clone()]).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("- program `a` (tp_btf/x)"), "{error}");
         assert!(error.contains("+ program `a` (tp_btf/z)"), "{error}");

@@ -1,0 +1,246 @@
+//! Attaching makes a folder under a hidden name, with all that belongs to an
+//! instance, and puts it in its place by one rename: until then there is nothing,
+//! or the old instance.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, anyhow, bail};
+use libbpf_rs::{MapCore, MapImpl, Object, ProgramImpl};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use super::dispatch::{self, Dispatcher};
+use super::layout::{BTF, FOLDERS, InstanceName, LINKS, MAPS, make, names, pin_name};
+use super::lock::Instances;
+use super::meta::{LAYOUT, Meta, PinnedProgram, millis};
+use super::state::State;
+use super::{access, monotonic_now, pinned, remove};
+use crate::error::{NotFound, Usage};
+use crate::map::Map;
+use crate::tally::{RawOption, ResolvedOption, Session, Tally};
+
+/// How an instance is attached.
+#[derive(Debug, Clone, Default)]
+pub struct AttachOptions {
+    /// Of the tally's own.
+    pub options: Vec<ResolvedOption>,
+    /// The same as they were given.
+    pub given: Vec<RawOption>,
+    /// How many rows fit into each table.
+    pub max_rows: Option<u32>,
+    /// Whose members may read it, beside root.
+    pub readable_by: Option<u32>,
+    /// Whether it takes the place of an instance that is there.
+    pub replace: bool,
+}
+
+/// What the user should know of an instance that was attached.
+#[derive(Debug, Clone, Default)]
+pub struct Attached {
+    /// How many programs.
+    pub programs: usize,
+    /// Whether there was one before.
+    pub replaced: bool,
+    /// It goes on all the same.
+    pub warnings: Vec<String>,
+}
+
+impl Instances {
+    /// Attaches a tally: it counts until it is detached. All of it, or nothing.
+    pub fn attach(
+        &mut self,
+        name: &InstanceName,
+        tally: &Tally,
+        options: &AttachOptions,
+    ) -> Result<Attached> {
+        let folder = self.folder(name);
+        let is_there = fs::symlink_metadata(&folder).is_ok();
+        if is_there && let Err(error) = Meta::open(&folder) {
+            if error.is::<NotFound>() || error.is::<Usage>() {
+                bail!(
+                    "`{}` is not an instance: {error:#}; choose another name with --as",
+                    folder.display()
+                );
+            }
+            return Err(error.context(format!("failed to open instance `{name}`")));
+        }
+        if is_there && !options.replace {
+            bail!(
+                "instance `{name}` is attached already; see `ktally status`, or use --replace, or --as INSTANCE"
+            );
+        }
+        let hidden = self.hidden(name);
+        let made = if is_there {
+            self.replace(name, &hidden, tally, options)
+        } else {
+            self.attach_new(name, &hidden, tally, options)
+        };
+        if made.is_err() {
+            if hidden.exists() {
+                // The first error is the one to report; the next command tries again.
+                let _ = remove::remove_hidden(&hidden, &folder);
+            }
+            self.restore_modes();
+        }
+        made
+    }
+
+    fn attach_new(
+        &self,
+        name: &InstanceName,
+        hidden: &Path,
+        tally: &Tally,
+        options: &AttachOptions,
+    ) -> Result<Attached> {
+        let mut session = Session::load(tally, &options.options, options.max_rows, None)?;
+        let mut refusals = Vec::new();
+        let dispatchers = dispatch::insert(session.object_mut(), &mut refusals)?;
+        make_folders(hidden)?;
+        pin_maps(session.object(), hidden)?;
+        for dispatcher in &dispatchers {
+            dispatcher.pin(hidden)?;
+        }
+        session.attach(tally)?;
+        let links = link_names(&mut session);
+        let programs = programs(&session, tally, &dispatchers)?;
+        let meta = meta(tally, programs, pins(hidden, &links)?, options);
+        State::default().pin(hidden)?;
+        pin_words(hidden, &meta, tally)?;
+        // From here on it counts, whatever becomes of this process.
+        pin_links(&mut session, &links, hidden)?;
+        let mut warnings = [session.warnings(), &refusals].concat();
+        warnings.extend(self.let_read(hidden, options.readable_by)?);
+        put_in_place(hidden, &self.folder(name))?;
+        // libbpf would turn the events of perf links off.
+        for (_, link) in session.links_mut() {
+            link.disconnect();
+        }
+        Ok(Attached {
+            programs: meta.programs.len(),
+            replaced: false,
+            warnings,
+        })
+    }
+
+    /// Lets the members of a group read it. What that changed elsewhere, for
+    /// people: everyone sees the mode of bpffs.
+    pub(super) fn let_read(&self, hidden: &Path, group: Option<u32>) -> Result<Vec<String>> {
+        let Some(group) = group else {
+            return Ok(Vec::new());
+        };
+        access::open_to(hidden, group)?;
+        access::let_through(self)
+    }
+}
+
+pub(super) fn make_folders(hidden: &Path) -> Result<()> {
+    let folders = FOLDERS.map(|folder| hidden.join(folder));
+    for folder in std::iter::once(hidden.to_owned()).chain(folders) {
+        make(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    }
+    Ok(())
+}
+
+pub(super) fn pin_maps(object: &Object, hidden: &Path) -> Result<()> {
+    for map in object.maps().filter(MapImpl::autocreate) {
+        let name = map.name().to_string_lossy();
+        // Where libbpf finds no memory to try names, it goes on without, and a
+        // replacement would not find the map.
+        if Map::new(map.as_fd())?.name.is_empty() {
+            bail!("map `{name}` got no name in the kernel; try again");
+        }
+        dispatch::pin(&map, hidden, MAPS, &pin_name(&name))?;
+    }
+    Ok(())
+}
+
+/// What the kernel's BTF of a map may lack, and what only the privileged may ask
+/// for.
+pub(super) fn pin_words(hidden: &Path, meta: &Meta, tally: &Tally) -> Result<()> {
+    pinned::pin_frozen(&hidden.join(BTF), &tally.btf)?;
+    meta.pin(hidden)
+}
+
+/// A name for each link: the program's, and a number where it has several.
+fn link_names(session: &mut Session) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (program, _) in session.links_mut() {
+        let same = |name: &&String| name.split('@').next() == Some(program);
+        names.push(match names.iter().filter(same).count() {
+            0 => program.clone(),
+            number => format!("{program}@{number}"),
+        });
+    }
+    names
+}
+
+fn pin_links(session: &mut Session, names: &[String], hidden: &Path) -> Result<()> {
+    for ((program, link), name) in session.links_mut().iter().zip(names) {
+        dispatch::pin(link, hidden, LINKS, name).with_context(|| {
+            format!(
+                "failed to pin the link of program `{program}`: links of its kind can be pinned since Linux 5.15"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn programs(
+    session: &Session,
+    tally: &Tally,
+    dispatchers: &[Dispatcher],
+) -> Result<Vec<PinnedProgram>> {
+    let programs = session.object().progs().filter(ProgramImpl::autoload);
+    programs
+        .map(|program| {
+            let name = program.name().to_string_lossy().into_owned();
+            Ok(PinnedProgram {
+                section: program.section().to_string_lossy().into_owned(),
+                target: session.target(tally, &name)?,
+                has_dispatcher: dispatchers.iter().any(|it| it.name == name),
+                name,
+            })
+        })
+        .collect()
+}
+
+/// What is pinned, and the links that will be.
+pub(super) fn pins(hidden: &Path, links: &[String]) -> Result<Vec<String>> {
+    let mut pins: BTreeSet<String> = links.iter().map(|name| format!("{LINKS}/{name}")).collect();
+    for folder in FOLDERS {
+        let names = names(&hidden.join(folder))?.into_iter();
+        pins.extend(names.map(|name| format!("{folder}/{name}")));
+    }
+    Ok(pins.into_iter().collect())
+}
+
+/// Of an instance that begins now.
+pub(super) fn meta(
+    tally: &Tally,
+    programs: Vec<PinnedProgram>,
+    pins: Vec<String>,
+    options: &AttachOptions,
+) -> Meta {
+    let now = millis(SystemTime::now());
+    Meta {
+        layout: LAYOUT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        tally: tally.name.clone(),
+        since_ms: now,
+        attached_at: monotonic_now(),
+        programs,
+        pins,
+        options: Some(options.given.iter().cloned().collect()),
+        options_since_ms: Some(now),
+    }
+}
+
+pub(super) fn put_in_place(from: &Path, to: &Path) -> Result<()> {
+    let flags = RenameFlags::RENAME_NOREPLACE;
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, flags)
+        .map_err(|error| anyhow!(error))
+        .with_context(|| format!("failed to put the instance at `{}`", to.display()))
+}

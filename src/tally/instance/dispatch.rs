@@ -1,0 +1,119 @@
+//! Dispatchers: what the links of an instance run. A dispatcher does nothing but
+//! go on in the program of its slot, so that a program is replaced by one update
+//! of a slot: an event goes through the old program or the new one, never through
+//! both or none. What the kernel missed is counted by the dispatcher, and stays.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use libbpf_rs::{MapType, Object};
+
+use super::layout::{DISPATCHERS, PROGRAMS, SLOTS};
+use super::meta::Meta;
+use super::pinned::open_map;
+use crate::map::{Access, Map, NewMap, create};
+use crate::sys;
+
+/// A dispatcher in the place of its program.
+pub(super) struct Dispatcher {
+    /// Of the program.
+    pub(super) name: String,
+    own: OwnedFd,
+    program: OwnedFd,
+    /// A `BPF_MAP_TYPE_PROG_ARRAY` of one slot.
+    slot: Map,
+}
+
+impl Dispatcher {
+    pub(super) fn pin(&self, folder: &Path) -> Result<()> {
+        pin(&self.slot, folder, SLOTS, &self.name)?;
+        pin(&self.own, folder, DISPATCHERS, &self.name)?;
+        self.pin_program(folder)
+    }
+
+    pub(super) fn pin_program(&self, folder: &Path) -> Result<()> {
+        pin(&self.program, folder, PROGRAMS, &self.name)
+    }
+}
+
+/// Pins to a folder of an instance.
+pub(super) fn pin(object: &impl AsFd, folder: &Path, kind: &str, name: &str) -> Result<()> {
+    let path = folder.join(kind).join(name);
+    sys::map::pin(object.as_fd(), &path)
+        .with_context(|| format!("failed to pin to `{}`", path.display()))
+}
+
+/// Puts a dispatcher in the place of each program, so that they are attached
+/// instead. Programs that may sleep can have none, and stay: these are reported in
+/// `warnings`.
+pub(super) fn insert(object: &mut Object, warnings: &mut Vec<String>) -> Result<Vec<Dispatcher>> {
+    let mut inserted = Vec::new();
+    for program in object.progs_mut().filter(|program| program.autoload()) {
+        let name = program.name().to_string_lossy().into_owned();
+        let section = program.section().to_string_lossy().into_owned();
+        let target = section.split_once('/').map_or("", |(_, target)| target);
+        let what = || format!("failed to make a dispatcher for program `{name}`");
+        let info = sys::program::info(program.as_fd()).with_context(what)?;
+        let attach_type = program.attach_type() as u32;
+        let slot = new_slot(&name).with_context(what)?;
+        let original = program.as_fd().try_clone_to_owned().with_context(what)?;
+        let own = sys::program::load_dispatcher(&name, &info, attach_type, target, slot.as_fd());
+        let own = match own {
+            Err(error) if is_refused(&error) => {
+                warnings.push(format!(
+                    "program `{name}` ({section}) has no dispatcher, as this kernel refuses one: `attach --replace` cannot replace it"
+                ));
+                continue;
+            }
+            own => own.with_context(what)?,
+        };
+        fill(&slot, &original).with_context(what)?;
+        sys::program::replace_fd(program.as_fd(), own.as_fd()).with_context(what)?;
+        inserted.push(Dispatcher {
+            name,
+            own,
+            program: original,
+            slot,
+        });
+    }
+    Ok(inserted)
+}
+
+/// Whether the kernel has no such program, rather than no memory or descriptor.
+fn is_refused(error: &io::Error) -> bool {
+    const ENOTSUPP: i32 = 524;
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP)
+    )
+}
+
+fn new_slot(program: &str) -> Result<Map> {
+    let new = NewMap {
+        type_number: MapType::ProgArray as u32,
+        name: program.chars().take(15).collect(),
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+    };
+    create(&new, None, None)
+}
+
+fn fill(slot: &Map, program: &OwnedFd) -> Result<()> {
+    let put = slot.put(&[0; 4], program.as_fd());
+    put.context("failed to put a program into its slot")
+}
+
+/// From now on the programs in this folder count, and no others.
+pub(super) fn run_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
+    for program in meta.programs.iter().filter(|it| it.has_dispatcher) {
+        let what = || format!("program `{}`", program.name);
+        let new = sys::program::open_pin(&folder.join(PROGRAMS).join(&program.name));
+        let slot = open_map(&folder.join(SLOTS).join(&program.name), Access::Write);
+        fill(&slot.with_context(what)?, &new.with_context(what)?).with_context(what)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! What an instance is in bpffs: the names of its folders and pins.
+//!
+//! bpffs takes no name with a dot. A folder whose name begins with `+` is being
+//! made or removed.
+
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+use super::meta::Meta;
+use crate::error::usage;
+
+/// The folders of an instance. Only `maps` is for readers: with a descriptor of a
+/// program one can run it, and with one of a link one can cut it.
+pub(super) const MAPS: &str = "maps";
+pub(super) const SLOTS: &str = "slots";
+pub(super) const DISPATCHERS: &str = "entries";
+pub(super) const PROGRAMS: &str = "programs";
+pub(super) const LINKS: &str = "links";
+/// Links first: without them nothing counts any more.
+pub(super) const FOLDERS: [&str; 5] = [LINKS, DISPATCHERS, SLOTS, PROGRAMS, MAPS];
+
+/// The pins beside the folders.
+pub(super) const META: &str = "meta";
+pub(super) const STATE: &str = "state";
+pub(super) const BTF: &str = "btf";
+/// The frozen copy of the state, and its name while readers may not open it yet.
+pub(super) const STOPPED: &str = "stopped";
+pub(super) const UNFINISHED: &str = "+stopped";
+/// All of them. `meta` is the last to go.
+pub(super) const WORDS: [&str; 5] = [STATE, STOPPED, UNFINISHED, BTF, META];
+
+/// The name of an instance, and of its folder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InstanceName(String);
+
+impl InstanceName {
+    const MAX_LEN: usize = 64;
+
+    /// Letters, digits, `_` and `-`, at most 64, no `-` at first.
+    pub fn parse(text: &str) -> Result<Self> {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let is_name = (1..=Self::MAX_LEN).contains(&text.len())
+            && text.chars().all(is_word)
+            && !text.starts_with('-');
+        if is_name {
+            return Ok(Self(text.to_owned()));
+        }
+        let mut shown: String = text.chars().take(Self::MAX_LEN).collect();
+        if shown.len() < text.len() {
+            shown += "...";
+        }
+        Err(usage(format!(
+            "`{shown}` is not an instance name: letters, digits, `_` and `-`, 1 to {} of them",
+            Self::MAX_LEN
+        )))
+    }
+
+    /// The text of the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An object's name has no dot: a section is `@rodata`, whatever its object is
+/// called.
+pub(super) fn pin_name(map: &str) -> String {
+    match map.find('.') {
+        Some(dot) => map[dot..].replace('.', "@"),
+        None => map.to_owned(),
+    }
+}
+
+/// Whether bpffs takes it as a name, so that a path with it leads to no other
+/// folder.
+pub(super) fn is_pin_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '.', '\0'])
+}
+
+/// The names in a folder, sorted.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
+    let names = fs::read_dir(folder).and_then(|entries| {
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect::<io::Result<Vec<_>>>()
+    });
+    let mut names = names.map_err(|error| unreadable(folder, &error))?;
+    names.sort();
+    Ok(names)
+}
+
+/// What ktally did not pin in an instance's folder.
+pub(super) fn strangers_in(folder: &Path, meta: &Meta) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for name in names(folder)? {
+        if WORDS.contains(&name.as_str()) {
+            continue;
+        }
+        if !FOLDERS.contains(&name.as_str()) {
+            found.push(folder.join(name));
+            continue;
+        }
+        let pins = names(&folder.join(&name))?.into_iter();
+        let pins = pins.map(|pin| format!("{name}/{pin}"));
+        let strange = pins.filter(|pin| !meta.pins.contains(pin));
+        found.extend(strange.map(|pin| folder.join(pin)));
+    }
+    Ok(found)
+}
+
+/// For its owner alone.
+pub(super) fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)
+}
+
+pub(super) fn unreadable(folder: &Path, error: &io::Error) -> anyhow::Error {
+    let shown = folder.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("failed to look into `{shown}`: its mode does not let you; run it as root")
+        }
+        _ => anyhow!("failed to look into `{shown}`: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Usage;
+
+    #[test]
+    fn instance_names_are_plain() {
+        for good in ["a", "A-1_b", "9", "_x", &"x".repeat(64)] {
+            assert_eq!(InstanceName::parse(good).unwrap().as_str(), good);
+        }
+        let long = ["x".repeat(65), "x".repeat(300)];
+        let bad = [
+            "", "../x", "a/b", "a b", ".", "a.b", "+a", "-a", "@a", "é", "a\n",
+        ];
+        for bad in bad.into_iter().chain(long.iter().map(String::as_str)) {
+            let error = InstanceName::parse(bad).unwrap_err();
+            assert!(error.is::<Usage>(), "{bad:?}");
+            assert!(error.to_string().len() < 200, "{error}");
+        }
+    }
+
+    #[test]
+    fn sections_are_pinned_without_dots() {
+        assert_eq!(pin_name("syscalls.rodata"), "@rodata");
+        assert_eq!(pin_name(".bss.ktally"), "@bss@ktally");
+        assert_eq!(pin_name("counts"), "counts");
+    }
+}

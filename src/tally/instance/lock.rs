@@ -1,0 +1,183 @@
+//! The folder of all instances, and its lock: only its holder makes or removes
+//! something there, and the lock is gone with its process, however that ends.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
+
+use super::access;
+use super::layout::{InstanceName, META, make, names, strangers_in, unreadable};
+use super::meta::Meta;
+use crate::error::{NotFound, not_found};
+use crate::host;
+
+/// The folder of all instances.
+#[derive(Debug)]
+pub struct Instances {
+    pub(super) path: PathBuf,
+    /// What was found half-made, half-removed or foreign, for people.
+    pub notes: Vec<String>,
+    lock: Option<File>,
+}
+
+impl Instances {
+    /// Where instances are pinned.
+    pub fn path() -> PathBuf {
+        Path::new(host::BPFFS).join("ktally")
+    }
+
+    /// Makes the folder if it is not there, and locks it. `waiting` is called when
+    /// another ktally has the lock.
+    pub fn open(waiting: impl Fn()) -> Result<Self> {
+        let path = Self::path();
+        let missing = host::missing_capabilities();
+        if !missing.is_empty() {
+            bail!(
+                "failed to open `{}`: needs {}; run it as root",
+                path.display(),
+                missing.join(" and ")
+            );
+        }
+        host::mount_bpffs_for(&path)?;
+        loop {
+            make(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error).with_context(|| format!("failed to make `{}`", path.display())),
+            })?;
+            let mut lock = lock(&path, File::try_lock)?;
+            if lock.is_none() && path.exists() {
+                waiting();
+                lock = self::lock(&path, |file| file.lock().map_err(TryLockError::Error))?;
+            }
+            // Its last holder may have removed the folder.
+            if lock.is_some() {
+                check(&path)?;
+                return Self::new(path, lock);
+            }
+        }
+    }
+
+    /// To be looked at; `None` where nothing is attached. Leftovers are removed
+    /// if no other process has the lock.
+    pub fn look() -> Result<Option<Self>> {
+        let path = Self::path();
+        match check(&path) {
+            Err(error) if error.is::<NotFound>() => return Ok(None),
+            checked => checked?,
+        }
+        if !geteuid().is_root() {
+            return Self::new(path, None).map(Some);
+        }
+        let lock = lock(&path, File::try_lock)?;
+        if lock.is_none() && !path.exists() {
+            return Ok(None);
+        }
+        Self::new(path, lock).map(Some)
+    }
+
+    fn new(path: PathBuf, lock: Option<File>) -> Result<Self> {
+        let notes = Vec::new();
+        let mut instances = Self { path, notes, lock };
+        if instances.lock.is_some() {
+            instances.recover()?;
+        }
+        Ok(instances)
+    }
+
+    /// Removes the folder, if nothing is left in it.
+    pub fn close(self) {
+        if self.lock.is_some() {
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    /// The folder of an instance, which need not be there.
+    pub(super) fn folder(&self, name: &InstanceName) -> PathBuf {
+        self.path.join(name.as_str())
+    }
+
+    /// Where an instance is made, or what it replaced is removed.
+    pub(super) fn hidden(&self, name: &InstanceName) -> PathBuf {
+        self.path.join(format!("+{name}"))
+    }
+
+    /// Where an old instance is for a moment, on kernels that cannot exchange.
+    pub(super) fn aside(&self, name: &InstanceName) -> PathBuf {
+        self.path.join(format!("+{name}+old"))
+    }
+
+    /// The names of the instances, sorted.
+    pub fn names(&self) -> Result<Vec<InstanceName>> {
+        let names = names(&self.path)?.into_iter();
+        let names = names.filter_map(|name| InstanceName::parse(&name).ok());
+        Ok(names
+            .filter(|name| self.folder(name).join(META).exists())
+            .collect())
+    }
+
+    /// What stands in the folder and is not ktally's.
+    pub fn strangers(&self) -> Result<Vec<PathBuf>> {
+        let known = self.names()?;
+        let is_known = |name: &str| known.iter().any(|known| known.as_str() == name);
+        let mut found = names(&self.path)?;
+        found.retain(|name| !name.starts_with('+') && name != access::MODE && !is_known(name));
+        let mut found: Vec<PathBuf> = found.iter().map(|name| self.path.join(name)).collect();
+        for name in &known {
+            // What cannot be opened is reported as such.
+            if let Ok(meta) = Meta::open(&self.folder(name)) {
+                found.extend(strangers_in(&self.folder(name), &meta)?);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// bpffs may be open to everyone, and then anyone could have been first.
+pub(super) fn check(folder: &Path) -> Result<()> {
+    let shown = folder.display();
+    let metadata = fs::symlink_metadata(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => not_found(format!("there is no `{shown}`")),
+        _ => unreadable(folder, &error),
+    })?;
+    if !metadata.is_dir() {
+        bail!("`{shown}` is not a folder, so it is not ktally's; remove it");
+    }
+    if access::is_open_to_others(&metadata) {
+        bail!("`{shown}` belongs to others, or others may write to it; remove it");
+    }
+    Ok(())
+}
+
+/// `None` where the folder is gone, or another process has the lock.
+fn lock(folder: &Path, take: impl Fn(&File) -> Result<(), TryLockError>) -> Result<Option<File>> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(folder);
+    let file = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|error| unreadable(folder, &error))?,
+    };
+    loop {
+        match take(&file) {
+            Ok(()) => return Ok(Some(file).filter(|file| is_still(file, folder))),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => {
+                bail!("failed to lock `{}`: {error}", folder.display())
+            }
+        }
+    }
+}
+
+/// Whether a path still leads to an open folder.
+fn is_still(open: &File, path: &Path) -> bool {
+    let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let there = fs::metadata(path).map(inode);
+    matches!((open.metadata().map(inode), there), (Ok(a), Ok(b)) if a == b)
+}

@@ -1,0 +1,111 @@
+//! Finishes what commands that were killed have begun. The lock is gone with its
+//! holder: so the maker of what is found half-made is dead.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::layout::{InstanceName, META, STOPPED, names};
+use super::lock::Instances;
+use super::meta::Meta;
+use super::state::State;
+use super::{access, dispatch, remove};
+use crate::error::NotFound;
+
+impl Instances {
+    /// Failures are recorded in `notes`; the rest is still cleaned up.
+    pub(super) fn recover(&mut self) -> Result<()> {
+        for name in names(&self.path)? {
+            let hidden = name.strip_prefix('+').unwrap_or_default();
+            if let Ok(name) = InstanceName::parse(hidden.trim_end_matches("+old")) {
+                let done = self.finish_making(&name);
+                self.note_failure(&name, done);
+            }
+        }
+        for name in self.names()? {
+            let done = self.finish_removing(&name);
+            self.note_failure(&name, done);
+        }
+        self.restore_modes();
+        Ok(())
+    }
+
+    fn finish_making(&mut self, name: &InstanceName) -> Result<()> {
+        // One that was set aside is the instance, if nothing is in its place.
+        let (folder, aside) = (self.folder(name), self.aside(name));
+        if aside.exists() && !folder.exists() {
+            fs::rename(&aside, &folder)?;
+        }
+        for leftover in [aside, self.hidden(name)] {
+            if leftover.exists() {
+                self.remove_leftover(name, &leftover)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The programs of the instance that is in place are those that count.
+    fn remove_leftover(&mut self, name: &InstanceName, leftover: &Path) -> Result<()> {
+        let folder = self.folder(name);
+        let is_counting = |folder: &Path| State::open(folder).is_ok_and(|it| !it.is_stopping);
+        let was = if is_counting(&folder) {
+            dispatch::run_programs_of(&folder, &Meta::open(&folder)?)?;
+            "being replaced"
+        } else if leftover.join(META).exists() && !is_counting(leftover) {
+            "half removed"
+        } else {
+            "being made"
+        };
+        let left = remove::remove_hidden(leftover, &folder)?;
+        self.note_killed(name, was, "removed what it left");
+        self.note_strangers(&left);
+        Ok(())
+    }
+
+    fn finish_removing(&mut self, name: &InstanceName) -> Result<()> {
+        let folder = self.folder(name);
+        match State::open(&folder) {
+            // Where something is to stay, an instance is taken apart in its place.
+            Err(error) if error.is::<NotFound>() => {
+                let left = remove::take_apart(&folder, &folder)?;
+                self.note_killed(name, "half removed", "removed the rest");
+                self.note_strangers(&left);
+            }
+            Ok(state) if state.is_stopping && !folder.join(STOPPED).exists() => {
+                remove::stop(&folder)?;
+                self.note_killed(name, "being stopped", "stopped it");
+            }
+            state => drop(state?),
+        }
+        Ok(())
+    }
+
+    /// After the last instance that others may read is gone.
+    pub(super) fn restore_modes(&mut self) {
+        if let Err(error) = access::restore(self) {
+            let note = format!("failed to restore the mode of bpffs: {error:#}");
+            self.notes.push(note);
+        }
+    }
+
+    pub(super) fn note_strangers(&mut self, left: &[PathBuf]) {
+        let paths = left.iter().map(|path| path.display());
+        let notes = paths.map(|path| format!("left `{path}` alone: ktally did not pin it"));
+        self.notes.extend(notes);
+    }
+
+    fn note_killed(&mut self, name: &InstanceName, was: &str, done: &str) {
+        self.notes.push(format!(
+            "instance `{name}` was {was} by a ktally that was killed; {done}"
+        ));
+    }
+
+    fn note_failure(&mut self, name: &InstanceName, done: Result<()>) {
+        if let Err(error) = done {
+            self.notes.push(format!(
+                "failed to put instance `{name}` in order: {error:#}"
+            ));
+        }
+    }
+}

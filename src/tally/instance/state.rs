@@ -1,0 +1,94 @@
+//! The state of an instance, a map of three numbers: one update either happens
+//! or not, whenever a process is killed. Only the owner opens it; once the
+//! counts are final, readers get a frozen copy.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::layout::{STATE, STOPPED, UNFINISHED};
+use super::{access, pinned};
+use crate::error::NotFound;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct State {
+    /// It counts no more, or is about to.
+    pub(super) is_stopping: bool,
+    /// When it stopped, by `CLOCK_MONOTONIC`; its counts are final then.
+    pub(super) stopped_at: Option<u64>,
+    /// What the kernel had missed by then, where it is known.
+    pub(super) missed: Option<u64>,
+}
+
+impl State {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        Self::from_bytes(&pinned::read(&folder.join(STATE))?)
+    }
+
+    /// What readers get of it: `None` while it counts.
+    pub(super) fn open_stopped(folder: &Path) -> Result<Option<Self>> {
+        match pinned::read(&folder.join(STOPPED)) {
+            Ok(bytes) => Self::from_bytes(&bytes).map(Some),
+            Err(error) if error.is::<NotFound>() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn pin(self, folder: &Path) -> Result<()> {
+        pinned::pin(&folder.join(STATE), &self.to_bytes())
+    }
+
+    pub(super) fn write(self, folder: &Path) -> Result<()> {
+        pinned::write(&folder.join(STATE), &self.to_bytes())
+    }
+
+    /// The copy for readers, which they cannot open before it is finished.
+    pub(super) fn publish(self, folder: &Path) -> Result<()> {
+        let unfinished = folder.join(UNFINISHED);
+        pinned::pin_frozen(&unfinished, &self.to_bytes())?;
+        if let Some(group) = access::reader_of(folder)? {
+            access::open_pin(&unfinished, group)?;
+        }
+        std::fs::rename(&unfinished, folder.join(STOPPED))
+            .with_context(|| format!("failed to rename `{}`", unfinished.display()))
+    }
+
+    fn to_bytes(self) -> Vec<u8> {
+        let goal = if self.is_stopping { 2 } else { 0 };
+        let stopped_at = self.stopped_at.unwrap_or(0);
+        let missed = self.missed.map_or(0, |missed| missed + 1);
+        [goal, stopped_at, missed].map(u64::to_ne_bytes).concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let numbers = bytes.as_chunks().0.iter().copied();
+        let numbers: Vec<u64> = numbers.map(u64::from_ne_bytes).collect();
+        let [goal, stopped_at, missed] = numbers[..] else {
+            bail!("the state has {} bytes, not 24", bytes.len());
+        };
+        Ok(Self {
+            // Earlier versions had another number for what they would remove.
+            is_stopping: goal != 0,
+            stopped_at: Some(stopped_at).filter(|at| *at != 0),
+            missed: missed.checked_sub(1),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_three_numbers() {
+        let stopped = State {
+            is_stopping: true,
+            stopped_at: Some(7),
+            missed: Some(0),
+        };
+        for state in [State::default(), stopped] {
+            assert_eq!(State::from_bytes(&state.to_bytes()).unwrap(), state);
+        }
+        assert!(State::from_bytes(&[0; 16]).is_err());
+    }
+}
