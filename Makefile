@@ -48,7 +48,7 @@ ifeq ($(origin KERNELS),file)
 	@sed -i -e '/^<!-- kernels -->/,/^<!-- end -->/{//!d}' -e '/^<!-- kernels -->/r target/vm/kernels.md' README.md
 endif
 
-$(RECORDED): tests/vm/bin/clang $(wildcard tests/kernel/*.rs tests/kernel/*/*.rs src/bpf/*)
+$(RECORDED): tests/vm/bin/clang $(wildcard tests/common/*.rs tests/kernel/*.rs tests/kernel/*/*.rs src/bpf/*)
 	$(RECORD) $(CARGO) test --quiet --test kernel
 	@touch $@
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::common::{assert_has, json, json_lines};
 use crate::{TALLIES, end, ktally, printed, program};
 
 fn names(tallies: &[Value]) -> Vec<&str> {
@@ -13,9 +14,10 @@ fn names(tallies: &[Value]) -> Vec<&str> {
 
 #[test]
 fn list_as_json_is_one_array_of_every_tally() {
-    let tallies: Vec<Value> = serde_json::from_str(&printed("list -o json")).unwrap();
-    assert_eq!(names(&tallies), *TALLIES);
-    for tally in &tallies {
+    let list = json(&printed("list -o json"));
+    let tallies = list.as_array().unwrap();
+    assert_eq!(names(tallies), *TALLIES);
+    for tally in tallies {
         for table in tally["tables"].as_array().unwrap() {
             assert!(table["max_rows"].is_u64(), "{table}");
             assert!(!table["labels"].as_array().unwrap().is_empty(), "{table}");
@@ -38,13 +40,9 @@ fn list_as_json_is_one_array_of_every_tally() {
 
 #[test]
 fn list_as_jsonl_is_a_tally_a_line() {
-    let lines = printed("list -o jsonl");
-    let tallies: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let tallies = json_lines(&printed("list -o jsonl"));
     assert_eq!(names(&tallies), *TALLIES);
-    let one: Value = serde_json::from_str(&printed("list runqlat -o jsonl")).unwrap();
+    let one = json(&printed("list runqlat -o jsonl"));
     assert!(tallies.contains(&one), "{one}");
 }
 
@@ -56,22 +54,23 @@ fn check_names_missing_capabilities_and_the_fix() {
         let found = table.lines().find(|line| line.starts_with(start));
         found.unwrap_or_else(|| panic!("{start}: {table}"))
     };
-    for word in [" no ", "CAP_BPF", "CAP_PERFMON", "root"] {
-        assert!(line("capabilities").contains(word), "{word}: {table}");
-    }
+    assert_has(
+        line("capabilities"),
+        &[" no ", "CAP_BPF", "CAP_PERFMON", "root"],
+    );
     for tally in TALLIES.iter() {
         let line = line(&format!("tally {tally}"));
-        assert!(line.contains(" no "), "{table}");
-        assert!(line.contains("run it as root"), "{table}");
+        assert_has(line, &[" no ", "run it as root"]);
     }
 }
 
 /// Neither promises what the other denies.
 #[test]
 fn list_and_check_agree() {
-    let list: Vec<Value> = serde_json::from_str(&printed("list -o json")).unwrap();
-    let check: Value = serde_json::from_str(&printed("check -o json")).unwrap();
-    for (listed, checked) in list.iter().zip(check["tallies"].as_array().unwrap()) {
+    let list = json(&printed("list -o json"));
+    let check = json(&printed("check -o json"));
+    let tallies = check["tallies"].as_array().unwrap();
+    for (listed, checked) in list.as_array().unwrap().iter().zip(tallies) {
         assert_eq!(listed["name"], checked["name"]);
         assert_eq!(listed["runs_here"], checked["ok"]);
         assert_eq!(listed["obstacles"], checked["obstacles"]);
@@ -79,21 +78,17 @@ fn list_and_check_agree() {
     }
     // Once for all of them.
     let table = printed("list");
-    let told = table.lines().filter(|line| line.contains("CAP_BPF"));
-    assert_eq!(told.count(), 1, "{table}");
+    assert_eq!(table.matches("CAP_BPF").count(), 1, "{table}");
 }
 
 #[test]
 fn check_as_json() {
-    let report: Value = serde_json::from_str(&printed("check -o json")).unwrap();
+    let report = json(&printed("check -o json"));
     let facts = report["facts"].as_array().unwrap();
     // What is not well comes with its fix, and only that.
     for fact in facts {
-        assert_eq!(
-            fact["ok"].as_bool().unwrap(),
-            fact["fix"].is_null(),
-            "{fact}"
-        );
+        let is_well = fact["ok"].as_bool().unwrap();
+        assert_eq!(is_well, fact["fix"].is_null(), "{fact}");
     }
     let capabilities = facts.iter().find(|fact| fact["name"] == "capabilities");
     assert_eq!(capabilities.unwrap()["ok"], false);
@@ -109,10 +104,8 @@ fn color_only_where_it_is_wanted() {
     for line in ["list", "list syscalls", "check"] {
         // A pipe is no terminal.
         assert!(!escapes(&printed(line)), "{line}");
-        assert!(
-            !escapes(&printed(&format!("{line} --color never"))),
-            "{line}"
-        );
+        let never = printed(&format!("{line} --color never"));
+        assert!(!escapes(&never), "{line}");
         let always = printed(&format!("{line} --color always"));
         assert!(escapes(&always), "{line}: {always}");
         let wished = |name, value| end(program().args(line.split(' ')).env(name, value)).stdout;
@@ -124,5 +117,5 @@ fn color_only_where_it_is_wanted() {
     both.args(["list", "--color", "never"])
         .env("CLICOLOR_FORCE", "1");
     assert!(!escapes(&end(&mut both).stdout));
-    assert!(!escapes(&ktally(["--color", "never", "nonsense"]).stderr));
+    assert!(!escapes(&ktally("--color never nonsense").stderr));
 }

@@ -1,26 +1,16 @@
 //! What the program says about itself.
 
-use std::fs::File;
-
-use crate::{TALLIES, end, printed, program};
+use crate::common::{assert_has, full};
+use crate::{TALLIES, end, ktally, printed, program};
 
 #[test]
 fn help_shows_every_subcommand_and_the_version_is_the_package_s() {
     let help = printed("--help");
-    for word in [
-        "list",
-        "run",
-        "attach",
-        "status",
-        "read",
-        "detach",
-        "check",
-        "--output",
-        "--color",
-        "--verbose",
-    ] {
-        assert!(help.contains(word), "{word}: {help}");
-    }
+    assert_has(
+        &help,
+        &["list", "run", "attach", "status", "read", "detach", "check"],
+    );
+    assert_has(&help, &["--output", "--color", "--verbose"]);
     let version = format!("ktally {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(printed("--version"), version);
     assert!(printed("-h").len() <= help.len());
@@ -79,10 +69,8 @@ fn help_that_cannot_be_written_is_an_error() {
         "list",
         "check",
     ] {
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let ended = end(program().args(line.split(' ')).stdout(full));
-        assert_eq!(ended.code, 1, "{line}: {ended:?}");
-        assert!(ended.stderr.contains("No space left"), "{line}: {ended:?}");
+        let ended = end(program().args(line.split(' ')).stdout(full()));
+        ended.failed(1, &["No space left"]);
     }
 }
 
@@ -93,38 +81,21 @@ fn what_cannot_be_said_is_no_failure() {
         ("map lookup 1 --nothing", 2),
         ("list", 0),
     ] {
-        let full = File::options().write(true).open("/dev/full").unwrap();
-        let ended = end(program().args(line.split(' ')).stderr(full));
-        assert_eq!(ended.code, code, "{line}: {ended:?}");
+        end(program().args(line.split(' ')).stderr(full())).failed(code, &[]);
     }
 }
 
 #[test]
 fn help_of_what_stays_has_what_it_takes() {
     let attach = printed("attach runqlat --help");
-    for word in [
-        "--as ",
-        "--replace",
-        "--readable-by",
-        "Options of runqlat",
-        "--by-comm",
-    ] {
-        assert!(attach.contains(word), "{word}: {attach}");
-    }
+    assert_has(&attach, &["--as ", "--replace", "--readable-by"]);
+    assert_has(&attach, &["Options of runqlat", "--by-comm"]);
     assert!(!printed("attach --help").contains("--by-comm"));
     // A reading is shown in the same ways, whoever counts.
     let (run, read) = (printed("run --help"), printed("read --help"));
-    for flag in [
-        "--every",
-        "--by ",
-        "--top",
-        "--sort",
-        "--where",
-        "--histogram",
-        "--raw",
-        "--strict",
-    ] {
-        assert!(run.contains(flag) && read.contains(flag), "{flag}: {read}");
+    for help in [&run, &read] {
+        assert_has(help, &["--every", "--by ", "--top", "--sort"]);
+        assert_has(help, &["--where", "--histogram", "--raw", "--strict"]);
     }
     assert!(!read.contains("--max-rows"), "{read}");
     assert!(printed("detach --help").contains("--keep"));
@@ -147,18 +118,17 @@ fn list_of_one_tally_has_its_columns_and_options() {
     for tally in TALLIES.iter() {
         let full = printed(&format!("list {tally}"));
         assert!(full.starts_with(&format!("{tally}: ")), "{full}");
-        assert!(full.contains(&format!("table {tally}: ")), "{full}");
+        assert_has(&full, &[&format!("table {tally}: ")]);
     }
     let full = printed("list syscalls");
-    for line in [
+    let lines = [
         "comm     label      comm\n",
         "latency  histogram  ns        time of one call",
         // These do nothing until they are given.
         "--pid     PID     count only this process\n",
         "--uid     UID     count only this user's processes\n",
-    ] {
-        assert!(full.contains(line), "{line}: {full}");
-    }
+    ];
+    assert_has(&full, &lines);
     let profile = printed("list profile");
     let hz = "--hz      N       samples a second and CPU [default: 99]\n";
     assert!(profile.contains(hz), "{profile}");
@@ -196,10 +166,10 @@ fn options_take_words_not_types_of_c() {
 /// Each verb of `map` offers what it takes, and refuses the rest.
 #[test]
 fn verbs_of_map_say_what_they_write() {
-    let help = |verb: &str| crate::ktally(["map", verb, "--help"]).stdout;
+    let help = |verb: &str| ktally(["map", verb, "--help"]).stdout;
     assert!(!help("dump").contains("svg") && help("dump").contains("csv"));
     assert!(!help("watch").contains("- json:") && help("watch").contains("- jsonl:"));
     assert!(!help("save").contains("--output") && help("save").contains("--raw"));
     assert!(!help("list").contains("--raw"));
-    assert!(crate::ktally(["map", "--help"]).stdout.contains("NAME:42"));
+    assert!(ktally("map --help").stdout.contains("NAME:42"));
 }

@@ -5,15 +5,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use crate::{end, printed, program};
+use crate::common::{Args, limit};
+use crate::{end, ktally, printed, program};
 
 const WRITERS: [&str; 5] = ["list", "list syscalls", "check", "--help", "--version"];
 
 #[test]
 fn a_closed_output_is_an_error() {
     for line in WRITERS {
-        let mut ktally = program();
-        ktally.args(line.split(' '));
+        let mut ktally = line.pass_to(program());
         // SAFETY: system calls alone, which need no lock. Without standard input
         // the next descriptor is that of standard input.
         let closed = unsafe {
@@ -24,7 +24,7 @@ fn a_closed_output_is_an_error() {
             })
         };
         let ended = end(closed);
-        assert_eq!(ended.code, 1, "{line}: {ended:?}");
+        assert_eq!(ended.code, 1, "{ended:?}");
         let said = "ktally: failed to write: Bad file descriptor";
         assert!(ended.stderr.starts_with(said), "{line}: {ended:?}");
     }
@@ -34,20 +34,8 @@ fn a_closed_output_is_an_error() {
 fn a_file_that_may_not_grow_is_an_error() {
     for line in WRITERS {
         let file = tempfile::tempfile().unwrap();
-        let mut ktally = program();
-        ktally.args(line.split(' ')).stdout(file);
-        // SAFETY: a system call alone, which needs no lock.
-        let limited = unsafe {
-            ktally.pre_exec(|| {
-                let none = libc::rlimit {
-                    rlim_cur: 0,
-                    rlim_max: 0,
-                };
-                libc::setrlimit(libc::RLIMIT_FSIZE, &raw const none);
-                Ok(())
-            })
-        };
-        let ended = end(limited);
+        let mut ktally = line.pass_to(program());
+        let ended = end(limit(ktally.stdout(file), libc::RLIMIT_FSIZE, 0));
         assert_eq!(ended.code, 1, "{line}: {ended:?}");
         let said = "ktally: failed to write: File too large";
         assert!(ended.stderr.starts_with(said), "{line}: {ended:?}");
@@ -57,14 +45,7 @@ fn a_file_that_may_not_grow_is_an_error() {
 /// The command line with `--output-file` leaves nothing on standard output.
 fn written(line: &str, file: &Path) {
     let name = file.to_str().unwrap();
-    let ended = end(program()
-        .args(line.split(' '))
-        .args(["--output-file", name]));
-    assert_eq!(
-        (ended.code, ended.stdout.as_str()),
-        (0, ""),
-        "{line}: {ended:?}"
-    );
+    ktally(&format!("{line} --output-file {name}")).refused(0, &[]);
 }
 
 #[test]
@@ -76,25 +57,20 @@ fn an_output_file_is_replaced_once_it_is_whole() {
     assert_eq!(fs::read_to_string(&file).unwrap(), printed("list"));
 
     fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
-    let (inode, link) = (
-        fs::metadata(&file).unwrap().ino(),
-        folder.path().join("link"),
-    );
+    let inode = fs::metadata(&file).unwrap().ino();
+    let link = folder.path().join("link");
     std::os::unix::fs::symlink("out", &link).unwrap();
     written("list syscalls -o json", &link);
     let now = fs::metadata(&file).unwrap();
-    assert_eq!(
-        fs::read_to_string(&file).unwrap(),
-        printed("list syscalls -o json")
-    );
+    let json = fs::read_to_string(&file).unwrap();
+    assert_eq!(json, printed("list syscalls -o json"));
     assert_ne!(now.ino(), inode);
     assert_eq!(now.mode() & 0o777, 0o600);
 
     // What fails leaves the old one, and no other file.
     let before = fs::read(&file).unwrap();
     let name = file.to_str().unwrap();
-    let failed = end(program().args(["run", "failures", "--for", "0", "--output-file", name]));
-    assert_eq!(failed.code, 1, "{failed:?}");
+    ktally(["run", "failures", "--for", "0", "--output-file", name]).failed(1, &[]);
     assert_eq!(fs::read(&file).unwrap(), before);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 
@@ -102,10 +78,8 @@ fn an_output_file_is_replaced_once_it_is_whole() {
     written("list", Path::new("/dev/null"));
     assert!(!fs::metadata("/dev/null").unwrap().is_file());
 
-    let nowhere = end(program().args(["list", "--output-file", "/nowhere/out"]));
-    assert_eq!(nowhere.code, 1, "{nowhere:?}");
     let said = "failed to open `/nowhere/out` for output: No such file or directory";
-    assert!(nowhere.stderr.contains(said), "{nowhere:?}");
+    ktally("list --output-file /nowhere/out").failed(1, &[said]);
 }
 
 #[test]
