@@ -15,7 +15,7 @@ use crate::attach::{GETPPID, refused, rewrite};
 use crate::fate::{self, Fate};
 use crate::instances::{Ended, Host, end};
 use crate::lifetime::sum;
-use crate::support::{Child, ask_for_parent, cases, nap, needs};
+use crate::support::{Child, amount, ask_for_parent, cases, nap, needs};
 
 /// More than a program has system calls.
 const MANY: usize = 400;
@@ -261,6 +261,22 @@ fn readers_learn_that_it_has_stopped_and_cannot_write() {
     );
     host.good("detach syscalls");
     assert_eq!(host.pins(), [""; 0]);
+}
+
+/// The kernel releases the links of removed pins some time later.
+#[test]
+fn nothing_counts_once_a_detach_has_returned() {
+    let host = Host::new();
+    let child = Child::new("kt-late", || ask_for_parent(23));
+    for _ in 0..amount(20).max(5) {
+        host.good(&format!("attach syscalls --pid {}", child.pid()));
+        child.work();
+        host.good("detach syscalls --keep");
+        child.work();
+        let reading = host.json("read syscalls -o json");
+        assert_eq!(sum(&reading, GETPPID, "calls"), 23);
+        host.good("detach syscalls");
+    }
 }
 
 /// Who may pin a map that he reads can open it again to write.

@@ -13,6 +13,7 @@ use libbpf_rs::{MapType, Object};
 use super::layout::{DISPATCHERS, PROGRAMS, SLOTS};
 use super::meta::Meta;
 use super::pinned::open_map;
+use crate::error::NotFound;
 use crate::map::{Access, Map, NewMap, create};
 use crate::sys;
 
@@ -114,6 +115,23 @@ pub(super) fn run_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
         let new = sys::program::open_pin(&folder.join(PROGRAMS).join(&program.name));
         let slot = open_map(&folder.join(SLOTS).join(&program.name), Access::Write);
         fill(&slot.with_context(what)?, &new.with_context(what)?).with_context(what)?;
+    }
+    Ok(())
+}
+
+/// Takes the programs out of their slots, so that nothing counts any more. The
+/// kernel releases a link some time after its last pin is gone, and until then
+/// runs the dispatcher.
+pub(super) fn stop_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
+    for program in meta.programs.iter().filter(|it| it.has_dispatcher) {
+        match open_map(&folder.join(SLOTS).join(&program.name), Access::Write) {
+            // By a call that was killed.
+            Err(error) if error.is::<NotFound>() => {}
+            slot => slot
+                .and_then(|slot| slot.delete(&[0; 4]))
+                .map(drop)
+                .with_context(|| format!("program `{}`", program.name))?,
+        }
     }
     Ok(())
 }

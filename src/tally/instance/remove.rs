@@ -1,4 +1,4 @@
-//! Taking an instance apart: links first, then what they ran, then the rest.
+//! Taking an instance apart: programs and links first, then what they ran, then the rest.
 
 use std::fs;
 use std::io;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::attach::put_in_place;
+use super::dispatch;
 use super::layout::{
     DISPATCHERS, FOLDERS, InstanceName, LINKS, PROGRAMS, SLOTS, STATE, UNFINISHED, WORDS, names,
     strangers_in,
@@ -19,7 +20,7 @@ use crate::error::NotFound;
 use crate::sys;
 use crate::tally::reader::missed;
 
-/// Cuts the links and waits for programs that are running, then declares the
+/// Takes the programs out of their slots, cuts the links and waits for programs that are running, then declares the
 /// counts final. What is needed to read them stays. Where it is killed, another
 /// call goes on.
 pub(super) fn stop(folder: &Path) -> Result<()> {
@@ -29,6 +30,7 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
         ..State::open(folder)?
     };
     state.write(folder)?;
+    dispatch::stop_programs_of(folder, &meta)?;
     unpin_all(folder, &meta, LINKS)?;
     sys::wait_for_programs();
     let missed = match state.stopped_at {
