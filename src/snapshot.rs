@@ -8,8 +8,10 @@ use std::time::SystemTime;
 use anyhow::Result;
 
 use crate::error::{unknown, usage};
-use crate::names::HostNames;
-use crate::schema::{Histogram, Kind, Label, Metric, MetricKind, Place, Table, Type, Value};
+use crate::schema::{
+    Histogram, Kind, Label, LeftOut, Metric, MetricKind, Names, Place, Table, Tags, Type, Value,
+    parse,
+};
 
 /// Rows of one table, packed: a key of fixed size and a fixed number of cells
 /// each, so that a million small rows take tens of megabytes.
@@ -204,9 +206,9 @@ fn grown(now: Option<u64>, before: Option<u64>) -> Option<u64> {
     Some(now.checked_sub(before).unwrap_or(now))
 }
 
-/// What a face shows.
+/// What is shown of a reading: all that a renderer needs.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct Snapshot<'s> {
     /// The tally's name.
     pub tally: String,
     /// The tally's summary.
@@ -222,16 +224,16 @@ pub struct Snapshot {
     /// Why some rows may be missing.
     pub incomplete: Option<String>,
     /// In the order of the tally's tables.
-    pub tables: Vec<TableSnapshot>,
+    pub tables: Vec<TableSnapshot<'s>>,
 }
 
 /// One table of a [`Snapshot`].
 #[derive(Debug, Clone)]
-pub struct TableSnapshot {
+pub struct TableSnapshot<'s> {
     /// Its columns; grouping leaves fewer labels.
-    pub table: Table,
-    /// Filtered, grouped, subtracted, sorted, cut.
-    pub rows: Rows,
+    pub table: &'s Table,
+    /// With their names.
+    pub rows: Vec<Row<'s>>,
     /// How many rows were read.
     pub rows_read: usize,
     /// Rows, and starts of events, that found no memory in that time.
@@ -240,12 +242,12 @@ pub struct TableSnapshot {
     pub reset: u64,
 }
 
-impl Snapshot {
+impl Snapshot<'_> {
     /// Whether every event was counted, as far as is known, and every row read.
     pub fn is_whole(&self) -> bool {
         // Unknown is no proof of a loss.
         let none = |lost: Option<u64>| lost.unwrap_or(0) == 0;
-        let is_whole = |table: &TableSnapshot| none(table.dropped) && table.reset == 0;
+        let is_whole = |table: &TableSnapshot<'_>| none(table.dropped) && table.reset == 0;
         self.tables.iter().all(is_whole)
             && none(self.missed)
             && none(self.gaps)
@@ -255,6 +257,51 @@ impl Snapshot {
     /// Over all tables.
     pub fn reset(&self) -> u64 {
         self.tables.iter().map(|table| table.reset).sum()
+    }
+}
+
+/// A row that is shown.
+#[derive(Debug, Clone)]
+pub struct Row<'s> {
+    /// Of each label.
+    pub names: Vec<Value<'s>>,
+    /// Its numbers.
+    pub cells: &'s [u64],
+    /// Of each detail.
+    pub details: Vec<Value<'s>>,
+}
+
+/// Rows of a table, filtered, grouped, sorted and cut.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Grouping leaves fewer labels.
+    pub table: Table,
+    /// Without their names.
+    pub rows: Rows,
+}
+
+impl Selection {
+    /// Every row with its names. People are told more than programs: a process's
+    /// name behind its number.
+    pub fn named(&self, names: &dyn Names, for_people: bool) -> Vec<Row<'_>> {
+        let Self { table, rows } = self;
+        let name = |row| {
+            let labels = table.labels.iter();
+            let labels = labels.map(|label| match for_people {
+                true => names.described(label, rows.key(row)),
+                false => names.of(label, rows.key(row)),
+            });
+            let details = table.details.iter().map(|detail| {
+                let copies = rows.values(row, table.value_size);
+                Value::sum(copies.map(|value| names.of(detail, value)).collect())
+            });
+            Row {
+                names: labels.collect(),
+                cells: rows.cells(row),
+                details: details.collect(),
+            }
+        };
+        (0..rows.len()).map(name).collect()
     }
 }
 
@@ -283,7 +330,7 @@ enum SortBy {
 impl Query {
     /// Refuses names that no table has, and filters that no row can pass, before
     /// anything is loaded.
-    pub fn check(&self, tables: &[Table], names: &HostNames) -> Result<()> {
+    pub fn check(&self, tables: &[Table], names: &dyn Names) -> Result<()> {
         let labels = || {
             tables
                 .iter()
@@ -334,30 +381,31 @@ impl Query {
         Ok(())
     }
 
-    /// The rows to show of a table.
-    pub fn apply(&self, table: &Table, rows: &Rows, labels: &HostNames) -> (Table, Rows) {
-        let (grouped, rows) = self.group(table, rows, labels);
-        let order = self.order(&grouped, &rows, labels);
-        (grouped, rows.pick(order))
+    /// The rows to show of a table: only they are named.
+    pub fn apply(&self, table: &Table, rows: &Rows, names: &dyn Names) -> Selection {
+        let (table, rows) = self.group(table, rows, names);
+        let order = self.order(&table, &rows, names);
+        let rows = rows.pick(order);
+        Selection { table, rows }
     }
 
     /// The filters, as they are asked of the rows of a table.
-    pub fn filter<'q>(&'q self, table: &'q Table, labels: &HostNames) -> Filter<'q> {
+    pub fn filter<'q>(&'q self, table: &'q Table, names: &dyn Names) -> Filter<'q> {
         let wanted = self.filters.iter().filter_map(|(name, text)| {
             let label = &table.labels[table.label(name)?];
-            let bytes = labels.typed(label, text).unwrap_or_default();
+            let bytes = typed(label, text, names).unwrap_or_default();
             Some(Wanted { label, text, bytes })
         });
         Filter(wanted.collect())
     }
 
     /// What a row is ordered by, among those of its table.
-    pub fn rank(&self, table: &Table, key: &[u8], cells: &[u64], labels: &HostNames) -> Rank {
+    pub fn rank(&self, table: &Table, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
         let by = match &self.sort {
             Some(name) => sort_by(table, name),
             None => table.metrics.first().map(default_order),
         };
-        rank(by, table, key, cells, labels)
+        rank(by, table, key, cells, names)
     }
 
     /// Filters, then groups: the numbers of one group add up.
@@ -365,19 +413,19 @@ impl Query {
         &self,
         table: &Table,
         rows: &'a Rows,
-        labels: &HostNames,
+        names: &dyn Names,
     ) -> (Table, Cow<'a, Rows>) {
         // What looks the same is one row; stacks differ by addresses, where
         // people see functions.
-        let has_stack = table.labels.iter().any(HostNames::is_stack);
+        let joins = table.labels.iter().any(|label| names.joins(label));
         let whole = || table.labels.iter().map(|label| label.name.clone());
-        let visible = (table.hides_key || has_stack).then(|| whole().collect());
+        let visible = (table.hides_key || joins).then(|| whole().collect());
         let by = self.by.as_ref().or(visible.as_ref());
         if self.filters.is_empty() && by.is_none() {
             return (table.clone(), Cow::Borrowed(rows));
         }
-        let filter = self.filter(table, labels);
-        let kept = (0..rows.len()).filter(|row| filter.keeps(rows.key(*row), labels));
+        let filter = self.filter(table, names);
+        let kept = (0..rows.len()).filter(|row| filter.keeps(rows.key(*row), names));
         let Some(by) = by else {
             return (table.clone(), Cow::Owned(rows.pick(kept)));
         };
@@ -390,18 +438,12 @@ impl Query {
         let mut groups = Rows::of(&projection.table);
         let mut known: HashMap<Vec<u8>, usize> = HashMap::new();
         for row in kept {
-            let mut key = projection.key(rows.key(row));
-            for label in &projection.table.labels {
-                labels.unify(label, &mut key);
-            }
-            let group = match known.get(&key) {
-                Some(group) => *group,
-                None => {
-                    groups.push(&key);
-                    known.insert(key, groups.len() - 1);
-                    groups.len() - 1
-                }
-            };
+            let key = projection.key(rows.key(row));
+            let identity = projection.identity(&key, names);
+            let group = *known.entry(identity).or_insert_with(|| {
+                groups.push(&key);
+                groups.len() - 1
+            });
             for (cell, more) in groups.cells_mut(group).iter_mut().zip(rows.cells(row)) {
                 *cell = cell.wrapping_add(*more);
             }
@@ -414,14 +456,12 @@ impl Query {
     }
 
     /// Rows that counted something, the greatest first, at most `top`.
-    fn order(&self, table: &Table, rows: &Rows, labels: &HostNames) -> Vec<usize> {
+    fn order(&self, table: &Table, rows: &Rows, names: &dyn Names) -> Vec<usize> {
         let mut order: Vec<(Rank, usize)> = (0..rows.len())
             .filter(|row| !table.counts_nothing(rows.cells(*row)))
             .map(|row| {
-                (
-                    self.rank(table, rows.key(row), rows.cells(row), labels),
-                    row,
-                )
+                let rank = self.rank(table, rows.key(row), rows.cells(row), names);
+                (rank, row)
             })
             .collect();
         order.sort_unstable_by(|(rank_a, a), (rank_b, b)| {
@@ -449,16 +489,16 @@ struct Wanted<'q> {
 impl Filter<'_> {
     /// Whether a row of this key passes: by what its labels show, or by what was
     /// typed for it.
-    pub fn keeps(&self, key: &[u8], labels: &HostNames) -> bool {
+    pub fn keeps(&self, key: &[u8], names: &dyn Names) -> bool {
         self.0.iter().all(|Wanted { label, text, bytes }| {
             let place = label.place.at_start();
             let typed = bytes.as_ref().map(|bytes| place.decode(bytes));
-            typed == Some(label.place.decode(key)) || labels.of(label, key).to_string() == *text
+            typed == Some(label.place.decode(key)) || names.of(label, key).to_string() == *text
         })
     }
 }
 
-fn check_filter(tables: &[Table], field: &str, text: &str, names: &HostNames) -> Result<()> {
+fn check_filter(tables: &[Table], field: &str, text: &str, names: &dyn Names) -> Result<()> {
     let labels = || tables.iter().flat_map(|table| &table.labels);
     let is_another = |part: &str| {
         let name = part.split_once('=').map(|(name, _)| name);
@@ -472,7 +512,7 @@ fn check_filter(tables: &[Table], field: &str, text: &str, names: &HostNames) ->
     }
     let mut refused = None;
     for label in labels().filter(|label| label.name == field) {
-        match names.typed(label, text) {
+        match typed(label, text, names) {
             // A row of this table may pass.
             Ok(_) => return Ok(()),
             Err(error) => refused = Some(error),
@@ -484,6 +524,22 @@ fn check_filter(tables: &[Table], field: &str, text: &str, names: &HostNames) ->
     Err(usage(format!("`--where {field}={text}`: {error:#}")))
 }
 
+/// The bytes of a label, at its own size, that this text stands for; `None` for
+/// what may get that name later. An error says why nothing can have it.
+fn typed(label: &Label, text: &str, names: &dyn Names) -> Result<Option<Vec<u8>>> {
+    let place = label.place.at_start();
+    let tags = Tags {
+        decoder: label.decoder.clone(),
+        ..Tags::default()
+    };
+    let mut bytes = vec![0; place.ty.size];
+    match parse(&place, &tags, text, LeftOut::Refused, names, &mut bytes) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(_) if names.comes_and_goes(label) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What rows are ordered by, computed once a row; the least comes first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
@@ -493,11 +549,11 @@ pub enum Rank {
     Name(String),
 }
 
-fn rank(by: Option<SortBy>, table: &Table, key: &[u8], cells: &[u64], labels: &HostNames) -> Rank {
+fn rank(by: Option<SortBy>, table: &Table, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
     // Greater numbers come first, names by the alphabet.
     Rank::Number(match by {
         None => 0,
-        Some(SortBy::Label(label)) => match labels.of(&table.labels[label], key) {
+        Some(SortBy::Label(label)) => match names.of(&table.labels[label], key) {
             Value::Uint(number) => number.try_into().unwrap_or(i128::MAX),
             Value::Int(number) => number,
             value => return Rank::Name(value.to_string()),
@@ -589,6 +645,18 @@ impl Projection {
             table: projected,
             sources,
         }
+    }
+
+    /// Rows of one identity are one row.
+    fn identity(&self, key: &[u8], names: &dyn Names) -> Vec<u8> {
+        let mut identity = key.to_vec();
+        let labels = self.table.labels.iter();
+        for label in labels.filter(|label| names.joins(label)) {
+            let start = label.place.bit_offset / 8;
+            identity[start..start + label.place.ty.size].fill(0);
+            identity.extend(names.of(label, key).to_string().bytes().chain([0]));
+        }
+        identity
     }
 
     fn key(&self, key: &[u8]) -> Vec<u8> {

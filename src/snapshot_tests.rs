@@ -5,6 +5,7 @@ use std::sync::Arc;
 use insta::assert_snapshot;
 
 use super::*;
+use crate::names::HostNames;
 use crate::schema::{Member, Tags};
 
 fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
@@ -92,15 +93,13 @@ fn rows(all: &[Row]) -> Rows {
 
 /// A line a row: labels, then `calls small level sum [bucket:count ...]`.
 fn show(query: &Query, now: &[Row], before: Option<&[Row]>) -> String {
-    let labels = HostNames::new();
     let mut now = rows(now);
     if let Some(before) = before {
         (now, _) = now.since(&rows(before), &table().metrics);
     }
-    let (table, rows) = query.apply(&table(), &now, &labels);
-    let line = |(key, cells): (&[u8], &[u64])| {
-        let names = table.labels.iter().map(|label| labels.of(label, key));
-        let names: Vec<String> = names.map(|name| name.to_string()).collect();
+    let shown = query.apply(&table(), &now, &HostNames::new());
+    let line = |super::Row { names, cells, .. }: &super::Row<'_>| {
+        let names: Vec<String> = names.iter().map(Value::to_string).collect();
         let counts = cells[4..]
             .iter()
             .enumerate()
@@ -113,7 +112,8 @@ fn show(query: &Query, now: &[Row], before: Option<&[Row]>) -> String {
             cells[0], cells[1], cells[3]
         )
     };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    let named = shown.named(&HostNames::new(), false);
+    named.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn by(names: &[&str]) -> Query {
@@ -540,11 +540,47 @@ fn what_looks_the_same_is_one_row() {
     let before = read(&table, &[(1, 8, 1)]);
     let (since, reset) = now.since(&before, &table.metrics);
     assert_eq!(reset, 0);
-    let (shown, rows) = Query::default().apply(&table, &since, &HostNames::new());
-    assert_eq!(shown.key_size, 4);
+    let Selection { table, rows } = Query::default().apply(&table, &since, &HostNames::new());
+    assert_eq!(table.key_size, 4);
     let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
     // Both have counted 4: in the order of their keys.
     assert_eq!(rows, [(1, 4), (2, 4)]);
+}
+
+#[test]
+fn stacks_that_look_the_same_are_one_row() {
+    let shown = |decoder: &str, stacks: &[[u64; 3]], names: &HostNames| {
+        let (element, len) = (Type::unsigned(8), 3);
+        let ips = ty("u64[3]", 24, Kind::Array { element, len });
+        let tag = format!("ktally:as:{decoder}");
+        let key = vec![member("stack", 0, None, &ips, &tag)];
+        let key = ty("struct key", 24, Kind::Struct(key));
+        let table = Table::new("t", &Tags::default(), 8, &key, &Type::unsigned(8));
+        let mut rows = Rows::of(&table);
+        for stack in stacks {
+            rows.push(&stack.map(u64::to_ne_bytes).concat())[0] = 1;
+        }
+        let shown = Query::default().apply(&table, &rows, names);
+        let name = |row: &super::Row<'_>| format!("{} {}", row.names[0], row.cells[0]);
+        shown
+            .named(names, false)
+            .iter()
+            .map(name)
+            .collect::<Vec<_>>()
+    };
+    let (names, raw) = (HostNames::new(), HostNames::raw());
+    // No kernel has code so low: their names are numbers.
+    let kernel = [[8, 9, 0], [8, 10, 0]];
+    assert_eq!(shown("kstack", &kernel, &names), ["0x9;0x8 1", "0xa;0x8 1"]);
+    // The frames of a process that there is not are all unknown.
+    let nobody = u64::from(u32::MAX);
+    let user = [[nobody, 8, 9], [nobody, 8, 10]];
+    let unknown = ["[unknown];[unknown] 2"];
+    assert_eq!(shown("ustack", &user, &names), unknown);
+    // Numbers are told apart, also of two processes.
+    let user = [[nobody, 8, 9], [nobody - 1, 8, 9]];
+    let numbers = ["0x9;0x8 1", "0x9;0x8 1"];
+    assert_eq!(shown("ustack", &user, &raw), numbers);
 }
 
 #[test]
@@ -552,7 +588,7 @@ fn a_gauge_at_zero_is_a_row_where_nothing_counts() {
     let table = secretive("ktally:gauge:");
     let now = read(&table, &[(1, 7, 0), (2, 7, 5)]);
     let (since, _) = now.since(&now, &table.metrics);
-    let (_, rows) = Query::default().apply(&table, &since, &HostNames::new());
+    let Selection { rows, .. } = Query::default().apply(&table, &since, &HostNames::new());
     let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
     assert_eq!(rows, [(2, 5), (1, 0)]);
     let table = secretive("ktally:counter:");
@@ -758,6 +794,7 @@ fn rows_are_packed_and_can_be_taken_back() {
 
 #[test]
 fn a_snapshot_is_whole_only_if_nothing_is_missing() {
+    let table = &table();
     let snapshot = |dropped, missed, gaps, incomplete: Option<&str>| Snapshot {
         tally: String::new(),
         summary: String::new(),
@@ -767,8 +804,8 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
         gaps,
         incomplete: incomplete.map(str::to_owned),
         tables: vec![TableSnapshot {
-            table: table(),
-            rows: Rows::of(&table()),
+            table,
+            rows: Vec::new(),
             rows_read: 0,
             dropped,
             reset: 0,

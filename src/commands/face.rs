@@ -11,10 +11,10 @@ use super::output::{Stdout, Writer};
 use super::{keep_capabilities, note, plural, style, warn};
 use crate::cli::{Exit, Global, Output, RunArgs, View};
 use crate::error::usage;
-use crate::names::HostNames;
+use crate::names::{self, HostNames};
 use crate::render::{Format, Renderer, Style};
 use crate::schema::Table;
-use crate::snapshot::{Query, Reading, Snapshot, TableReading, TableSnapshot};
+use crate::snapshot::{Query, Reading, Selection, Snapshot, TableReading, TableSnapshot};
 
 /// What is read again and again: a tally that counts for this process, or one
 /// that is attached.
@@ -28,8 +28,7 @@ pub(super) trait Source {
     }
 
     /// Until it is time, or something else comes first.
-    fn wait(&self, labels: &HostNames, signals: &Signals, instant: Option<Instant>)
-    -> Result<Wake>;
+    fn wait(&self, names: &HostNames, signals: &Signals, instant: Option<Instant>) -> Result<Wake>;
 
     /// Whether there is nothing more to wait for: the next reading is the last.
     fn has_ended(&self) -> Result<bool> {
@@ -51,7 +50,7 @@ pub(super) fn show(
     mut schedule: Schedule,
 ) -> Result<Exit> {
     let stdout = Stdout::open()?;
-    let mut needed = face.labels.capabilities(&face.tables);
+    let mut needed = face.names.capabilities(&face.tables);
     needed.extend(source.capabilities());
     keep_capabilities(needed);
     loop {
@@ -92,8 +91,9 @@ pub(super) struct Face {
     query: Query,
     totals: bool,
     max_rows: Option<u32>,
-    labels: HostNames,
+    names: HostNames,
     renderer: Renderer,
+    for_people: bool,
     before: Option<Reading>,
     reset: u64,
     whole: bool,
@@ -110,15 +110,13 @@ impl Face {
         signals: &Signals,
         instant: Option<Instant>,
     ) -> Result<Wake> {
-        let mut labels = self.tables.iter().flat_map(|table| &table.labels);
-        if !labels.any(HostNames::may_be_removed) {
-            return source.wait(&self.labels, signals, instant);
-        }
         loop {
-            self.labels.look_at_cgroups();
-            let next = Instant::now() + HostNames::PAUSE;
+            if !self.names.look(&self.tables) {
+                return source.wait(&self.names, signals, instant);
+            }
+            let next = Instant::now() + names::PAUSE;
             let next = instant.map_or(next, |instant| instant.min(next));
-            let wake = source.wait(&self.labels, signals, Some(next))?;
+            let wake = source.wait(&self.names, signals, Some(next))?;
             if wake != Wake::Time || instant == Some(next) {
                 return Ok(wake);
             }
@@ -156,12 +154,12 @@ impl Face {
             sort: view.sort.clone(),
             top: view.top,
         };
-        let labels = if view.raw {
+        let names = if view.raw {
             HostNames::raw()
         } else {
             HostNames::new()
         };
-        query.check(&tables, &labels)?;
+        query.check(&tables, &names)?;
         let format = Format::from(global.output);
         format.check(&tables, query.by.as_deref())?;
         for table in &tables {
@@ -179,8 +177,9 @@ impl Face {
             query,
             totals: view.total,
             max_rows: None,
-            labels,
+            names,
             renderer: Renderer::new(format, style),
+            for_people: format == Format::Table,
             before: None,
             reset: 0,
             whole: true,
@@ -206,34 +205,44 @@ impl Face {
         if let (Some(_), Some(before)) = (&reading.incomplete, &self.before) {
             reading.fill_from(before);
         }
-        let snapshot = self.snapshot(&reading);
+        let before = self.before.as_ref();
+        let since = before.map(|before| reading.since(before, &self.tables));
+        let since = since.as_ref().unwrap_or(&reading);
+        let shown = if self.totals { &reading } else { since };
+        let selections = self.select(shown);
+        let snapshot = self.snapshot(shown, since, &selections);
         self.reset += snapshot.reset();
         self.complete &= snapshot.incomplete.is_none();
         self.whole &= snapshot.is_whole();
         self.renderer
-            .render(&mut BufWriter::new(out), &snapshot, &self.labels)
+            .render(&mut BufWriter::new(out), &snapshot)
             .context("failed to write")?;
         self.before = Some(reading);
         Ok(())
     }
 
+    fn select(&self, shown: &Reading) -> Vec<Selection> {
+        let tables = self.tables.iter().zip(&shown.tables);
+        tables
+            .map(|(table, reading)| self.query.apply(table, &reading.rows, &self.names))
+            .collect()
+    }
+
     /// Of an interval, or with `--total` since counting began.
-    fn snapshot(&self, now: &Reading) -> Snapshot {
-        let before = self.before.as_ref();
-        let since = before.map(|before| now.since(before, &self.tables));
-        let since = since.as_ref().unwrap_or(now);
-        let shown = if self.totals { now } else { since };
+    fn snapshot<'s>(
+        &self,
+        shown: &Reading,
+        since: &Reading,
+        selections: &'s [Selection],
+    ) -> Snapshot<'s> {
         let readings = shown.tables.iter().zip(&since.tables);
-        let tables = self.tables.iter().zip(readings);
-        let tables = tables.map(|(table, (shown, since))| {
-            let (table, rows) = self.query.apply(table, &shown.rows, &self.labels);
-            TableSnapshot {
-                table,
-                rows,
-                rows_read: shown.rows.len(),
-                dropped: shown.dropped,
-                reset: since.reset,
-            }
+        let tables = selections.iter().zip(readings);
+        let tables = tables.map(|(selection, (shown, since))| TableSnapshot {
+            table: &selection.table,
+            rows: selection.named(&self.names, self.for_people),
+            rows_read: shown.rows.len(),
+            dropped: shown.dropped,
+            reset: since.reset,
         });
         Snapshot {
             tally: self.name.clone(),

@@ -188,7 +188,10 @@ fn table_columns(table: &Table) -> Vec<Vec<String>> {
 
 fn shown_as(label: &Label) -> String {
     let ty = || label.place.ty.name.clone();
-    label.decoder.as_ref().map_or_else(ty, Decoder::tag)
+    label
+        .decoder
+        .as_ref()
+        .map_or_else(ty, |decoder| decoder.tag().to_owned())
 }
 
 fn kind_name(kind: MetricKind) -> &'static str {

@@ -20,6 +20,7 @@ use caps::Capability;
 use crate::cli::{self, Action, Exit, Global, Request};
 use crate::error::{say, usage};
 use crate::host;
+use crate::names;
 use crate::render::Style;
 use crate::tally::{self, Support, Tally};
 
@@ -110,10 +111,12 @@ fn keep_capabilities(mut needed: Vec<Capability>) {
 
 /// What a C file says and this version does not understand.
 fn warn_of(tally: &Tally) {
-    for name in tally.schema.unknown_decoders() {
+    let decoders = tally.schema.decoders().into_iter();
+    for decoder in decoders.filter(|decoder| !names::is_known(decoder)) {
         warn(&format!(
-            "tally `{}` wants AS({name}), which is no decoder of this version of ktally: numbers are shown as they are",
-            tally.name
+            "tally `{}` wants AS({}), which is not a decoder of this version of ktally: numbers are shown as they are",
+            tally.name,
+            decoder.tag()
         ));
     }
 }

@@ -51,7 +51,7 @@ impl Source for Instance {
 
     fn wait(
         &self,
-        _labels: &HostNames,
+        _names: &HostNames,
         signals: &Signals,
         instant: Option<Instant>,
     ) -> Result<Wake> {

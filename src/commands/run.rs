@@ -80,12 +80,7 @@ impl Source for Run {
 
     /// A signal or the command's end may come first. Takes note of processes
     /// meanwhile, whose stacks are to be shown.
-    fn wait(
-        &self,
-        labels: &HostNames,
-        signals: &Signals,
-        instant: Option<Instant>,
-    ) -> Result<Wake> {
+    fn wait(&self, names: &HostNames, signals: &Signals, instant: Option<Instant>) -> Result<Wake> {
         loop {
             let sources = [
                 (self.command.as_ref().map(Command::end), Wake::End),
@@ -93,7 +88,7 @@ impl Source for Run {
             ];
             let wake = signals.wait(instant, sources)?;
             for (pid, address) in self.session.take_stack_processes()? {
-                labels.remember(pid, address);
+                names.remember(pid, address);
             }
             match wake {
                 // Where there are many, there is one whenever one looks.

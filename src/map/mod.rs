@@ -87,9 +87,9 @@ impl Map {
             id_keys: Owner::from_type_number(info.type_).map(Owner::tags),
             kernel_value_type_id: info.btf_vmlinux_value_type_id,
             value_decoder: match ty {
-                MapType::CgroupArray => Some(Decoder::Cgroup),
+                MapType::CgroupArray => Some(Decoder::CGROUP),
                 MapType::ArrayOfMaps | MapType::HashOfMaps | MapType::ProgArray => {
-                    Some(Decoder::Id)
+                    Some(Decoder::ID)
                 }
                 _ => None,
             },

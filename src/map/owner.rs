@@ -51,7 +51,7 @@ impl Owner {
     /// How an id is written.
     pub(super) fn tags(self) -> Tags {
         Tags {
-            decoder: (self == Self::Cgroup).then_some(Decoder::Cgroup),
+            decoder: (self == Self::Cgroup).then_some(Decoder::CGROUP),
             ..Tags::default()
         }
     }

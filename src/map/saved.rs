@@ -13,8 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use super::Map;
-use crate::names::HostNames;
-use crate::schema::{Declaration, LeftOut, Place, Tags, Value, parse};
+use crate::schema::{Declaration, LeftOut, Names, Place, Tags, Value, parse};
 
 /// The first line of a file says that it is one.
 const MARK: &str = "ktally_map";
@@ -29,7 +28,7 @@ pub struct LineCodec<'a> {
     /// What a key and a value are.
     pub declaration: &'a Declaration,
     /// The names of this host.
-    pub names: &'a HostNames,
+    pub names: &'a dyn Names,
     /// An entry has one value for each possible CPU; else it has one.
     pub value_count: Option<usize>,
     /// All as hex.

@@ -1,41 +1,67 @@
 //! Cgroups of the unified hierarchy: `/user.slice` for the id of its directory.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
+use super::PAUSE;
+use super::registry::Decode;
 use crate::host;
 
 /// Paths by id, of every cgroup that was there at the last look. Those that
 /// have gone since keep their names.
+#[derive(Default)]
+pub(super) struct Cgroups(RefCell<Known>);
+
+impl Decode for Cgroups {
+    /// The path of a cgroup, from the root of its hierarchy.
+    fn name(&self, number: u128) -> Option<String> {
+        let id = u64::try_from(number).ok()?;
+        self.0.borrow_mut().path(id)
+    }
+
+    fn parse(&self, text: &str) -> Result<Option<i128>> {
+        if text.starts_with("0x") {
+            return Ok(None);
+        }
+        Ok(Some(cgroup_id(text)?.into()))
+    }
+
+    fn comes_and_goes(&self) -> bool {
+        true
+    }
+
+    fn look(&self) -> bool {
+        self.0.borrow_mut().look();
+        true
+    }
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Cgroups {
+struct Known {
     paths: HashMap<u64, String>,
     looked: Option<Instant>,
 }
 
-impl Cgroups {
+impl Known {
     /// More are not known by name.
     const MOST: usize = 65_536;
-    /// Nor is there a look for every id without a name.
-    pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
-    /// The path of a cgroup, from the root of its hierarchy.
-    pub(super) fn path(&mut self, id: u64) -> Option<String> {
-        let is_due = self.looked.is_none_or(|at| at.elapsed() >= Self::PAUSE);
+    fn path(&mut self, id: u64) -> Option<String> {
+        let is_due = self.looked.is_none_or(|at| at.elapsed() >= PAUSE);
         if is_due && !self.paths.contains_key(&id) {
             self.look();
         }
         self.paths.get(&id).cloned()
     }
 
-    /// Takes note of those that there are.
-    pub(super) fn look(&mut self) {
+    fn look(&mut self) {
         if self.paths.len() >= Self::MOST {
             self.paths.clear();
         }
@@ -65,7 +91,7 @@ impl Cgroups {
 /// The directory of a cgroup, by its id.
 pub fn cgroup_folder(id: u64) -> Option<PathBuf> {
     host::cgroup2_mounts().find_map(|mount| {
-        let mut cgroups = Cgroups::default();
+        let mut cgroups = Known::default();
         cgroups.walk(&mount);
         let path = cgroups.paths.get(&id)?;
         Some(mount.join(path.trim_start_matches('/')))
@@ -75,7 +101,7 @@ pub fn cgroup_folder(id: u64) -> Option<PathBuf> {
 /// A cgroup's id, from a number or a path: as `ktally` shows it, or of its
 /// directory. The kernel uses the directory's inode number; in the hierarchies
 /// of the first version it does not.
-pub(super) fn cgroup_id(text: &str) -> Result<u64> {
+fn cgroup_id(text: &str) -> Result<u64> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }
@@ -84,11 +110,11 @@ pub(super) fn cgroup_id(text: &str) -> Result<u64> {
     let path = found.find(|path| path.exists()).unwrap_or(text.into());
     let metadata = fs::metadata(&path)
         .with_context(|| format!("failed to look at `{text}`; {}", where_they_are()))?;
-    ensure!(metadata.is_dir(), "`{text}` is no directory");
+    ensure!(metadata.is_dir(), "`{text}` is not a directory");
     let is_cgroup = statfs(&path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
     ensure!(
         is_cgroup,
-        "`{text}` is no cgroup of version 2; {}",
+        "`{text}` is not a cgroup of version 2; {}",
         where_they_are()
     );
     Ok(metadata.ino())
@@ -114,7 +140,7 @@ mod tests {
             let id = fs::metadata(&root).unwrap().ino();
             assert_eq!(cgroup_id("/").unwrap(), id);
             assert_eq!(cgroup_id(root.to_str().unwrap()).unwrap(), id);
-            assert_eq!(Cgroups::default().path(id).as_deref(), Some("/"));
+            assert_eq!(Known::default().path(id).as_deref(), Some("/"));
             let error = cgroup_id("/tmp").unwrap_err().to_string();
             let place = format!("a cgroup's directory, as below {}", root.display());
             assert!(error.ends_with(&place), "{error}");
@@ -122,7 +148,7 @@ mod tests {
         }
         for path in ["/proc", "/tmp"] {
             let error = cgroup_id(path).unwrap_err().to_string();
-            assert!(error.contains("no cgroup"), "{error}");
+            assert!(error.contains("not a cgroup"), "{error}");
         }
         assert!(cgroup_id("/proc/self/status").is_err());
         assert!(cgroup_id("/no/such/cgroup").is_err());
@@ -135,7 +161,7 @@ mod tests {
         let inner = root.path().join("a/b c");
         fs::create_dir_all(&inner).unwrap();
         fs::write(root.path().join("cgroup.procs"), "").unwrap();
-        let mut cgroups = Cgroups::default();
+        let mut cgroups = Known::default();
         cgroups.walk(root.path());
         cgroups.looked = Some(Instant::now());
         let id = |path: &Path| fs::metadata(path).unwrap().ino();

@@ -2,68 +2,116 @@
 //! kernel, which differ from kernel to kernel. What all of an enum's names begin
 //! with, its own name, is left out: of `skb_drop_reason`, `NO_SOCKET`.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::OnceCell;
 
-use crate::schema::{KernelBtf, Variant};
+use super::registry::Decode;
+use crate::schema::{KernelBtf, Place, Value, Variant, parse_number};
 
-/// The enums that were asked for, each read once.
-#[derive(Default)]
-pub(super) struct Enums(RefCell<HashMap<String, Vec<Variant>>>);
+/// The names of an enum, read once.
+struct Variants {
+    of: String,
+    known: OnceCell<Vec<Variant>>,
+}
 
-impl Enums {
-    /// The name of a number.
-    pub(super) fn name(&self, of: &str, number: i128) -> Option<String> {
-        self.with(of, |variants| {
+impl Variants {
+    fn new(of: &str) -> Self {
+        Self {
+            of: of.to_owned(),
+            known: OnceCell::new(),
+        }
+    }
+
+    fn get(&self) -> &[Variant] {
+        self.known.get_or_init(|| {
+            let variants = KernelBtf::load().map(|btf| btf.enum_variants(&self.of));
+            let mut variants = variants.unwrap_or_default();
+            for variant in &mut variants {
+                variant.name = short(&self.of, &variant.name).to_owned();
+            }
+            variants
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let variants = self.get().iter();
+        variants.map(|variant| variant.name.clone()).collect()
+    }
+
+    /// The kernel's own name in full is known, too.
+    fn number(&self, name: &str) -> Option<i128> {
+        let name = short(&self.of, name);
+        let variant = self.get().iter().find(|variant| variant.name == name);
+        variant.map(|variant| variant.value)
+    }
+
+    /// Enums have signs: by the C type of the place.
+    fn show<'a>(
+        &self,
+        place: &Place,
+        bytes: &[u8],
+        name: fn(&[Variant], i128) -> Option<String>,
+    ) -> Option<Value<'a>> {
+        let number = place.decode(bytes).integer()?;
+        Some(Value::Text(name(self.get(), number)?.into()))
+    }
+}
+
+/// The name of one number.
+pub(super) struct Enum(Variants);
+
+impl Enum {
+    pub(super) fn new(of: &str) -> Self {
+        Self(Variants::new(of))
+    }
+}
+
+impl Decode for Enum {
+    fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
+        if raw {
+            return None;
+        }
+        self.0.show(place, bytes, |variants, number| {
             let variant = variants.iter().find(|variant| variant.value == number);
             variant.map(|variant| variant.name.clone())
         })
     }
 
-    /// The other way round; the kernel's own name in full is known, too.
-    pub(super) fn number(&self, of: &str, name: &str) -> Option<i128> {
-        self.with(of, |variants| {
-            let name = short(of, name);
-            let variant = variants.iter().find(|variant| variant.name == name);
-            variant.map(|variant| variant.value)
-        })
+    fn names(&self) -> Vec<String> {
+        self.0.names()
     }
 
-    /// All of its names.
-    pub(super) fn names(&self, of: &str) -> Vec<String> {
-        self.with(of, |variants| {
-            let variants = variants.iter();
-            variants.map(|variant| variant.name.clone()).collect()
-        })
+    fn number(&self, name: &str) -> Option<i128> {
+        self.0.number(name)
+    }
+}
+
+/// The names of the bits that are set, with `|` between them; bits without a name
+/// as one number behind them.
+pub(super) struct Flags(Variants);
+
+impl Flags {
+    pub(super) fn new(of: &str) -> Self {
+        Self(Variants::new(of))
+    }
+}
+
+impl Decode for Flags {
+    fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
+        if raw {
+            return None;
+        }
+        self.0.show(place, bytes, flags)
     }
 
-    /// The names of the bits that are set, with `|` between them; bits without
-    /// a name as one number behind them.
-    pub(super) fn flags(&self, of: &str, number: i128) -> Option<String> {
-        self.with(of, |variants| flags(variants, number))
+    fn names(&self) -> Vec<String> {
+        self.0.names()
     }
 
-    /// The other way round.
-    pub(super) fn flag_bits(&self, of: &str, names: &str) -> Option<i128> {
+    fn number(&self, names: &str) -> Option<i128> {
         names.split('|').try_fold(0, |bits, name| {
-            let bit = match crate::schema::parse_number(name) {
-                Some(number) => number,
-                None => self.number(of, name)?,
-            };
+            let bit = parse_number(name).or_else(|| self.0.number(name))?;
             Some(bits | bit)
         })
-    }
-
-    fn with<T>(&self, name: &str, ask: impl FnOnce(&[Variant]) -> T) -> T {
-        let mut enums = self.0.borrow_mut();
-        ask(enums.entry(name.to_owned()).or_insert_with(|| {
-            let variants = KernelBtf::load().map(|btf| btf.enum_variants(name));
-            let mut variants = variants.unwrap_or_default();
-            for variant in &mut variants {
-                variant.name = short(name, &variant.name).to_owned();
-            }
-            variants
-        }))
     }
 }
 
@@ -95,6 +143,7 @@ fn flags(variants: &[Variant], number: i128) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::Type;
 
     fn variant(name: &str, value: i128) -> Variant {
         Variant {
@@ -130,15 +179,18 @@ mod tests {
     /// `enum bpf_map_type` is in every kernel that has BTF.
     #[test]
     fn names_of_the_running_kernel() {
-        let enums = Enums::default();
         if KernelBtf::load().is_err() {
             return;
         }
         let (of, name) = ("bpf_map_type", "ARRAY");
-        assert_eq!(enums.name(of, 2).as_deref(), Some(name));
-        assert_eq!(enums.number(of, name), Some(2));
-        assert_eq!(enums.number(of, "BPF_MAP_TYPE_ARRAY"), Some(2));
-        assert_eq!(enums.flag_bits(of, &format!("{name}|0x10")), Some(0x12));
-        assert_eq!(enums.number("no_such_enum_here", name), None);
+        let (types, bits) = (Enum::new(of), Flags::new(of));
+        let (place, two) = (Place::whole(Type::unsigned(4)), 2u32.to_ne_bytes());
+        let shown = |raw| types.show(&place, &two, raw).map(|it| it.to_string());
+        assert_eq!(shown(false).as_deref(), Some(name));
+        assert_eq!(shown(true), None);
+        assert_eq!(types.number(name), Some(2));
+        assert_eq!(types.number("BPF_MAP_TYPE_ARRAY"), Some(2));
+        assert_eq!(bits.number(&format!("{name}|0x10")), Some(0x12));
+        assert_eq!(Enum::new("no_such_enum_here").number(name), None);
     }
 }

@@ -5,81 +5,99 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 
-/// Four bytes, the first of them lowest in `number`.
-pub(super) fn ipv4(number: u128) -> Option<String> {
-    let bytes = u32::try_from(number).ok()?.to_le_bytes();
-    Some(Ipv4Addr::from(bytes).to_string())
+use super::registry::Decode;
+
+/// Four bytes, the first of them lowest in the number.
+#[derive(Default)]
+pub(super) struct Ipv4;
+
+impl Decode for Ipv4 {
+    fn notation(&self, number: u128) -> Option<String> {
+        let bytes = u32::try_from(number).ok()?.to_le_bytes();
+        Some(Ipv4Addr::from(bytes).to_string())
+    }
+
+    fn parse(&self, text: &str) -> Result<Option<i128>> {
+        let address: Ipv4Addr = text.parse().context("write an address like 192.0.2.1")?;
+        Ok(Some(u32::from_le_bytes(address.octets()).into()))
+    }
 }
 
 /// Sixteen bytes; an IPv4 address that is mapped into them shows as such.
-pub(super) fn ip(number: u128) -> Option<String> {
-    let address = Ipv6Addr::from(number.to_le_bytes());
-    Some(address.to_canonical().to_string())
+#[derive(Default)]
+pub(super) struct Ip;
+
+impl Decode for Ip {
+    fn notation(&self, number: u128) -> Option<String> {
+        let address = Ipv6Addr::from(number.to_le_bytes());
+        Some(address.to_canonical().to_string())
+    }
+
+    fn parse(&self, text: &str) -> Result<Option<i128>> {
+        let address: IpAddr = text
+            .parse()
+            .context("write an address like 192.0.2.1 or 2001:db8::1")?;
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
+        Ok(Some(i128::from_le_bytes(address.octets())))
+    }
 }
 
-/// A port's number.
-pub(super) fn port(number: u128) -> Option<String> {
-    let port = u16::from_be(u16::try_from(number).ok()?);
-    Some(port.to_string())
-}
+#[derive(Default)]
+pub(super) struct Port;
 
-/// What [`ipv4`] shows, back to a number.
-pub(super) fn ipv4_number(text: &str) -> Result<u32> {
-    let address: Ipv4Addr = text.parse().context("write an address like 192.0.2.1")?;
-    Ok(u32::from_le_bytes(address.octets()))
-}
+impl Decode for Port {
+    fn notation(&self, number: u128) -> Option<String> {
+        let port = u16::from_be(u16::try_from(number).ok()?);
+        Some(port.to_string())
+    }
 
-/// What [`ip`] shows, back to a number.
-pub(super) fn ip_number(text: &str) -> Result<u128> {
-    let address: IpAddr = text
-        .parse()
-        .context("write an address like 192.0.2.1 or 2001:db8::1")?;
-    let address = match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    };
-    Ok(u128::from_le_bytes(address.octets()))
-}
-
-/// A port's number as the kernel has it.
-pub(super) fn port_number(text: &str) -> Result<u16> {
-    let port: u16 = text
-        .parse()
-        .ok()
-        .context("a port is a number from 0 to 65535")?;
-    Ok(port.to_be())
+    fn parse(&self, text: &str) -> Result<Option<i128>> {
+        let port: Option<u16> = text.parse().ok();
+        let port = port.context("a port is a number from 0 to 65535")?;
+        Ok(Some(port.to_be().into()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn number(decoder: &dyn Decode, text: &str) -> u128 {
+        decoder.parse(text).unwrap().unwrap() as u128
+    }
+
     #[test]
     fn addresses_of_both_families() {
-        let bytes = |address: &str| ip_number(address).unwrap();
-        assert_eq!(
-            ipv4(u32::from_le_bytes([127, 0, 0, 1]).into()).as_deref(),
-            Some("127.0.0.1")
-        );
-        assert_eq!(ipv4(1 << 32), None);
-        assert_eq!(ip(bytes("::1")).as_deref(), Some("::1"));
-        assert_eq!(ip(bytes("2001:db8::2")).as_deref(), Some("2001:db8::2"));
-        assert_eq!(ip(bytes("::ffff:192.0.2.1")).as_deref(), Some("192.0.2.1"));
-        assert_eq!(bytes("192.0.2.1"), bytes("::ffff:192.0.2.1"));
-        assert!(ip_number("192.0.2").is_err() && ipv4_number("::1").is_err());
-        // Other ways of putting one into the other are addresses of their own.
-        assert_eq!(ip(bytes("::")).as_deref(), Some("::"));
-        assert_eq!(ip(bytes("::192.0.2.1")).as_deref(), Some("::c000:201"));
+        let v4 = number(&Ipv4, "127.0.0.1");
+        assert_eq!(v4.to_le_bytes()[..4], [127, 0, 0, 1]);
+        assert_eq!(Ipv4.notation(v4).as_deref(), Some("127.0.0.1"));
+        assert_eq!(Ipv4.notation(1 << 32), None);
+        for (typed, shown) in [
+            ("::1", "::1"),
+            ("2001:db8::2", "2001:db8::2"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            // Other ways of putting one into the other are addresses of their own.
+            ("::", "::"),
+            ("::192.0.2.1", "::c000:201"),
+        ] {
+            let notation = Ip.notation(number(&Ip, typed));
+            assert_eq!(notation.as_deref(), Some(shown));
+        }
+        assert!(Ip.parse("192.0.2").is_err() && Ipv4.parse("::1").is_err());
     }
 
     #[test]
     fn ports_there_and_back() {
-        assert_eq!(port_number("443").unwrap().to_ne_bytes(), [1, 0xbb]);
-        let port_443 = u16::from_ne_bytes([1, 0xbb]);
-        assert_eq!(port(port_443.into()).as_deref(), Some("443"));
-        assert_eq!(port(1 << 16), None);
+        let port = number(&Port, "443");
+        assert_eq!(port.to_le_bytes()[..2], [1, 0xbb]);
+        assert_eq!(Port.notation(port).as_deref(), Some("443"));
+        assert_eq!(Port.notation(1 << 16), None);
         for bad in ["", "http", "-1", "65536"] {
-            assert!(port_number(bad).is_err(), "{bad:?}");
+            assert!(Port.parse(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -9,6 +9,8 @@ mod enums;
 mod errno;
 mod ip;
 mod net;
+mod plain;
+mod registry;
 mod signal;
 mod softirq;
 mod stacks;
@@ -18,45 +20,34 @@ mod syscall;
 mod time;
 mod users;
 
-use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
 use caps::Capability;
-use serde::Serialize;
 
-pub use self::symbols::functions_of;
-
-use self::cache::Cache;
-use self::cgroup::Cgroups;
 pub use self::cgroup::cgroup_folder;
+use self::registry::{Decode, is_number};
+pub use self::registry::{decoders, is_known};
+use self::symbols::Symbols;
+pub use self::symbols::functions_of;
 use crate::error::unknown;
-use crate::schema::{
-    Decoder, Kind, Label, LeftOut, Member, Names, OptionSpec, Place, Streamed, Table, Tags, Value,
-    named, parse, text,
-};
+use crate::schema::{Decoder, Kind, Label, Member, Names, OptionSpec, Place, Table, Value};
 
-/// The names that were looked up, kept for the next row; no more of them than
-/// its cache allows, or than the kernel's enums have.
+/// How often to look at what may be removed.
+pub const PAUSE: Duration = Duration::from_secs(1);
+
+/// The names that this host knows. Each decoder keeps what it looked up for the
+/// next row, and no more of it than its cache allows, or than the kernel's enums
+/// have.
 #[derive(Default)]
 pub struct HostNames {
-    enums: enums::Enums,
-    users: Cache<u32>,
-    groups: Cache<u32>,
-    cgroups: RefCell<Cgroups>,
-    devices: Cache<u32>,
-    interfaces: Cache<u32>,
-    namespaces: Cache<u32>,
-    symbols: symbols::Symbols,
-    stacks: stacks::Stacks,
+    decoders: RefCell<HashMap<Decoder, Rc<dyn Decode>>>,
+    symbols: Rc<Symbols>,
     raw: bool,
 }
-
-/// /proc/kallsyms has zeroes for addresses without it.
-const KERNEL_SYMBOLS: Capability = Capability::CAP_SYSLOG;
-/// For what other users' processes have mapped, and for those files.
-const PROCESSES: [Capability; 2] = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
 
 impl HostNames {
     /// With nothing looked up yet.
@@ -64,7 +55,7 @@ impl HostNames {
         Self::default()
     }
 
-    /// That show numbers, for whoever decodes them elsewhere.
+    /// Shows numbers, for those who decode them elsewhere.
     pub fn raw() -> Self {
         Self {
             raw: true,
@@ -74,50 +65,17 @@ impl HostNames {
 
     /// The capabilities that it takes to name what these tables show.
     pub fn capabilities(&self, tables: &[Table]) -> Vec<Capability> {
-        let labels = tables
-            .iter()
-            .flat_map(|table| table.labels.iter().chain(&table.details));
+        let tables = tables.iter();
+        let labels = tables.flat_map(|table| table.labels.iter().chain(&table.details));
         let decoders = labels.filter_map(|label| label.decoder.as_ref());
-        let needed = decoders.flat_map(|decoder| match decoder {
-            Decoder::Ksym | Decoder::Kstack => &[KERNEL_SYMBOLS][..],
-            Decoder::Ustack => &PROCESSES[..],
-            _ => &[],
-        });
+        let needed = decoders.flat_map(|decoder| self.decoder(decoder).capabilities());
         needed.copied().filter(|_| !self.raw).collect()
     }
 
     /// The same for a map of any types.
     pub fn all_capabilities(&self) -> Vec<Capability> {
-        let all = PROCESSES.into_iter().chain([KERNEL_SYMBOLS]);
-        all.filter(|_| !self.raw).collect()
-    }
-
-    /// What a row of this key is called in the label's column.
-    pub fn of<'a>(&self, label: &'a Label, key: &'a [u8]) -> Value<'a> {
-        let name = label.decoder.as_ref();
-        name.and_then(|decoder| self.name(decoder, &label.place, key))
-            .unwrap_or_else(|| label.place.decode(key))
-    }
-
-    /// A whole key or value: by names where it, or a member, has a decoder.
-    /// Hidden members are left out.
-    pub fn whole<'a>(&self, place: &'a Place, tags: &Tags, bytes: &'a [u8]) -> Value<'a> {
-        named(place, tags, bytes, self)
-    }
-
-    /// The same, decoded as it is serialized.
-    pub fn streamed<'a>(
-        &'a self,
-        place: &'a Place,
-        tags: &'a Tags,
-        bytes: &'a [u8],
-    ) -> impl Serialize + 'a {
-        Streamed {
-            place,
-            tags,
-            bytes,
-            names: self,
-        }
+        let all = stacks::PROCESSES.iter().chain(stacks::KERNEL_SYMBOLS);
+        all.copied().filter(|_| !self.raw).collect()
     }
 
     /// An option's value, out of the bytes of `.rodata`, as it could be typed.
@@ -126,7 +84,7 @@ impl HostNames {
         let value = decoder
             .and_then(|decoder| self.name(decoder, &option.place, rodata))
             .unwrap_or_else(|| option.place.decode(rodata));
-        match (&option.unit, &option.place.ty.kind, signed(&value)) {
+        match (&option.unit, &option.place.ty.kind, value.integer()) {
             (Some(unit), _, Some(number)) => Value::Text(unit.exact(number).into()),
             (None, Kind::Char, Some(number @ 0x21..0x7f)) => {
                 Value::Text(format!("{number} (`{}`)", number as u8 as char).into())
@@ -135,184 +93,77 @@ impl HostNames {
         }
     }
 
-    /// All names of a decoder that has as many on every host.
-    fn names(&self, decoder: &Decoder) -> Vec<String> {
-        let below = |most: u128, name: fn(u128) -> Option<String>| {
-            let names = (0..most).filter_map(name);
-            let is_name = |name: &String| !name.starts_with(|c: char| c.is_ascii_digit());
-            names.filter(is_name).collect()
-        };
-        match decoder {
-            Decoder::Syscall => below(1 << 10, syscall::name),
-            Decoder::Errno => below(1 << 12, errno::name),
-            Decoder::Signal => below(1 << 7, signal::name),
-            Decoder::State => below(1 << 13, state::name),
-            Decoder::Softirq => below(1 << 5, softirq::name),
-            Decoder::Enum(of) | Decoder::Flags(of) => self.enums.names(of),
-            Decoder::Bool => vec!["true".to_owned(), "false".to_owned()],
-            _ => Vec::new(),
-        }
+    /// Takes note of everything in these tables that may be removed: then it has
+    /// no name that could be asked for. `false` where nothing may.
+    pub fn look(&self, tables: &[Table]) -> bool {
+        let labels = tables.iter().flat_map(|table| &table.labels);
+        let decoders = labels.filter_map(|label| label.decoder.as_ref());
+        !self.raw && decoders.filter(|it| self.decoder(it).look()).count() > 0
     }
 
-    /// The bytes of a label, at its own size, that this text stands for; `None`
-    /// for what may get that name later. An error says why nothing can have it.
-    pub fn typed(&self, label: &Label, text: &str) -> Result<Option<Vec<u8>>> {
-        let comes_and_goes = matches!(
-            label.decoder,
-            Some(
-                Decoder::Cgroup
-                    | Decoder::Ifindex
-                    | Decoder::Netns
-                    | Decoder::Dev
-                    | Decoder::Ksym
-                    | Decoder::Kstack
-                    | Decoder::Ustack
-                    | Decoder::Time
-            )
-        );
-        let place = label.place.at_start();
-        let tags = Tags {
-            decoder: label.decoder.clone(),
-            ..Tags::default()
-        };
-        let mut bytes = vec![0; place.ty.size];
-        match parse(&place, &tags, text, LeftOut::Refused, self, &mut bytes) {
-            Ok(()) => Ok(Some(bytes)),
-            Err(_) if comes_and_goes => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// How often to look at what may be removed.
-    pub const PAUSE: Duration = Cgroups::PAUSE;
-
-    /// Whether a label can only be told of what somebody saw while it was there.
-    pub fn may_be_removed(label: &Label) -> bool {
-        label.decoder == Some(Decoder::Cgroup)
-    }
-
-    /// Takes note of every cgroup that there is.
-    pub fn look_at_cgroups(&self) {
+    /// Takes note of what a process has mapped while it lives, so that its
+    /// stacks have names later; `address` is where it was running.
+    pub fn remember(&self, pid: u32, address: u64) {
         if !self.raw {
-            self.cgroups.borrow_mut().look();
+            self.symbols.remember(pid, address);
         }
     }
 
-    fn cgroup(&self, number: u128) -> Option<String> {
-        let id = u64::try_from(number).ok()?;
-        self.cgroups.borrow_mut().path(id)
+    fn symbols(&self) -> Rc<Symbols> {
+        Rc::clone(&self.symbols)
+    }
+
+    fn decoder(&self, decoder: &Decoder) -> Rc<dyn Decode> {
+        if let Some(known) = self.decoders.borrow().get(decoder) {
+            return Rc::clone(known);
+        }
+        let made = registry::decoder(self, decoder);
+        let mut decoders = self.decoders.borrow_mut();
+        Rc::clone(decoders.entry(decoder.clone()).or_insert(made))
     }
 }
 
 impl Names for HostNames {
     fn name<'a>(&self, decoder: &Decoder, place: &Place, bytes: &'a [u8]) -> Option<Value<'a>> {
-        if *decoder == Decoder::Comm {
-            return Some(text(place.bytes(bytes)?));
-        }
-        if let Some(frames) = self.stack(decoder, place.bytes(bytes).unwrap_or_default()) {
-            return Some(Value::Text(Cow::Owned(frames)));
-        }
-        let number = place.raw(bytes)?;
-        let name = match decoder {
-            _ if self.raw => notation(decoder, number),
-            Decoder::Bool => return Some(Value::Bool(number != 0)),
-            Decoder::Syscall => syscall::name(number),
-            Decoder::Errno => errno::name(number),
-            Decoder::Signal => signal::name(number),
-            Decoder::State => state::name(number),
-            Decoder::Softirq => softirq::name(number),
-            Decoder::Uid => cached(&self.users, number, users::user_name),
-            Decoder::Gid => cached(&self.groups, number, users::group_name),
-            Decoder::Enum(of) => self.enums.name(of, signed(&place.decode(bytes))?),
-            Decoder::Flags(of) => self.enums.flags(of, signed(&place.decode(bytes))?),
-            Decoder::Time => time::name(number),
-            Decoder::Dev => cached(&self.devices, number, dev::name),
-            Decoder::Ifindex => cached(&self.interfaces, number, net::interface_name),
-            Decoder::Netns => cached(&self.namespaces, number, net::namespace_name),
-            Decoder::Cgroup => self.cgroup(number),
-            Decoder::Ksym => {
-                let symbol = self.symbols.kernel(number);
-                symbol.or_else(|| notation(decoder, number))
-            }
-            _ => notation(decoder, number),
-        };
-        name.map(|name| Value::Text(Cow::Owned(name)))
+        self.decoder(decoder).show(place, bytes, self.raw)
     }
 
-    fn number(&self, decoder: &Decoder, name: &str) -> Result<Option<i128>> {
-        // These are read by their own rules, numbers too.
-        match decoder {
-            Decoder::Uid if !name.starts_with("0x") => {
-                return Ok(Some(users::user_id(name)?.into()));
-            }
-            Decoder::Gid if !name.starts_with("0x") => {
-                return Ok(Some(users::group_id(name)?.into()));
-            }
-            Decoder::Cgroup if !name.starts_with("0x") => {
-                return Ok(Some(cgroup::cgroup_id(name)?.into()));
-            }
-            Decoder::Ipv4 => return Ok(Some(ip::ipv4_number(name)?.into())),
-            Decoder::Ip => return Ok(Some(ip::ip_number(name)? as i128)),
-            Decoder::Port => return Ok(Some(ip::port_number(name)?.into())),
-            Decoder::Dev if name.contains(':') => return Ok(Some(dev::number(name)?.into())),
-            _ if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') => return Ok(None),
-            _ => {}
+    fn number(&self, decoder: &Decoder, text: &str) -> Result<Option<i128>> {
+        let known = self.decoder(decoder);
+        let number = known.parse(text)?;
+        if number.is_some() || is_number(text) {
+            return Ok(number);
         }
-        let number = match decoder {
-            Decoder::Syscall => syscall::number(name),
-            Decoder::Errno => errno::number(name),
-            Decoder::Signal => signal::number(name),
-            Decoder::State => state::number(name),
-            Decoder::Softirq => softirq::number(name),
-            Decoder::Enum(of) => self.enums.number(of, name),
-            Decoder::Flags(of) => self.enums.flag_bits(of, name),
-            Decoder::Dev => Some(dev::number(name)?.into()),
-            Decoder::Ifindex => Some(net::interface_index(name)?.into()),
-            Decoder::Netns => Some(net::namespace_inode(name)?.into()),
-            Decoder::Bool if name == "true" => Some(1),
-            Decoder::Bool if name == "false" => Some(0),
-            _ => return Ok(None),
-        };
-        if number.is_none() {
-            let known = self.names(decoder);
-            let known = known.iter().map(String::as_str);
-            return Err(unknown(decoder.name(), name, known));
+        let names = known.names();
+        if names.is_empty() {
+            return Ok(None);
         }
-        Ok(number)
+        let names = names.iter().map(String::as_str);
+        Err(unknown(decoder.name(), text, names))
     }
 
     fn hides(&self, member: &Member) -> bool {
         member.is_hidden()
     }
-}
 
-/// A number that is never written in decimal, without looking up a name.
-fn notation(decoder: &Decoder, number: u128) -> Option<String> {
-    match decoder {
-        Decoder::Hex | Decoder::Ksym => Some(format!("{number:#x}")),
-        Decoder::Ipv4 => ip::ipv4(number),
-        Decoder::Ip => ip::ip(number),
-        Decoder::Port => ip::port(number),
-        Decoder::Dev => Some(dev::numbers(u32::try_from(number).ok()?)),
-        _ => None,
+    fn described<'a>(&self, label: &'a Label, key: &'a [u8]) -> Value<'a> {
+        let name = self.of(label, key);
+        let decoder = label.decoder.as_ref().filter(|_| !self.raw);
+        let note = decoder.zip(label.place.raw(key));
+        match note.and_then(|(decoder, number)| self.decoder(decoder).note(number)) {
+            Some(note) => Value::Text(format!("{name} ({note})").into()),
+            None => name,
+        }
     }
-}
 
-/// Enums of the kernel have signs of their own.
-fn signed(number: &Value<'_>) -> Option<i128> {
-    match number {
-        Value::Uint(number) => i128::try_from(*number).ok(),
-        Value::Int(number) => Some(*number),
-        _ => None,
+    fn joins(&self, label: &Label) -> bool {
+        !self.raw && label.is_stack()
     }
-}
 
-fn cached(
-    cache: &Cache<u32>,
-    number: u128,
-    look_up: impl FnOnce(u32) -> Option<String>,
-) -> Option<String> {
-    cache.get(u32::try_from(number).ok()?, look_up)
+    fn comes_and_goes(&self, label: &Label) -> bool {
+        let decoder = label.decoder.as_ref();
+        decoder.is_some_and(|decoder| self.decoder(decoder).comes_and_goes())
+    }
 }
 
 #[cfg(test)]
@@ -390,12 +241,11 @@ mod tests {
             assert_eq!(labels.of(&label, &bytes[..4]).to_string(), text);
         }
         let bytes = number("ip", "192.0.2.1").unwrap().to_le_bytes();
-        let label = label(16, "ip");
-        assert_eq!(labels.of(&label, &bytes).to_string(), "192.0.2.1");
-        assert_eq!(
-            number("cgroup", "/"),
-            Some(cgroup::cgroup_id("/").unwrap().into())
-        );
+        let ip = label(16, "ip");
+        assert_eq!(labels.of(&ip, &bytes).to_string(), "192.0.2.1");
+        let root = number("cgroup", "/").unwrap().to_le_bytes();
+        let label = label(8, "cgroup");
+        assert_eq!(labels.of(&label, &root[..8]).to_string(), "/");
         // As they are.
         for (decoder, text) in [("ifindex", "3"), ("netns", "3"), ("dev", "3")] {
             assert_eq!(number(decoder, text), None, "{decoder}");

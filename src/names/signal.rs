@@ -1,34 +1,34 @@
 //! `SIGTERM` for 15, and `SIGRTMIN+1` for 35: signals as libc numbers them.
 
-use std::str::FromStr;
+use std::ops::Range;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal;
+
+use super::registry::Decode;
 
 /// libc keeps 32 and 33, the kernel's first real-time signals, to itself.
 const SIGRTMIN: i32 = 34;
 const SIGRTMAX: i32 = 64;
 
-/// The name of a signal; 0 is none.
-pub(super) fn name(number: u128) -> Option<String> {
-    let number = i32::try_from(number).ok()?;
-    match number {
-        SIGRTMIN => Some("SIGRTMIN".to_owned()),
-        _ if (SIGRTMIN..=SIGRTMAX).contains(&number) => {
-            Some(format!("SIGRTMIN+{}", number - SIGRTMIN))
-        }
-        _ => Some(Signal::try_from(number).ok()?.as_str().to_owned()),
-    }
-}
+#[derive(Default)]
+pub(super) struct Signal;
 
-/// The other way round.
-pub(super) fn number(name: &str) -> Option<i128> {
-    let number = match name.strip_prefix("SIGRTMIN") {
-        Some("") => SIGRTMIN,
-        Some(beyond) => beyond.strip_prefix('+')?.parse::<i32>().ok()? + SIGRTMIN,
-        None => Signal::from_str(name).ok()? as i32,
-    };
-    self::name(u128::try_from(number).ok()?)?;
-    Some(number.into())
+impl Decode for Signal {
+    /// 0 is none.
+    fn name(&self, number: u128) -> Option<String> {
+        match i32::try_from(number).ok()? {
+            SIGRTMIN => Some("SIGRTMIN".to_owned()),
+            number @ SIGRTMIN..=SIGRTMAX => Some(format!("SIGRTMIN+{}", number - SIGRTMIN)),
+            number => {
+                let signal = signal::Signal::try_from(number).ok()?;
+                Some(signal.as_str().to_owned())
+            }
+        }
+    }
+
+    fn numbers(&self) -> Range<u128> {
+        0..SIGRTMAX as u128 + 1
+    }
 }
 
 #[cfg(test)]
@@ -45,14 +45,14 @@ mod tests {
             (35, "SIGRTMIN+1"),
             (64, "SIGRTMIN+30"),
         ] {
-            assert_eq!(name(known).as_deref(), Some(text));
-            assert_eq!(number(text), Some(known as i128));
+            assert_eq!(Signal.name(known).as_deref(), Some(text));
+            assert_eq!(Signal.number(text), Some(known as i128));
         }
         for unknown in [0, 32, 33, 65, 1 << 40] {
-            assert_eq!(name(unknown), None);
+            assert_eq!(Signal.name(unknown), None);
         }
         for stranger in ["SIGRTMIN+31", "SIGRTMIN-1", "SIGRTMIN1", "KILL", ""] {
-            assert_eq!(number(stranger), None, "{stranger}");
+            assert_eq!(Signal.number(stranger), None, "{stranger}");
         }
     }
 }

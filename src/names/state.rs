@@ -1,5 +1,9 @@
 //! `interruptible` for 1: how a task sleeps, by the kernel's names.
 
+use std::ops::Range;
+
+use super::registry::Decode;
+
 /// include/linux/sched.h, the same since Linux 4.14 as far as they go; the
 /// last is of 5.15. Only these bits reach us: `TASK_STATES` of `kernel.h`.
 const NAMES: [(u32, &str); 8] = [
@@ -13,16 +17,18 @@ const NAMES: [(u32, &str); 8] = [
     (0x1000, "rtlock"),
 ];
 
-/// The name of a state.
-pub(super) fn name(number: u128) -> Option<String> {
-    let known = NAMES.iter().find(|(state, _)| u128::from(*state) == number);
-    known.map(|(_, name)| (*name).to_owned())
-}
+#[derive(Default)]
+pub(super) struct State;
 
-/// The other way round.
-pub(super) fn number(name: &str) -> Option<i128> {
-    let known = NAMES.iter().find(|(_, known)| *known == name);
-    known.map(|(state, _)| (*state).into())
+impl Decode for State {
+    fn name(&self, number: u128) -> Option<String> {
+        let known = NAMES.iter().find(|(state, _)| u128::from(*state) == number);
+        known.map(|(_, name)| (*name).to_owned())
+    }
+
+    fn numbers(&self) -> Range<u128> {
+        0..1 << 13
+    }
 }
 
 #[cfg(test)]
@@ -31,10 +37,10 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        assert_eq!(name(0x402).as_deref(), Some("idle"));
-        assert_eq!(number("killable"), Some(0x102));
-        assert_eq!(name(0), None);
-        assert_eq!(name(0x1_0000_0001), None);
-        assert_eq!(number("asleep"), None);
+        assert_eq!(State.name(0x402).as_deref(), Some("idle"));
+        assert_eq!(State.number("killable"), Some(0x102));
+        assert_eq!(State.name(0), None);
+        assert_eq!(State.name(0x1_0000_0001), None);
+        assert_eq!(State.number("asleep"), None);
     }
 }

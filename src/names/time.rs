@@ -4,12 +4,23 @@ use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// When the kernel's monotonic clock showed this many nanoseconds; as far as
-/// the clock of the host has not been set since.
-pub(super) fn name(ns: u128) -> Option<String> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
-    let then = Duration::from_nanos(u64::try_from(ns).ok()?);
-    at(SystemTime::now(), Duration::from(now), then)
+use super::registry::Decode;
+
+#[derive(Default)]
+pub(super) struct Time;
+
+impl Decode for Time {
+    /// When the kernel's monotonic clock showed this many nanoseconds, if the
+    /// clock of the host has not been set since.
+    fn name(&self, ns: u128) -> Option<String> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
+        let then = Duration::from_nanos(u64::try_from(ns).ok()?);
+        at(SystemTime::now(), Duration::from(now), then)
+    }
+
+    fn comes_and_goes(&self) -> bool {
+        true
+    }
 }
 
 fn at(now: SystemTime, monotonic: Duration, then: Duration) -> Option<String> {
@@ -35,7 +46,7 @@ mod tests {
         assert_eq!(at(40).as_deref(), Some("1970-01-01T00:15:40.000Z"));
         assert_eq!(at(160).as_deref(), Some("1970-01-01T00:17:40.000Z"));
         assert_eq!(at(u64::MAX / 4), None);
-        assert!(name(0).is_some());
-        assert_eq!(name(u128::MAX), None);
+        assert!(Time.name(0).is_some());
+        assert_eq!(Time.name(u128::MAX), None);
     }
 }

@@ -1,40 +1,59 @@
 //! Users and groups of this host, by number and by name.
 
-use anyhow::{Context, Result, anyhow, ensure};
-use nix::unistd::{Gid, Group, Uid, User};
+use anyhow::{Context, Result, ensure};
+use nix::unistd::{self, Group, User};
 
-/// The user's login name.
-pub(super) fn user_name(uid: u32) -> Option<String> {
-    Some(User::from_uid(Uid::from_raw(uid)).ok()??.name)
+use super::cache::Cache;
+use super::registry::Decode;
+
+#[derive(Default)]
+pub(super) struct Uid(Cache);
+
+impl Decode for Uid {
+    fn name(&self, number: u128) -> Option<String> {
+        self.0.get(number, |uid| {
+            Some(User::from_uid(unistd::Uid::from_raw(uid)).ok()??.name)
+        })
+    }
+
+    fn parse(&self, text: &str) -> Result<Option<i128>> {
+        id(text, "user", |name| {
+            Some(User::from_name(name).ok()??.uid.as_raw())
+        })
+    }
 }
 
-/// The group's name.
-pub(super) fn group_name(gid: u32) -> Option<String> {
-    Some(Group::from_gid(Gid::from_raw(gid)).ok()??.name)
+#[derive(Default)]
+pub(super) struct Gid(Cache);
+
+impl Decode for Gid {
+    fn name(&self, number: u128) -> Option<String> {
+        self.0.get(number, |gid| {
+            Some(Group::from_gid(unistd::Gid::from_raw(gid)).ok()??.name)
+        })
+    }
+
+    fn parse(&self, text: &str) -> Result<Option<i128>> {
+        id(text, "group", |name| {
+            Some(Group::from_name(name).ok()??.gid.as_raw())
+        })
+    }
 }
 
-/// A user's number, from a number or a login name.
-pub(super) fn user_id(text: &str) -> Result<u32> {
-    id(text, "user", |name| {
-        Some(User::from_name(name).ok()??.uid.as_raw())
-    })
-}
-
-/// A group's number, from a number or its name.
-pub(super) fn group_id(text: &str) -> Result<u32> {
-    id(text, "group", |name| {
-        Some(Group::from_name(name).ok()??.gid.as_raw())
-    })
-}
-
-fn id(text: &str, what: &str, look_up: impl FnOnce(&str) -> Option<u32>) -> Result<u32> {
+/// From a number or a name.
+fn id(text: &str, what: &str, look_up: fn(&str) -> Option<u32>) -> Result<Option<i128>> {
+    if text.starts_with("0x") {
+        return Ok(None);
+    }
     if text.starts_with(|c: char| c.is_ascii_digit()) {
-        return text
+        let id: u32 = text
             .parse()
-            .with_context(|| format!("a {what} id is a 32-bit number"));
+            .with_context(|| format!("a {what} id is a 32-bit number"))?;
+        return Ok(Some(id.into()));
     }
     ensure!(!text.contains('\0'), "a {what}'s name has no NUL byte");
-    look_up(text).ok_or_else(|| anyhow!("this host has no such {what}"))
+    let id = look_up(text).with_context(|| format!("this host has no such {what}"))?;
+    Ok(Some(id.into()))
 }
 
 #[cfg(test)]
@@ -43,14 +62,14 @@ mod tests {
 
     #[test]
     fn users_and_groups_by_name_or_number() {
-        for id in [user_id, group_id] {
-            assert_eq!(id("root").unwrap(), 0);
-            assert_eq!(id("12").unwrap(), 12);
-            assert!(id("nobody-of-that-name").is_err());
-            assert!(id("99999999999").is_err());
+        let (uid, gid) = (Uid::default(), Gid::default());
+        for decoder in [&uid as &dyn Decode, &gid] {
+            assert_eq!(decoder.parse("root").unwrap(), Some(0));
+            assert_eq!(decoder.parse("12").unwrap(), Some(12));
+            assert!(decoder.parse("nobody-of-that-name").is_err());
+            assert!(decoder.parse("99999999999").is_err());
+            assert_eq!(decoder.name(0).as_deref(), Some("root"));
         }
-        assert_eq!(user_name(0).as_deref(), Some("root"));
-        assert_eq!(group_name(0).as_deref(), Some("root"));
-        assert_eq!(group_name(4_000_000_000), None);
+        assert_eq!(gid.name(4_000_000_000), None);
     }
 }

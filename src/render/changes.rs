@@ -9,8 +9,7 @@ use serde_json::json;
 
 use super::text::{metric_cells, metric_heads};
 use super::{Format, Style, columns, heading, json, span};
-use crate::names::HostNames;
-use crate::schema::{Column, Declaration, Metric, Value};
+use crate::schema::{Column, Declaration, Metric, Names, Value};
 use crate::snapshot::difference;
 
 /// A key whose value is not what it was. Of a per-CPU map, a value a CPU.
@@ -31,7 +30,7 @@ pub struct Changes<'d> {
     declaration: &'d Declaration,
     /// Of the table's value.
     parts: Vec<Column<'d>>,
-    labels: &'d HostNames,
+    labels: &'d dyn Names,
     written: bool,
     reset: usize,
 }
@@ -42,7 +41,7 @@ impl<'d> Changes<'d> {
         format: Format,
         style: Style,
         declaration: &'d Declaration,
-        labels: &'d HostNames,
+        labels: &'d dyn Names,
     ) -> Self {
         Self {
             format,

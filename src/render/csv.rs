@@ -12,9 +12,8 @@ use csv::{QuoteStyle, WriterBuilder};
 
 use super::json::round_to_microseconds;
 use super::{Style, escape_all, footer};
-use crate::names::HostNames;
 use crate::schema::{Metric, MetricKind, Table, Value};
-use crate::snapshot::{Snapshot, TableSnapshot};
+use crate::snapshot::{Row, Snapshot, TableSnapshot};
 
 /// The tables whose header was written.
 #[derive(Debug, Default)]
@@ -26,8 +25,7 @@ impl State {
     pub(super) fn render(
         &mut self,
         out: &mut dyn Write,
-        snapshot: &Snapshot,
-        labels: &HostNames,
+        snapshot: &Snapshot<'_>,
         style: &Style,
     ) -> io::Result<()> {
         for table in &snapshot.tables {
@@ -36,11 +34,11 @@ impl State {
                 .quote_style(QuoteStyle::NonNumeric)
                 .from_writer(&mut *out);
             if !style.no_header && !self.headers.contains(name) {
-                writer.write_record(header(&table.table))?;
+                writer.write_record(header(table.table))?;
                 self.headers.push(name.clone());
             }
-            for (key, cells) in table.rows.iter() {
-                let record = record(snapshot, table, key, cells, labels);
+            for row in &table.rows {
+                let record = record(snapshot, table, row);
                 writer.write_record(self::cells(record))?;
             }
             writer.flush()?;
@@ -61,23 +59,15 @@ fn header(table: &Table) -> Vec<String> {
     fields
 }
 
-fn record(
-    snapshot: &Snapshot,
-    table: &TableSnapshot,
-    key: &[u8],
-    cells: &[u64],
-    labels: &HostNames,
-) -> Vec<String> {
+fn record(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>, row: &Row<'_>) -> Vec<String> {
     let mut fields = vec![
         table.table.name.clone(),
         humantime::format_rfc3339_millis(snapshot.time).to_string(),
         round_to_microseconds(snapshot.seconds).to_string(),
     ];
-    for label in &table.table.labels {
-        fields.push(labels.of(label, key).to_string());
-    }
+    fields.extend(row.names.iter().map(Value::to_string));
     let metrics = table.table.metrics.iter();
-    fields.extend(metrics.flat_map(|metric| self::fields(metric, cells)));
+    fields.extend(metrics.flat_map(|metric| self::fields(metric, row.cells)));
     fields
 }
 

@@ -8,8 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::text::{metric_cells, metric_heads};
 use super::{Format, Style, aligned, escape_all, json, line, widths};
-use crate::names::HostNames;
-use crate::schema::{Column, Declaration, Label, Table, Tags, Value};
+use crate::schema::{Column, Declaration, Label, Names, Streamed, Table, Tags, Value};
 
 /// As many lines say how wide the columns of a table are.
 const MEASURED: usize = 1000;
@@ -36,7 +35,7 @@ pub struct Entries<'d> {
     table: &'d Table,
     /// Of the table's value.
     parts: Vec<Column<'d>>,
-    labels: &'d HostNames,
+    labels: &'d dyn Names,
     per_cpu: bool,
     raw: bool,
     columns: Option<Columns>,
@@ -51,7 +50,7 @@ impl<'d> Entries<'d> {
         format: Format,
         style: Style,
         declaration: &'d Declaration,
-        labels: &'d HostNames,
+        labels: &'d dyn Names,
     ) -> Self {
         Self {
             format,
@@ -115,8 +114,19 @@ impl<'d> Entries<'d> {
                         let Declaration {
                             key, value: place, ..
                         } = self.declaration;
-                        let key = self.labels.streamed(key, &self.key_tags, entry.key);
-                        let value = self.labels.streamed(place, &self.value_tags, value);
+                        let names = self.labels;
+                        let key = Streamed {
+                            place: key,
+                            tags: &self.key_tags,
+                            bytes: entry.key,
+                            names,
+                        };
+                        let value = Streamed {
+                            place,
+                            tags: &self.value_tags,
+                            bytes: value,
+                            names,
+                        };
                         self.object(&mut text, &key, &value, entry.outer)?;
                     }
                     ref values => {

@@ -9,8 +9,7 @@ use inferno::flamegraph::{self, Options};
 
 use super::escape;
 use crate::error::usage;
-use crate::names::HostNames;
-use crate::schema::{Decoder, Label, MetricKind, Table};
+use crate::schema::{Decoder, Label, MetricKind, Table, Value};
 use crate::snapshot::{Snapshot, TableSnapshot};
 
 /// Some table has a stack, also when its rows are grouped, and a counter.
@@ -18,10 +17,7 @@ pub(super) fn check(tables: &[Table], by: Option<&[String]>) -> Result<()> {
     let is_shown = |label: &Label| by.is_none_or(|by| by.contains(&label.name));
     let fits = |table: &Table| {
         first_counter(table).is_some()
-            && table
-                .labels
-                .iter()
-                .any(|it| HostNames::is_stack(it) && is_shown(it))
+            && table.labels.iter().any(|it| it.is_stack() && is_shown(it))
     };
     if tables.iter().any(fits) {
         return Ok(());
@@ -29,7 +25,7 @@ pub(super) fn check(tables: &[Table], by: Option<&[String]>) -> Result<()> {
     let has_stack = tables
         .iter()
         .flat_map(|table| &table.labels)
-        .any(HostNames::is_stack);
+        .any(Label::is_stack);
     Err(usage(if has_stack {
         "rows grouped without their stack are no flame graph; add it to `--by`"
     } else {
@@ -39,22 +35,17 @@ pub(super) fn check(tables: &[Table], by: Option<&[String]>) -> Result<()> {
 
 /// A line a stack, sorted; where rows differ only in what is not shown, their
 /// counts add up.
-pub(super) fn folded(
-    out: &mut dyn Write,
-    snapshot: &Snapshot,
-    labels: &HostNames,
-) -> io::Result<()> {
-    let stacks = stacks(snapshot, labels).into_iter();
-    for (stack, count) in stacks {
+pub(super) fn folded(out: &mut dyn Write, snapshot: &Snapshot<'_>) -> io::Result<()> {
+    for (stack, count) in stacks(snapshot) {
         writeln!(out, "{stack} {count}")?;
     }
     Ok(())
 }
 
-pub(super) fn svg(out: &mut dyn Write, snapshot: &Snapshot, labels: &HostNames) -> io::Result<()> {
+pub(super) fn svg(out: &mut dyn Write, snapshot: &Snapshot<'_>) -> io::Result<()> {
     let title = format!("{}: {}", snapshot.tally, snapshot.summary);
-    let counter = counted(snapshot).find_map(|table| first_counter(&table.table));
-    let stacks = stacks(snapshot, labels);
+    let counter = counted(snapshot).find_map(|table| first_counter(table.table));
+    let stacks = stacks(snapshot);
     // The library takes this for an error.
     if stacks.is_empty() {
         let what = counter.map_or_else(|| "samples".to_owned(), |(_, name)| name);
@@ -86,22 +77,23 @@ fn empty(title: &str, what: &str) -> String {
     )
 }
 
-fn counted(snapshot: &Snapshot) -> impl Iterator<Item = &TableSnapshot> {
+fn counted<'s>(snapshot: &'s Snapshot<'_>) -> impl Iterator<Item = &'s TableSnapshot<'s>> {
     let tables = snapshot.tables.iter();
-    tables.filter(|table| table.table.labels.iter().any(HostNames::is_stack))
+    tables.filter(|table| table.table.labels.iter().any(Label::is_stack))
 }
 
-fn stacks(snapshot: &Snapshot, labels: &HostNames) -> BTreeMap<String, u64> {
+fn stacks(snapshot: &Snapshot<'_>) -> BTreeMap<String, u64> {
     let mut stacks = BTreeMap::new();
     for table in counted(snapshot) {
-        let Some((cell, _)) = first_counter(&table.table) else {
+        let Some((cell, _)) = first_counter(table.table) else {
             continue;
         };
-        for (key, cells) in table.rows.iter() {
-            let frames = table.table.labels.iter().map(|it| frames(it, key, labels));
+        for row in &table.rows {
+            let names = table.table.labels.iter().zip(&row.names);
+            let frames = names.map(|(label, name)| frames(label, name));
             let frames: Vec<String> = frames.filter(|frame| !frame.is_empty()).collect();
             let count: &mut u64 = stacks.entry(escape(&frames.join(";"))).or_default();
-            *count = count.wrapping_add(cells[cell]);
+            *count = count.wrapping_add(row.cells[cell]);
         }
     }
     stacks.retain(|_, count| *count > 0);
@@ -110,17 +102,17 @@ fn stacks(snapshot: &Snapshot, labels: &HostNames) -> BTreeMap<String, u64> {
 
 /// One label: any text as one frame, the kernel's frames marked as flame-graph
 /// tools have them.
-fn frames(label: &Label, key: &[u8], labels: &HostNames) -> String {
-    let text = labels.of(label, key).to_string();
-    match &label.decoder {
-        Some(Decoder::Kstack) => {
-            let marked = text.split(';').filter(|frame| !frame.is_empty());
-            let marked: Vec<String> = marked.map(|frame| format!("{frame}_[k]")).collect();
-            marked.join(";")
-        }
-        _ if HostNames::is_stack(label) => text,
-        _ => text.replace(';', ":"),
+fn frames(label: &Label, name: &Value<'_>) -> String {
+    let text = name.to_string();
+    if !label.is_stack() {
+        return text.replace(';', ":");
     }
+    if label.decoder != Some(Decoder::KSTACK) {
+        return text;
+    }
+    let marked = text.split(';').filter(|frame| !frame.is_empty());
+    let marked: Vec<String> = marked.map(|frame| format!("{frame}_[k]")).collect();
+    marked.join(";")
 }
 
 /// Its cell, and its name.

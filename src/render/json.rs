@@ -2,22 +2,17 @@
 
 use std::io::{self, Write};
 
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 
-use crate::names::HostNames;
-use crate::schema::Value;
-use crate::snapshot::{Snapshot, TableSnapshot};
+use crate::schema::Table;
+use crate::snapshot::{Row, Snapshot, TableSnapshot};
 use crate::text::is_control;
 
 /// One object, and the end of its line.
-pub(super) fn render(
-    out: &mut dyn Write,
-    snapshot: &Snapshot,
-    labels: &HostNames,
-) -> io::Result<()> {
+pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot<'_>) -> io::Result<()> {
     let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
-    write(&mut buffered, &SnapshotJson { snapshot, labels })?;
+    write(&mut buffered, snapshot)?;
     writeln!(buffered)?;
     buffered.flush()
 }
@@ -53,44 +48,19 @@ impl Formatter for Harmless {
     }
 }
 
-struct SnapshotJson<'a> {
-    snapshot: &'a Snapshot,
-    labels: &'a HostNames,
-}
-
-struct TableJson<'a> {
-    snapshot: &'a TableSnapshot,
-    labels: &'a HostNames,
-}
-
-struct RowsJson<'a>(&'a TableJson<'a>);
-
-struct RowJson<'a> {
-    table: &'a TableJson<'a>,
-    row: usize,
-}
-
-impl Serialize for SnapshotJson<'_> {
+impl Serialize for Snapshot<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { snapshot, labels } = self;
-        let tables: Vec<TableJson<'_>> = snapshot
-            .tables
-            .iter()
-            .map(|snapshot| TableJson { snapshot, labels })
-            .collect();
+        let time = humantime::format_rfc3339_millis(self.time).to_string();
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("tally", &snapshot.tally)?;
-        map.serialize_entry(
-            "time",
-            &humantime::format_rfc3339_millis(snapshot.time).to_string(),
-        )?;
-        map.serialize_entry("seconds", &round_to_microseconds(snapshot.seconds))?;
-        map.serialize_entry("missed", &snapshot.missed)?;
-        if let Some(gaps) = snapshot.gaps {
+        map.serialize_entry("tally", &self.tally)?;
+        map.serialize_entry("time", &time)?;
+        map.serialize_entry("seconds", &round_to_microseconds(self.seconds))?;
+        map.serialize_entry("missed", &self.missed)?;
+        if let Some(gaps) = self.gaps {
             map.serialize_entry("gaps", &gaps)?;
         }
-        map.serialize_entry("incomplete", &snapshot.incomplete.is_some())?;
-        map.serialize_entry("tables", &tables)?;
+        map.serialize_entry("incomplete", &self.incomplete.is_some())?;
+        map.serialize_entry("tables", &self.tables)?;
         map.end()
     }
 }
@@ -99,44 +69,44 @@ pub(super) fn round_to_microseconds(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }
 
-impl Serialize for TableJson<'_> {
+impl Serialize for TableSnapshot<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(5))?;
-        map.serialize_entry("name", &self.snapshot.table.name)?;
-        map.serialize_entry("rows_read", &self.snapshot.rows_read)?;
-        map.serialize_entry("dropped", &self.snapshot.dropped)?;
-        map.serialize_entry("reset", &self.snapshot.reset)?;
+        map.serialize_entry("name", &self.table.name)?;
+        map.serialize_entry("rows_read", &self.rows_read)?;
+        map.serialize_entry("dropped", &self.dropped)?;
+        map.serialize_entry("reset", &self.reset)?;
         map.serialize_entry("rows", &RowsJson(self))?;
         map.end()
     }
 }
 
+struct RowsJson<'a>(&'a TableSnapshot<'a>);
+
 impl Serialize for RowsJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let rows = &self.0.snapshot.rows;
-        let mut seq = serializer.serialize_seq(Some(rows.len()))?;
-        for row in 0..rows.len() {
-            seq.serialize_element(&RowJson { table: self.0, row })?;
-        }
-        seq.end()
+        let Self(TableSnapshot { table, rows, .. }) = self;
+        serializer.collect_seq(rows.iter().map(|row| RowJson { table, row }))
     }
+}
+
+struct RowJson<'a> {
+    table: &'a Table,
+    row: &'a Row<'a>,
 }
 
 impl Serialize for RowJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let TableSnapshot { table, rows, .. } = self.table.snapshot;
-        let (labels, key, cells) = (self.table.labels, rows.key(self.row), rows.cells(self.row));
+        let Self { table, row } = self;
         let mut map = serializer.serialize_map(None)?;
-        for label in &table.labels {
-            map.serialize_entry(&label.name, &labels.of(label, key))?;
+        for (label, name) in table.labels.iter().zip(&row.names) {
+            map.serialize_entry(&label.name, name)?;
         }
         for metric in &table.metrics {
-            map.serialize_entry(&metric.name, &metric.value(cells))?;
+            map.serialize_entry(&metric.name, &metric.value(row.cells))?;
         }
-        for detail in &table.details {
-            let copies = rows.values(self.row, table.value_size);
-            let copies = copies.map(|value| labels.of(detail, value));
-            map.serialize_entry(&detail.name, &Value::sum(copies.collect()))?;
+        for (detail, value) in table.details.iter().zip(&row.details) {
+            map.serialize_entry(&detail.name, value)?;
         }
         map.end()
     }

@@ -18,7 +18,6 @@ pub use changes::{Change, Changes};
 pub use csv::cells as csv_cells;
 pub use entries::{Entries, Entry};
 
-use crate::names::HostNames;
 use crate::schema::{Table, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::text::{escape, is_control};
@@ -103,23 +102,18 @@ impl Renderer {
 
     /// One snapshot, whole: with its rows shown of rows read, what was dropped
     /// and what was missed.
-    pub fn render(
-        &mut self,
-        out: &mut dyn Write,
-        snapshot: &Snapshot,
-        labels: &HostNames,
-    ) -> io::Result<()> {
+    pub fn render(&mut self, out: &mut dyn Write, snapshot: &Snapshot<'_>) -> io::Result<()> {
         match self.format {
             Format::Table => {
                 if self.written {
                     writeln!(out)?;
                 }
-                text::render(out, snapshot, labels, &self.style)?;
+                text::render(out, snapshot, &self.style)?;
             }
-            Format::Json | Format::Jsonl => json::render(out, snapshot, labels)?,
-            Format::Csv => self.csv.render(out, snapshot, labels, &self.style)?,
-            Format::Folded => flame::folded(out, snapshot, labels)?,
-            Format::Svg => flame::svg(out, snapshot, labels)?,
+            Format::Json | Format::Jsonl => json::render(out, snapshot)?,
+            Format::Csv => self.csv.render(out, snapshot, &self.style)?,
+            Format::Folded => flame::folded(out, snapshot)?,
+            Format::Svg => flame::svg(out, snapshot)?,
         }
         self.written = true;
         out.flush()
@@ -144,7 +138,7 @@ fn counted(number: u64, what: &str) -> String {
 }
 
 /// `10 of 312 rows; 0 dropped, 0 missed`.
-fn footer(snapshot: &Snapshot, table: &TableSnapshot) -> String {
+fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
     let (shown, read) = (table.rows.len(), table.rows_read);
     let rows = if read == 1 { "row" } else { "rows" };
     let known = |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), |it| it.to_string());

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use insta::assert_snapshot;
 
 use super::*;
+use crate::names::HostNames;
 use crate::schema::{Histogram, Kind, Member, Place, Table, Tags, Type};
-use crate::snapshot::{Rows, TableSnapshot};
+use crate::snapshot::{Rows, Selection, TableSnapshot};
 
 fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
     let name = name.to_owned();
@@ -71,7 +72,11 @@ fn plain() -> Table {
 /// Rows of a table: process, system call, cells.
 type Row<'a> = (&'a str, i64, &'a [u64]);
 
-fn table_snapshot(table: Table, all: &[Row<'_>]) -> TableSnapshot {
+fn table_snapshot(table: Table, all: &[Row<'_>]) -> TableSnapshot<'static> {
+    named(selection(table, all), 312, &HostNames::new())
+}
+
+fn selection(table: Table, all: &[Row<'_>]) -> Selection {
     let mut rows = Rows::of(&table);
     for (comm, call, cells) in all {
         let mut key = [0; 20];
@@ -79,16 +84,21 @@ fn table_snapshot(table: Table, all: &[Row<'_>]) -> TableSnapshot {
         key[16..].copy_from_slice(&(*call as u32).to_le_bytes());
         rows.push(&key)[..cells.len()].copy_from_slice(cells);
     }
+    Selection { table, rows }
+}
+
+fn named(rows: Selection, rows_read: usize, names: &HostNames) -> TableSnapshot<'static> {
+    let selection = Box::leak(Box::new(rows));
     TableSnapshot {
-        table,
-        rows,
-        rows_read: 312,
+        table: &selection.table,
+        rows: selection.named(names, false),
+        rows_read,
         dropped: Some(0),
         reset: 0,
     }
 }
 
-fn snapshot(tables: Vec<TableSnapshot>) -> Snapshot {
+fn snapshot(tables: Vec<TableSnapshot<'static>>) -> Snapshot<'static> {
     Snapshot {
         tally: "syscalls".into(),
         summary: "system calls, by process and call".into(),
@@ -111,14 +121,14 @@ fn postgres() -> Vec<u64> {
     cells
 }
 
-fn two_rows() -> Snapshot {
+fn two_rows() -> Snapshot<'static> {
     let bash = [7, 3, 1_200];
     let (read, openat) = (libc::SYS_read, libc::SYS_openat);
     let rows: [Row<'_>; 2] = [("postgres", read, &postgres()), ("bash", openat, &bash)];
     snapshot(vec![table_snapshot(syscalls(), &rows)])
 }
 
-fn one_row() -> Snapshot {
+fn one_row() -> Snapshot<'static> {
     let cells = postgres();
     let rows: [Row<'_>; 1] = [("postgres", libc::SYS_read, &cells)];
     let mut table = table_snapshot(syscalls(), &rows);
@@ -127,7 +137,7 @@ fn one_row() -> Snapshot {
 }
 
 /// A table of counters with these rows.
-fn calls(rows: &[Row<'_>]) -> Snapshot {
+fn calls(rows: &[Row<'_>]) -> Snapshot<'static> {
     snapshot(vec![table_snapshot(plain(), rows)])
 }
 
@@ -140,26 +150,24 @@ const STYLE: Style = Style {
     cpus: 4,
 };
 
-fn all(format: Format, style: Style, snapshots: &[&Snapshot]) -> String {
+fn all(format: Format, style: Style, snapshots: &[&Snapshot<'_>]) -> String {
     let mut out = Vec::new();
     let mut renderer = Renderer::new(format, style);
     for snapshot in snapshots {
-        renderer
-            .render(&mut out, snapshot, &HostNames::new())
-            .unwrap();
+        renderer.render(&mut out, snapshot).unwrap();
     }
     String::from_utf8(out).unwrap()
 }
 
-fn text(style: Style, snapshot: &Snapshot) -> String {
+fn text(style: Style, snapshot: &Snapshot<'_>) -> String {
     all(Format::Table, style, &[snapshot])
 }
 
-fn json(snapshot: &Snapshot) -> String {
+fn json(snapshot: &Snapshot<'_>) -> String {
     all(Format::Json, STYLE, &[snapshot])
 }
 
-fn csv(style: Style, snapshot: &Snapshot) -> String {
+fn csv(style: Style, snapshot: &Snapshot<'_>) -> String {
     all(Format::Csv, style, &[snapshot])
 }
 
@@ -355,9 +363,8 @@ fn a_total_has_no_labels() {
     (total.labels, total.key_size) = (vec![], 0);
     let mut rows = Rows::of(&total);
     rows.push(&[]).copy_from_slice(&postgres());
-    let mut shown = two_rows();
-    shown.tables[0].table = total;
-    shown.tables[0].rows = rows;
+    let rows = Selection { table: total, rows };
+    let shown = snapshot(vec![named(rows, 312, &HostNames::new())]);
     assert_snapshot!(text(STYLE, &shown), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
     CALLS/s  ERRORS/s  TIME/s      p50      p99
@@ -397,14 +404,12 @@ fn details_are_in_json() {
         member("last", 8, &text, &[]),
         member("slots", 12, &long, &[]),
     ];
-    let mut shown = snapshot(vec![table_snapshot(
-        table("t", value),
-        &[("a", 1_000_000, &[3])],
-    )]);
+    let mut selection = selection(table("t", value), &[("a", 1_000_000, &[3])]);
     let value = [&3u64.to_ne_bytes()[..], b"ab\0\0", &[1; 20]].concat();
     // Of two CPUs: what cannot be added is shown once where it is the same.
-    shown.tables[0].rows.keep_value(0, &value);
-    shown.tables[0].rows.keep_value(0, &value);
+    selection.rows.keep_value(0, &value);
+    selection.rows.keep_value(0, &value);
+    let shown = snapshot(vec![named(selection, 312, &HostNames::new())]);
     let json: serde_json::Value = serde_json::from_str(&draw(Format::Json, &shown)).unwrap();
     let row = &json["tables"][0]["rows"][0];
     assert_eq!(row["calls"], 3);
@@ -683,7 +688,7 @@ fn who_closed_the_output_is_told_apart() {
     }
     for format in [Format::Table, Format::Json, Format::Jsonl, Format::Csv] {
         let mut renderer = Renderer::new(format, STYLE);
-        let error = renderer.render(&mut Closed, &two_rows(), &HostNames::new());
+        let error = renderer.render(&mut Closed, &two_rows());
         assert_eq!(
             error.unwrap_err().kind(),
             io::ErrorKind::BrokenPipe,
@@ -708,7 +713,7 @@ fn json_gives_a_terminal_nothing_to_obey() {
 // ---- flame graphs ----------------------------------------------------------
 
 /// A process name, a stack of the kernel; samples.
-fn stacks(all: &[(&str, &[u64], u64)]) -> Snapshot {
+fn stacks(all: &[(&str, &[u64], u64)]) -> Snapshot<'static> {
     let char = ty("char", 1, Kind::Char);
     let comm = ty(
         "char[16]",
@@ -740,21 +745,14 @@ fn stacks(all: &[(&str, &[u64], u64)]) -> Snapshot {
         }
         rows.push(&key)[0] = *samples;
     }
-    snapshot(vec![TableSnapshot {
-        table,
-        rows,
-        rows_read: all.len(),
-        dropped: Some(0),
-        reset: 0,
-    }])
+    let rows = Selection { table, rows };
+    snapshot(vec![named(rows, all.len(), &HostNames::raw())])
 }
 
-fn draw(format: Format, snapshot: &Snapshot) -> String {
+fn draw(format: Format, snapshot: &Snapshot<'_>) -> String {
     let mut out = Vec::new();
     let mut renderer = Renderer::new(format, Style::default());
-    renderer
-        .render(&mut out, snapshot, &HostNames::raw())
-        .unwrap();
+    renderer.render(&mut out, snapshot).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -775,6 +773,19 @@ fn folded_stacks_are_root_first_and_add_up() {
 }
 
 #[test]
+fn people_see_the_frames_that_were_running() {
+    let shown = stacks(&[("a", &[1, 2, 3, 4], 4), ("b", &[1, 2, 3], 2), ("c", &[], 1)]);
+    assert_snapshot!(draw(Format::Table, &shown), @r"
+    syscalls: system calls, by process and call             5.0 s, 0 CPUs
+    COMM  KERNEL          SAMPLES/s
+    a     ..;0x3;0x2;0x1        0.8
+    b     0x3;0x2;0x1           0.4
+    c                           0.2
+    3 of 3 rows; 0 dropped, 0 missed
+    ");
+}
+
+#[test]
 fn pictures_are_whole_also_when_nothing_was_counted() {
     let svg = draw(Format::Svg, &stacks(&[("a<b", &[1, 2], 4)]));
     assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"));
@@ -790,7 +801,7 @@ fn pictures_are_whole_also_when_nothing_was_counted() {
 
 #[test]
 fn only_stacks_can_be_drawn() {
-    let table = &stacks(&[]).tables[0].table;
+    let table = stacks(&[]).tables[0].table;
     let refused = |table: &Table, by: Option<&[String]>| {
         let result = Format::Folded.check(std::slice::from_ref(table), by);
         result.err().map(|error| error.to_string())

@@ -3,17 +3,15 @@
 use std::io::{self, Write};
 
 use super::{Style, bars, columns, counted, escape, footer, heading, span};
-use crate::names::HostNames;
-use crate::schema::{Metric, MetricKind, Unit, plain_number, whole_number};
-use crate::snapshot::{self, Snapshot, TableSnapshot, quantile};
+use crate::schema::{Label, Metric, MetricKind, Unit, Value, plain_number, whole_number};
+use crate::snapshot::{self, Row, Snapshot, TableSnapshot, quantile};
 
 /// The quantiles that stand for a histogram in a column.
 const QUANTILES: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
 
 pub(super) fn render(
     out: &mut dyn Write,
-    snapshot: &Snapshot,
-    labels: &HostNames,
+    snapshot: &Snapshot<'_>,
     style: &Style,
 ) -> io::Result<()> {
     let style = &style.over(snapshot.seconds);
@@ -30,7 +28,7 @@ pub(super) fn render(
         if snapshot.tables.len() > 1 && !style.no_header {
             writeln!(out, "{}: {}", table.table.name, escape(&table.table.help))?;
         }
-        render_table(out, snapshot, table, labels, style)?;
+        render_table(out, snapshot, table, style)?;
         writeln!(out, "{}", footer(snapshot, table))?;
     }
     Ok(())
@@ -38,9 +36,8 @@ pub(super) fn render(
 
 fn render_table(
     out: &mut dyn Write,
-    snapshot: &Snapshot,
-    table: &TableSnapshot,
-    labels: &HostNames,
+    snapshot: &Snapshot<'_>,
+    table: &TableSnapshot<'_>,
     style: &Style,
 ) -> io::Result<()> {
     let metrics = &table.table.metrics;
@@ -57,19 +54,18 @@ fn render_table(
             .iter()
             .all(|metric| metric.kind == MetricKind::Histogram);
     if !only_bars && !table.rows.is_empty() {
-        render_columns(out, snapshot, table, labels, style)?;
+        render_columns(out, snapshot, table, style)?;
     }
     if !as_bars {
         return Ok(());
     }
     // A block a histogram, apart from what is before it.
     let mut is_first = only_bars;
-    for (key, cells) in table.rows.iter() {
-        let names = table.table.labels.iter();
-        let names = names.map(|label| labels.of(label, key).to_string());
+    for row in &table.rows {
+        let names = row.names.iter().map(Value::to_string);
         let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
         for metric in metrics {
-            let cells = &cells[metric.cell..];
+            let cells = &row.cells[metric.cell..];
             if metric.kind == MetricKind::Histogram && snapshot::count(cells) > 0 {
                 if !std::mem::take(&mut is_first) {
                     writeln!(out)?;
@@ -83,9 +79,8 @@ fn render_table(
 
 fn render_columns(
     out: &mut dyn Write,
-    snapshot: &Snapshot,
-    table: &TableSnapshot,
-    labels: &HostNames,
+    snapshot: &Snapshot<'_>,
+    table: &TableSnapshot<'_>,
     style: &Style,
 ) -> io::Result<()> {
     let metrics = &table.table.metrics;
@@ -107,12 +102,9 @@ fn render_columns(
     let rows: Vec<Vec<String>> = table
         .rows
         .iter()
-        .map(|(key, cells)| {
-            let names = table
-                .table
-                .labels
-                .iter()
-                .map(|label| labels.brief(label, key));
+        .map(|Row { names, cells, .. }| {
+            let labels = table.table.labels.iter().zip(names);
+            let names = labels.map(|(label, name)| brief(label, name));
             let numbers = metrics.iter().flat_map(|metric| {
                 let count = shows_counts.then(|| count_cell(metric, cells, snapshot, style));
                 let rest = metric_cells(metric, cells, snapshot.seconds, style);
@@ -122,6 +114,17 @@ fn render_columns(
         })
         .collect();
     columns(out, &head, &right, &rows, style)
+}
+
+/// In a column; of a stack, the frames nearest to what was running.
+fn brief(label: &Label, name: &Value<'_>) -> String {
+    const FRAMES: usize = 3;
+    let text = name.to_string();
+    let cut = text.rmatch_indices(';').nth(FRAMES - 1);
+    match cut.filter(|_| label.is_stack()) {
+        Some((cut, _)) => format!("..{}", &text[cut..]),
+        None => text,
+    }
 }
 
 /// Where histograms are all that is counted, they also say how much that is.
@@ -139,7 +142,7 @@ fn count_head(metric: &Metric, metrics: &[Metric], style: &Style) -> String {
     }
 }
 
-fn count_cell(metric: &Metric, cells: &[u64], snapshot: &Snapshot, style: &Style) -> String {
+fn count_cell(metric: &Metric, cells: &[u64], snapshot: &Snapshot<'_>, style: &Style) -> String {
     let count = snapshot::count(&cells[metric.cell..]);
     match style.totals {
         true => whole_number(count.into()),

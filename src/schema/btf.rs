@@ -47,7 +47,7 @@ pub struct Schema {
 
 /// A variable of a section, with the tags beside it.
 #[derive(Debug)]
-pub struct Tagged {
+struct Variable {
     name: String,
     ty: TypeId,
     byte_offset: usize,
@@ -118,19 +118,14 @@ impl Schema {
             .or_else(|| self.options.iter().find_map(option))
     }
 
-    /// What `AS(...)` says and [`Decoder`] does not know, each once.
-    pub fn unknown_decoders(&self) -> BTreeSet<&str> {
+    /// What `AS(...)` says, each once.
+    pub fn decoders(&self) -> BTreeSet<&Decoder> {
         let tables = self.tables.iter();
         let labels = tables.flat_map(|table| table.labels.iter().chain(&table.details));
         let decoders = labels.filter_map(|label| label.decoder.as_ref());
         let options = self.options.iter();
-        decoders
-            .chain(options.filter_map(|option| option.decoder.as_ref()))
-            .filter_map(|decoder| match decoder {
-                Decoder::Unknown(name) => Some(name.as_str()),
-                _ => None,
-            })
-            .collect()
+        let options = options.filter_map(|option| option.decoder.as_ref());
+        decoders.chain(options).collect()
     }
 
     /// These tables without the columns that are off with these contents of
@@ -289,7 +284,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The variables of a section of the object.
-    fn section(&self, name: &str) -> Vec<Tagged> {
+    fn section(&self, name: &str) -> Vec<Variable> {
         let sections = all::<types::DataSec<'_>>(self.btf);
         let Some(section) = sections
             .into_iter()
@@ -301,7 +296,7 @@ impl<'a> Reader<'a> {
             .iter()
             .filter_map(|info| {
                 let var: types::Var<'_> = self.btf.type_by_id(info.ty)?;
-                Some(Tagged {
+                Some(Variable {
                     name: string(var.name()),
                     ty: var.referenced_type_id(),
                     byte_offset: info.offset as usize,
@@ -360,11 +355,11 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    fn place(&mut self, var: &Tagged) -> Place {
+    fn place(&mut self, var: &Variable) -> Place {
         Place::whole(self.ty(var.ty)).shifted(var.byte_offset * 8)
     }
 
-    fn table(&mut self, var: &Tagged) -> Option<Table> {
+    fn table(&mut self, var: &Variable) -> Option<Table> {
         let definition = self.definition(var.ty)?;
         let (key, value) = (self.ty(definition.key?), self.ty(definition.value?));
         let max_entries = definition.max_entries;

@@ -356,7 +356,7 @@ mod tests {
         let facts = MapFacts {
             key_size: 4,
             value_size: 4,
-            value_decoder: Some(Decoder::Id),
+            value_decoder: Some(Decoder::ID),
             ..MapFacts::default()
         };
         let declaration = Declaration::new(&facts, String::new(), Tags::default(), None, None);

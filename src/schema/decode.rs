@@ -8,6 +8,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::histogram::Histogram;
+use super::table::Label;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, number};
 
@@ -67,6 +68,35 @@ pub trait Names {
 
     /// Whether a member is left out.
     fn hides(&self, member: &Member) -> bool;
+
+    /// Whether rows that show the same here are one row, however their bytes
+    /// differ: stacks differ by addresses, where people see functions.
+    fn joins(&self, _label: &Label) -> bool {
+        false
+    }
+
+    /// Whether something may get a name later that nothing has now.
+    fn comes_and_goes(&self, _label: &Label) -> bool {
+        false
+    }
+
+    /// What a row of this key is called in the label's column.
+    fn of<'a>(&self, label: &'a Label, key: &'a [u8]) -> Value<'a> {
+        let name = label.decoder.as_ref();
+        name.and_then(|decoder| self.name(decoder, &label.place, key))
+            .unwrap_or_else(|| label.place.decode(key))
+    }
+
+    /// The same for people: a process with its name.
+    fn described<'a>(&self, label: &'a Label, key: &'a [u8]) -> Value<'a> {
+        self.of(label, key)
+    }
+
+    /// A whole key or value: by names where it, or a member, has a decoder.
+    /// Hidden members are left out.
+    fn whole<'a>(&self, place: &'a Place, tags: &Tags, bytes: &'a [u8]) -> Value<'a> {
+        named(place, tags, bytes, self)
+    }
 }
 
 /// Has no names: numbers stay numbers, and nothing is hidden.
@@ -116,7 +146,7 @@ impl Place {
         }
     }
 
-    fn decode_with<'a>(&'a self, bytes: &'a [u8], names: &impl Names) -> Value<'a> {
+    fn decode_with<'a>(&'a self, bytes: &'a [u8], names: &(impl Names + ?Sized)) -> Value<'a> {
         match self.bits {
             Some(bits) => match self.raw(bytes) {
                 Some(raw) => scalar(&self.ty, raw, usize::from(bits)),
@@ -132,11 +162,11 @@ impl Place {
 
 /// What is at a place, by names where its tags, or those of its members, have a
 /// decoder.
-pub(crate) fn named<'a>(
+fn named<'a>(
     place: &'a Place,
     tags: &Tags,
     bytes: &'a [u8],
-    names: &impl Names,
+    names: &(impl Names + ?Sized),
 ) -> Value<'a> {
     tags.decoder
         .as_ref()
@@ -146,14 +176,18 @@ pub(crate) fn named<'a>(
 
 /// The same as [`named`], decoded as it is serialized: what a million entries
 /// have in their structs never stands in memory.
-pub(crate) struct Streamed<'a, N> {
+pub struct Streamed<'a> {
+    /// Of the whole.
     pub place: &'a Place,
+    /// Of the place.
     pub tags: &'a Tags,
+    /// In which the place is.
     pub bytes: &'a [u8],
-    pub names: &'a N,
+    /// For what has a decoder.
+    pub names: &'a dyn Names,
 }
 
-impl<N: Names> Serialize for Streamed<'_, N> {
+impl Serialize for Streamed<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self {
             place, tags, bytes, ..
@@ -178,7 +212,7 @@ impl<N: Names> Serialize for Streamed<'_, N> {
     }
 }
 
-fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &impl Names) -> Value<'a> {
+fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &(impl Names + ?Sized)) -> Value<'a> {
     match &ty.kind {
         Kind::Array { element, .. } if element.kind == Kind::Char => text(bytes),
         Kind::Array { element, len } => Value::List(
@@ -219,7 +253,7 @@ fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &impl Names) -> Value<'a> {
 fn each_member<'a, E>(
     members: &'a [Member],
     bytes: &'a [u8],
-    names: &impl Names,
+    names: &(impl Names + ?Sized),
     each: &mut impl FnMut(&'a Member, &'a [u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     for member in members {
@@ -285,6 +319,15 @@ pub(crate) fn text(bytes: &[u8]) -> Value<'_> {
 }
 
 impl<'a> Value<'a> {
+    /// A number without a fraction.
+    pub fn integer(&self) -> Option<i128> {
+        match self {
+            Self::Uint(number) => i128::try_from(*number).ok(),
+            Self::Int(number) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// What several CPUs' copies of one value amount to: numbers and histograms
     /// add up; what cannot be added is shown once if it is the same everywhere,
     /// and otherwise a copy each.

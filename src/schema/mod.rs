@@ -16,10 +16,10 @@ mod tags;
 mod types;
 mod unit;
 
-pub use btf::{KernelBtf, MapBtf, Schema, Tagged, declared_types, raw_btf};
+pub use btf::{KernelBtf, MapBtf, Schema, declared_types, raw_btf};
 pub use declaration::{Counts, Declaration, MapFacts, no_counts};
-pub use decode::{LengthMismatch, Names, Value, decode};
-pub(crate) use decode::{Streamed, named, text};
+pub(crate) use decode::text;
+pub use decode::{LengthMismatch, Names, Streamed, Value, decode};
 pub use histogram::Histogram;
 pub use input::dotted;
 pub use parse::{LeftOut, parse, parse_number};

@@ -5,7 +5,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 use super::decode::Names;
 use super::histogram::Histogram;
 use super::input::Input;
-use super::tags::{Decoder, Tags};
+use super::tags::Tags;
 use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
 use crate::error::{unknown, usage};
@@ -63,16 +63,11 @@ impl Parser<'_> {
         let input = &at(path, input.for_type(ty))?;
         match (&ty.kind, input) {
             (_, Input::Bytes(given)) if place.bits.is_none() => {
-                let size = ty.size;
-                ensure!(
-                    given.len() == size,
-                    "{}{} bytes, where the type has {size}",
-                    prefix(path),
-                    given.len()
-                );
+                check_count(path, given.len(), "bytes, where the type has", ty.size)?;
                 place.put_bytes(bytes, given);
                 Ok(())
             }
+            (_, Input::Word(text)) => at(path, self.write_word(place, tags, text, bytes)),
             (Kind::Struct(_), Input::Fields(fields)) if is_observed(ty, fields) => {
                 let histogram = at(path, observed(fields))?;
                 place.put_bytes(bytes, &histogram.to_bytes());
@@ -81,25 +76,10 @@ impl Parser<'_> {
             (Kind::Struct(_) | Kind::Union(_), Input::Fields(fields)) => {
                 self.write_fields(place, fields, bytes, path)
             }
-            // A number of 16 bytes, whatever struct or array holds them.
-            (_, Input::Word(text)) if tags.decoder == Some(Decoder::Ip) && ty.size == 16 => {
-                let address = at(path, self.names.number(&Decoder::Ip, text))?;
-                place.put(bytes, address.unwrap_or_default() as u128);
-                Ok(())
-            }
-            (Kind::Array { .. }, Input::Word(text)) if ty.is_text() => {
-                let text = at(path, parse_text(ty.size, text))?;
-                place.put_bytes(bytes, &text);
-                Ok(())
-            }
             (Kind::Array { element, len }, Input::List(items)) => {
                 // Elements of no bytes are not shown.
-                ensure!(
-                    items.len() == *len || element.size == 0,
-                    "{}{} elements, where the array has {len}",
-                    prefix(path),
-                    items.len()
-                );
+                let wanted = if element.size == 0 { items.len() } else { *len };
+                check_count(path, items.len(), IN_ARRAY, wanted)?;
                 for (i, item) in items.iter().enumerate() {
                     let path = join(path, &i.to_string());
                     self.write(&place.element(element, i), tags, item, bytes, &path)?;
@@ -113,26 +93,32 @@ impl Parser<'_> {
                     let i = i.ok_or_else(|| anyhow!("no element `{path}`: there are {len}"))?;
                     self.write(&place.element(element, i), tags, item, bytes, &path)?;
                 }
-                ensure!(
-                    fields.len() == *len || self.left_out == LeftOut::Kept,
-                    "{}{} elements, where the array has {len}",
-                    prefix(path),
-                    fields.len()
-                );
-                Ok(())
-            }
-            (Kind::Float, Input::Word(text)) => {
-                let float = at(path, parse_float(ty.size, text))?;
-                place.put_bytes(bytes, &float);
-                Ok(())
-            }
-            (_, Input::Word(text)) => {
-                let number = at(path, self.number(place, tags, text))?;
-                place.put(bytes, number as u128);
-                Ok(())
+                match self.left_out {
+                    LeftOut::Refused => check_count(path, fields.len(), IN_ARRAY, *len),
+                    LeftOut::Kept => Ok(()),
+                }
             }
             _ => bail!("{}{}", prefix(path), wanted(ty)),
         }
+    }
+
+    /// One word: a text, or a number in whatever struct or array has its bytes.
+    fn write_word(&self, place: &Place, tags: &Tags, text: &str, bytes: &mut [u8]) -> Result<()> {
+        let ty = &*place.ty;
+        match &ty.kind {
+            Kind::Array { .. } | Kind::Struct(_) | Kind::Union(_) => {
+                let decoder = tags.decoder.as_ref().filter(|_| ty.size == 16);
+                let address = decoder.map(|decoder| self.names.number(decoder, text));
+                match address.transpose()?.flatten() {
+                    Some(address) => place.put(bytes, address as u128),
+                    None if ty.is_text() => place.put_bytes(bytes, &parse_text(ty.size, text)?),
+                    None => bail!("{}", wanted(ty)),
+                }
+            }
+            Kind::Float => place.put_bytes(bytes, &parse_float(ty.size, text)?),
+            _ => place.put(bytes, self.number(place, tags, text)? as u128),
+        }
+        Ok(())
     }
 
     fn write_fields(
@@ -267,6 +253,13 @@ impl Parser<'_> {
     }
 }
 
+const IN_ARRAY: &str = "elements, where the array has";
+
+fn check_count(path: &str, found: usize, what: &str, wanted: usize) -> Result<()> {
+    ensure!(found == wanted, "{}{found} {what} {wanted}", prefix(path));
+    Ok(())
+}
+
 /// An error, with the field that it is about.
 fn at<T>(path: &str, result: Result<T>) -> Result<T> {
     result.map_err(|error| match path {
@@ -348,11 +341,15 @@ pub fn parse_number(text: &str) -> Option<i128> {
         Some(_) => return None,
         None => digits.parse().ok()?,
     };
-    match negative {
-        true if number > 1 << 127 => None,
-        true => Some((number as i128).wrapping_neg()),
-        false => Some(number as i128),
+    if negative && number > 1 << 127 {
+        return None;
     }
+    let number = number as i128;
+    Some(if negative {
+        number.wrapping_neg()
+    } else {
+        number
+    })
 }
 
 fn in_range(ty: &Type, bits: usize, number: i128) -> Result<()> {

@@ -111,6 +111,14 @@ pub struct OptionSpec {
     pub given: Option<Place>,
 }
 
+impl Label {
+    /// Whether it shows a stack: frames with `;` between them, root first.
+    pub fn is_stack(&self) -> bool {
+        let decoder = self.decoder.as_ref();
+        decoder.is_some_and(|it| [Decoder::KSTACK, Decoder::USTACK].contains(it))
+    }
+}
+
 impl Table {
     /// From a map's key and value types, and the tags on the map itself.
     pub fn new(

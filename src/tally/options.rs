@@ -62,7 +62,7 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
         None if place.ty.is_text() => text.replace('\\', "\\x5c"),
         _ => text.to_owned(),
     };
-    if option.decoder == Some(Decoder::Comm) && text.contains(',') {
+    if option.decoder == Some(Decoder::COMM) && text.contains(',') {
         bail!(
             "it takes one name: run once for each, or count all and show one with `--where` (a comma in a name is `\\x2c`)"
         );
@@ -75,13 +75,13 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
         &HostNames::new(),
         &mut bytes,
     )?;
-    if option.decoder == Some(Decoder::Pid) {
+    if option.decoder == Some(Decoder::PID) {
         host::check_process(&place.decode(&bytes).to_string())?;
     }
     if place.ty.is_text() && bytes.last().is_some_and(|last| *last != 0) {
         bail!("{} bytes are too long: at most {room}", bytes.len());
     }
-    if option.decoder == Some(Decoder::Cpu) {
+    if option.decoder == Some(Decoder::CPU) {
         let cpu = place.decode(&bytes).to_string();
         ensure!(
             host::has_cpu(&cpu),
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_cpu_is_one_that_this_host_has() {
         let mut cpu = option("cpu", 4, 0);
-        cpu.decoder = Some(Decoder::Cpu);
+        cpu.decoder = Some(Decoder::CPU);
         let resolve = |text| resolve(std::slice::from_ref(&cpu), &given("cpu", text));
         assert_eq!(resolve("0").unwrap()[0].bytes, [0; 4]);
         let error = resolve("1000000").unwrap_err().to_string();
@@ -177,7 +177,7 @@ mod tests {
         };
         // A path, for all that is known.
         assert_eq!(bytes(&comm, r"a,\x2c").unwrap()[..7], *b"a,\\x2c\0");
-        comm.decoder = Some(Decoder::Comm);
+        comm.decoder = Some(Decoder::COMM);
         assert_eq!(bytes(&comm, r"a\x2cb").unwrap()[..4], *b"a,b\0");
         let error = bytes(&comm, "dd,find").unwrap_err().to_string();
         assert!(

@@ -10,7 +10,7 @@ use libbpf_rs::{MapCore, Object, OpenObject, RingBuffer, RingBufferBuilder};
 
 use super::catalogue::Tally;
 use super::load::set_needed;
-use crate::names::HostNames;
+use crate::schema::Decoder;
 
 const MAP: &str = "tally_processes";
 
@@ -32,7 +32,7 @@ pub(super) fn prepare(object: &mut OpenObject, tally: &Tally) -> Result<()> {
 /// Whether it takes stacks of processes.
 fn has_stacks(tally: &Tally) -> bool {
     let mut labels = tally.schema.tables.iter().flat_map(|table| &table.labels);
-    labels.any(HostNames::needs_its_process)
+    labels.any(|label| label.decoder == Some(Decoder::USTACK))
 }
 
 impl StackProcesses {

@@ -75,7 +75,7 @@ fn describe_table(page: &mut String, table: &Table) {
     writeln!(page, "| column | | |\n|---|---|---|").unwrap();
     for label in &table.labels {
         let decoder = label.decoder.as_ref().map(Decoder::tag);
-        let shown = decoder.unwrap_or_else(|| label.place.ty.name.clone());
+        let shown = decoder.unwrap_or(&label.place.ty.name);
         writeln!(page, "| `{}` | key | {shown} |", label.name).unwrap();
     }
     for metric in &table.metrics {

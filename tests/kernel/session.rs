@@ -688,7 +688,7 @@ fn what_options_say_is_in_the_schema() {
     assert_eq!(tally.schema.options.len(), 10);
     assert_eq!(option("longer_than").unit, Some(Unit::Time(1)));
     assert_eq!(option("longer_than").help, "a time");
-    assert_eq!(option("uid").decoder, Some(Decoder::Uid));
+    assert_eq!(option("uid").decoder, Some(Decoder::from_tag("uid")));
     assert!(option("uid").given.is_some());
     assert!(option("word").given.is_none());
     assert!(option("word").place.ty.is_text());
@@ -773,7 +773,7 @@ fn types_are_read_as_c_declares_them() {
     assert_eq!((array.key_size, array.value_size), (4, 8));
     assert_eq!(array.max_entries, 13);
     assert_eq!(array.labels[0].name, "softirq");
-    assert_eq!(array.labels[0].decoder, Some(Decoder::Softirq));
+    assert_eq!(array.labels[0].decoder, Some(Decoder::from_tag("softirq")));
     assert_eq!(array.metrics[0].name, "value");
     assert_eq!(array.metrics[0].help, "interrupts");
 
@@ -795,7 +795,7 @@ fn check_labels(table: &Table) {
     assert_eq!(table.max_entries, 77);
     let int = |signed| Kind::Int { signed };
     // Name, size, width in bits, kind of type, decoder.
-    let hex = || Some(Decoder::Hex);
+    let hex = || Some(Decoder::from_tag("hex"));
     let expected = [
         ("u8", 1, 8, Some(int(false)), None),
         ("s8", 1, 8, Some(int(true)), None),
@@ -808,19 +808,31 @@ fn check_labels(table: &Table) {
         ("u128", 16, 128, Some(int(false)), None),
         ("flag", 1, 8, Some(Kind::Bool), None),
         ("letter", 1, 8, Some(Kind::Char), None),
-        ("comm", 16, 128, None, Some(Decoder::Comm)),
+        ("comm", 16, 128, None, Some(Decoder::from_tag("comm"))),
         ("state", 4, 32, None, None),
         ("sign", 4, 32, None, None),
         ("wide", 8, 64, None, None),
         ("pointer", 8, 64, Some(Kind::Pointer), None),
-        ("pid", 4, 32, Some(int(true)), Some(Decoder::Pid)),
-        ("call", 4, 32, Some(int(false)), Some(Decoder::Syscall)),
+        (
+            "pid",
+            4,
+            32,
+            Some(int(true)),
+            Some(Decoder::from_tag("pid")),
+        ),
+        (
+            "call",
+            4,
+            32,
+            Some(int(false)),
+            Some(Decoder::from_tag("syscall")),
+        ),
         (
             "reason",
             4,
             32,
             Some(int(false)),
-            Some(Decoder::Enum("skb_drop_reason".to_owned())),
+            Some(Decoder::from_tag("enum:skb_drop_reason")),
         ),
         ("inner.deep", 1, 8, Some(int(true)), None),
         ("inner.more.deeper", 1, 8, Some(int(false)), None),

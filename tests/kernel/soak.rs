@@ -69,7 +69,7 @@ fn ktally(line: &str) {
 /// Whether it shows functions of whatever runs on this host.
 fn shows_programs(tally: &Tally) -> bool {
     let mut labels = tally.schema.tables.iter().flat_map(|table| &table.labels);
-    labels.any(|label| label.decoder == Some(Decoder::Ustack))
+    labels.any(|label| label.decoder == Some(Decoder::from_tag("ustack")))
 }
 
 /// Counted + dropped + missed.

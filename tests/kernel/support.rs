@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ktally::host;
 use ktally::names::HostNames;
-use ktally::schema::Table;
+use ktally::schema::{Names, Table};
 use ktally::snapshot::{Reading, count};
 use ktally::tally::{RawOption, Session, Support, Tally, resolve};
 

@@ -9,7 +9,7 @@ use std::process::{self, Command};
 use std::ptr;
 
 use ktally::names::HostNames;
-use ktally::schema::{Label, Place, Tags, Type};
+use ktally::schema::{Label, Names, Place, Tags, Type};
 use ktally::tally::check_function;
 use proptest::prelude::*;
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 
 use ktally::names::HostNames;
-use ktally::schema::Schema;
+use ktally::schema::{Names, Schema};
 use libbpf_rs::Btf;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use proptest::collection::vec;

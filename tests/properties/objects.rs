@@ -38,7 +38,7 @@ fn open(path: &Path, support: &Support, labels: &HostNames) -> Result<Tally, Str
         }
     }
     let _ = support.obstacles(&tally);
-    let _ = tally.schema.unknown_decoders();
+    let _ = tally.schema.decoders();
     Ok(tally)
 }
 

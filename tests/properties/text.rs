@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ktally::map::MapRef;
 use ktally::names::HostNames;
 use ktally::schema::{
-    Declaration, Decoder, OptionSpec, Place, Table, Tags, Type, Unit, Value, parse_number,
+    Declaration, Decoder, Names, OptionSpec, Place, Table, Tags, Type, Unit, Value, parse_number,
 };
 use ktally::tally::resolve;
 use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ktally::names::HostNames;
-use ktally::schema::{LeftOut, Place, Tags, Type, Value, decode, parse};
+use ktally::schema::{LeftOut, Place, Streamed, Tags, Type, Value, decode, parse};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
@@ -53,7 +53,12 @@ fn every_run_of_bytes_has_a_value() {
             Tags::default(),
             HostNames::new(),
         );
-        let streamed = labels.streamed(&place, &tags, &bytes);
+        let streamed = Streamed {
+            place: &place,
+            tags: &tags,
+            bytes: &bytes,
+            names: &labels,
+        };
         prop_assert_eq!(serde_json::to_string(&streamed).unwrap(), json);
         let _ = value.to_string();
         let sum = Value::sum(vec![value.clone(), value.clone()]);

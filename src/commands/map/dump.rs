@@ -152,13 +152,13 @@ impl Dump<'_> {
             }
             ControlFlow::Continue(())
         })?;
-        let (grouped, shown) = self.query.apply(table, &rows, &self.command.names);
+        let shown = self.query.apply(table, &rows, &self.command.names);
         let (out, face) = (
             &mut stdout(),
-            &mut self.command.entries(self.declaration).grouped(&grouped),
+            &mut self.command.entries(self.declaration).grouped(&shown.table),
         );
         let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
-        for (key, cells) in shown.iter().take(limit) {
+        for (key, cells) in shown.rows.iter().take(limit) {
             face.group(out, key, cells)?;
         }
         let of = format!(

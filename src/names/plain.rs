@@ -1,0 +1,56 @@
+//! What is shown without a look at the host: text, numbers, addresses.
+
+use super::registry::Decode;
+use crate::host;
+use crate::schema::{Place, Value, text};
+
+/// A number as its C type has it: of a CPU, or of a kernel object as it is typed.
+#[derive(Default)]
+pub(super) struct Number;
+
+impl Decode for Number {}
+
+/// A process name: text up to the first NUL.
+#[derive(Default)]
+pub(super) struct Comm;
+
+impl Decode for Comm {
+    fn show<'a>(&self, place: &Place, bytes: &'a [u8], _raw: bool) -> Option<Value<'a>> {
+        Some(text(place.bytes(bytes)?))
+    }
+}
+
+/// A process id: people read the name of the process behind it, while it lives.
+#[derive(Default)]
+pub(super) struct Pid;
+
+impl Decode for Pid {
+    fn note(&self, number: u128) -> Option<String> {
+        host::process_name(number.try_into().ok()?)
+    }
+}
+
+/// Zero is false.
+#[derive(Default)]
+pub(super) struct Bool;
+
+impl Decode for Bool {
+    fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
+        let number = place.raw(bytes)?;
+        (!raw).then_some(Value::Bool(number != 0))
+    }
+
+    fn number(&self, name: &str) -> Option<i128> {
+        name.parse::<bool>().ok().map(i128::from)
+    }
+}
+
+/// In base 16.
+#[derive(Default)]
+pub(super) struct Hex;
+
+impl Decode for Hex {
+    fn notation(&self, number: u128) -> Option<String> {
+        Some(format!("{number:#x}"))
+    }
+}
