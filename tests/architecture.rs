@@ -269,7 +269,9 @@ fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
     assert_eq!(
         who_mentions("unsafe"),
         [
-            "map/inplace.rs",
+            "map/add.rs",
+            "map/drain.rs",
+            "map/helper.rs",
             "map/inventory.rs",
             "map/iterator.rs",
             "schema/btf.rs",

@@ -7,21 +7,21 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::skel::OpenSkel;
 use libbpf_rs::{MapFdInfo, MapType};
 use plain::Plain;
 
 use super::iterator::{iterate, name_of};
-use super::{Map, Outcome, Reader, open};
+use super::{Map, Outcome, Reader, helper, open};
 use crate::host;
-use crate::internal;
+use crate::internal::holders::HoldersSkelBuilder;
+use crate::internal::usage::UsageSkelBuilder;
 use crate::schema::{Declaration, MapBtf};
 use crate::sys;
 
@@ -251,9 +251,7 @@ impl Inventory {
     }
 
     fn read_counts(&mut self) -> Result<()> {
-        sys::log::listen();
-        let mut storage = MaybeUninit::uninit();
-        let opened = internal::usage::UsageSkelBuilder::default().open(&mut storage)?;
+        let opened = helper::open::<UsageSkelBuilder>()?;
         let mut loaded = opened.load().context("needs Linux 6.6")?;
         for CountRecord { map, entries } in iterate(&mut loaded)? {
             let id = u32::try_from(map)?;
@@ -263,9 +261,7 @@ impl Inventory {
     }
 
     fn read_holders(&mut self) -> Result<()> {
-        sys::log::listen();
-        let mut storage = MaybeUninit::uninit();
-        let opened = internal::holders::HoldersSkelBuilder::default().open(&mut storage)?;
+        let opened = helper::open::<HoldersSkelBuilder>()?;
         let mut loaded = opened.load().context("needs Linux 5.8")?;
         let known = loaded.maps.bss.as_fd().as_raw_fd();
         if let Some(bss) = loaded.maps.bss_data.as_deref_mut() {

@@ -5,15 +5,14 @@
 //! iterator, which is no user, and opened only when they are meant.
 
 use std::io::Read;
-use std::mem::MaybeUninit;
 
 use anyhow::{Context, Result};
 use libbpf_rs::Iter;
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::skel::{OpenSkel, Skel};
 use plain::Plain;
 
-use crate::internal;
-use crate::sys;
+use super::helper;
+use crate::internal::maps::MapsSkelBuilder;
 
 /// `struct seen` of `maps.bpf.c`.
 #[repr(C)]
@@ -43,9 +42,7 @@ impl MapRecord {
 
 /// Every map, by its id, but for those that nobody has and nothing is in.
 pub(super) fn maps() -> Result<Vec<MapRecord>> {
-    sys::log::listen();
-    let mut storage = MaybeUninit::uninit();
-    let opened = internal::maps::MapsSkelBuilder::default().open(&mut storage)?;
+    let opened = helper::open::<MapsSkelBuilder>()?;
     let mut loaded = opened.load().context("needs Linux 5.8")?;
     let mut seen: Vec<MapRecord> = iterate(&mut loaded)?;
     seen.retain(|map| !map.is_emptied());

@@ -1,12 +1,14 @@
 //! Live maps, whoever made them: opening, complete reads, edits by copy, and
 //! what only the kernel can do in place.
 
+mod add;
 mod create;
 mod create_checks;
+mod drain;
 mod edit;
 mod errors;
 mod fd_values;
-mod inplace;
+mod helper;
 mod inventory;
 mod iterator;
 mod open;
@@ -22,11 +24,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result};
 use libbpf_rs::{MapFdInfo, MapType};
 
+pub use add::Adder;
 pub use create::{
     NewMap, Types, create, flag_bit, flag_names, type_names, type_number, types_with,
 };
+pub use drain::{Drained, drain};
 pub use edit::{Insert, Update};
-pub use inplace::{Adder, Drained, drain};
 pub use inventory::{Holder, Inventory, Listed, Program, Used};
 pub use open::{Access, MapRef, unpin};
 pub use read::{Outcome, Reader};

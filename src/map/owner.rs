@@ -11,15 +11,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use libbpf_rs::{Object, ObjectBuilder, ProgramImpl};
 
-use super::{Map, Outcome};
+use super::{Map, Outcome, helper};
 use crate::error::not_found;
-use crate::host;
-use crate::internal;
+use crate::internal::STORAGE;
 use crate::names::cgroup_folder;
 use crate::schema::{Decoder, Tags};
-use crate::sys::log;
 use crate::sys::program::{IterateOver, iterate};
 use crate::sys::{pidfd_getfd, pidfd_open};
 
@@ -118,17 +115,18 @@ impl Map {
         owner: Owner,
         entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<Outcome> {
-        let (object, over) = match owner {
-            Owner::Task => (self.load_iterator()?, IterateOver::All),
-            Owner::Cgroup => (self.load_iterator()?, IterateOver::Cgroups),
-            Owner::Socket => (self.load_iterator()?, IterateOver::Map(self.fd())),
+        let over = match owner {
+            Owner::Task => IterateOver::All,
+            Owner::Cgroup => IterateOver::Cgroups,
+            Owner::Socket => IterateOver::Map(self.fd()),
             Owner::File => bail!(self.is_of_a_type(
                 "which cannot be read whole: the kernel has no iterator of files; `lookup MAP PATH` reads the storage of one"
             )),
         };
-        let program = object.progs().find(ProgramImpl::autoload);
-        let program = program.ok_or_else(|| anyhow!("the helper has no program"))?;
-        let records = iterate(program.as_fd(), over);
+        // The program has the name of the map's type.
+        let value_size = u32::try_from(self.value_size)?;
+        let mut helper = helper::load(STORAGE, &self.type_name(), self, &value_size)?;
+        let records = iterate(helper::program(&mut helper)?.as_fd(), over);
         let mut records = BufReader::new(File::from(records.context("failed to iterate")?));
         let mut record = vec![0; size_of::<u64>() + self.value_size];
         loop {
@@ -149,36 +147,6 @@ impl Map {
                 return Ok(Outcome::Stopped);
             }
         }
-    }
-
-    /// Of the helper's programs the one that is called as the type of the map.
-    fn load_iterator(&self) -> Result<Object> {
-        let kind = self.type_name();
-        log::listen();
-        let mut opened = ObjectBuilder::default().open_memory(internal::STORAGE)?;
-        for mut program in opened.progs_mut() {
-            let is_wanted = program.name().to_string_lossy() == kind;
-            program.set_autoload(is_wanted);
-        }
-        for mut map in opened.maps_mut() {
-            let name = map.name().to_string_lossy().into_owned();
-            if name.ends_with(".rodata") {
-                let size = u32::try_from(self.value_size)?.to_ne_bytes();
-                let rodata = map.initial_value_mut().unwrap_or_default();
-                rodata[..size.len()].copy_from_slice(&size);
-            } else if map.map_type() == self.ty {
-                map.reuse_fd(self.fd())?;
-            } else {
-                map.set_autocreate(false)?;
-            }
-        }
-        opened.load().map_err(|error| {
-            let missing = host::missing_capabilities();
-            match missing.is_empty() {
-                false => anyhow!("needs {}; run it as root", missing.join(" and ")),
-                true => anyhow!("the kernel refused its iterator: {error}{}", log::tail()),
-            }
-        })
     }
 }
 

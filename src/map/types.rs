@@ -1,10 +1,11 @@
 //! What the types of maps allow user space: decided here, for every verb.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use libbpf_rs::MapType;
 
-use super::Map;
 use super::fd_values::FdValue;
+use super::{Map, flag_bit};
+use crate::host;
 
 impl Map {
     /// Whether its entries can be walked and read; an error says why not.
@@ -30,6 +31,41 @@ impl Map {
             Some(_) => bail!(self.is_of_a_type("which has no order of keys: `dump` is for it")),
             None => Ok(()),
         }
+    }
+
+    /// Whether a `syscall` program may change its values. The kernel would let it
+    /// write to a frozen map as well, but to freeze a map means that it no longer
+    /// changes.
+    pub fn check_in_place(&self) -> Result<()> {
+        ensure!(
+            matches!(
+                self.ty,
+                MapType::Hash
+                    | MapType::LruHash
+                    | MapType::PercpuHash
+                    | MapType::LruPercpuHash
+                    | MapType::Array
+                    | MapType::PercpuArray
+            ),
+            "the kernel changes no values of maps of type {} in place",
+            self.type_name()
+        );
+        for flag in ["rdonly_prog", "wronly_prog"] {
+            ensure!(
+                self.flags & flag_bit(flag) == 0,
+                "it was created with the flag {flag}, which forbids it to programs"
+            );
+        }
+        ensure!(
+            !self.is_frozen(),
+            "it is frozen: user space can only read it"
+        );
+        let (major, minor) = host::SYSCALL_PROGRAMS;
+        ensure!(
+            host::kernel_version(&host::kernel_release()) >= (major, minor),
+            "needs Linux {major}.{minor}, for programs that a system call runs"
+        );
+        Ok(())
     }
 
     /// Whether its entries can be put back when they are gone from the kernel.

@@ -15,7 +15,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
-} target SEC(".maps");
+} add_target SEC(".maps");
 
 /* Constants, so that the verifier can check the access. */
 const volatile struct {
@@ -33,7 +33,7 @@ struct addition {
 SEC("syscall")
 int add(struct addition *addition)
 {
-	char *value = bpf_map_lookup_elem(&target, (void *)number.key);
+	char *value = bpf_map_lookup_elem(&add_target, (void *)number.key);
 
 	if (!value)
 		return ENOENT;

@@ -16,7 +16,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
-} target SEC(".maps");
+} drain_target SEC(".maps");
 
 /* What was taken: a key, padded to 8 bytes, and 8 bytes a number. */
 struct {
@@ -84,6 +84,6 @@ int drain(void *ctx)
 {
 	bool is_full = false;
 
-	bpf_for_each_map_elem(&target, take, &is_full, 0);
+	bpf_for_each_map_elem(&drain_target, take, &is_full, 0);
 	return is_full ? ENOSPC : 0;
 }

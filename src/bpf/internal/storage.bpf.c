@@ -23,8 +23,8 @@ struct bpf_iter__cgroup___since_6_1 {
 		__type(value, __u64);                 \
 	} name SEC(".maps")
 
-TARGET(task_target, BPF_MAP_TYPE_TASK_STORAGE);
-TARGET(cgroup_target, BPF_MAP_TYPE_CGRP_STORAGE);
+TARGET(task_storage_target, BPF_MAP_TYPE_TASK_STORAGE);
+TARGET(cgrp_storage_target, BPF_MAP_TYPE_CGRP_STORAGE);
 
 /* A constant, so that the verifier can check the access. */
 const volatile __u32 value_size;
@@ -48,7 +48,7 @@ int task_storage(struct bpf_iter__task *ctx)
 	if (!task)
 		return 0;
 	return tell(ctx->meta, task->pid,
-		    bpf_task_storage_get(&task_target, task, 0, 0));
+		    bpf_task_storage_get(&task_storage_target, task, 0, 0));
 }
 
 /* A cgroup's id. */
@@ -60,7 +60,7 @@ int cgrp_storage(struct bpf_iter__cgroup___since_6_1 *ctx)
 	if (!cgroup)
 		return 0;
 	return tell(ctx->meta, cgroup->kn->id,
-		    bpf_cgrp_storage_get(&cgroup_target, cgroup, 0, 0));
+		    bpf_cgrp_storage_get(&cgrp_storage_target, cgroup, 0, 0));
 }
 
 /* The inode of a socket, as /proc/PID/fd shows it; 0 where it is closed. */
