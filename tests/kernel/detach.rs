@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType};
 use serde_json::Value;
 
 use crate::attach::{GETPPID, refused, rewrite};
@@ -394,6 +394,31 @@ fn no_pin_leads_out_of_the_folder() {
     host.good("detach failures");
 }
 
+/// The kernel cuts a link and empties a slot some time after the last user is gone.
+#[test]
+fn what_is_detached_counts_no_more_though_it_is_held_open() {
+    needs((5, 11), "task storage");
+    let host = Host::new();
+    let child = Child::new("kt-held", || ask_for_parent(23));
+    host.good(&format!("attach syscalls --pid {}", child.pid()));
+    child.work();
+    let pins = |kind: &str| {
+        let folder = fs::read_dir(host.bpffs(&format!("ktally/syscalls/{kind}"))).unwrap();
+        folder.map(|pin| pin.unwrap().path())
+    };
+    let links: Vec<Link> = pins("links").map(|pin| Link::open(pin).unwrap()).collect();
+    let slots = pins("slots").map(|pin| MapHandle::from_pinned_path(pin).unwrap());
+    let slots: Vec<MapHandle> = slots.collect();
+    assert_eq!((links.len(), slots.len()), (2, 2));
+    host.good("detach syscalls --keep");
+    child.work();
+    let reading = host.json("read syscalls -o json");
+    assert_eq!(sum(&reading, GETPPID, "calls"), 23);
+    assert_eq!(reading["missed"], 0);
+    drop((links, slots));
+    host.good("detach syscalls");
+}
+
 /// Types, sizes and kinds are those that attaching made.
 #[test]
 fn pins_of_another_kind_are_refused() {
@@ -430,6 +455,22 @@ fn pins_of_another_kind_are_refused() {
         fs::remove_file(pin(name)).unwrap();
         fs::rename(pin("maps/aside"), pin(name)).unwrap();
     }
+    // What is emptied is a slot, and no other map.
+    let (slot, mut other) = (
+        entry.replace("entries", "slots"),
+        make(MapType::Hash, 4, 4, 1),
+    );
+    other.update(&[0; 4], &[1; 4], MapFlags::ANY).unwrap();
+    fs::rename(pin(&slot), pin("maps/aside")).unwrap();
+    other.pin(pin(&slot)).unwrap();
+    refused(
+        &host.ktally(["detach", "there"]),
+        1,
+        &["is not an array of programs"],
+    );
+    assert!(other.lookup(&[0; 4], MapFlags::ANY).unwrap().is_some());
+    fs::remove_file(pin(&slot)).unwrap();
+    fs::rename(pin("maps/aside"), pin(&slot)).unwrap();
     host.good("detach there");
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use libbpf_rs::{MapType, Object};
 
 use super::layout::{DISPATCHERS, PROGRAMS, SLOTS};
@@ -113,7 +113,7 @@ pub(super) fn run_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
     for program in meta.programs.iter().filter(|it| it.has_dispatcher) {
         let what = || format!("program `{}`", program.name);
         let new = sys::program::open_pin(&folder.join(PROGRAMS).join(&program.name));
-        let slot = open_map(&folder.join(SLOTS).join(&program.name), Access::Write);
+        let slot = open_slot(folder, &program.name);
         fill(&slot.with_context(what)?, &new.with_context(what)?).with_context(what)?;
     }
     Ok(())
@@ -124,7 +124,7 @@ pub(super) fn run_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
 /// runs the dispatcher.
 pub(super) fn stop_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
     for program in meta.programs.iter().filter(|it| it.has_dispatcher) {
-        match open_map(&folder.join(SLOTS).join(&program.name), Access::Write) {
+        match open_slot(folder, &program.name) {
             // By a call that was killed.
             Err(error) if error.is::<NotFound>() => {}
             slot => slot
@@ -134,4 +134,15 @@ pub(super) fn stop_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Any map may be pinned under that name.
+fn open_slot(folder: &Path, program: &str) -> Result<Map> {
+    let slot = open_map(&folder.join(SLOTS).join(program), Access::Write)?;
+    ensure!(
+        slot.ty == MapType::ProgArray,
+        "map {} is not an array of programs",
+        slot.title()
+    );
+    Ok(slot)
 }

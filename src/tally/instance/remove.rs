@@ -20,9 +20,9 @@ use crate::error::NotFound;
 use crate::sys;
 use crate::tally::reader::missed;
 
-/// Takes the programs out of their slots, cuts the links and waits for programs that are running, then declares the
-/// counts final. What is needed to read them stays. Where it is killed, another
-/// call goes on.
+/// Takes the programs out of their slots, cuts the links and waits for programs
+/// that are running, then declares the counts final. What is needed to read them
+/// stays. Where it is killed, another call goes on.
 pub(super) fn stop(folder: &Path) -> Result<()> {
     let meta = Meta::open(folder)?;
     let state = State {
