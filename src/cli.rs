@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod formats;
 mod map;
 mod options;
 
@@ -13,8 +14,7 @@ use anyhow::Result;
 use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{
-    Arg, ArgMatches, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser,
-    Subcommand, ValueEnum,
+    Arg, ArgMatches, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser, Subcommand,
 };
 
 use crate::error::usage;
@@ -85,11 +85,11 @@ pub struct Global {
         short,
         long,
         global = true,
-        value_enum,
+        value_parser = formats::parser(&Format::ALL),
         default_value = "table",
         value_name = "FORMAT"
     )]
-    pub output: Output,
+    pub output: Format,
     /// Write to this file, not to standard output. Lines of jsonl and csv are appended to it; other
     /// formats replace it once all is written
     #[arg(long, global = true, value_name = "FILE")]
@@ -109,36 +109,6 @@ pub struct Global {
     /// Say more on stderr: libbpf's log, and the whole chain of an error
     #[arg(short, long, global = true)]
     pub verbose: bool,
-}
-
-/// The formats that `-o` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Columns for people: rates, scaled numbers
-    Table,
-    /// One JSON object, exact numbers in base units
-    Json,
-    /// One such object a line and reading
-    Jsonl,
-    /// A row a line, exact numbers in base units
-    Csv,
-    /// A stack a line, for flame-graph tools
-    Folded,
-    /// A flame graph
-    Svg,
-}
-
-impl From<Output> for Format {
-    fn from(output: Output) -> Self {
-        match output {
-            Output::Table => Self::Table,
-            Output::Json => Self::Json,
-            Output::Jsonl => Self::Jsonl,
-            Output::Csv => Self::Csv,
-            Output::Folded => Self::Folded,
-            Output::Svg => Self::Svg,
-        }
-    }
 }
 
 /// The subcommands.
@@ -341,7 +311,7 @@ fn operand_of(args: &[OsString]) -> Option<OsString> {
 
 /// Parses a command line with the options of the tally that it names.
 pub fn parse(args: &[OsString], mut tally: Option<Tally>) -> Result<Request> {
-    let mut command = named(Cli::command()).mut_subcommand("map", map::with_faces);
+    let mut command = formats::for_each("", named(Cli::command()));
     if let Some(tally) = &tally {
         // clap takes nothing behind it for no command at all: all would be counted.
         if args.iter().position(|word| word == "--") == Some(args.len() - 1) {
@@ -355,11 +325,7 @@ pub fn parse(args: &[OsString], mut tally: Option<Tally>) -> Result<Request> {
     }
     let matches = matches(command, args)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    if let (Action::Map(args), Some(("map", map))) = (&cli.action, matches.subcommand())
-        && let Some(verb) = map.subcommand_name()
-    {
-        map::check(verb, &cli.global, args.raw)?;
-    }
+    formats::check(&matches, &cli)?;
     let mut given = Vec::new();
     if let (Some(tally), Some((_, matches))) = (&mut tally, matches.subcommand()) {
         tally.all_programs = matches.get_flag("all_programs");

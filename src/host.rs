@@ -1,5 +1,6 @@
 //! What this kernel and these privileges allow, and errno turned into advice.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +35,7 @@ pub const BTF_FIX: &str =
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fact {
     /// What was looked at.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What was found.
     pub found: String,
     /// What to do about it, where something is missing.
@@ -45,7 +46,7 @@ impl Fact {
     /// All is well.
     pub fn good(name: &'static str, found: impl Into<String>) -> Self {
         Self {
-            name,
+            name: name.into(),
             found: found.into(),
             fix: None,
         }
@@ -54,7 +55,7 @@ impl Fact {
     /// Something is missing.
     pub fn bad(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
-            name,
+            name: name.into(),
             found: found.into(),
             fix: Some(fix.into()),
         }

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, anyhow};
 
 use super::face::Face;
 use super::{note, output, plural, warn, warn_of};
-use crate::cli::{AttachArgs, DetachArgs, Exit, Global, Output};
+use crate::cli::{AttachArgs, DetachArgs, Exit, Global};
 use crate::error::usage;
+use crate::render::Format;
 use crate::tally::{
     AttachOptions, Instance, InstanceName, Instances, RawOption, Tally, group_id, resolve,
 };
@@ -40,7 +41,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> R
 }
 
 pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
-    if args.all && matches!(global.output, Output::Json | Output::Svg) {
+    if args.all && matches!(global.output, Format::Json | Format::Svg) {
         return Err(usage(
             "`--all` gives a reading an instance, and JSON is one object; use `-o jsonl`",
         ));

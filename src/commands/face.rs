@@ -9,7 +9,7 @@ use caps::Capability;
 use super::clock::{Schedule, Signals, Wake};
 use super::output::{Stdout, Writer};
 use super::{keep_capabilities, note, plural, style, warn};
-use crate::cli::{Exit, Global, Output, RunArgs, View};
+use crate::cli::{Exit, Global, RunArgs, View};
 use crate::error::usage;
 use crate::names::{self, HostNames};
 use crate::render::{Format, Renderer, Style};
@@ -132,8 +132,8 @@ impl Face {
     ) -> Result<Self> {
         let many = |what| usage(format!("`--every` gives many readings, and {what}"));
         match (args.every, global.output) {
-            (Some(_), Output::Json) => return Err(many("JSON is one object; use `-o jsonl`")),
-            (Some(_), Output::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
+            (Some(_), Format::Json) => return Err(many("JSON is one object; use `-o jsonl`")),
+            (Some(_), Format::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
             _ => {}
         }
         let mut face = Self::new(global, &args.view, named, tables)?;
@@ -160,7 +160,7 @@ impl Face {
             HostNames::new()
         };
         query.check(&tables, &names)?;
-        let format = Format::from(global.output);
+        let format = global.output;
         format.check(&tables, query.by.as_deref())?;
         for table in &tables {
             note_details(table, format, &query);

@@ -3,13 +3,12 @@
 use std::io::Write;
 
 use anyhow::Result;
-use serde_json::{Value, json};
 
 use super::{obstacles, output, plural, style, warn, warn_of};
-use crate::cli::{Exit, Global, ListArgs, Output, describe, flag, value_name};
-use crate::error::{Usage, usage};
-use crate::render::{columns, heading};
-use crate::schema::{Decoder, Kind, Label, MetricKind, Table, Unit};
+use crate::cli::{Exit, Global, ListArgs, describe, flag, value_name};
+use crate::error::Usage;
+use crate::render::{Column, Format, heading, write_rows};
+use crate::schema::{Decoder, Kind, Label, Metric, MetricKind, OptionSpec, Table, Unit, Value};
 use crate::tally::{Session, Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
@@ -29,26 +28,16 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
             (tally, obstacles)
         })
         .collect();
-    let out = &mut output::out();
-    match global.output {
-        Output::Json => {
-            let all: Vec<Value> = listed.iter().map(as_json).collect();
-            writeln!(out, "{}", Value::from(all))?;
+    let (out, how) = (&mut output::out(), (global.output, style(global)));
+    if global.output == Format::Table && args.tally.is_some() {
+        for tally in &listed {
+            in_full(out, global, tally)?;
         }
-        Output::Jsonl => {
-            for tally in &listed {
-                writeln!(out, "{}", as_json(tally))?;
-            }
-        }
-        Output::Csv | Output::Folded | Output::Svg => {
-            return Err(usage("`list` writes table, json or jsonl"));
-        }
-        Output::Table if args.tally.is_some() => {
-            for tally in &listed {
-                in_full(out, global, tally)?;
-            }
-        }
-        Output::Table => overview(out, global, &listed, &support)?,
+        return Ok(Exit::Done);
+    }
+    write_rows(out, how, &tally_columns(), &listed)?;
+    if global.output == Format::Table {
+        write_obstacles(out, &listed, &support)?;
     }
     Ok(Exit::Done)
 }
@@ -69,39 +58,37 @@ fn refusal(tally: &Tally) -> Option<String> {
     }
 }
 
-/// A line a tally.
-fn overview(
-    out: &mut dyn Write,
-    global: &Global,
-    listed: &[Listed<'_>],
-    support: &Support,
-) -> Result<()> {
-    let head = ["NAME", "SUMMARY", "TABLES", "OPTIONS"].map(str::to_owned);
-    let rows: Vec<Vec<String>> = listed
-        .iter()
-        .map(|(tally, _)| {
-            let tables: Vec<&str> = tally
-                .schema
-                .tables
-                .iter()
-                .map(|table| table.name.as_str())
-                .collect();
-            let options: Vec<String> = tally
-                .schema
-                .options
-                .iter()
+fn tally_columns<'t>() -> [Column<'t, &'t Listed<'t>>; 6] {
+    type Of<'t> = Column<'t, &'t Listed<'t>>;
+    [
+        Of::text("name", |(tally, _)| (&tally.name).into()),
+        Of::text("summary", |(tally, _)| tally.summary().into()),
+        Of::exact("runs_here", |(_, obstacles)| obstacles.is_empty().into()),
+        Of::exact("obstacles", |(_, obstacles)| obstacles.iter().collect()),
+        Of::text("tables", |(tally, _)| {
+            tally.schema.tables.iter().map(table_object).collect()
+        })
+        .shown_as(|(tally, _)| {
+            let tables = tally.schema.tables.iter();
+            let names: Vec<&str> = tables.map(|table| table.name.as_str()).collect();
+            names.join(" ")
+        }),
+        Of::text("options", |(tally, _)| {
+            let options = tally.schema.options.iter();
+            options.map(|option| option_object(option, tally)).collect()
+        })
+        .shown_as(|(tally, _)| {
+            let options = tally.schema.options.iter();
+            let flags: Vec<String> = options
                 .map(|option| format!("--{}", flag(option)))
                 .collect();
-            vec![
-                tally.name.clone(),
-                tally.summary().to_owned(),
-                tables.join(" "),
-                options.join(" "),
-            ]
-        })
-        .collect();
-    columns(out, &head, &[false; 4], &rows, &style(global))?;
-    // What stops all of them is said once.
+            flags.join(" ")
+        }),
+    ]
+}
+
+/// What stops all of them is said once.
+fn write_obstacles(out: &mut dyn Write, listed: &[Listed<'_>], support: &Support) -> Result<()> {
     let common = support.lacks_capabilities();
     if let Some(lack) = &common {
         writeln!(out, "none can run here: {lack}")?;
@@ -123,75 +110,59 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
     for obstacle in obstacles {
         writeln!(out, "cannot run here: {obstacle}")?;
     }
+    let how = (Format::Table, style);
     for table in &tally.schema.tables {
+        let rows = plural(table.max_entries.into(), "row");
         writeln!(
             out,
-            "\ntable {}: {} (at most {})",
-            table.name,
-            table.help,
-            plural(table.max_entries.into(), "row")
+            "\ntable {}: {} (at most {rows})",
+            table.name, table.help
         )?;
-        let rows = table_columns(table);
-        columns(
-            out,
-            &["COLUMN", "KIND", "SHOWN AS", "HELP"].map(str::to_owned),
-            &[false; 4],
-            &rows,
-            &style,
-        )?;
+        type Of<'t> = Column<'t, [&'t str; 4]>;
+        let columns = [
+            Of::text("column", |row| row[0].into()),
+            Of::text("kind", |row| row[1].into()),
+            Of::text("shown as", |row| row[2].into()),
+            Of::text("help", |row| row[3].into()),
+        ];
+        write_rows(out, how, &columns, described(table))?;
     }
     if tally.schema.options.is_empty() {
         return Ok(());
     }
     writeln!(out, "\noptions")?;
-    let rows: Vec<Vec<String>> = tally
-        .schema
-        .options
-        .iter()
-        .map(|option| {
+    type Of<'t> = Column<'t, &'t OptionSpec>;
+    let columns = [
+        Of::text("option", |option| {
             // A bool's value may be left out, and cannot be set apart.
-            let (flag, ty) = (flag(option), value_name(option));
-            let flag = match option.place.ty.kind {
-                Kind::Bool => format!("--{flag}[=<{ty}>]"),
-                _ => format!("--{flag}"),
-            };
-            vec![flag, ty, describe(option, tally)]
-        })
-        .collect();
-    columns(
-        out,
-        &["OPTION", "VALUE", "HELP"].map(str::to_owned),
-        &[false; 3],
-        &rows,
-        &style,
-    )?;
+            let flag = flag(option);
+            match option.place.ty.kind {
+                Kind::Bool => format!("--{flag}[=<{}>]", value_name(option)).into(),
+                _ => format!("--{flag}").into(),
+            }
+        }),
+        Of::text("value", |option| value_name(option).into()),
+        Of::text("help", |option| describe(option, tally).into()),
+    ];
+    write_rows(out, how, &columns, &tally.schema.options)?;
     Ok(())
 }
 
-fn table_columns(table: &Table) -> Vec<Vec<String>> {
-    let labels = table.labels.iter().map(|label| {
-        let kind = "label".to_owned();
-        [label.name.clone(), kind, shown_as(label), String::new()]
-    });
+/// Name, kind, unit or decoder, and help of all columns.
+fn described(table: &Table) -> impl Iterator<Item = [&str; 4]> {
+    let labels = table.labels.iter().map(|it| of_label(it, "label"));
+    let details = table.details.iter().map(|it| of_label(it, "detail"));
     let metrics = table.metrics.iter().map(|metric| {
         let unit = metric.unit.as_ref().map_or("", Unit::name);
-        let kind = kind_name(metric.kind);
-        [&metric.name, kind, unit, &metric.help].map(str::to_owned)
+        [&*metric.name, kind_name(metric.kind), unit, &*metric.help]
     });
-    let details = table.details.iter().map(|detail| {
-        let kind = "detail".to_owned();
-        [detail.name.clone(), kind, shown_as(detail), String::new()]
-    });
-    let all = labels.chain(metrics).chain(details);
-    all.map(Vec::from).collect()
+    labels.chain(metrics).chain(details)
 }
 
-fn shown_as(label: &Label) -> String {
-    let ty = || label.place.ty.name.clone();
-    label
-        .decoder
-        .as_ref()
-        .map_or_else(ty, |decoder| decoder.tag().to_owned())
+fn of_label<'t>(label: &'t Label, kind: &'t str) -> [&'t str; 4] {
+    let decoder = label.decoder.as_ref().map(Decoder::tag);
+    let shown = decoder.unwrap_or(&label.place.ty.name);
+    [&label.name, kind, shown, ""]
 }
 
 fn kind_name(kind: MetricKind) -> &'static str {
@@ -202,62 +173,42 @@ fn kind_name(kind: MetricKind) -> &'static str {
     }
 }
 
-fn as_json((tally, obstacles): &Listed<'_>) -> Value {
-    let options: Vec<Value> = tally
-        .schema
-        .options
-        .iter()
-        .map(|option| {
-            json!({
-                "name": flag(option),
-                "type": option.place.ty.name,
-                "unit": option.unit.as_ref().map(Unit::name),
-                "default": option.given.is_none().then(|| option.place.decode(&tally.rodata)),
-                "help": option.help,
-            })
-        })
-        .collect();
-    let tables: Vec<Value> = tally.schema.tables.iter().map(table_json).collect();
-    json!({
-        "name": tally.name,
-        "summary": tally.summary(),
-        "runs_here": obstacles.is_empty(),
-        "obstacles": obstacles,
-        "tables": tables,
-        "options": options,
-    })
+fn option_object<'t>(option: &'t OptionSpec, tally: &'t Tally) -> Value<'t> {
+    let has_default = option.given.is_none();
+    let default = has_default.then(|| option.place.decode(&tally.rodata));
+    Value::Fields(vec![
+        ("name", flag(option).into()),
+        ("type", (&option.place.ty.name).into()),
+        ("unit", option.unit.as_ref().map(Unit::name).into()),
+        ("default", default.into()),
+        ("help", (&option.help).into()),
+    ])
 }
 
-fn table_json(table: &Table) -> Value {
-    let parts = |labels: &[Label]| -> Vec<Value> {
-        let labels = labels.iter();
-        let part = |label: &Label| {
-            json!({
-                "name": label.name,
-                "type": label.place.ty.name,
-                "as": label.decoder.as_ref().map(Decoder::tag),
-            })
-        };
-        labels.map(part).collect()
-    };
-    let metrics: Vec<Value> = table
-        .metrics
-        .iter()
-        .map(|metric| {
-            json!({
-                "name": metric.name,
-                "kind": kind_name(metric.kind),
-                "unit": metric.unit.as_ref().map(Unit::name),
-                "help": metric.help,
-            })
-        })
-        .collect();
-    json!({
-        "name": table.name,
-        "help": table.help,
-        "max_rows": table.max_entries,
-        "labels": parts(&table.labels),
-        "metrics": metrics,
-        "details": parts(&table.details),
-    })
+fn table_object(table: &Table) -> Value<'_> {
+    Value::Fields(vec![
+        ("name", (&table.name).into()),
+        ("help", (&table.help).into()),
+        ("max_rows", table.max_entries.into()),
+        ("labels", table.labels.iter().map(label_object).collect()),
+        ("metrics", table.metrics.iter().map(metric_object).collect()),
+        ("details", table.details.iter().map(label_object).collect()),
+    ])
+}
+
+fn label_object(label: &Label) -> Value<'_> {
+    Value::Fields(vec![
+        ("name", (&label.name).into()),
+        ("type", (&label.place.ty.name).into()),
+        ("as", label.decoder.as_ref().map(Decoder::tag).into()),
+    ])
+}
+
+fn metric_object(metric: &Metric) -> Value<'_> {
+    Value::Fields(vec![
+        ("name", (&metric.name).into()),
+        ("kind", kind_name(metric.kind).into()),
+        ("unit", metric.unit.as_ref().map(Unit::name).into()),
+        ("help", (&metric.help).into()),
+    ])
 }

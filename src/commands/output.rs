@@ -15,7 +15,8 @@ use anyhow::{Context, Result};
 use caps::Capability;
 
 use super::clock::{Signals, Wake};
-use crate::cli::{Global, Output};
+use crate::cli::Global;
+use crate::render::Format;
 
 /// One for the process, like standard output itself.
 static TARGET: OnceLock<Target> = OnceLock::new();
@@ -52,10 +53,10 @@ pub(super) fn stdout() -> io::Result<File> {
 impl Target {
     /// Readings are appended where the format is made of lines. Other output
     /// replaces what is there, but never a device or a pipe.
-    fn of(path: &Path, format: Output) -> io::Result<Self> {
+    fn of(path: &Path, format: Format) -> io::Result<Self> {
         let found = fs::metadata(path);
         let is_special = found.as_ref().is_ok_and(|found| !found.is_file());
-        if is_special || matches!(format, Output::Jsonl | Output::Csv) {
+        if is_special || matches!(format, Format::Jsonl | Format::Csv) {
             return Ok(Self {
                 file: File::options().append(true).create(true).open(path)?,
                 replaces: None,

@@ -1,19 +1,18 @@
 //! `ktally status`: what is attached, and how it fares.
 
-use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use serde_json::{Value as Json, json};
+use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
 
 use super::{note, output, style, warn};
-use crate::cli::{Exit, Global, Output, StatusArgs, flag};
-use crate::error::{NotFound, usage};
+use crate::cli::{Exit, Global, StatusArgs, flag};
+use crate::error::NotFound;
 use crate::map::{Inventory, Used};
 use crate::names::HostNames;
-use crate::render::columns;
-use crate::schema::{Kind, OptionSpec, Unit};
-use crate::snapshot::Reading;
+use crate::render::{self, seconds, write_rows};
+use crate::schema::{Kind, OptionSpec, Unit, Value};
+use crate::snapshot::{Reading, TableReading};
 use crate::tally::{Cost, Instance, Instances, TableUsage, measure, pinnable_by_others};
 
 /// An instance, and what was asked about it.
@@ -32,9 +31,6 @@ struct Rate {
 }
 
 pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
-    if !matches!(global.output, Output::Table | Output::Json) {
-        return Err(usage("`status` writes a table or JSON: -o json"));
-    }
     let Some(folder) = Instances::look()? else {
         return nothing(global);
     };
@@ -82,14 +78,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
             })
         })
         .collect::<Result<_>>()?;
-    let mut out = output::out();
-    match global.output {
-        Output::Json => {
-            let all: Vec<Json> = reports.iter().map(as_json).collect();
-            writeln!(out, "{}", Json::Array(all))?;
-        }
-        _ => write_table(&mut out, global, &reports, args.cost)?,
-    }
+    write(global, reports, args.cost)?;
     Ok(exit)
 }
 
@@ -110,9 +99,7 @@ fn warn_of_writers(instances: &[Instance]) -> Result<()> {
 }
 
 fn nothing(global: &Global) -> Result<Exit> {
-    if global.output == Output::Json {
-        writeln!(output::out(), "[]")?;
-    }
+    write(global, Vec::new(), false)?;
     note("nothing is attached; `ktally attach NAME` leaves a tally of `ktally list` counting");
     Ok(Exit::Done)
 }
@@ -138,87 +125,67 @@ fn measured(instances: &[Instance]) -> Result<Vec<Option<Rate>>> {
     Ok(rates.collect())
 }
 
-fn write_table(
-    out: &mut dyn Write,
-    global: &Global,
-    reports: &[Report],
-    with_cost: bool,
-) -> Result<()> {
-    let mut head = vec![
-        "INSTANCE", "TALLY", "STATE", "SINCE", "ROWS/MAX", "DROPPED", "MISSED", "MEMORY",
-        "PROGRAMS", "VERSION", "OPTIONS",
-    ];
-    let mut right = vec![
-        false, false, false, false, true, true, true, true, true, false, false,
-    ];
-    if with_cost {
-        head.splice(10..10, ["EVENTS/s", "ns/EVENT"]);
-        right.splice(10..10, [true, true]);
-    }
-    let with_gaps = reports.iter().any(has_gaps);
-    if with_gaps {
-        head.insert(7, "GAPS");
-        right.insert(7, true);
-    }
-    let head: Vec<String> = head.into_iter().map(str::to_owned).collect();
-    let rows: Vec<Vec<String>> = reports
-        .iter()
-        .map(|report| as_row(report, with_cost, with_gaps))
-        .collect();
-    columns(out, &head, &right, &rows, &style(global))?;
+fn write(global: &Global, reports: Vec<Report>, with_cost: bool) -> Result<()> {
+    let gaps = reports.iter().filter_map(|it| it.reading.gaps).max();
+    let names = HostNames::new();
+    let columns = columns(&names, with_cost, gaps);
+    let how = (global.output, style(global));
+    write_rows(&mut output::out(), how, &columns, reports)?;
     Ok(())
 }
 
-/// Whether the kernel did not report some events: rare enough for a column of
-/// its own only where it is so.
-fn has_gaps(report: &Report) -> bool {
-    report.reading.gaps.is_some_and(|gaps| gaps > 0)
-}
+type Column<'c> = render::Column<'c, Report>;
 
-fn as_row(report: &Report, with_cost: bool, with_gaps: bool) -> Vec<String> {
-    let Report {
-        instance, reading, ..
-    } = report;
-    let meta = &instance.meta;
-    let fill = match &report.fill[..] {
-        [one] => format!("{}/{}", used(one.used), one.max),
-        many => {
-            let of = |fill: &TableUsage| format!("{} {}/{}", fill.table, used(fill.used), fill.max);
-            many.iter().map(of).collect::<Vec<_>>().join(", ")
-        }
-    };
-    let mut row = vec![
-        instance.name.to_string(),
-        meta.tally.clone(),
-        state(report).to_owned(),
-        humantime::format_rfc3339_seconds(meta.since()).to_string(),
-        fill,
-        known(dropped(reading)),
-        known(reading.missed),
-        Unit::Bytes.scale(instance.memory as f64),
-        meta.programs.len().to_string(),
-        meta.version.clone(),
-        options(instance),
+fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<'_>> {
+    let mut columns = vec![
+        Column::text("label", |it| it.instance.name.as_str().into()).titled("INSTANCE"),
+        Column::text("tally", |it| (&it.instance.meta.tally).into()),
+        Column::text("state", |it| state(it).into()),
+        Column::text("since", |it| millis(it.instance.meta.since()))
+            .shown_as(|it| format_rfc3339_seconds(it.instance.meta.since()).to_string()),
+        Column::exact("seconds", |it| seconds(it.reading.seconds)),
+        Column::number("tables", tables)
+            .shown_as(rows_of_max)
+            .titled("ROWS/MAX"),
+        Column::number("dropped", |it| dropped(&it.reading).into()),
+        Column::number("missed", |it| it.reading.missed.into()),
     ];
+    // Rare enough for a column of tables only where there are any.
+    columns.extend(gaps.map(|gaps| {
+        let column = Column::number("gaps", |it| it.reading.gaps.into());
+        column.in_tables(gaps > 0)
+    }));
+    columns.extend([
+        Column::number("memory", |it| it.instance.memory.into()).unit(Unit::Bytes),
+        Column::number("programs", programs)
+            .shown_as(|it| it.instance.meta.programs.len().to_string()),
+        Column::text("version", |it| (&it.instance.meta.version).into()),
+    ]);
     if with_cost {
-        let [events, nanos] = match &report.cost {
-            Some(rate) => [format!("{:.0}", rate.runs), format!("{:.0}", rate.nanos)],
-            None => ["-".to_owned(), "-".to_owned()],
-        };
-        row.splice(10..10, [events, nanos]);
+        columns.extend([
+            rate("events_per_second", "EVENTS/s", |rate| rate.runs),
+            rate("nanoseconds_per_event", "ns/EVENT", |rate| rate.nanos),
+        ]);
     }
-    if with_gaps {
-        let gaps = reading.gaps;
-        row.insert(
-            7,
-            gaps.map_or_else(|| "-".to_owned(), |gaps| gaps.to_string()),
-        );
-    }
-    row
+    columns.extend([
+        Column::text("options", |it| options(&it.instance, names))
+            .shown_as(|it| typed(&it.instance, names)),
+        Column::exact("options_since", |it| {
+            millis(it.instance.meta.options_since())
+        }),
+    ]);
+    columns
 }
 
-fn known(number: Option<u64>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+fn rate(name: &'static str, title: &str, number: fn(&Rate) -> f64) -> Column<'static> {
+    let number = move |it: &Report| it.cost.as_ref().map(number);
+    Column::number(name, move |it| number(it).map(Value::Float).into())
+        .shown_as(move |it| number(it).map_or("-".to_owned(), |it| format!("{it:.0}")))
+        .titled(title)
+}
+
+fn millis(time: SystemTime) -> Value<'static> {
+    format_rfc3339_millis(time).to_string().into()
 }
 
 fn state(report: &Report) -> &'static str {
@@ -228,12 +195,44 @@ fn state(report: &Report) -> &'static str {
     }
 }
 
-fn used(used: Used) -> String {
-    match used {
-        Used::Exactly(rows) => rows.to_string(),
-        Used::AtLeast(rows) => format!("{rows}+"),
-        Used::Unknown => "-".to_owned(),
+fn tables(report: &Report) -> Value<'_> {
+    let tables = report.fill.iter().zip(&report.reading.tables);
+    let table = |(fill, table): (&'_ TableUsage, &TableReading)| {
+        let rows = match fill.used {
+            Used::Exactly(rows) => Some(rows),
+            _ => None,
+        };
+        Value::Fields(vec![
+            ("name", fill.table.clone().into()),
+            ("rows", rows.into()),
+            ("max_rows", fill.max.into()),
+            ("dropped", table.dropped.into()),
+        ])
+    };
+    tables.map(table).collect()
+}
+
+fn rows_of_max(report: &Report) -> String {
+    let one = |fill: &TableUsage| format!("{}/{}", fill.used, fill.max);
+    match &report.fill[..] {
+        [fill] => one(fill),
+        many => {
+            let named = |fill: &TableUsage| format!("{} {}", fill.table, one(fill));
+            many.iter().map(named).collect::<Vec<_>>().join(", ")
+        }
     }
+}
+
+fn programs(report: &Report) -> Value<'_> {
+    let programs = report.instance.meta.programs.iter();
+    let program = programs.map(|program| {
+        Value::Fields(vec![
+            ("name", (&program.name).into()),
+            ("section", (&program.section).into()),
+            ("target", program.target.as_ref().into()),
+        ])
+    });
+    program.collect()
 }
 
 /// Unknown where it is unknown of a table.
@@ -258,66 +257,29 @@ fn given(instance: &Instance) -> impl Iterator<Item = &OptionSpec> {
     instance.schema.options.iter().filter(is_given)
 }
 
+fn options<'r>(instance: &'r Instance, names: &HostNames) -> Value<'r> {
+    let options = given(instance);
+    let value = |option: &'r OptionSpec| {
+        let value = names.option(option, &instance.rodata);
+        (option.name.as_str(), value)
+    };
+    Value::Fields(options.map(value).collect())
+}
+
 /// As they would be typed; and since when, if others held before.
-fn options(instance: &Instance) -> String {
-    let labels = HostNames::new();
+fn typed(instance: &Instance, names: &HostNames) -> String {
     let typed = |option: &OptionSpec| match option.place.ty.kind {
         Kind::Bool => format!("--{}", flag(option)),
-        _ => format!(
-            "--{} {}",
-            flag(option),
-            labels.option(option, &instance.rodata)
-        ),
+        _ => {
+            let value = names.option(option, &instance.rodata);
+            format!("--{} {value}", flag(option))
+        }
     };
     let mut words: Vec<String> = given(instance).map(typed).collect();
     let meta = &instance.meta;
     if meta.options_since() != meta.since() {
-        let since = humantime::format_rfc3339_seconds(meta.options_since());
+        let since = format_rfc3339_seconds(meta.options_since());
         words.push(format!("(since {since})"));
     }
     words.join(" ")
-}
-
-fn as_json(report: &Report) -> Json {
-    let Report {
-        instance, reading, ..
-    } = report;
-    let (meta, labels) = (&instance.meta, HostNames::new());
-    let options = given(instance).map(|option| {
-        let value = labels.option(option, &instance.rodata);
-        (option.name.clone(), json!(value))
-    });
-    let tables = report.fill.iter().zip(&reading.tables).map(|(fill, table)| {
-        let used = match fill.used {
-            Used::Exactly(rows) => Some(rows),
-            _ => None,
-        };
-        json!({"name": fill.table, "rows": used, "max_rows": fill.max, "dropped": table.dropped})
-    });
-    let programs = meta.programs.iter().map(|program| {
-        json!({"name": program.name, "section": program.section, "target": program.target})
-    });
-    let mut all = json!({
-        "label": instance.name.as_str(),
-        "tally": meta.tally,
-        "state": state(report),
-        "since": humantime::format_rfc3339_millis(meta.since()).to_string(),
-        "seconds": (reading.seconds * 1e5).round() / 1e5,
-        "version": meta.version,
-        "options": options.collect::<serde_json::Map<String, Json>>(),
-        "options_since": humantime::format_rfc3339_millis(meta.options_since()).to_string(),
-        "tables": tables.collect::<Vec<_>>(),
-        "dropped": dropped(reading),
-        "missed": reading.missed,
-        "memory": instance.memory,
-        "programs": programs.collect::<Vec<_>>(),
-    });
-    if let Some(gaps) = reading.gaps {
-        all["gaps"] = json!(gaps);
-    }
-    if let Some(rate) = &report.cost {
-        all["events_per_second"] = json!(rate.runs);
-        all["nanoseconds_per_event"] = json!(rate.nanos);
-    }
-    all
 }

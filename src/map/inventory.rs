@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd};
@@ -34,6 +35,16 @@ pub enum Used {
     AtLeast(u64),
     /// There is no way to know.
     Unknown,
+}
+
+impl fmt::Display for Used {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(used) => write!(f, "{used}"),
+            Self::AtLeast(used) => write!(f, "{used}+"),
+            Self::Unknown => f.write_str("-"),
+        }
+    }
 }
 
 /// A process that has a descriptor of a map.

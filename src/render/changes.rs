@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use csv::{QuoteStyle, WriterBuilder};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
 
-use super::text::{metric_cells, metric_heads};
-use super::{Format, Style, columns, heading, json, span};
-use crate::schema::{Column, Declaration, Metric, Names, Value};
+use super::parts::Parts;
+use super::writer::RowWriter;
+use super::{Format, Style, heading, json, span};
+use crate::schema::{Declaration, Names, Value};
 use crate::snapshot::difference;
 
 /// A key whose value is not what it was. Of a per-CPU map, a value a CPU.
@@ -28,8 +28,7 @@ pub struct Changes<'d> {
     format: Format,
     style: Style,
     declaration: &'d Declaration,
-    /// Of the table's value.
-    parts: Vec<Column<'d>>,
+    parts: Parts<'d>,
     labels: &'d dyn Names,
     written: bool,
     reset: usize,
@@ -47,7 +46,7 @@ impl<'d> Changes<'d> {
             format,
             style,
             declaration,
-            parts: declaration.table.columns(),
+            parts: Parts::new(&declaration.table, labels),
             labels,
             written: false,
             reset: 0,
@@ -70,77 +69,78 @@ impl<'d> Changes<'d> {
         let time = humantime::format_rfc3339_millis(time).to_string();
         let reset = self.count("reset", changes);
         self.reset += reset;
-        match self.format {
-            Format::Json | Format::Jsonl => {
-                let changes = changes.iter();
-                let changes: Vec<_> = changes.map(|change| ChangeJson(self, change)).collect();
-                let seconds = json::round_to_microseconds(seconds);
-                let object =
-                    json!({"time": time, "seconds": seconds, "reset": reset, "changes": changes});
-                json::write(&mut *out, &object)?;
-                writeln!(out)?;
-            }
-            Format::Csv => self.csv(out, &time, seconds, changes)?,
-            // Pictures are of tallies alone.
-            Format::Table | Format::Folded | Format::Svg => {
-                self.table(out, &time, seconds, changes)?;
-            }
+        if self.format.is_json() {
+            let changes = changes.iter();
+            let changes: Vec<_> = changes.map(|change| ChangeJson(self, change)).collect();
+            let seconds = super::seconds(seconds);
+            let object =
+                json!({"time": time, "seconds": seconds, "reset": reset, "changes": changes});
+            writeln!(out, "{}", json::text(&object))?;
+        } else {
+            self.rows(out, &time, seconds, changes)?;
         }
         self.written = true;
         Ok(())
     }
 
-    fn table(
+    /// A table for each interval, or one of CSV for all.
+    fn rows(
         &self,
         out: &mut dyn Write,
         time: &str,
         seconds: f64,
         changes: &[Change<'_>],
     ) -> io::Result<()> {
-        let table = &self.declaration.table;
-        let style = &self.style.over(seconds);
+        let mut style = self.style.over(seconds);
+        let mut heads = Vec::new();
+        let is_csv = self.format == Format::Csv;
+        if is_csv {
+            style.no_header |= self.written;
+            heads.extend(["timestamp", "seconds"].map(|name| self.format.head(name)));
+        } else {
+            self.title(out, time, seconds)?;
+        }
+        let labels = self.declaration.table.labels.iter();
+        heads.push(self.format.head("change"));
+        heads.extend(labels.map(|label| self.format.head(&label.name)));
+        heads.extend(self.parts.heads(self.format, &style));
+        let mut writer = RowWriter::new(self.format, style, heads);
+        for change in changes {
+            let mut row = Vec::new();
+            if is_csv {
+                row.extend([time.into(), super::seconds(seconds)]);
+            }
+            row.extend(self.names(change));
+            let values = change.now.as_ref().or(change.before.as_ref());
+            let values = values.map_or(&[][..], Vec::as_slice);
+            let (cells, _) = self.growth(change);
+            let how = (self.format, &style);
+            row.extend(self.parts.cells(how, seconds, &cells, values));
+            writer.row(out, row)?;
+        }
+        let footer = (!is_csv).then(|| self.footer(changes));
+        writer.end(out, footer.as_deref())
+    }
+
+    fn title(&self, out: &mut dyn Write, time: &str, seconds: f64) -> io::Result<()> {
         if self.written {
             writeln!(out)?;
         }
-        if !self.style.no_header {
-            let title = format!("{}: {time}, {}", self.declaration.name, span(seconds));
-            heading(out, &title, &self.style)?;
+        if self.style.no_header {
+            return Ok(());
         }
-        let upper = |name: &String| name.to_uppercase();
-        let mut head = vec!["CHANGE".to_owned()];
-        head.extend(table.labels.iter().map(|label| upper(&label.name)));
-        let mut right = vec![false; head.len()];
-        for part in &self.parts {
-            match part {
-                Column::Metric(metric) => {
-                    head.extend(metric_heads(metric, &table.metrics, style));
-                    right.resize(head.len(), true);
-                }
-                Column::Detail(detail) => {
-                    head.push(upper(&detail.name));
-                    right.push(false);
-                }
-            }
-        }
-        let rows: Vec<Vec<String>> = changes
-            .iter()
-            .map(|change| {
-                let number = |metric: &_, cells: &_| metric_cells(metric, cells, seconds, style);
-                let mut row = self.names(change);
-                row.extend(self.parts_of(change, number));
-                row
-            })
-            .collect();
-        if !rows.is_empty() {
-            columns(out, &head, &right, &rows, &self.style)?;
-        }
+        let title = format!("{}: {time}, {}", self.declaration.name, span(seconds));
+        heading(out, &title, &self.style)
+    }
+
+    fn footer(&self, changes: &[Change<'_>]) -> String {
         let [new, changed, reset, gone] =
             ["new", "changed", "reset", "gone"].map(|kind| self.count(kind, changes));
         let reset = match reset {
             0 => String::new(),
             reset => format!("{reset} reset, "),
         };
-        writeln!(out, "{new} new, {changed} changed, {reset}{gone} gone")
+        format!("{new} new, {changed} changed, {reset}{gone} gone")
     }
 
     fn count(&self, kind: &str, changes: &[Change<'_>]) -> usize {
@@ -148,44 +148,11 @@ impl<'d> Changes<'d> {
         changes.filter(|change| self.kind(change) == kind).count()
     }
 
-    fn csv(
-        &self,
-        out: &mut dyn Write,
-        time: &str,
-        seconds: f64,
-        changes: &[Change<'_>],
-    ) -> io::Result<()> {
-        let table = &self.declaration.table;
-        let mut writer = WriterBuilder::new()
-            .quote_style(QuoteStyle::NonNumeric)
-            .from_writer(out);
-        if !self.written && !self.style.no_header {
-            let mut head: Vec<String> = ["time", "seconds", "change"].map(str::to_owned).into();
-            head.extend(table.labels.iter().map(|label| label.name.clone()));
-            head.extend(self.parts.iter().flat_map(|part| match part {
-                Column::Metric(metric) => super::csv::heads(metric),
-                Column::Detail(detail) => vec![detail.name.clone()],
-            }));
-            writer.write_record(head)?;
-        }
-        for change in changes {
-            let mut row = vec![
-                time.to_owned(),
-                json::round_to_microseconds(seconds).to_string(),
-            ];
-            row.extend(self.names(change));
-            row.extend(self.parts_of(change, super::csv::fields));
-            writer.write_record(super::csv::cells(row))?;
-        }
-        writer.flush()
-    }
-
-    fn names(&self, change: &Change<'_>) -> Vec<String> {
+    fn names<'v>(&'v self, change: &Change<'v>) -> impl Iterator<Item = Value<'v>> {
         let labels = self.declaration.table.labels.iter();
-        let names = labels.map(|label| self.labels.of(label, change.key).to_string());
-        std::iter::once(self.kind(change).to_owned())
-            .chain(names)
-            .collect()
+        let key = change.key;
+        let names = labels.map(move |label| self.labels.of(label, key));
+        std::iter::once(self.kind(change).into()).chain(names)
     }
 
     fn kind(&self, change: &Change<'_>) -> &'static str {
@@ -212,25 +179,6 @@ impl<'d> Changes<'d> {
         let is_reset =
             change.now.is_some() && difference(&table.metrics, &mut cells, &sum(&change.before));
         (cells, is_reset)
-    }
-
-    /// Under the columns of a value; numbers as this writes them.
-    fn parts_of(
-        &self,
-        change: &Change<'_>,
-        number: impl Fn(&Metric, &[u64]) -> Vec<String>,
-    ) -> Vec<String> {
-        let (cells, _) = self.growth(change);
-        let values = change.now.as_ref().or(change.before.as_ref());
-        let parts = self.parts.iter().flat_map(|part| match part {
-            Column::Metric(metric) => number(metric, &cells),
-            Column::Detail(detail) => {
-                let copies = values.into_iter().flatten();
-                let copies = copies.map(|value| self.labels.of(detail, value));
-                vec![Value::sum(copies.collect()).to_string()]
-            }
-        });
-        parts.collect()
     }
 
     fn value<'v>(&'v self, values: &Option<Vec<&'v [u8]>>) -> Option<Value<'v>> {

@@ -10,7 +10,6 @@ use std::io::{self, Write};
 
 use csv::{QuoteStyle, WriterBuilder};
 
-use super::json::round_to_microseconds;
 use super::{Style, escape_all, footer};
 use crate::schema::{Metric, MetricKind, Table, Value};
 use crate::snapshot::{Row, Snapshot, TableSnapshot};
@@ -63,7 +62,7 @@ fn record(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>, row: &Row<'_>) -> 
     let mut fields = vec![
         table.table.name.clone(),
         humantime::format_rfc3339_millis(snapshot.time).to_string(),
-        round_to_microseconds(snapshot.seconds).to_string(),
+        super::seconds(snapshot.seconds).to_string(),
     ];
     fields.extend(row.names.iter().map(Value::to_string));
     let metrics = table.table.metrics.iter();

@@ -3,14 +3,14 @@
 
 use std::io::{self, Write};
 
-use csv::{QuoteStyle, WriterBuilder};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::text::{metric_cells, metric_heads};
-use super::{Format, Style, aligned, escape_all, json, line, widths};
-use crate::schema::{Column, Declaration, Label, Names, Streamed, Table, Tags, Value};
+use super::parts::Parts;
+use super::writer::{Head, RowWriter};
+use super::{Format, Style};
+use crate::schema::{Declaration, Names, Place, Streamed, Table, Tags, Value};
 
-/// As many lines say how wide the columns of a table are.
+/// As many rows say how wide the columns of a table are.
 const MEASURED: usize = 1000;
 
 /// One entry, as bytes.
@@ -33,14 +33,12 @@ pub struct Entries<'d> {
     value_tags: Tags,
     outer: Option<&'d Declaration>,
     table: &'d Table,
-    /// Of the table's value.
-    parts: Vec<Column<'d>>,
+    parts: Parts<'d>,
     labels: &'d dyn Names,
     per_cpu: bool,
     raw: bool,
-    columns: Option<Columns>,
-    /// The room of the last line, for the next one.
-    text: Vec<u8>,
+    /// Made for the first row, when all else is known.
+    writer: Option<RowWriter>,
     count: u64,
 }
 
@@ -63,12 +61,11 @@ impl<'d> Entries<'d> {
             declaration,
             outer: None,
             table: &declaration.table,
-            parts: declaration.table.columns(),
+            parts: Parts::new(&declaration.table, labels),
             labels,
             per_cpu: false,
             raw: false,
-            columns: None,
-            text: Vec::new(),
+            writer: None,
             count: 0,
         }
     }
@@ -91,7 +88,7 @@ impl<'d> Entries<'d> {
 
     /// Groups of entries: rows of a table with fewer labels.
     pub fn grouped(self, table: &'d Table) -> Self {
-        let parts = table.columns();
+        let parts = Parts::new(table, self.labels);
         Self {
             table,
             parts,
@@ -106,123 +103,85 @@ impl<'d> Entries<'d> {
 
     /// One more entry.
     pub fn entry(&mut self, out: &mut dyn Write, entry: Entry<'_>) -> io::Result<()> {
-        match self.format {
-            Format::Json | Format::Jsonl => {
-                let mut text = self.separated();
-                match *entry.values {
-                    [value] if !self.raw => {
-                        let Declaration {
-                            key, value: place, ..
-                        } = self.declaration;
-                        let names = self.labels;
-                        let key = Streamed {
-                            place: key,
-                            tags: &self.key_tags,
-                            bytes: entry.key,
-                            names,
-                        };
-                        let value = Streamed {
-                            place,
-                            tags: &self.value_tags,
-                            bytes: value,
-                            names,
-                        };
-                        self.object(&mut text, &key, &value, entry.outer)?;
-                    }
-                    ref values => {
-                        let (key, value) = (self.key(entry.key), self.value(values));
-                        self.object(&mut text, &key, &value, entry.outer)?;
-                    }
-                }
-                out.write_all(&text)?;
-                self.text = text;
+        let mut writer = self.writer.take().unwrap_or_else(|| self.writer());
+        match *entry.values {
+            [value] if self.format.is_json() && !self.raw => {
+                let Declaration {
+                    key, value: place, ..
+                } = self.declaration;
+                let key = &self.streamed(key, &self.key_tags, entry.key);
+                let value = &self.streamed(place, &self.value_tags, value);
+                let outer = self.outer(&entry);
+                writer.object(out, &EntryJson { outer, key, value })?;
             }
-            Format::Csv | Format::Table | Format::Folded | Format::Svg => {
-                if self.per_cpu {
-                    for (cpu, value) in entry.values.iter().enumerate() {
-                        let row = self.row(&entry, &[value], Some(cpu));
-                        self.line(out, row)?;
-                    }
-                } else {
-                    let row = self.row(&entry, entry.values, None);
-                    self.line(out, row)?;
+            ref values if self.format.is_json() => {
+                let (key, value) = (&self.key(entry.key), &self.value(values));
+                let outer = self.outer(&entry);
+                writer.object(out, &EntryJson { outer, key, value })?;
+            }
+            ref values if self.per_cpu => {
+                for (cpu, value) in (0..).zip(values) {
+                    writer.row(out, self.row(&entry, &[value], Some(cpu)))?;
                 }
             }
+            ref values => writer.row(out, self.row(&entry, values, None))?,
         }
+        self.writer = Some(writer);
         self.count += 1;
         Ok(())
     }
 
     /// One group of entries.
     pub fn group(&mut self, out: &mut dyn Write, key: &[u8], cells: &[u64]) -> io::Result<()> {
+        let mut writer = self.writer.take().unwrap_or_else(|| self.writer());
         let table = self.table;
-        let names = |label: &'_ Label| self.labels.of(label, key).to_string();
-        match self.format {
-            Format::Json | Format::Jsonl => {
-                let mut text = self.separated();
-                let labels = table.labels.iter();
-                let names = labels.map(|label| (label.name.as_str(), self.labels.of(label, key)));
-                let metrics = table.metrics.iter();
-                let numbers = metrics.map(|metric| (metric.name.as_str(), metric.value(cells)));
-                let (key, value) = (names.collect(), numbers.collect());
-                self.object(&mut text, &Value::Fields(key), &Value::Fields(value), None)?;
-                out.write_all(&text)?;
-                self.text = text;
-            }
-            Format::Csv | Format::Table | Format::Folded | Format::Svg => {
-                let mut row: Vec<String> = table.labels.iter().map(names).collect();
-                row.extend(self.cells(cells, &[]));
-                self.line(out, row)?;
-            }
+        let labels = table.labels.iter();
+        let names = labels.map(|label| (label.name.as_str(), self.labels.of(label, key)));
+        if self.format.is_json() {
+            let metrics = table.metrics.iter();
+            let numbers = metrics.map(|metric| (metric.name.as_str(), metric.value(cells)));
+            let key = &Value::Fields(names.collect());
+            let (value, outer) = (&Value::Fields(numbers.collect()), None);
+            writer.object(out, &EntryJson { outer, key, value })?;
+        } else {
+            let mut row: Vec<Value<'_>> = names.map(|(_, name)| name).collect();
+            row.extend(self.cells(cells, &[]));
+            writer.row(out, row)?;
         }
+        self.writer = Some(writer);
         self.count += 1;
         Ok(())
     }
 
     /// Behind the last entry; `footer` is for people.
     pub fn end(&mut self, out: &mut dyn Write, footer: &str) -> io::Result<()> {
-        match self.format {
-            Format::Json if self.count == 0 => writeln!(out, "[]")?,
-            Format::Json => writeln!(out, "\n]")?,
-            Format::Jsonl if self.count == 0 => {}
-            Format::Jsonl => writeln!(out)?,
-            Format::Csv => {
-                self.head(out)?;
-                writeln!(out, "# {footer}")?;
-            }
-            Format::Table | Format::Folded | Format::Svg => {
-                if let Some(columns) = &mut self.columns {
-                    columns.write_measured(out, &self.style)?;
-                }
-                writeln!(out, "{footer}")?;
-            }
+        let mut writer = self.writer.take().unwrap_or_else(|| self.writer());
+        writer.end(out, Some(footer))
+    }
+
+    fn streamed<'v>(
+        &'v self,
+        place: &'v Place,
+        tags: &'v Tags,
+        bytes: &'v [u8],
+    ) -> impl Serialize + 'v {
+        let names = self.labels;
+        Streamed {
+            place,
+            tags,
+            bytes,
+            names,
         }
-        out.flush()
     }
 
-    /// A line that begins with what separates it from the one before.
-    fn separated(&mut self) -> Vec<u8> {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        text.extend_from_slice(match (self.format, self.count) {
-            (Format::Json, 0) => b"[\n",
-            (Format::Json, _) => b",\n",
-            (_, 0) => b"",
-            _ => b"\n",
-        });
-        text
+    fn writer(&self) -> RowWriter {
+        RowWriter::new(self.format, self.style, self.heads()).measuring(MEASURED)
     }
 
-    fn object(
-        &self,
-        text: &mut Vec<u8>,
-        key: &impl Serialize,
-        value: &impl Serialize,
-        outer: Option<(&[u8], u32)>,
-    ) -> io::Result<()> {
-        let outer = self.outer.zip(outer);
-        let outer = outer.map(|(declaration, (key, id))| (self.outer_key(declaration, key), id));
-        json::write(text, &EntryJson { key, value, outer })
+    /// Of a map of maps: the key there, and the inner map's id.
+    fn outer<'v>(&'v self, entry: &Entry<'v>) -> Option<(Value<'v>, u32)> {
+        let (outer, (key, id)) = self.outer.zip(entry.outer)?;
+        Some((self.labels.whole(&outer.key, &outer.key_tags(), key), id))
     }
 
     /// By its type, or as bytes.
@@ -233,10 +192,6 @@ impl<'d> Entries<'d> {
                 .labels
                 .whole(&self.declaration.key, &self.key_tags, key),
         }
-    }
-
-    fn outer_key<'v>(&'v self, outer: &'v Declaration, key: &'v [u8]) -> Value<'v> {
-        self.labels.whole(&outer.key, &outer.key_tags(), key)
     }
 
     /// Of one CPU, of each, or of all together.
@@ -253,21 +208,26 @@ impl<'d> Entries<'d> {
         }
     }
 
-    fn row(&self, entry: &Entry<'_>, values: &[&[u8]], cpu: Option<usize>) -> Vec<String> {
-        let table = &self.declaration.table;
+    fn row<'v>(
+        &'v self,
+        entry: &Entry<'v>,
+        values: &[&'v [u8]],
+        cpu: Option<u32>,
+    ) -> Vec<Value<'v>> {
+        let table = self.table;
         let mut row = Vec::new();
-        if let (Some(declaration), Some((key, id))) = (self.outer, entry.outer) {
-            row.extend([self.outer_key(declaration, key).to_string(), id.to_string()]);
+        if let Some((key, id)) = self.outer(entry) {
+            row.extend([key, id.into()]);
         }
         if self.raw {
-            row.push(self.key(entry.key).to_string());
-            row.extend(cpu.map(|cpu| cpu.to_string()));
-            row.push(self.value(values).to_string());
+            row.push(self.key(entry.key));
+            row.extend(cpu.map(Value::from));
+            row.push(self.value(values));
             return row;
         }
         let labels = table.labels.iter();
-        row.extend(labels.map(|label| self.labels.of(label, entry.key).to_string()));
-        row.extend(cpu.map(|cpu| cpu.to_string()));
+        row.extend(labels.map(|label| self.labels.of(label, entry.key)));
+        row.extend(cpu.map(Value::from));
         let mut cells = vec![0; table.cells()];
         values
             .iter()
@@ -277,136 +237,31 @@ impl<'d> Entries<'d> {
     }
 
     /// Under the columns of a value.
-    fn cells(&self, cells: &[u64], values: &[&[u8]]) -> Vec<String> {
-        let cells = self
-            .parts
-            .iter()
-            .flat_map(|part| match (part, self.format) {
-                (Column::Metric(metric), Format::Table) => {
-                    metric_cells(metric, cells, 1.0, &self.style)
-                }
-                (Column::Metric(metric), _) => super::csv::fields(metric, cells),
-                (Column::Detail(detail), _) => {
-                    let copies = values.iter().map(|value| self.labels.of(detail, value));
-                    vec![Value::sum(copies.collect()).to_string()]
-                }
-            });
-        cells.collect()
+    fn cells<'v>(&'v self, cells: &[u64], values: &[&'v [u8]]) -> Vec<Value<'v>> {
+        let how = (self.format, &self.style);
+        self.parts.cells(how, 1.0, cells, values)
     }
 
-    fn columns(&self) -> Columns {
-        let is_table = self.format == Format::Table;
-        let mut columns = Columns::default();
-        let case = |name: &str| match is_table {
-            true => name.to_uppercase(),
-            false => name.to_owned(),
-        };
+    fn heads(&self) -> Vec<Head> {
+        let head = |name: &str| self.format.head(name);
+        let mut heads = Vec::new();
         if self.outer.is_some() {
-            columns.add([case("outer"), case("map")], false);
-        }
-        match self.raw {
-            true => columns.add([case("key")], false),
-            false => {
-                let labels = self.table.labels.iter();
-                columns.add(labels.map(|label| case(&label.name)), false);
-            }
-        }
-        if self.per_cpu {
-            columns.add([case("cpu")], true);
+            heads.extend(["outer", "map"].map(head));
         }
         if self.raw {
-            columns.add([case("value")], false);
-            return columns;
+            heads.push(head("key"));
+        } else {
+            heads.extend(self.table.labels.iter().map(|label| head(&label.name)));
         }
-        for part in &self.parts {
-            match part {
-                Column::Metric(metric) if is_table => {
-                    let heads = metric_heads(metric, &self.table.metrics, &self.style);
-                    columns.add(heads, true);
-                }
-                Column::Metric(metric) => columns.add(super::csv::heads(metric), true),
-                Column::Detail(detail) => columns.add([case(&detail.name)], false),
-            }
+        if self.per_cpu {
+            heads.push((head("cpu").0, true));
         }
-        columns
-    }
-
-    /// Before the first line, also where there is none.
-    fn head(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        if self.columns.is_some() {
-            return Ok(());
+        if self.raw {
+            heads.push(head("value"));
+        } else {
+            heads.extend(self.parts.heads(self.format, &self.style));
         }
-        let columns = self.columns.insert(self.columns());
-        match self.format {
-            Format::Csv if !self.style.no_header => {
-                write_record(out, &mut self.text, &columns.head)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn line(&mut self, out: &mut dyn Write, row: Vec<String>) -> io::Result<()> {
-        self.head(out)?;
-        let Some(columns) = &mut self.columns else {
-            return Ok(());
-        };
-        match (self.format, &columns.widths) {
-            // A record is one line, and no name can forge another.
-            (Format::Csv, _) => write_record(out, &mut self.text, &super::csv::cells(row)),
-            (_, Some(widths)) => {
-                writeln!(out, "{}", line(&escape_all(row), widths, &columns.right))
-            }
-            (_, None) => {
-                columns.measured.push(escape_all(row));
-                match columns.measured.len() < MEASURED {
-                    true => Ok(()),
-                    false => columns.write_measured(out, &self.style),
-                }
-            }
-        }
-    }
-}
-
-/// A flush of csv's writer goes through to what it writes to: here, text.
-fn write_record(out: &mut dyn Write, text: &mut Vec<u8>, record: &[String]) -> io::Result<()> {
-    text.clear();
-    // A field that does not fit is looked through again from where it stopped.
-    let size: usize = record.iter().map(|field| field.len() + 4).sum();
-    let mut writer = WriterBuilder::new()
-        .quote_style(QuoteStyle::NonNumeric)
-        .buffer_capacity(size.max(1 << 10))
-        .from_writer(&mut *text);
-    writer.write_record(record)?;
-    writer.flush()?;
-    drop(writer);
-    out.write_all(text)
-}
-
-/// What lines have in common.
-#[derive(Debug, Default)]
-struct Columns {
-    head: Vec<String>,
-    /// Numbers stand on the right.
-    right: Vec<bool>,
-    /// The lines that say how wide a table's columns are.
-    measured: Vec<Vec<String>>,
-    /// Known once they were written.
-    widths: Option<Vec<usize>>,
-}
-
-impl Columns {
-    fn add(&mut self, names: impl IntoIterator<Item = String>, right: bool) {
-        self.head.extend(names);
-        self.right.resize(self.head.len(), right);
-    }
-
-    fn write_measured(&mut self, out: &mut dyn Write, style: &Style) -> io::Result<()> {
-        if self.widths.is_some() {
-            return Ok(());
-        }
-        let rows = std::mem::take(&mut self.measured);
-        let widths = self.widths.insert(widths(&self.head, &rows, style));
-        aligned(out, &self.head, &self.right, &rows, widths, style)
+        heads
     }
 }
 

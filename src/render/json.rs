@@ -24,6 +24,14 @@ pub(super) fn write(out: impl Write, value: &impl Serialize) -> io::Result<()> {
     Ok(value.serialize(&mut serializer)?)
 }
 
+/// The same as text.
+pub(super) fn text(value: &impl Serialize) -> String {
+    let mut text = Vec::new();
+    let written = write(&mut text, value);
+    written.expect("memory takes all, and every key is text");
+    String::from_utf8(text).expect("JSON is UTF-8")
+}
+
 /// JSON lets some control characters through as they are; a terminal would obey
 /// them. `\u009b` is the same text.
 struct Harmless;
@@ -54,7 +62,7 @@ impl Serialize for Snapshot<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("tally", &self.tally)?;
         map.serialize_entry("time", &time)?;
-        map.serialize_entry("seconds", &round_to_microseconds(self.seconds))?;
+        map.serialize_entry("seconds", &super::seconds(self.seconds))?;
         map.serialize_entry("missed", &self.missed)?;
         if let Some(gaps) = self.gaps {
             map.serialize_entry("gaps", &gaps)?;
@@ -63,10 +71,6 @@ impl Serialize for Snapshot<'_> {
         map.serialize_entry("tables", &self.tables)?;
         map.end()
     }
-}
-
-pub(super) fn round_to_microseconds(seconds: f64) -> f64 {
-    (seconds * 1e6).round() / 1e6
 }
 
 impl Serialize for TableSnapshot<'_> {

@@ -3,41 +3,28 @@
 
 mod bars;
 mod changes;
+mod column;
 mod csv;
 mod entries;
 mod flame;
+mod format;
 mod json;
+mod parts;
 mod text;
+mod writer;
 
 use std::io::{self, Write};
 
-use anyhow::Result;
 use unicode_width::UnicodeWidthStr;
 
 pub use changes::{Change, Changes};
-pub use csv::cells as csv_cells;
+pub use column::{Column, object, seconds, write_json, write_rows};
 pub use entries::{Entries, Entry};
+pub use format::Format;
 
-use crate::schema::{Table, Unit};
+use crate::schema::Unit;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::text::{escape, is_control};
-
-/// How a snapshot is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Columns for people.
-    Table,
-    /// One object.
-    Json,
-    /// One object a line and reading.
-    Jsonl,
-    /// A row a line, under a header.
-    Csv,
-    /// A stack a line, frames with `;` between them, then the first counter.
-    Folded,
-    /// A flame graph of the same.
-    Svg,
-}
 
 /// What a person at a terminal can choose.
 #[derive(Debug, Clone, Copy, Default)]
@@ -117,17 +104,6 @@ impl Renderer {
         }
         self.written = true;
         out.flush()
-    }
-}
-
-impl Format {
-    /// Refuses tables that have nothing to show in this format, before anything
-    /// is loaded. `by` are the labels that rows are grouped by.
-    pub fn check(self, tables: &[Table], by: Option<&[String]>) -> Result<()> {
-        match self {
-            Self::Folded | Self::Svg => flame::check(tables, by),
-            Self::Table | Self::Json | Self::Jsonl | Self::Csv => Ok(()),
-        }
     }
 }
 

@@ -23,7 +23,7 @@ pub use decode::{LengthMismatch, Names, Streamed, Value, decode};
 pub use histogram::Histogram;
 pub use input::dotted;
 pub use parse::{LeftOut, parse, parse_number};
-pub use table::{Column, Label, Metric, MetricKind, Number, OptionSpec, Table};
+pub use table::{Label, Metric, MetricKind, Number, OptionSpec, Part, Table};
 pub use tags::{Decoder, Tags};
 pub use types::{Kind, Member, Place, Type, Variant};
 pub use unit::{Unit, plain as plain_number, whole as whole_number};

@@ -87,7 +87,7 @@ pub enum MetricKind {
 
 /// Part of the value, as it is shown: a number or something else.
 #[derive(Debug, Clone, Copy)]
-pub enum Column<'t> {
+pub enum Part<'t> {
     /// A number that adds up.
     Metric(&'t Metric),
     /// Anything else.
@@ -277,13 +277,13 @@ impl Table {
     }
 
     /// The columns of the value in the order of its members.
-    pub fn columns(&self) -> Vec<Column<'_>> {
-        let metrics = self.metrics.iter().map(Column::Metric);
-        let details = self.details.iter().map(Column::Detail);
+    pub fn parts(&self) -> Vec<Part<'_>> {
+        let metrics = self.metrics.iter().map(Part::Metric);
+        let details = self.details.iter().map(Part::Detail);
         let mut columns: Vec<_> = metrics.chain(details).collect();
         columns.sort_by_key(|column| match column {
-            Column::Metric(metric) => metric.place.bit_offset,
-            Column::Detail(detail) => detail.place.bit_offset,
+            Part::Metric(metric) => metric.place.bit_offset,
+            Part::Detail(detail) => detail.place.bit_offset,
         });
         columns
     }

@@ -45,8 +45,8 @@ run nowhere.bpf.c => nowhere.bpf.c | No such file
 run /nowhere/x.bpf.c => /nowhere/x.bpf.c | No such file
 run nowhere.bpf.o => nowhere.bpf.o | No such file
 run /etc/passwd => /etc/passwd | no tally
-list -o csv => list | json
-check -o csv => check | json
+list -o svg => 'svg' | table, json, jsonl, csv
+-o svg check => `check` writes table, json, jsonl, csv
 list -o xml => xml | --output
 list --color maybe => maybe | --color",
     );
@@ -69,7 +69,7 @@ read x --max-rows 3 => --max-rows | already
 detach => INSTANCE | --help
 detach x --all => --all | cannot be used
 detach --all -o json => --all | jsonl
-status -o csv => status | json",
+-o folded status => `status` writes table, json, jsonl, csv",
     );
     // Without privileges nothing is made, not even a folder.
     for line in ["attach failures", "detach x", "detach --all"] {

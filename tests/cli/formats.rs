@@ -98,6 +98,34 @@ fn check_as_json() {
     assert_eq!(printed("check -o jsonl"), printed("check -o json"));
 }
 
+/// The columns of CSV are the fields of JSON; an object or a list is JSON.
+#[test]
+fn csv_has_what_json_has() {
+    let tallies: Vec<Value> = serde_json::from_str(&printed("list -o json")).unwrap();
+    let csv = printed("list -o csv");
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let heads = reader.headers().unwrap().clone();
+    assert!(heads.iter().eq(tallies[0].as_object().unwrap().keys()));
+    let mut records = 0;
+    for (record, tally) in reader.records().map(Result::unwrap).zip(&tallies) {
+        for (head, field) in heads.iter().zip(&record) {
+            let as_json: Value = serde_json::from_str(field).unwrap_or_else(|_| field.into());
+            assert_eq!(as_json, tally[head], "{head}: {record:?}");
+        }
+        records += 1;
+    }
+    assert_eq!(records, TALLIES.len());
+
+    let csv = printed("check -o csv");
+    assert!(
+        csv.starts_with("\"name\",\"ok\",\"found\",\"fix\"\n"),
+        "{csv}"
+    );
+    let tally = format!("\n\"tally {}\",\"false\",\"\",", TALLIES[0]);
+    assert!(csv.contains(&tally), "{csv}");
+    assert!(!printed("check -o csv --no-header").contains("\"fix\""));
+}
+
 #[test]
 fn color_only_where_it_is_wanted() {
     let escapes = |text: &str| text.contains('\x1b');

@@ -85,6 +85,7 @@ fn with_nothing_attached_status_says_how_to() {
         assert_eq!(ended.stdout, "");
         assert!(ended.stderr.contains("ktally attach NAME"), "{ended:?}");
         assert_eq!(host.json("status -o json"), serde_json::json!([]));
+        assert_eq!(host.good("status -o jsonl").stdout, "");
         assert_eq!(host.good("detach --all").stdout, "");
         refused(&host.ktally(["read", "x"]), 3, &["no instance named `x`"]);
         refused(&host.ktally(["detach", "x"]), 3, &["no instance named `x`"]);
@@ -138,6 +139,16 @@ fn status_tells_what_is_in_force() {
     assert_eq!(a["programs"][0]["section"], "tp_btf/sys_enter");
     assert!(a["seconds"].as_f64().unwrap() > 0.0);
     assert!(a.get("events_per_second").is_none());
+
+    let lines = host.good("status -o jsonl").stdout;
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!((lines.len(), &lines[1]["label"]), (2, &b["label"]));
+    let csv = host.good("status -o csv").stdout;
+    assert!(csv.starts_with("\"label\",\"tally\",\"state\""), "{csv}");
+    assert!(csv.contains("\"\"max_rows\"\":5"), "{csv}");
 
     let table = host.good("status").stdout;
     let lines: Vec<&str> = table.lines().collect();

@@ -4,13 +4,13 @@
 use std::io::Write;
 
 use anyhow::Result;
-use serde_json::json;
 
-use super::{MapCommand, entries, given, note, output, tell, warn};
-use crate::cli::{Exit, LookupArgs, Output, UpdateArgs};
+use super::{MapCommand, entries, given, note, output, style, tell, warn};
+use crate::cli::{Exit, LookupArgs, UpdateArgs};
 use crate::error::{not_found, usage};
 use crate::map::{Access, Insert, Inventory, Map, Update};
-use crate::schema::{Declaration, LeftOut};
+use crate::render::{Column, write_json, write_rows};
+use crate::schema::{Declaration, LeftOut, Value};
 
 impl MapCommand<'_> {
     pub(super) fn lookup(&self, args: &LookupArgs) -> Result<Exit> {
@@ -18,7 +18,7 @@ impl MapCommand<'_> {
         map.check_readable()?;
         let key = self.key(&map, &declaration, &args.key)?;
         let Some(buffer) = map.lookup(&key)? else {
-            if matches!(self.global.output, Output::Json | Output::Jsonl) {
+            if self.global.output.is_json() {
                 writeln!(output::out(), "null")?;
             }
             return Err(no_such_key(&map, &args.key));
@@ -128,19 +128,21 @@ impl MapCommand<'_> {
             fates.push((text, key, map.delete(key)?));
         }
         let out = &mut output::out();
-        let fate = |was_there: bool| if was_there { "deleted" } else { "absent" };
-        match self.global.output {
-            Output::Json | Output::Jsonl => {
-                let face = self.entries(&declaration);
-                let fates = fates.iter();
-                let fates = fates
-                    .map(|(_, key, deleted)| json!({"key": face.key(key), "deleted": deleted}));
-                writeln!(out, "{}", fates.collect::<serde_json::Value>())?;
-            }
-            _ => {
-                for (text, _, was_there) in &fates {
-                    writeln!(out, "{}: {}", crate::text::escape(text), fate(*was_there))?;
-                }
+        if self.global.output.is_json() {
+            let entries = self.entries(&declaration);
+            let rows = fates
+                .iter()
+                .map(|(_, key, deleted)| (entries.key(key), *deleted));
+            let columns = [
+                Column::exact("key", |(key, _): &(Value<'_>, bool)| key.clone()),
+                Column::exact("deleted", |(_, deleted): &(_, bool)| (*deleted).into()),
+            ];
+            let how = (self.global.output, style(self.global));
+            write_rows(out, how, &columns, rows)?;
+        } else {
+            let fate = |was_there: bool| if was_there { "deleted" } else { "absent" };
+            for (text, _, was_there) in &fates {
+                writeln!(out, "{}: {}", crate::text::escape(text), fate(*was_there))?;
             }
         }
         Ok(match fates.iter().all(|(_, _, was_there)| *was_there) {
@@ -177,7 +179,7 @@ impl MapCommand<'_> {
         let key = text.map(|text| self.key(&map, &declaration, text));
         let key = key.transpose()?;
         let Some(next) = map.next_key(key.as_deref())? else {
-            if matches!(self.global.output, Output::Json | Output::Jsonl) {
+            if self.global.output.is_json() {
                 writeln!(output::out(), "null")?;
             }
             return Err(not_found(match text {
@@ -188,16 +190,11 @@ impl MapCommand<'_> {
         let entries = self.entries(&declaration);
         let shown = entries.key(&next);
         let out = &mut output::out();
-        match self.global.output {
-            Output::Json | Output::Jsonl => writeln!(out, "{}", json!(shown))?,
-            _ => {
-                // As it can be typed again.
-                let text = match &shown {
-                    crate::schema::Value::Fields(_) => json!(shown).to_string(),
-                    shown => crate::text::escape(&shown.to_string()),
-                };
-                writeln!(out, "{text}")?;
-            }
+        // A struct as JSON, which can be typed again.
+        if self.global.output.is_json() || matches!(shown, Value::Fields(_)) {
+            write_json(out, &shown)?;
+        } else {
+            writeln!(out, "{}", crate::text::escape(&shown.to_string()))?;
         }
         Ok(Exit::Done)
     }

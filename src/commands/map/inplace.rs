@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use serde_json::json;
 
 use super::{MapCommand, entries, note, output, style, tell, warn};
-use crate::cli::{AddArgs, Exit, Output};
+use crate::cli::{AddArgs, Exit};
 use crate::commands::clock::Signals;
 use crate::commands::output::{Stdout, Writer};
 use crate::error::{not_found, usage};
@@ -57,7 +57,7 @@ impl MapCommand<'_> {
         let field = path.unwrap_or("value");
         let out = &mut output::out();
         match self.global.output {
-            Output::Json | Output::Jsonl => {
+            Format::Json | Format::Jsonl => {
                 let one_cpu = map.is_per_cpu();
                 let object = json!({
                     "key": self.entries(&declaration).key(&key), "field": field, "before": before, "after": after,
@@ -97,7 +97,7 @@ impl MapCommand<'_> {
             end: None,
             stop: &mut nothing,
         });
-        let (format, style) = (self.global.output.into(), style(self.global));
+        let (format, style) = (self.global.output, style(self.global));
         let written = self.write_drained(out, format, style, &declaration, &drained);
         if let Err(error) = written.and_then(|()| output::finish()) {
             return Err(self.keep(&declaration, &drained, &error));

@@ -3,39 +3,20 @@
 use std::io::Write;
 
 use anyhow::Result;
-use serde_json::{Value, json};
 
 use super::{MapCommand, note, output};
-use crate::cli::{Exit, Output};
+use crate::cli::Exit;
 use crate::map::{Access, Inventory, Listed, Used, flag_names};
-use crate::render::{Style, columns, csv_cells, heading};
-use crate::schema::Unit;
+use crate::render::{self, Format, heading, object, write_json, write_rows};
+use crate::schema::{Unit, Value};
 use crate::text::escape;
 
 impl MapCommand<'_> {
     pub(super) fn list(&self) -> Result<Exit> {
         let mut inventory = Inventory::collect()?;
+        let how = (self.global.output, super::style(self.global));
         let maps = inventory.maps(&self.btf);
-        let style = &super::style(self.global);
-        let out = &mut output::out();
-        match self.global.output {
-            Output::Json => {
-                let maps: Vec<Value> = maps.map(|map| as_json(&map)).collect();
-                writeln!(out, "{}", Value::from(maps))?;
-            }
-            Output::Jsonl => {
-                for map in maps {
-                    writeln!(out, "{}", as_json(&map))?;
-                }
-            }
-            Output::Csv => write_csv(out, maps, style)?,
-            Output::Table | Output::Folded | Output::Svg => {
-                let rows: Vec<Vec<String>> = maps.map(|map| as_row(&map)).collect();
-                let head = HEAD.map(str::to_uppercase);
-                let right = HEAD.map(|name| matches!(name, "id" | "memory"));
-                columns(out, &head, &right, &rows, style)?;
-            }
-        }
+        write_rows(&mut output::out(), how, &columns(), maps)?;
         inventory.notes.iter().for_each(|text| note(text));
         Ok(Exit::Done)
     }
@@ -44,17 +25,17 @@ impl MapCommand<'_> {
         let (map, declaration) = self.open(name, Access::Read)?;
         let inventory = Inventory::details_only();
         let listed = inventory.describe(map, declaration);
-        let out = &mut output::out();
+        let (out, style) = (&mut output::out(), super::style(self.global));
+        let mut columns = columns();
+        columns.extend([
+            Column::exact("declaration", |it| it.declaration.as_c().into()),
+            Column::exact("help", |it| (&it.declaration.table.help).into()),
+            Column::exact("frozen", |it| it.map.is_frozen().into()),
+        ]);
         match self.global.output {
-            Output::Json | Output::Jsonl => {
-                let mut object = as_json(&listed);
-                object["declaration"] = json!(listed.declaration.as_c());
-                object["help"] = json!(listed.declaration.table.help);
-                object["frozen"] = json!(listed.map.is_frozen());
-                writeln!(out, "{object}")?;
-            }
-            Output::Csv => write_csv(out, [listed], &super::style(self.global))?,
-            Output::Table | Output::Folded | Output::Svg => self.in_full(out, &listed)?,
+            Format::Json | Format::Jsonl => write_json(out, &object(&columns, &listed))?,
+            Format::Csv => write_rows(out, (Format::Csv, style), &columns, [listed])?,
+            _ => self.in_full(out, &listed)?,
         }
         inventory.notes.iter().for_each(|text| note(text));
         Ok(Exit::Done)
@@ -66,6 +47,7 @@ impl MapCommand<'_> {
         } = listed;
         let title = format!("{} (id {}): {}", declaration.name, map.id, map.type_name());
         heading(out, &title, &super::style(self.global))?;
+        let memory = map.memlock().map(|bytes| Unit::Bytes.scale(bytes as f64));
         let mut line = |what: &str, text: &str| match text.is_empty() {
             true => Ok(()),
             false => writeln!(out, "{what:<9} {}", escape(text)),
@@ -75,11 +57,11 @@ impl MapCommand<'_> {
             "sizes",
             &format!("{} bytes to {} bytes", map.key_size, map.value_size),
         )?;
-        line("used", &format!("{} of {}", used(listed), map.max_entries))?;
-        line("memory", &memory(listed))?;
+        line("used", &format!("{} of {}", listed.used, map.max_entries))?;
+        line("memory", memory.as_deref().unwrap_or("-"))?;
         line("flags", &flag_names(map.flags).join(" "))?;
         line("frozen", if map.is_frozen() { "yes" } else { "no" })?;
-        line("pins", &pins(listed))?;
+        line("pins", &pins(listed).join(" "))?;
         line("held by", &holders(listed))?;
         line("programs", &programs(listed))?;
         if declaration.has_types {
@@ -91,133 +73,71 @@ impl MapCommand<'_> {
     }
 }
 
-const HEAD: [&str; 10] = [
-    "id", "type", "name", "key", "value", "used/max", "memory", "flags", "pins", "held by",
-];
+type Column = render::Column<'static, Listed>;
 
-fn as_row(listed: &Listed) -> Vec<String> {
-    let Listed {
-        map, declaration, ..
-    } = listed;
-    let ty = |name: &str, size: usize| match (declaration.has_types, name) {
-        (true, name) if !name.is_empty() => name.to_owned(),
-        _ => format!("{size} bytes"),
-    };
+fn columns() -> Vec<Column> {
     vec![
-        map.id.to_string(),
-        map.type_name(),
-        declaration.name.clone(),
-        ty(&declaration.key.ty.name, map.key_size),
-        ty(&declaration.value.ty.name, map.value_size),
-        format!("{}/{}", used(listed), map.max_entries),
-        memory(listed),
-        flag_names(map.flags).join(" "),
-        pins(listed),
-        holders(listed),
+        Column::number("id", |it| it.map.id.into()),
+        Column::text("type", |it| it.map.type_name().into()),
+        Column::text("name", |it| (&it.declaration.name).into()),
+        Column::text("key", |it| type_of(it, &it.declaration.key.ty.name))
+            .shown_as(|it| type_or_size(it, &it.declaration.key.ty.name, it.map.key_size)),
+        Column::exact("key_size", |it| (it.map.key_size as u64).into()),
+        Column::text("value", |it| type_of(it, &it.declaration.value.ty.name))
+            .shown_as(|it| type_or_size(it, &it.declaration.value.ty.name, it.map.value_size)),
+        Column::exact("value_size", |it| (it.map.value_size as u64).into()),
+        Column::text("used", |it| match it.used {
+            Used::Exactly(used) | Used::AtLeast(used) => used.into(),
+            Used::Unknown => Value::Null,
+        })
+        .shown_as(|it| format!("{}/{}", it.used, it.map.max_entries))
+        .titled("USED/MAX"),
+        Column::exact("used_is_exact", |it| {
+            matches!(it.used, Used::Exactly(_)).into()
+        }),
+        Column::exact("max_entries", |it| it.map.max_entries.into()),
+        Column::number("memory", |it| it.map.memlock().into()).unit(Unit::Bytes),
+        Column::text("flags", |it| flag_names(it.map.flags).into_iter().collect())
+            .shown_as(|it| flag_names(it.map.flags).join(" ")),
+        Column::text("pins", |it| pins(it).into_iter().collect()).shown_as(|it| pins(it).join(" ")),
+        Column::text("held_by", |it| {
+            let holders = it.holders.iter();
+            let holders = holders.map(|holder| {
+                let (pid, comm) = (holder.pid.into(), (&holder.comm).into());
+                Value::Fields(vec![("pid", pid), ("comm", comm)])
+            });
+            holders.collect()
+        })
+        .shown_as(holders)
+        .titled("HELD BY"),
+        Column::exact("programs", |it| {
+            let programs = it.programs.iter();
+            let programs = programs.map(|program| {
+                let (id, name) = (program.id.into(), (&program.name).into());
+                let kind = (&program.kind).into();
+                Value::Fields(vec![("id", id), ("name", name), ("type", kind)])
+            });
+            programs.collect()
+        }),
     ]
 }
 
-fn write_csv(
-    out: &mut dyn Write,
-    maps: impl IntoIterator<Item = Listed>,
-    style: &Style,
-) -> Result<()> {
-    let mut writer = csv::Writer::from_writer(out);
-    if !style.no_header {
-        writer.write_record([
-            "id",
-            "type",
-            "name",
-            "key_size",
-            "value_size",
-            "used",
-            "max_entries",
-            "memory",
-            "flags",
-            "pins",
-            "held_by",
-        ])?;
-    }
-    for listed in maps {
-        let (listed, map) = (&listed, &listed.map);
-        writer.write_record(csv_cells(vec![
-            map.id.to_string(),
-            map.type_name(),
-            listed.declaration.name.clone(),
-            map.key_size.to_string(),
-            map.value_size.to_string(),
-            used(listed),
-            map.max_entries.to_string(),
-            map.memlock()
-                .map_or_else(String::new, |bytes| bytes.to_string()),
-            flag_names(map.flags).join(" "),
-            pins(listed),
-            holders(listed),
-        ]))?;
-    }
-    writer.flush()?;
-    Ok(())
+/// Of the key or value, where BTF says it.
+fn type_of<'r>(listed: &Listed, name: &'r str) -> Value<'r> {
+    let is_known = listed.declaration.has_types && !name.is_empty();
+    is_known.then_some(name).into()
 }
 
-fn as_json(listed: &Listed) -> Value {
-    let Listed {
-        map, declaration, ..
-    } = listed;
-    let (used, exact) = match listed.used {
-        Used::Exactly(used) => (Some(used), true),
-        Used::AtLeast(used) => (Some(used), false),
-        Used::Unknown => (None, false),
-    };
-    let ty = |name: &str| (declaration.has_types && !name.is_empty()).then(|| name.to_owned());
-    let holders: Vec<Value> = listed
-        .holders
-        .iter()
-        .map(|holder| json!({"pid": holder.pid, "comm": holder.comm}))
-        .collect();
-    let programs: Vec<Value> = listed
-        .programs
-        .iter()
-        .map(|it| json!({"id": it.id, "name": it.name, "type": it.kind}))
-        .collect();
-    json!({
-        "id": map.id,
-        "type": map.type_name(),
-        "name": declaration.name,
-        "key": ty(&declaration.key.ty.name),
-        "key_size": map.key_size,
-        "value": ty(&declaration.value.ty.name),
-        "value_size": map.value_size,
-        "used": used,
-        "used_is_exact": exact,
-        "max_entries": map.max_entries,
-        "memory": map.memlock(),
-        "flags": flag_names(map.flags),
-        "pins": listed.pins,
-        "held_by": holders,
-        "programs": programs,
-    })
-}
-
-fn used(listed: &Listed) -> String {
-    match listed.used {
-        Used::Exactly(used) => used.to_string(),
-        Used::AtLeast(used) => format!("{used}+"),
-        Used::Unknown => "-".to_owned(),
+fn type_or_size(listed: &Listed, name: &str, size: usize) -> String {
+    match type_of(listed, name) {
+        Value::Null => format!("{size} bytes"),
+        known => known.to_string(),
     }
 }
 
-fn memory(listed: &Listed) -> String {
-    let bytes = listed.map.memlock();
-    bytes.map_or_else(|| "-".to_owned(), |bytes| Unit::Bytes.scale(bytes as f64))
-}
-
-fn pins(listed: &Listed) -> String {
-    let pins: Vec<String> = listed
-        .pins
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    pins.join(" ")
+fn pins(listed: &Listed) -> Vec<String> {
+    let pins = listed.pins.iter();
+    pins.map(|path| path.display().to_string()).collect()
 }
 
 fn holders(listed: &Listed) -> String {

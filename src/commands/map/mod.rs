@@ -14,15 +14,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::json;
 
 use super::{note, output, plural, style, warn};
-use crate::cli::{Exit, Global, MapAction, MapArgs, Output};
+use crate::cli::{Exit, Global, MapAction, MapArgs};
 use crate::error::usage;
 use crate::host;
 use crate::map::{self, Access, Map, MapRef};
 use crate::names::HostNames;
-use crate::render::{Entries, Entry};
+use crate::render::{Entries, Entry, Format, write_json};
 use crate::schema::{Declaration, LeftOut, MapBtf};
 
 pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
@@ -107,7 +106,7 @@ impl MapCommand<'_> {
 
     fn entries<'d>(&'d self, declaration: &'d Declaration) -> Entries<'d> {
         let style = style(self.global);
-        Entries::new(self.global.output.into(), style, declaration, &self.names).raw(self.raw)
+        Entries::new(self.global.output, style, declaration, &self.names).raw(self.raw)
     }
 
     /// One value by itself: bare where it is one number or text, which scripts
@@ -126,8 +125,8 @@ impl MapCommand<'_> {
         let out = &mut output::out();
         let is_bare = self.raw || declaration.value.ty.members().is_empty();
         match self.global.output {
-            Output::Json | Output::Jsonl => writeln!(out, "{}", json!(entries.value(&values)))?,
-            Output::Table if is_bare => {
+            Format::Json | Format::Jsonl => write_json(out, &entries.value(&values))?,
+            Format::Table if is_bare => {
                 let value = entries.value(&values).to_string();
                 writeln!(out, "{}", crate::text::escape(&value))?;
             }
@@ -202,7 +201,7 @@ impl MapCommand<'_> {
         let may_hold = map.may_hold(&value)?;
         let out = &mut output::out();
         match (self.global.output, may_hold) {
-            (Output::Json | Output::Jsonl, _) => writeln!(out, "{may_hold}")?,
+            (Format::Json | Format::Jsonl, _) => writeln!(out, "{may_hold}")?,
             (_, true) => writeln!(out, "there, or something like it")?,
             (_, false) => writeln!(out, "never pushed")?,
         }

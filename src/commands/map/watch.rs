@@ -25,7 +25,7 @@ impl MapCommand<'_> {
         let signals = Signals::block()?;
         let mut schedule = Schedule::new(args.run_for, Some(args.every));
         let style = super::style(self.global);
-        let format = self.global.output.into();
+        let format = self.global.output;
         let mut face = Changes::new(format, style, &declaration, &self.names);
         let stdout = Stdout::open()?;
         keep_capabilities(self.names.all_capabilities());

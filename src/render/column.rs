@@ -1,0 +1,144 @@
+//! Columns: what a command says of its rows, once for every format.
+
+use std::io::{self, Write};
+
+use super::writer::{Head, RowWriter};
+use super::{Format, Style, json};
+use crate::schema::{Unit, Value};
+
+type Exact<'c, R> = Box<dyn Fn(&R) -> Value<'_> + 'c>;
+
+/// A column of rows: its name, and what a row has there.
+pub struct Column<'c, R> {
+    name: &'static str,
+    title: String,
+    right: bool,
+    value: Exact<'c, R>,
+    shown: Shown<'c, R>,
+}
+
+/// What a table has in a column.
+enum Shown<'c, R> {
+    No,
+    Value,
+    Scaled(Unit),
+    Text(Box<dyn Fn(&R) -> String + 'c>),
+}
+
+impl<'c, R> Column<'c, R> {
+    /// Of text, on the left of its column in a table.
+    pub fn text(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
+        Self {
+            name,
+            title: name.to_uppercase(),
+            right: false,
+            value: Box::new(value),
+            shown: Shown::Value,
+        }
+    }
+
+    /// Of numbers, on the right.
+    pub fn number(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
+        Self {
+            right: true,
+            ..Self::text(name, value)
+        }
+    }
+
+    /// For programs: tables leave it out.
+    pub fn exact(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
+        Self::text(name, value).in_tables(false)
+    }
+
+    /// Whether tables have it.
+    pub fn in_tables(self, is_shown: bool) -> Self {
+        if is_shown {
+            return self;
+        }
+        Self {
+            shown: Shown::No,
+            ..self
+        }
+    }
+
+    /// Tables scale it.
+    pub fn unit(self, unit: Unit) -> Self {
+        Self {
+            shown: Shown::Scaled(unit),
+            ..self
+        }
+    }
+
+    /// Tables have this text in the place of the value.
+    pub fn shown_as(self, text: impl Fn(&R) -> String + 'c) -> Self {
+        Self {
+            shown: Shown::Text(Box::new(text)),
+            ..self
+        }
+    }
+
+    /// Tables have this title in the place of the name.
+    pub fn titled(self, title: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            ..self
+        }
+    }
+
+    fn is_in(&self, format: Format) -> bool {
+        format != Format::Table || !matches!(self.shown, Shown::No)
+    }
+
+    fn head(&self, format: Format) -> Head {
+        let text = match format {
+            Format::Table => &self.title,
+            _ => self.name,
+        };
+        (text.to_owned(), self.right)
+    }
+
+    fn cell<'r>(&self, format: Format, row: &'r R) -> Value<'r> {
+        match (format, &self.shown) {
+            (Format::Table, Shown::Text(text)) => text(row).into(),
+            (Format::Table, Shown::Scaled(unit)) => match (self.value)(row) {
+                Value::Uint(number) => unit.scale(number as f64).into(),
+                other => other,
+            },
+            _ => (self.value)(row),
+        }
+    }
+}
+
+/// All rows in a format.
+pub fn write_rows<R>(
+    out: &mut dyn Write,
+    (format, style): (Format, Style),
+    columns: &[Column<'_, R>],
+    rows: impl IntoIterator<Item = R>,
+) -> io::Result<()> {
+    let columns: Vec<_> = columns.iter().filter(|it| it.is_in(format)).collect();
+    let heads = columns.iter().map(|column| column.head(format)).collect();
+    let mut writer = RowWriter::new(format, style, heads);
+    for row in rows {
+        let cells = columns.iter().map(|column| column.cell(format, &row));
+        writer.row(out, cells.collect())?;
+    }
+    writer.end(out, None)
+}
+
+/// One row as an object.
+pub fn object<'r, R>(columns: &[Column<'_, R>], row: &'r R) -> Value<'r> {
+    let columns = columns.iter();
+    let fields = columns.map(|column| (column.name, (column.value)(row)));
+    Value::Fields(fields.collect())
+}
+
+/// One JSON value, on a line.
+pub fn write_json(out: &mut dyn Write, value: &Value<'_>) -> io::Result<()> {
+    writeln!(out, "{}", json::text(value))
+}
+
+/// A time in seconds, to the microsecond.
+pub fn seconds(seconds: f64) -> Value<'static> {
+    Value::Float((seconds * 1e6).round() / 1e6)
+}

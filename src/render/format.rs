@@ -1,0 +1,82 @@
+//! The formats of output, and what each is called.
+
+use anyhow::Result;
+
+use super::flame;
+use super::writer::Head;
+use crate::schema::Table;
+
+/// How output is written. `docs/output.md` says what each format means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object per line.
+    Jsonl,
+    /// A header, and one record per line.
+    Csv,
+    /// One stack per line, frames with `;` between them, then the first counter.
+    Folded,
+    /// A flame graph of the same.
+    Svg,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 6] = [
+        Self::Table,
+        Self::Json,
+        Self::Jsonl,
+        Self::Csv,
+        Self::Folded,
+        Self::Svg,
+    ];
+
+    /// Those of rows, which need not be stacks.
+    pub const ROWS: [Self; 4] = [Self::Table, Self::Json, Self::Jsonl, Self::Csv];
+
+    /// As it is typed, and one line of help.
+    pub fn describe(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Table => ("table", "Columns for people: rates, scaled numbers"),
+            Self::Json => (
+                "json",
+                "One JSON document: an object, or an array of them; exact numbers in base units",
+            ),
+            Self::Jsonl => ("jsonl", "One such object per line"),
+            Self::Csv => ("csv", "One row per line, exact numbers in base units"),
+            Self::Folded => ("folded", "One stack per line, for flame-graph tools"),
+            Self::Svg => ("svg", "A flame graph"),
+        }
+    }
+
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        self.describe().0
+    }
+
+    /// What stands over a column of text with this name.
+    pub(super) fn head(self, name: &str) -> Head {
+        let text = match self {
+            Self::Table => name.to_uppercase(),
+            _ => name.to_owned(),
+        };
+        (text, false)
+    }
+
+    /// Whether programs that read JSON take it.
+    pub fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::Jsonl)
+    }
+
+    /// Refuses tables that have nothing to show in this format, before anything
+    /// is loaded. `by` are the labels that rows are grouped by.
+    pub fn check(self, tables: &[Table], by: Option<&[String]>) -> Result<()> {
+        match self {
+            Self::Folded | Self::Svg => flame::check(tables, by),
+            Self::Table | Self::Json | Self::Jsonl | Self::Csv => Ok(()),
+        }
+    }
+}
