@@ -52,7 +52,7 @@ const CRATES: [(&str, &[&str]); 4] = [
     ("clap", &["main.rs", "cli.rs", "cli/", "commands/"]),
     (
         "libbpf_rs",
-        &["sys.rs", "sys/", "map/", "tally/", "schema/btf.rs"],
+        &["sys.rs", "sys/", "map/", "tally/", "schema/btf/"],
     ),
 ];
 
@@ -274,7 +274,7 @@ fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
             "map/helper.rs",
             "map/inventory.rs",
             "map/iterator.rs",
-            "schema/btf.rs",
+            "schema/btf/object.rs",
             "schema/histogram.rs",
             "sys.rs",
             "sys/log.rs",

@@ -144,9 +144,10 @@ fn count_head(metric: &Metric, metrics: &[Metric], style: &Style) -> String {
 
 fn count_cell(metric: &Metric, cells: &[u64], snapshot: &Snapshot<'_>, style: &Style) -> String {
     let count = snapshot::count(&cells[metric.cell..]);
-    match style.totals {
-        true => whole_number(count.into()),
-        false => plain_number(count as f64 / snapshot.seconds),
+    if style.totals {
+        whole_number(count.into())
+    } else {
+        plain_number(count as f64 / snapshot.seconds)
     }
 }
 
@@ -160,9 +161,12 @@ pub(super) fn metric_heads(metric: &Metric, metrics: &[Metric], style: &Style) -
                 .iter()
                 .filter(|metric| metric.kind == MetricKind::Histogram);
             let alone = histograms.count() == 1;
-            let head = |(quantile, _): (&str, f64)| match alone {
-                true => quantile.to_owned(),
-                false => format!("{name} {quantile}"),
+            let head = |(quantile, _): (&str, f64)| {
+                if alone {
+                    quantile.to_owned()
+                } else {
+                    format!("{name} {quantile}")
+                }
             };
             QUANTILES.map(head).into()
         }
@@ -176,9 +180,10 @@ pub(super) fn metric_cells(
     style: &Style,
 ) -> Vec<String> {
     let cells = &cells[metric.cell..];
-    let number = match metric.is_signed() {
-        true => i128::from(cells[0] as i64),
-        false => cells[0].into(),
+    let number = if metric.is_signed() {
+        i128::from(cells[0] as i64)
+    } else {
+        cells[0].into()
     };
     match metric.kind {
         MetricKind::Counter if !style.totals => {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 
+use super::counts::{Counts, Number, no_counts, words};
 use super::decode::Names;
 use super::input::dotted;
+use super::metric::MetricKind;
 use super::parse::{LeftOut, parse};
-use super::table::{Label, MetricKind, Number, Table};
+use super::table::{Label, Table};
 use super::tags::{Decoder, Tags};
-use super::types::{Kind, Member, Place, Type};
+use super::types::{Kind, Place, Type};
 use crate::error::{unknown, usage};
 
 /// What the kernel tells about a map without its BTF.
@@ -72,7 +74,7 @@ pub struct Declaration {
 }
 
 impl Declaration {
-    /// A type that does not fit the map's sizes is no help: bytes are bytes, and
+    /// A type that does not fit the map's sizes is not used: bytes are bytes, and
     /// as many as an integer has are an integer.
     pub(super) fn new(
         facts: &MapFacts,
@@ -255,65 +257,6 @@ impl Declaration {
     }
 }
 
-/// What can be taken out of a value.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Counts {
-    /// All of them.
-    pub numbers: Vec<Number>,
-    /// The names of what looks like one, and is left alone.
-    pub left: Vec<String>,
-}
-
-impl Counts {
-    /// All of it, or nothing.
-    fn add(&mut self, name: &str, words: Vec<Place>) {
-        let numbers = words.iter().map(|place| Number::at(name, place));
-        match numbers.collect::<Result<Vec<_>>>() {
-            Ok(numbers) => self.numbers.extend(numbers),
-            Err(_) => self.left.push(name.to_owned()),
-        }
-    }
-}
-
-/// What these are not.
-pub fn no_counts(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    format!(
-        "{} (only aligned integers of 4 or 8 bytes, outside of unions, can be taken atomically)",
-        names.join(", ")
-    )
-}
-
-/// The numbers of a type that has several, and of bytes without a type.
-fn words(place: &Place) -> Vec<Place> {
-    let split = |width: usize| {
-        let word = Type::unsigned(width);
-        let places = (0..place.ty.size / width).map(|i| place.element(&word, i));
-        places.collect()
-    };
-    match &place.ty.kind {
-        Kind::Int { .. } => vec![place.clone()],
-        Kind::Opaque if place.ty.size.is_multiple_of(8) => split(8),
-        Kind::Opaque if place.ty.size.is_multiple_of(4) => split(4),
-        Kind::Opaque => vec![place.clone()],
-        Kind::Array { element, len } => {
-            // Whatever hostile BTF says of its length.
-            let most = place.ty.size.checked_div(element.size).unwrap_or(0);
-            let elements = (0..most.min(*len)).map(|i| place.element(element, i));
-            elements.flat_map(|element| words(&element)).collect()
-        }
-        Kind::Struct(members) => {
-            let is_count = |member: &&Member| {
-                !member.is_hidden() && member.tags.gauge.is_none() && member.tags.decoder.is_none()
-            };
-            let members = members.iter().filter(is_count);
-            let places = members.map(|member| member.place.shifted(place.bit_offset));
-            places.flat_map(|place| words(&place)).collect()
-        }
-        _ => Vec::new(),
-    }
-}
-
 fn at(what: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
     usage(format!("{what} `{text}`: {error:#}"))
 }
@@ -321,6 +264,7 @@ fn at(what: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::types::Member;
 
     fn declaration(members: Vec<(&str, usize, Arc<Type>)>) -> Declaration {
         let members = members.into_iter().map(|(name, offset, ty)| Member {

@@ -122,7 +122,7 @@ fn fields(text: &str) -> Result<Input> {
     for part in split(text, ',') {
         let (path, value) = part
             .split_once('=')
-            .ok_or_else(|| anyhow!("`{part}` is no FIELD=VALUE"))?;
+            .ok_or_else(|| anyhow!("`{part}` is not FIELD=VALUE"))?;
         let path = dotted(path.trim());
         ensure!(
             path.split('.').count() <= DEEPEST,

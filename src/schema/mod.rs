@@ -6,24 +6,32 @@
 
 mod btf;
 mod c;
+mod counts;
 mod declaration;
 mod decode;
 mod histogram;
 mod input;
+mod metric;
 mod parse;
 mod table;
 mod tags;
 mod types;
 mod unit;
+mod value;
+mod word;
 
 pub use btf::{KernelBtf, MapBtf, Schema, declared_types, raw_btf};
-pub use declaration::{Counts, Declaration, MapFacts, no_counts};
+pub use counts::{Counts, Number, no_counts};
+pub use declaration::{Declaration, MapFacts};
 pub(crate) use decode::text;
-pub use decode::{LengthMismatch, Names, Streamed, Value, decode};
+pub use decode::{LengthMismatch, Names, Streamed, decode};
 pub use histogram::Histogram;
 pub use input::dotted;
-pub use parse::{LeftOut, parse, parse_number};
-pub use table::{Label, Metric, MetricKind, Number, OptionSpec, Part, Table};
+pub use metric::{Metric, MetricKind};
+pub use parse::{LeftOut, parse};
+pub use table::{Label, OptionSpec, Part, Table};
 pub use tags::{Decoder, Tags};
 pub use types::{Kind, Member, Place, Type, Variant};
 pub use unit::{Unit, plain as plain_number, whole as whole_number};
+pub use value::Value;
+pub use word::parse_number;

@@ -7,7 +7,9 @@ use super::histogram::Histogram;
 use super::input::Input;
 use super::tags::Tags;
 use super::types::{Kind, Member, Place, Type};
-use super::unit::Unit;
+use super::word::{
+    field_names, in_range, parse_float, parse_number, parse_text, wanted, with_unit,
+};
 use crate::error::{unknown, usage};
 
 /// What to do about a field that the text does not name.
@@ -86,19 +88,34 @@ impl Parser<'_> {
                 }
                 Ok(())
             }
-            (Kind::Array { element, len }, Input::Fields(fields)) => {
-                for (index, item) in fields {
-                    let path = join(path, index);
-                    let i = index.parse().ok().filter(|i| i < len);
-                    let i = i.ok_or_else(|| anyhow!("no element `{path}`: there are {len}"))?;
-                    self.write(&place.element(element, i), tags, item, bytes, &path)?;
-                }
-                match self.left_out {
-                    LeftOut::Refused => check_count(path, fields.len(), IN_ARRAY, *len),
-                    LeftOut::Kept => Ok(()),
-                }
+            (Kind::Array { .. }, Input::Fields(fields)) => {
+                self.write_elements(place, tags, fields, bytes, path)
             }
             _ => bail!("{}{}", prefix(path), wanted(ty)),
+        }
+    }
+
+    /// Elements of an array by their numbers.
+    fn write_elements(
+        &self,
+        place: &Place,
+        tags: &Tags,
+        fields: &[(String, Input)],
+        bytes: &mut [u8],
+        path: &str,
+    ) -> Result<()> {
+        let Kind::Array { element, len } = &place.ty.kind else {
+            return Ok(());
+        };
+        for (index, item) in fields {
+            let path = join(path, index);
+            let i = index.parse().ok().filter(|i| i < len);
+            let i = i.ok_or_else(|| anyhow!("no element `{path}`: there are {len}"))?;
+            self.write(&place.element(element, i), tags, item, bytes, &path)?;
+        }
+        match self.left_out {
+            LeftOut::Refused => check_count(path, fields.len(), IN_ARRAY, *len),
+            LeftOut::Kept => Ok(()),
         }
     }
 
@@ -282,161 +299,6 @@ fn join(path: &str, field: &str) -> String {
     }
 }
 
-/// Those of anonymous members are their parent's.
-fn field_names<'a>(members: &'a [Member], names: &mut Vec<&'a str>) {
-    for member in members {
-        match member.name.as_str() {
-            "" => field_names(member.place.ty.members(), names),
-            name => names.push(name),
-        }
-    }
-}
-
-/// What text a type takes.
-fn wanted(ty: &Type) -> String {
-    match &ty.kind {
-        Kind::Bool => "write `true` or `false`".to_owned(),
-        Kind::Float => "write a number like `1.5`".to_owned(),
-        Kind::Enum { variants, .. } => {
-            let names: Vec<&str> = variants.iter().map(|v| v.name.as_str()).collect();
-            format!("write a number or one of {}", names.join(", "))
-        }
-        Kind::Struct(members) | Kind::Union(members) => {
-            let mut names = Vec::new();
-            field_names(members, &mut names);
-            let names: Vec<String> = names.iter().map(|name| format!("{name}=...")).collect();
-            format!(
-                "write `{}`, JSON, or `hex:` and {} bytes",
-                names.join(","),
-                ty.size
-            )
-        }
-        Kind::Array { .. } if ty.is_text() => "write a text".to_owned(),
-        Kind::Array { len, .. } => format!("write a list of {len} elements, like `[1,2]`"),
-        Kind::Opaque => format!("write `hex:` and {} bytes", ty.size),
-        Kind::Int { .. } | Kind::Char | Kind::Pointer => "write a whole number".to_owned(),
-    }
-}
-
-fn with_unit(unit: &Unit, text: &str) -> Result<i128> {
-    match text.strip_prefix('-') {
-        Some(positive) => Ok(-i128::from(unit.parse(positive)?)),
-        None => Ok(unit.parse(text)?.into()),
-    }
-}
-
-/// Decimal or `0x` hex, with an optional `-`.
-pub fn parse_number(text: &str) -> Option<i128> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
-    // `parse` would take a second sign.
-    if !digits.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
-    }
-    // Of 128 bits, the upper half is negative here, and in range of `__u128`.
-    let number = match digits.strip_prefix("0x") {
-        Some(hex) if !hex.starts_with('+') => u128::from_str_radix(hex, 16).ok()?,
-        Some(_) => return None,
-        None => digits.parse().ok()?,
-    };
-    if negative && number > 1 << 127 {
-        return None;
-    }
-    let number = number as i128;
-    Some(if negative {
-        number.wrapping_neg()
-    } else {
-        number
-    })
-}
-
-fn in_range(ty: &Type, bits: usize, number: i128) -> Result<()> {
-    let signed = match &ty.kind {
-        Kind::Int { signed } | Kind::Enum { signed, .. } => *signed,
-        Kind::Bool => {
-            ensure!(matches!(number, 0 | 1), "{}", wanted(ty));
-            return Ok(());
-        }
-        Kind::Char | Kind::Pointer => false,
-        Kind::Opaque if matches!(ty.size, 1 | 2 | 4 | 8) => false,
-        _ => bail!("{}", wanted(ty)),
-    };
-    let (least, most) = match (signed, bits) {
-        (_, 0) => bail!("there are no bits to write"),
-        // Any number that was parsed; the sign is but a bit.
-        (_, 128..) => return Ok(()),
-        (true, _) => (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1),
-        (false, _) => (0, i128::MAX >> (127 - bits)),
-    };
-    ensure!(
-        (least..=most).contains(&number),
-        "{number} is out of range: {least} to {most}"
-    );
-    Ok(())
-}
-
-fn parse_float(size: usize, text: &str) -> Result<Vec<u8>> {
-    let number: f64 = text
-        .parse()
-        .map_err(|_| anyhow!("write a number like `1.5`"))?;
-    match size {
-        4 => Ok((number as f32).to_ne_bytes().to_vec()),
-        8 => Ok(number.to_ne_bytes().to_vec()),
-        _ => bail!("write `hex:` and {size} bytes"),
-    }
-}
-
-/// Text of at most `size` bytes, with NULs behind it.
-fn parse_text(size: usize, text: &str) -> Result<Vec<u8>> {
-    let mut bytes = unescaped(text);
-    let len = bytes.len();
-    ensure!(len <= size, "{len} bytes are too long: at most {size}");
-    ensure!(!bytes.contains(&0), "a NUL byte would end the text early");
-    bytes.resize(size, 0);
-    Ok(bytes)
-}
-
-/// Text as it is shown: `\xff` is a byte, `\u{1b}`, `\n`, `\r` and `\t` are
-/// characters. Any other backslash is itself.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        bytes.extend_from_slice(&rest.as_bytes()[..at]);
-        let (escaped, after) = escape(&rest[at + 1..]).unwrap_or((vec![b'\\'], &rest[at + 1..]));
-        bytes.extend(escaped);
-        rest = after;
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    bytes
-}
-
-/// What stands behind a backslash, and the text after it.
-fn escape(text: &str) -> Option<(Vec<u8>, &str)> {
-    let number = |hex: &str| {
-        let is_hex = hex.bytes().all(|digit| digit.is_ascii_hexdigit());
-        is_hex.then(|| u32::from_str_radix(hex, 16).ok()).flatten()
-    };
-    let (kind, after) = text.split_at_checked(1)?;
-    match kind {
-        "n" => Some((vec![b'\n'], after)),
-        "r" => Some((vec![b'\r'], after)),
-        "t" => Some((vec![b'\t'], after)),
-        "x" => {
-            let (hex, after) = after.split_at_checked(2)?;
-            Some((vec![number(hex)? as u8], after))
-        }
-        "u" => {
-            let (hex, after) = after.strip_prefix('{')?.split_once('}')?;
-            let c = char::from_u32(number(hex)?)?;
-            Some((c.to_string().into_bytes(), after))
-        }
-        _ => None,
-    }
-}
-
 /// Whether these fields are a histogram as [`Histogram`] is shown, rather than
 /// as C declares it.
 fn is_observed(ty: &Type, fields: &[(String, Input)]) -> bool {
@@ -472,7 +334,8 @@ fn observed(fields: &[(String, Input)]) -> Result<Histogram> {
                         bail!("`buckets` is a list of [edge, count] pairs");
                     };
                     let bucket = (0..Histogram::BUCKETS).find(|i| Histogram::edge(*i) == edge);
-                    let bucket = bucket.ok_or_else(|| anyhow!("{edge} is no bucket's edge"))?;
+                    let bucket =
+                        bucket.ok_or_else(|| anyhow!("{edge} is not the edge of a bucket"))?;
                     histogram.buckets[bucket] = number;
                 }
             }
@@ -703,7 +566,7 @@ mod tests {
                 "left out: one of `u.word`, `u.low`",
             ),
             ("a.x=1,b=[2,3],low=5,u={\"word\":1,\"low\":2}", "disagree"),
-            ("a.x", "`a.x` is no FIELD=VALUE"),
+            ("a.x", "`a.x` is not FIELD=VALUE"),
             ("{", "is not JSON"),
             ("hex:01", "1 bytes, where the type has 6"),
         ] {

@@ -1,15 +1,12 @@
 //! A table's rows and columns, from the types and tags of its key and value.
 
 use std::collections::HashSet;
-use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
-
-use super::decode::Value;
 use super::histogram::Histogram;
+use super::metric::{Metric, MetricKind};
 use super::tags::{Decoder, Tags};
-use super::types::{Kind, Member, Place, Type, number};
+use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
 
 /// An array of more numbers than this is one detail rather than columns, unless
@@ -53,36 +50,6 @@ pub struct Label {
     pub decoder: Option<Decoder>,
     /// The option without which it says nothing.
     pub with: Option<String>,
-}
-
-/// A column of numbers: part of the value.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metric {
-    /// The member's name; of a nested one, `outer.inner`.
-    pub name: String,
-    /// One line; may be empty.
-    pub help: String,
-    /// What it does over time.
-    pub kind: MetricKind,
-    /// Whether its author says so, or it is but a number.
-    pub is_declared: bool,
-    /// Where it is in the value.
-    pub place: Place,
-    /// What it counts.
-    pub unit: Option<Unit>,
-    /// Its first cell in a row of cells.
-    pub cell: usize,
-}
-
-/// What a column of numbers does over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only ever grows: one cell.
-    Counter,
-    /// Goes up and down: one cell.
-    Gauge,
-    /// A distribution: the sum, then the buckets.
-    Histogram,
 }
 
 /// Part of the value, as it is shown: a number or something else.
@@ -245,7 +212,7 @@ impl Table {
             return;
         } else if !place.ty.is_scalar() {
             let ty = &place.ty.name;
-            let message = format!("`{name}` is marked as a column, but a `{ty}` is no integer");
+            let message = format!("`{name}` is marked as a column, but a `{ty}` is not an integer");
             self.refused.push(message);
             return;
         } else if tags.gauge.is_some() {
@@ -347,68 +314,6 @@ impl Table {
     }
 }
 
-impl Metric {
-    /// How many cells of a row it takes.
-    pub fn cells(&self) -> usize {
-        match self.kind {
-            MetricKind::Counter | MetricKind::Gauge => 1,
-            MetricKind::Histogram => Histogram::CELLS,
-        }
-    }
-
-    /// Its value out of a row's cells.
-    pub fn value(&self, cells: &[u64]) -> Value<'static> {
-        let cells = &cells[self.cell..][..self.cells()];
-        match self.kind {
-            MetricKind::Histogram => Value::Histogram(Box::new(Histogram::of_cells(cells))),
-            _ if self.is_signed() => Value::Int((cells[0] as i64).into()),
-            _ => Value::Uint(cells[0].into()),
-        }
-    }
-
-    /// Sign-extended to 64 bits where the type is signed.
-    fn number(&self, value: &[u8]) -> u64 {
-        let raw = self.place.raw(value).unwrap_or_default() as u64;
-        match (&self.place.ty.kind, self.place.width()) {
-            (Kind::Int { signed: true }, bits @ 1..64) => {
-                (((raw << (64 - bits)) as i64) >> (64 - bits)) as u64
-            }
-            _ => raw,
-        }
-    }
-
-    /// Whether its number may be below zero.
-    pub fn is_signed(&self) -> bool {
-        self.place.ty.kind == Kind::Int { signed: true }
-    }
-
-    /// Its cells in a row.
-    pub fn range(&self) -> Range<usize> {
-        self.cell..self.cell + self.cells()
-    }
-
-    /// By how much it grew between two readings of a row; `None` where it was
-    /// reset in between.
-    pub fn since(&self, now: &[u64], before: &[u64]) -> Option<Vec<u64>> {
-        let cells = now[self.range()].iter().zip(&before[self.range()]);
-        cells
-            .map(|(now, before)| self.grown(*now, *before))
-            .collect()
-    }
-
-    fn grown(&self, now: u64, before: u64) -> Option<u64> {
-        let difference = now.wrapping_sub(before);
-        match self.place.width() {
-            // It may well sink.
-            _ if self.is_signed() => Some(difference),
-            _ if now >= before => Some(difference),
-            // It went past the end of its type, if that was near.
-            bits @ 5..64 => Some(difference & ((1 << bits) - 1)).filter(|it| it >> (bits - 4) == 0),
-            _ => None,
-        }
-    }
-}
-
 /// Its members are its parent's, on top of each other.
 fn is_anonymous_union(member: &Member) -> bool {
     member.name.is_empty() && matches!(member.place.ty.kind, Kind::Union(_))
@@ -419,43 +324,5 @@ fn nested(prefix: &str, name: &str) -> String {
         prefix.to_owned()
     } else {
         format!("{prefix}{name}.")
-    }
-}
-
-/// A whole number inside of a value that BPF programs can add to and exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Number {
-    /// From the start of the value, in bytes: a multiple of the width.
-    pub offset: usize,
-    /// In bytes: 4 or 8.
-    pub width: usize,
-}
-
-impl Number {
-    /// At a place of an integer. An error says why programs cannot: BPF has
-    /// atomic operations of 4 and 8 bytes alone.
-    pub fn at(name: &str, place: &Place) -> Result<Self> {
-        let (offset, width) = (place.bit_offset / 8, place.ty.size);
-        let is_integer = place.ty.is_scalar() && place.bits.is_none();
-        if !is_integer || !matches!(width, 4 | 8) || !offset.is_multiple_of(width) {
-            bail!(
-                "`{name}` is no aligned integer of 4 or 8 bytes, and BPF can change no other number atomically"
-            );
-        }
-        Ok(Self { offset, width })
-    }
-
-    /// The number itself.
-    pub fn of(self, value: &[u8]) -> u64 {
-        let bytes = value.get(self.offset..self.offset + self.width);
-        bytes.and_then(number).unwrap_or(0) as u64
-    }
-
-    /// Adds to it, modulo its width.
-    pub fn add_to(self, value: &mut [u8], delta: u64) {
-        let sum = self.of(value).wrapping_add(delta).to_le_bytes();
-        if let Some(bytes) = value.get_mut(self.offset..self.offset + self.width) {
-            bytes.copy_from_slice(&sum[..self.width]);
-        }
     }
 }

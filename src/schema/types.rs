@@ -203,7 +203,7 @@ impl Place {
         }
     }
 
-    /// The bytes of a value that is no bitfield; `None` past the end.
+    /// The bytes of a value that is not a bitfield; `None` past the end.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let start = self.bit_offset / 8;
         bytes.get(start..start.checked_add(self.ty.size)?)
@@ -235,7 +235,7 @@ impl Place {
         }
     }
 
-    /// Writes all bytes of a value that is no bitfield.
+    /// Writes all bytes of a value that is not a bitfield.
     pub(super) fn put_bytes(&self, bytes: &mut [u8], value: &[u8]) {
         let start = self.bit_offset / 8;
         if let Some(target) = bytes.get_mut(start..start.saturating_add(value.len())) {

@@ -95,13 +95,13 @@ impl Unit {
         match self {
             Self::Time(each) => {
                 let Ok(time) = humantime::parse_duration(text) else {
-                    bail!("`{text}` is no time; write one like `10ms` or `1.5s`");
+                    bail!("`{text}` is not a time; write one like `10ms` or `1.5s`");
                 };
                 let ns = time.as_nanos();
                 let each = u128::from(*each);
                 ensure!(
                     ns.is_multiple_of(each),
-                    "`{text}` is no whole number of {}",
+                    "`{text}` is not a whole number of {}",
                     self.name()
                 );
                 (ns / each)
@@ -109,7 +109,7 @@ impl Unit {
                     .map_err(|_| anyhow!("`{text}` is more than 64 bits hold"))
             }
             Self::Bytes => parse_bytes(text),
-            Self::Other(name) => bail!("`{text}` is no whole number of {name}"),
+            Self::Other(name) => bail!("`{text}` is not a whole number of {name}"),
         }
     }
 }
@@ -154,9 +154,10 @@ fn three_digits(number: f64) -> String {
         2
     };
     let text = format!("{number:.decimals$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
     }
 }
 
@@ -206,7 +207,7 @@ fn parse_bytes(text: &str) -> Result<u64> {
         (Ok(number), Some((_, size))) => number
             .checked_mul(*size)
             .ok_or_else(|| anyhow!("`{text}` is more than 64 bits hold")),
-        _ => bail!("`{text}` is no size; write one like `512`, `4KiB` or `1MiB`"),
+        _ => bail!("`{text}` is not a size; write one like `512`, `4KiB` or `1MiB`"),
     }
 }
 

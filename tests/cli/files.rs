@@ -117,16 +117,16 @@ OPTION(short_text, text, "hi", "a text");
 fn options_with_units_are_exact_or_refused() {
     let units = file("units", &format!("{TABLE}\n{OPTIONS}"));
     for (flag, value, words) in [
-        ("--us", "1999ns", "no whole number of us"),
-        ("--us", "1ns", "no whole number of us"),
-        ("--us", "0.5us", "no whole number of us"),
+        ("--us", "1999ns", "not a whole number of us"),
+        ("--us", "1ns", "not a whole number of us"),
+        ("--us", "0.5us", "not a whole number of us"),
         ("--lt", "99999999y", "more than 64 bits"),
         ("--lt", "-1ns", "-1 is out of range"),
-        ("--lt", "--us", "no whole number"),
+        ("--lt", "--us", "not a whole number"),
         ("--lt", "soon", "no time"),
         ("--ms", "99999999999ms", "out of range"),
         ("--small", "1KiB", "1024 is out of range: 0 to 255"),
-        ("--hz", "49 hz", "no whole number of hz"),
+        ("--hz", "49 hz", "not a whole number of hz"),
     ] {
         let ended = ktally("run", &units, &[flag, value]);
         let ended = ended.refused(2, &[flag, &format!("`{value}`")]);

@@ -194,7 +194,7 @@ fn parse_delta(text: &str, number: Number) -> Result<i128> {
     let delta = delta.filter(|delta| (-most..=most).contains(delta));
     delta.ok_or_else(|| {
         usage(format!(
-            "`{text}` is no whole number from -{most} to {most}"
+            "`{text}` is not a whole number from -{most} to {most}"
         ))
     })
 }

@@ -6,7 +6,8 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::names::HostNames;
-use crate::schema::{Member, Tags};
+use crate::schema::{Histogram, Member};
+use crate::snapshot::*;
 
 fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
     let name = name.to_owned();
@@ -98,7 +99,7 @@ fn show(query: &Query, now: &[Row], before: Option<&[Row]>) -> String {
         (now, _) = now.since(&rows(before), &table().metrics);
     }
     let shown = query.apply(&table(), &now, &HostNames::new());
-    let line = |super::Row { names, cells, .. }: &super::Row<'_>| {
+    let line = |crate::snapshot::Row { names, cells, .. }: &crate::snapshot::Row<'_>| {
         let names: Vec<String> = names.iter().map(Value::to_string).collect();
         let counts = cells[4..]
             .iter()
@@ -561,7 +562,7 @@ fn stacks_that_look_the_same_are_one_row() {
             rows.push(&stack.map(u64::to_ne_bytes).concat())[0] = 1;
         }
         let shown = Query::default().apply(&table, &rows, names);
-        let name = |row: &super::Row<'_>| format!("{} {}", row.names[0], row.cells[0]);
+        let name = |row: &crate::snapshot::Row<'_>| format!("{} {}", row.names[0], row.cells[0]);
         shown
             .named(names, false)
             .iter()

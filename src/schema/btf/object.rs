@@ -1,0 +1,194 @@
+//! What an object declares.
+
+use std::collections::{BTreeSet, HashMap};
+
+use anyhow::{Context, Result};
+use libbpf_rs::btf::types;
+use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
+
+use super::{Reader, Variable, all, parse_btf, string};
+use crate::schema::table::{OptionSpec, Table};
+use crate::schema::tags::{Decoder, Tags};
+use crate::schema::types::{Kind, Place};
+use crate::sys;
+
+/// What an object declares: all that ktally knows about a tally.
+#[derive(Debug, Clone, Default)]
+pub struct Schema {
+    /// `TALLY(summary)`.
+    pub summary: Option<String>,
+    /// In the order of the object.
+    pub options: Vec<OptionSpec>,
+    /// In the order of the object.
+    pub tables: Vec<Table>,
+    /// Where each table's `struct tally_health` is in `.bss.ktally`.
+    pub health: HashMap<String, Place>,
+    /// Where the counter of gaps in its events is, in `.bss.ktally`; `None` where
+    /// no program looks for them.
+    pub gaps: Option<Place>,
+    /// Where the flag is that makes it follow a command, in `.rodata`; `None`
+    /// where no program asks for it.
+    pub follow: Option<Place>,
+    /// Where the PID namespace stands whose numbers it filters and shows, in
+    /// `.rodata`; `None` where no program asks for it.
+    pub pids: Option<Place>,
+    /// The tags of each function, by name.
+    pub functions: HashMap<String, Tags>,
+}
+
+impl Schema {
+    /// Of an object that is open, before libbpf rewrites its BTF for the kernel.
+    pub fn of_object(object: &OpenObject) -> Result<Self> {
+        // SAFETY: the pointer is valid for as long as `object` is borrowed, and
+        // nothing here outlives this function.
+        let raw = unsafe { object.as_libbpf_object().as_ref() };
+        let btf = Btf::from_bpf_object(raw).context("failed to read the object's BTF")?;
+        Ok(btf.map(|btf| Self::of_btf(&btf)).unwrap_or_default())
+    }
+
+    /// What makes it no tally that can be run: a table whose columns cannot be
+    /// shown, an option that cannot be typed, or is not in the object's `.rodata`.
+    pub fn fault(&self, rodata: &[u8]) -> Option<String> {
+        let table = |table: &Table| Some(format!("table `{}`: {}", table.name, table.fault()?));
+        let option = |option: &OptionSpec| {
+            let ty = &option.place.ty;
+            let is_typed = ty.is_scalar() && ty.kind != Kind::Pointer || ty.is_text();
+            let OptionSpec { name, .. } = option;
+            if option.place.bytes(rodata).is_none() {
+                return Some(format!(
+                    "option `{name}` is not within .rodata: the object is damaged; compile it again"
+                ));
+            }
+            (!is_typed).then(|| {
+                format!(
+                    "option `{name}` has a type that cannot be given on the command line (`{}`): use an integer, bool, enum, or a char array",
+                    ty.name
+                )
+            })
+        };
+        let mut faults = self.tables.iter().filter_map(table);
+        faults
+            .next()
+            .or_else(|| self.options.iter().find_map(option))
+    }
+
+    /// What `AS(...)` says, each once.
+    pub fn decoders(&self) -> BTreeSet<&Decoder> {
+        let tables = self.tables.iter();
+        let labels = tables.flat_map(|table| table.labels.iter().chain(&table.details));
+        let decoders = labels.filter_map(|label| label.decoder.as_ref());
+        let options = self.options.iter();
+        let options = options.filter_map(|option| option.decoder.as_ref());
+        decoders.chain(options).collect()
+    }
+
+    /// These tables without the columns that are off with these contents of
+    /// `.rodata`.
+    pub fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
+        let is_off = |name: &String| {
+            let mut options = self.options.iter();
+            let option = options.find(|option| option.name == *name);
+            option.is_some_and(|option| option.place.raw(rodata) == Some(0))
+        };
+        for table in &mut tables {
+            table
+                .labels
+                .retain(|label| !label.with.as_ref().is_some_and(is_off));
+        }
+        tables
+    }
+
+    /// Of raw BTF, as [`raw_btf`] gives it.
+    pub fn of_raw(raw: &[u8]) -> Result<Self> {
+        Ok(Self::of_btf(&parse_btf(raw)?))
+    }
+
+    /// Of BTF from anywhere. Total: what is malformed or unknown is left out.
+    pub fn of_btf(btf: &Btf<'_>) -> Self {
+        let mut reader = Reader::new(btf);
+        let rodata = reader.section(".rodata");
+        let counters = reader.section(".bss.ktally");
+        let given = reader.places_of(&rodata, "_given");
+        let options = rodata.iter().filter_map(|var| {
+            Some(OptionSpec {
+                name: var.name.clone(),
+                help: var.tags.option.clone()?,
+                place: reader.place(var),
+                unit: var.tags.unit.clone(),
+                decoder: var.tags.decoder.clone(),
+                given: given.get(&var.name).cloned(),
+            })
+        });
+        let options = options.collect();
+        let maps = reader.section(".maps");
+        let tables = maps.iter().filter(|var| var.tags.table.is_some());
+        let tables = tables.filter_map(|var| reader.table(var)).collect();
+        let mut license = reader.section("license").into_iter();
+        Self {
+            summary: license.find_map(|var| var.tags.tally),
+            options,
+            tables,
+            health: reader.places_of(&counters, "_health"),
+            gaps: reader.place_with(&counters, |tags| tags.gaps),
+            follow: reader.place_with(&rodata, |tags| tags.follow),
+            pids: reader.place_with(&rodata, |tags| tags.pids),
+            functions: reader.functions(),
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Of the variables that end with a suffix, by what stands before it.
+    fn places_of(&mut self, variables: &[Variable], suffix: &str) -> HashMap<String, Place> {
+        let variables = variables.iter();
+        let places = variables.filter_map(|var| {
+            let name = var.name.strip_suffix(suffix)?;
+            Some((name.to_owned(), self.place(var)))
+        });
+        places.collect()
+    }
+
+    /// Of the first variable that is tagged so.
+    fn place_with(&mut self, variables: &[Variable], is_it: fn(&Tags) -> bool) -> Option<Place> {
+        let variable = variables.iter().find(|var| is_it(&var.tags))?;
+        Some(self.place(variable))
+    }
+}
+
+/// The BTF of an object that is open, with all of its tags; none where it has
+/// none.
+pub fn raw_btf(object: &OpenObject) -> Result<Vec<u8>> {
+    // SAFETY: the pointer is valid for as long as `object` is borrowed, and
+    // nothing here outlives this function.
+    let raw = unsafe { object.as_libbpf_object().as_ref() };
+    let btf = Btf::from_bpf_object(raw).context("failed to read the object's BTF")?;
+    Ok(btf
+        .map(|btf| sys::program::raw_btf(&btf))
+        .unwrap_or_default())
+}
+
+/// What is in every map that raw BTF declares, as C without tags, by the name
+/// of the map or of the section.
+pub fn declared_types(raw: &[u8]) -> Result<HashMap<String, String>> {
+    let btf = parse_btf(raw)?;
+    let mut reader = Reader::new(&btf);
+    let mut types = HashMap::new();
+    for var in reader.section(".maps") {
+        if let Some(definition) = reader.definition(var.ty) {
+            let (key, value) = (definition.key, definition.value);
+            let mut c = String::new();
+            for (what, id) in [("key", key), ("value", value)] {
+                if let Some(id) = id {
+                    c += &reader.ty(id).as_c(what);
+                }
+            }
+            types.insert(var.name, c);
+        }
+    }
+    for section in all::<types::DataSec<'_>>(&btf) {
+        let name = string(section.name());
+        let c = reader.ty(section.type_id()).as_c("");
+        types.insert(name, c);
+    }
+    Ok(types)
+}

@@ -1,0 +1,100 @@
+//! A column of numbers, and its cells in a row.
+
+use std::ops::Range;
+
+use super::histogram::Histogram;
+use super::types::{Kind, Place};
+use super::unit::Unit;
+use super::value::Value;
+
+/// A column of numbers: part of the value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// The member's name; of a nested one, `outer.inner`.
+    pub name: String,
+    /// One line; may be empty.
+    pub help: String,
+    /// What it does over time.
+    pub kind: MetricKind,
+    /// Whether its author says so, or it is but a number.
+    pub is_declared: bool,
+    /// Where it is in the value.
+    pub place: Place,
+    /// What it counts.
+    pub unit: Option<Unit>,
+    /// Its first cell in a row of cells.
+    pub cell: usize,
+}
+
+/// What a column of numbers does over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only ever grows: one cell.
+    Counter,
+    /// Goes up and down: one cell.
+    Gauge,
+    /// A distribution: the sum, then the buckets.
+    Histogram,
+}
+
+impl Metric {
+    /// How many cells of a row it takes.
+    pub fn cells(&self) -> usize {
+        match self.kind {
+            MetricKind::Counter | MetricKind::Gauge => 1,
+            MetricKind::Histogram => Histogram::CELLS,
+        }
+    }
+
+    /// Its value out of a row's cells.
+    pub fn value(&self, cells: &[u64]) -> Value<'static> {
+        let cells = &cells[self.cell..][..self.cells()];
+        match self.kind {
+            MetricKind::Histogram => Value::Histogram(Box::new(Histogram::of_cells(cells))),
+            _ if self.is_signed() => Value::Int((cells[0] as i64).into()),
+            _ => Value::Uint(cells[0].into()),
+        }
+    }
+
+    /// Sign-extended to 64 bits where the type is signed.
+    pub(super) fn number(&self, value: &[u8]) -> u64 {
+        let raw = self.place.raw(value).unwrap_or_default() as u64;
+        match (&self.place.ty.kind, self.place.width()) {
+            (Kind::Int { signed: true }, bits @ 1..64) => {
+                (((raw << (64 - bits)) as i64) >> (64 - bits)) as u64
+            }
+            _ => raw,
+        }
+    }
+
+    /// Whether its number may be below zero.
+    pub fn is_signed(&self) -> bool {
+        self.place.ty.kind == Kind::Int { signed: true }
+    }
+
+    /// Its cells in a row.
+    pub fn range(&self) -> Range<usize> {
+        self.cell..self.cell + self.cells()
+    }
+
+    /// By how much it grew between two readings of a row; `None` where it was
+    /// reset in between.
+    pub fn since(&self, now: &[u64], before: &[u64]) -> Option<Vec<u64>> {
+        let cells = now[self.range()].iter().zip(&before[self.range()]);
+        cells
+            .map(|(now, before)| self.grown(*now, *before))
+            .collect()
+    }
+
+    fn grown(&self, now: u64, before: u64) -> Option<u64> {
+        let difference = now.wrapping_sub(before);
+        match self.place.width() {
+            // It may well sink.
+            _ if self.is_signed() => Some(difference),
+            _ if now >= before => Some(difference),
+            // It went past the end of its type, if that was near.
+            bits @ 5..64 => Some(difference & ((1 << bits) - 1)).filter(|it| it >> (bits - 4) == 0),
+            _ => None,
+        }
+    }
+}
