@@ -18,17 +18,17 @@ use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use nix::unistd::Pid;
 
 /// Where bpffs is mounted.
-pub const BPFFS: &str = "/sys/fs/bpf";
+pub(crate) const BPFFS: &str = "/sys/fs/bpf";
 /// Where tracefs is mounted; debugfs carries an old copy.
-pub const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+pub(crate) const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// The running kernel's BTF.
-pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// A folder a CPU.
 const CPUS: &str = "/sys/devices/system/cpu";
 
 /// What to do about a kernel without.
-pub const BTF_FIX: &str =
+pub(crate) const BTF_FIX: &str =
     "run one built with CONFIG_DEBUG_INFO_BTF=y, as distributions do since 2021";
 
 /// One line of `ktally check`.
@@ -44,7 +44,7 @@ pub struct Fact {
 
 impl Fact {
     /// All is well.
-    pub fn good(name: &'static str, found: impl Into<String>) -> Self {
+    pub(crate) fn good(name: &'static str, found: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             found: found.into(),
@@ -53,7 +53,11 @@ impl Fact {
     }
 
     /// Something is missing.
-    pub fn bad(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn bad(
+        name: &'static str,
+        found: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self {
             name: name.into(),
             found: found.into(),
@@ -63,7 +67,7 @@ impl Fact {
 }
 
 /// Everything about the host that needs no BPF program to find out.
-pub fn facts() -> Vec<Fact> {
+pub(crate) fn facts() -> Vec<Fact> {
     vec![
         kernel(),
         btf(),
@@ -92,7 +96,7 @@ pub fn kernel_version(release: &str) -> (u32, u32) {
 }
 
 /// Programs that a system call runs: they add and drain in place.
-pub const SYSCALL_PROGRAMS: (u32, u32) = (5, 14);
+pub(crate) const SYSCALL_PROGRAMS: (u32, u32) = (5, 14);
 
 /// Maps that are open are read without capabilities.
 const UNPRIVILEGED_READING: (u32, u32) = (5, 19);
@@ -125,7 +129,7 @@ fn kernel_of(release: &str) -> Fact {
 }
 
 /// Whether the running kernel describes its types.
-pub fn has_btf() -> bool {
+pub(crate) fn has_btf() -> bool {
     Path::new(VMLINUX_BTF).exists()
 }
 
@@ -138,7 +142,7 @@ fn btf() -> Fact {
 }
 
 /// The capabilities that loading wants and this process lacks.
-pub fn missing_capabilities() -> Vec<&'static str> {
+pub(crate) fn missing_capabilities() -> Vec<&'static str> {
     // For bpf(2) only those of the host count.
     if is_in_user_namespace() {
         return lacking(&CapsHashSet::new());
@@ -155,7 +159,7 @@ fn is_in_user_namespace() -> bool {
 
 /// Gives up every capability but these, and what executing a program could add.
 /// What is open already stays usable.
-pub fn keep_capabilities(needed: &[Capability]) -> Result<()> {
+pub(crate) fn keep_capabilities(needed: &[Capability]) -> Result<()> {
     let held = caps::read(None, CapSet::Permitted)?;
     let mut kept: CapsHashSet = needed.iter().copied().collect();
     if kernel_version(&kernel_release()) < UNPRIVILEGED_READING {
@@ -172,7 +176,7 @@ pub fn keep_capabilities(needed: &[Capability]) -> Result<()> {
 }
 
 /// Whether this process ignores a signal.
-pub fn ignores(signal: i32) -> bool {
+pub(crate) fn ignores(signal: i32) -> bool {
     ignored(&status(), signal)
 }
 
@@ -189,27 +193,27 @@ fn status() -> String {
 /// Whether this process is in the kernel's own PID namespace, which has the same
 /// number everywhere (include/linux/proc_ns.h). Where /proc does not tell, it may
 /// be in another.
-pub fn is_in_first_pid_namespace() -> bool {
+pub(crate) fn is_in_first_pid_namespace() -> bool {
     const PROC_PID_INIT_INO: u64 = 0xefff_fffc;
     fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == PROC_PID_INIT_INO)
 }
 
 /// The folder of a process in /proc; `None` where /proc is that of another PID
 /// namespace than this process's, and has other numbers.
-pub fn process_folder(pid: u32) -> Option<PathBuf> {
+pub(crate) fn process_folder(pid: u32) -> Option<PathBuf> {
     let own = fs::read_link("/proc/self").ok()?;
     let is_ours = own.as_os_str() == process::id().to_string().as_str();
     is_ours.then(|| format!("/proc/{pid}").into())
 }
 
 /// What a process is called, while it lives.
-pub fn process_name(pid: u32) -> Option<String> {
+pub(crate) fn process_name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(process_folder(pid)?.join("comm")).ok()?;
     Some(name.trim_end().to_owned())
 }
 
 /// Whether a number is that of a process, or 0: what is wrong, and what to write.
-pub fn check_process(number: &str) -> Result<()> {
+pub(crate) fn check_process(number: &str) -> Result<()> {
     if number == "0" {
         return Ok(());
     }
@@ -281,7 +285,7 @@ fn bpffs() -> Fact {
 
 /// Before pins are made or removed: mounts bpffs where they are kept, if the path
 /// is below it and it is not mounted.
-pub fn mount_bpffs_for(path: &Path) -> Result<()> {
+pub(crate) fn mount_bpffs_for(path: &Path) -> Result<()> {
     let is_mounted = || statfs(BPFFS).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
     if !path.starts_with(BPFFS) {
         return Ok(());
@@ -300,7 +304,7 @@ pub fn mount_bpffs_for(path: &Path) -> Result<()> {
 }
 
 /// The mounted tracefs.
-pub fn tracefs_path() -> Option<&'static str> {
+pub(crate) fn tracefs_path() -> Option<&'static str> {
     TRACEFS
         .into_iter()
         .find(|path| statfs(*path).is_ok_and(|fs| fs.filesystem_type() == TRACEFS_MAGIC))
@@ -341,7 +345,7 @@ pub fn has_kprobes() -> bool {
 
 /// The names of the running kernel's functions, sorted, each once; also those
 /// that cannot be probed.
-pub fn kernel_functions() -> io::Result<Vec<String>> {
+pub(crate) fn kernel_functions() -> io::Result<Vec<String>> {
     let kallsyms = fs::read_to_string("/proc/kallsyms")?;
     let mut functions: Vec<String> = kallsyms
         .lines()
@@ -374,7 +378,7 @@ pub fn cgroup2_mounts() -> impl Iterator<Item = PathBuf> {
 }
 
 /// Where filesystems of this kind are mounted.
-pub fn mounts_of(kind: &str) -> Vec<PathBuf> {
+pub(crate) fn mounts_of(kind: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     mounts
         .lines()
@@ -390,7 +394,7 @@ fn mounted(line: &str, kind: &str) -> Option<PathBuf> {
 }
 
 /// A path as /proc/mounts and mountinfo write it: a blank is `\040`.
-pub fn mount_point(text: &str) -> String {
+pub(crate) fn mount_point(text: &str) -> String {
     text.replace("\\040", " ").replace("\\134", "\\")
 }
 
@@ -414,7 +418,7 @@ fn cgroup2() -> Fact {
 }
 
 /// Why a system call of bpf(2) was refused, and what helps.
-pub fn advice(errno: i32) -> String {
+pub(crate) fn advice(errno: i32) -> String {
     match errno {
         libc::EPERM | libc::EACCES => {
             let missing = missing_capabilities();
@@ -450,19 +454,19 @@ fn count_of(list: &str) -> usize {
 }
 
 /// How often a second a perf event may take a sample, at most.
-pub fn max_sample_rate() -> u64 {
+pub(crate) fn max_sample_rate() -> u64 {
     let most = fs::read_to_string("/proc/sys/kernel/perf_event_max_sample_rate");
     let most = most.ok().and_then(|most| most.trim().parse().ok());
     most.unwrap_or(u64::MAX)
 }
 
 /// Whether there is a CPU of this number, which may be offline.
-pub fn has_cpu(number: &str) -> bool {
+pub(crate) fn has_cpu(number: &str) -> bool {
     Path::new(CPUS).join(format!("cpu{number}")).exists()
 }
 
 /// The numbers of those that there are: `0-3`.
-pub fn present_cpus() -> String {
+pub(crate) fn present_cpus() -> String {
     let present = fs::read_to_string(Path::new(CPUS).join("present"));
     present.unwrap_or_default().trim_end().to_owned()
 }

@@ -1,7 +1,7 @@
 //! System calls that no library wraps well: the unsafe code of the program, as
 //! safe functions. Errors are `io::Error`, with the kernel's own errno.
 
-pub mod log;
+pub(crate) mod log;
 pub mod map;
 pub mod program;
 
@@ -45,7 +45,7 @@ extern "C" fn let_writes_fail() {
 /// Waits until every BPF program that was running has come to its end: a
 /// program runs with preemption or at least RCU readers held, and
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period.
-pub fn wait_for_programs() {
+pub(crate) fn wait_for_programs() {
     const GLOBAL: libc::c_int = libc::MEMBARRIER_CMD_GLOBAL;
     // SAFETY: membarrier takes three integers and touches no memory.
     let ret = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
@@ -57,7 +57,7 @@ pub fn wait_for_programs() {
 
 /// The raw BTF that the kernel holds under this id, and whether it is split: of
 /// a kernel module, whose types go on where the kernel's own end.
-pub fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
+pub(crate) fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
     // SAFETY: takes an integer.
     let fd = descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })?;
     // A length of 0 goes with no address.
@@ -92,7 +92,7 @@ pub fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
 }
 
 /// Whether an open file stands for a network namespace.
-pub fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703; // include/uapi/linux/nsfs.h
     // SAFETY: takes no argument; files of other kinds refuse it.
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
@@ -100,7 +100,7 @@ pub fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
 }
 
 /// A software event of `PERF_TYPE_SOFTWARE` on one CPU, `hz` times a second.
-pub fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
+pub(crate) fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
     let mut attr = libbpf_sys::perf_event_attr {
         type_: libbpf_sys::PERF_TYPE_SOFTWARE,
         size: size_of::<libbpf_sys::perf_event_attr>() as u32,
@@ -124,7 +124,7 @@ pub fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
 }
 
 /// A descriptor of a process; since Linux 6.9 of any thread.
-pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     const THREAD: libc::c_int = libc::O_EXCL; // include/uapi/linux/pidfd.h
     let open = |flags: libc::c_int| {
         // SAFETY: takes two integers.
@@ -138,7 +138,7 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 }
 
 /// A descriptor of our own of what a process has open.
-pub fn pidfd_getfd(process: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_getfd(process: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes three integers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
     descriptor(fd as i32)
@@ -146,7 +146,7 @@ pub fn pidfd_getfd(process: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
 
 /// A forked process that becomes a program once it is let go.
 #[derive(Debug)]
-pub struct StoppedChild {
+pub(crate) struct StoppedChild {
     pid: i32,
     pidfd: OwnedFd,
     go: Option<File>,
@@ -155,22 +155,22 @@ pub struct StoppedChild {
 
 impl StoppedChild {
     /// Its id, until it is reaped.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Readable when it has ended; also the key of its task storage.
-    pub fn pidfd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
     /// Waits for its end, and reaps it: once.
-    pub fn wait(&self) -> io::Result<ExitStatus> {
+    pub(crate) fn wait(&self) -> io::Result<ExitStatus> {
         reap(self.pid)
     }
 
     /// Lets it become its program; an error if there is none.
-    pub fn release(&mut self) -> io::Result<()> {
+    pub(crate) fn release(&mut self) -> io::Result<()> {
         if let Some(mut go) = self.go.take() {
             go.write_all(b"g")?;
         }
@@ -185,7 +185,7 @@ impl StoppedChild {
 
 /// Forks a process that waits to become the program of these words, found in
 /// `PATH`. It ends when it is not let go before `StoppedChild` is dropped.
-pub fn fork_stopped(words: Vec<CString>) -> io::Result<StoppedChild> {
+pub(crate) fn fork_stopped(words: Vec<CString>) -> io::Result<StoppedChild> {
     let mut argv: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
     argv.push(ptr::null());
     let ((go_out, go_in), (failure_out, failure_in)) = (pipe()?, pipe()?);
@@ -267,7 +267,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Every type of some BTF, as C declares it.
-pub fn btf_as_c(btf: &Btf<'_>) -> io::Result<String> {
+pub(crate) fn btf_as_c(btf: &Btf<'_>) -> io::Result<String> {
     unsafe extern "C" fn append(out: *mut c_void, format: *const c_char, args: *mut c_void) {
         // SAFETY: libbpf hands back the context that it was given below, which
         // nothing else uses meanwhile.

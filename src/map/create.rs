@@ -12,7 +12,7 @@ use crate::host;
 use crate::schema::MapFacts;
 use crate::sys;
 
-pub use crate::sys::map::NewMap;
+pub(crate) use crate::sys::map::NewMap;
 
 /// include/uapi/linux/bpf.h, without `BPF_F_`.
 pub(super) const FLAGS: [(u32, &str); 17] = [
@@ -36,7 +36,7 @@ pub(super) const FLAGS: [(u32, &str); 17] = [
 ];
 
 /// The names of a map's flags; of those that are younger, their bits.
-pub fn flag_names(flags: u32) -> Vec<String> {
+pub(crate) fn flag_names(flags: u32) -> Vec<String> {
     (0..u32::BITS)
         .map(|bit| flags & (1 << bit))
         .filter(|flag| *flag != 0)
@@ -48,7 +48,7 @@ pub fn flag_names(flags: u32) -> Vec<String> {
 }
 
 /// The flag of this name; 0 where there is none.
-pub fn flag_bit(name: &str) -> u32 {
+pub(crate) fn flag_bit(name: &str) -> u32 {
     let known = FLAGS.iter().find(|(_, known)| *known == name);
     known.map_or(0, |(bit, _)| *bit)
 }
@@ -59,21 +59,21 @@ pub fn type_names() -> Vec<&'static str> {
 }
 
 /// The kernel's number of a type.
-pub fn type_number(name: &str) -> Option<u32> {
+pub(crate) fn type_number(name: &str) -> Option<u32> {
     let at = type_names().iter().position(|known| *known == name)?;
     u32::try_from(at + 1).ok()
 }
 
 /// BTF for a new map: whose, and the ids of the key's and the value's type.
 #[derive(Debug)]
-pub struct Types {
+pub(crate) struct Types {
     btf: OwnedFd,
     key: u32,
     value: u32,
 }
 
 /// Those of another map; `None` where it has none.
-pub fn types_with(map: &Map) -> Result<Option<Types>> {
+pub(crate) fn types_with(map: &Map) -> Result<Option<Types>> {
     if map.facts.btf_id == 0 {
         return Ok(None);
     }
@@ -87,7 +87,7 @@ pub fn types_with(map: &Map) -> Result<Option<Types>> {
 }
 
 /// Makes a map. It goes with its last descriptor, unless it is pinned.
-pub fn create(new: &NewMap, types: Option<&Types>, inner: Option<&Map>) -> Result<Map> {
+pub(crate) fn create(new: &NewMap, types: Option<&Types>, inner: Option<&Map>) -> Result<Map> {
     check_name(&new.name)?;
     let types = types.map(|types| (types.btf.as_fd(), types.key, types.value));
     let fd = sys::map::create(new, types, inner.map(Map::fd));

@@ -4,44 +4,11 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use libbpf_rs::{MapType, libbpf_sys};
+use libbpf_rs::{MapFlags, MapType};
 
 use super::errors::Operation;
 use super::{Access, Map, MapRef};
 use crate::sys;
-
-/// Whether a key must be there, or must not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Insert {
-    /// Overwrites a value, or makes an entry.
-    #[default]
-    Any,
-    /// Only makes an entry.
-    NoExist,
-    /// Only overwrites.
-    Exist,
-}
-
-/// How to update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Update {
-    /// Whether a key must be there.
-    pub insert: Insert,
-    /// Under the `bpf_spin_lock` inside of the value.
-    pub lock: bool,
-}
-
-impl Update {
-    fn flags(self) -> u64 {
-        let insert = match self.insert {
-            Insert::Any => libbpf_sys::BPF_ANY,
-            Insert::NoExist => libbpf_sys::BPF_NOEXIST,
-            Insert::Exist => libbpf_sys::BPF_EXIST,
-        };
-        let lock = if self.lock { libbpf_sys::BPF_F_LOCK } else { 0 };
-        u64::from(insert | lock)
-    }
-}
 
 impl Map {
     /// What the kernel copied for this key, for [`Map::values`] to take apart;
@@ -60,14 +27,14 @@ impl Map {
     }
 
     /// Overwrites the value of a key: all of it, on every CPU.
-    pub fn update(&self, key: &[u8], buffer: &[u8], update: Update) -> Result<()> {
+    pub fn update(&self, key: &[u8], buffer: &[u8], flags: MapFlags) -> Result<()> {
         let (key, _owner) = self.with_owner(key)?;
         self.check_key(&key)?;
         self.check_value(buffer)?;
         let (value, _held) = self.with_descriptor(buffer)?;
-        let updated = self.elements.update(Some(&key), &value, update.flags());
+        let updated = self.elements.update(Some(&key), &value, flags.bits());
         updated.map_err(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) if update.lock => anyhow!(
+            Some(libc::EINVAL) if flags.contains(MapFlags::LOCK) => anyhow!(
                 "failed to update map {}: there is no bpf_spin_lock in its values",
                 self.title()
             ),
@@ -105,17 +72,21 @@ impl Map {
 
     /// Adds a value to a queue or a stack; to one that is full, in place of the
     /// oldest, if `replace` says so.
-    pub fn push(&self, value: &[u8], replace: bool) -> Result<()> {
+    pub(crate) fn push(&self, value: &[u8], replace: bool) -> Result<()> {
         self.check_pushes()?;
         self.check_value(value)?;
-        let flags = if replace { libbpf_sys::BPF_EXIST } else { 0 };
+        let flags = if replace {
+            MapFlags::EXIST
+        } else {
+            MapFlags::ANY
+        };
         self.elements
-            .update(None, value, flags.into())
+            .update(None, value, flags.bits())
             .map_err(|error| self.refused(Operation::Push, &error))
     }
 
     /// Whether a bloom filter may hold a value; what it has not is never there.
-    pub fn may_hold(&self, value: &[u8]) -> Result<bool> {
+    pub(crate) fn may_hold(&self, value: &[u8]) -> Result<bool> {
         self.check_pushes()?;
         self.check_value(value)?;
         match self.elements.lookup(None, &mut value.to_vec()) {
@@ -126,12 +97,12 @@ impl Map {
     }
 
     /// The value whose turn it is, which stays.
-    pub fn peek(&self) -> Result<Vec<u8>> {
+    pub(crate) fn peek(&self) -> Result<Vec<u8>> {
         self.without_key(Operation::Peek, |value| self.elements.lookup(None, value))
     }
 
     /// Takes the value whose turn it is.
-    pub fn pop(&self) -> Result<Vec<u8>> {
+    pub(crate) fn pop(&self) -> Result<Vec<u8>> {
         self.without_key(Operation::Pop, |value| self.elements.pop(value))
     }
 
@@ -147,12 +118,12 @@ impl Map {
     }
 
     /// From now on user space can only read it; programs go on.
-    pub fn freeze(&self) -> Result<()> {
+    pub(crate) fn freeze(&self) -> Result<()> {
         sys::map::freeze(self.fd()).map_err(|error| self.refused(Operation::Freeze, &error))
     }
 
     /// Keeps it in bpffs, where it outlives its holders.
-    pub fn pin(&self, path: &Path) -> Result<()> {
+    pub(crate) fn pin(&self, path: &Path) -> Result<()> {
         sys::map::pin(self.fd(), path).map_err(|error| {
             let shown = path.display();
             match error.raw_os_error() {
@@ -167,7 +138,7 @@ impl Map {
     }
 
     /// One value for every CPU, as the kernel wants it.
-    pub fn value_buffer<'v>(&self, values: impl IntoIterator<Item = &'v [u8]>) -> Vec<u8> {
+    pub(crate) fn value_buffer<'v>(&self, values: impl IntoIterator<Item = &'v [u8]>) -> Vec<u8> {
         let mut buffer = vec![0; self.buffer_size()];
         for (place, value) in buffer.chunks_mut(self.value_stride().max(1)).zip(values) {
             place[..value.len()].copy_from_slice(value);
@@ -201,7 +172,7 @@ impl Map {
 
 impl Map {
     /// The map of this id that a map of maps holds.
-    pub fn inner(&self, buffer: &[u8]) -> Result<Map> {
+    pub(crate) fn inner(&self, buffer: &[u8]) -> Result<Map> {
         let id = buffer.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
         MapRef::Id(id)
             .open_alone(Access::Read)

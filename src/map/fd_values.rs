@@ -75,12 +75,12 @@ impl Map {
     }
 
     /// Whether there is what a value is to hold.
-    pub fn check_fd_value(&self, value: &[u8]) -> Result<()> {
+    pub(crate) fn check_fd_value(&self, value: &[u8]) -> Result<()> {
         self.with_descriptor(value).map(drop)
     }
 
     /// Puts what is open already, a map or a program, into an entry.
-    pub fn put(&self, key: &[u8], held: BorrowedFd<'_>) -> Result<()> {
+    pub(crate) fn put(&self, key: &[u8], held: BorrowedFd<'_>) -> Result<()> {
         let fd = held.as_raw_fd().to_ne_bytes();
         let put = self.elements.update(Some(key), &fd, 0);
         put.map_err(|error| self.refused(Operation::Update, &error))

@@ -49,39 +49,39 @@ impl fmt::Display for Used {
 
 /// A process that has a descriptor of a map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Of the process.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Its name, as it chose it.
-    pub comm: String,
+    pub(crate) comm: String,
 }
 
 /// A loaded program that uses a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
+pub(crate) struct Program {
     /// Of the program.
-    pub id: u32,
+    pub(crate) id: u32,
     /// At most 15 characters of it.
-    pub name: String,
+    pub(crate) name: String,
     /// `Tracing`, `Xdp` and so on, as libbpf calls them.
-    pub kind: String,
+    pub(crate) kind: String,
 }
 
 /// One map of a [`Inventory`].
 #[derive(Debug)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Opened to be read.
-    pub map: Map,
+    pub(crate) map: Map,
     /// Name and types.
-    pub declaration: Declaration,
+    pub(crate) declaration: Declaration,
     /// How many entries it has.
-    pub used: Used,
+    pub(crate) used: Used,
     /// Where it is pinned.
-    pub pins: Vec<PathBuf>,
+    pub(crate) pins: Vec<PathBuf>,
     /// The processes that hold it.
-    pub holders: Vec<Holder>,
+    pub(crate) holders: Vec<Holder>,
     /// The programs that use it.
-    pub programs: Vec<Program>,
+    pub(crate) programs: Vec<Program>,
 }
 
 /// What all maps have in common that is asked for once.
@@ -96,7 +96,7 @@ pub struct Inventory {
     /// How many entries were counted by walking.
     walked: Cell<usize>,
     /// What could not be found out, and why.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// `struct usage` of `usage.bpf.c`.
@@ -128,7 +128,7 @@ const MOST_WALKED: usize = 200_000;
 
 impl Inventory {
     /// Finds all maps, and asks about them at once.
-    pub fn collect() -> Result<Self> {
+    pub(crate) fn collect() -> Result<Self> {
         let mut inventory = Self {
             found: open::ids()?,
             ..Self::default()
@@ -138,14 +138,14 @@ impl Inventory {
     }
 
     /// Asks about the maps of others, without looking for them.
-    pub fn details_only() -> Self {
+    pub(crate) fn details_only() -> Self {
         let mut inventory = Self::default();
         inventory.collect_details();
         inventory
     }
 
     /// How full maps are, and nothing else.
-    pub fn counts_only() -> Self {
+    pub(crate) fn counts_only() -> Self {
         let mut inventory = Self::default();
         // Without it they are walked.
         let _ = inventory.read_counts();
@@ -172,7 +172,7 @@ impl Inventory {
 
     /// Every map that can be opened, by id. Those that vanish meanwhile, or are
     /// forbidden, become notes.
-    pub fn maps<'a>(&'a mut self, btf: &'a MapBtf) -> impl Iterator<Item = Listed> + 'a {
+    pub(crate) fn maps<'a>(&'a mut self, btf: &'a MapBtf) -> impl Iterator<Item = Listed> + 'a {
         let found = std::mem::take(&mut self.found);
         found.into_iter().filter_map(|id| match open::open(id) {
             Ok(map) => {
@@ -190,7 +190,7 @@ impl Inventory {
     }
 
     /// One map.
-    pub fn describe(&self, map: Map, declaration: Declaration) -> Listed {
+    pub(crate) fn describe(&self, map: Map, declaration: Declaration) -> Listed {
         Listed {
             used: self.used(&map),
             pins: self.pins.get(&map.id).cloned().unwrap_or_default(),
@@ -208,7 +208,7 @@ impl Inventory {
     }
 
     /// How many entries a map has.
-    pub fn used(&self, map: &Map) -> Used {
+    pub(crate) fn used(&self, map: &Map) -> Used {
         match (self.usage.get(&map.id), map.ty) {
             (Some(used), _) => Used::Exactly(*used),
             (None, MapType::Array | MapType::PercpuArray) => Used::Exactly(map.max_entries.into()),
@@ -290,7 +290,7 @@ impl Inventory {
     }
 
     /// The programs that use one map.
-    pub fn programs_using(map: u32) -> Vec<Program> {
+    pub(crate) fn programs_using(map: u32) -> Vec<Program> {
         let mut inventory = Self::default();
         inventory.read_programs();
         inventory.programs.remove(&map).unwrap_or_default()

@@ -24,14 +24,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, Result};
 use libbpf_rs::{MapFdInfo, MapType};
 
+pub use libbpf_rs::MapFlags;
+
 pub use add::Adder;
-pub use create::{
-    NewMap, Types, create, flag_bit, flag_names, type_names, type_number, types_with,
-};
+pub use create::type_names;
+pub(crate) use create::{NewMap, create, flag_bit, flag_names, type_number, types_with};
 pub use drain::{Drained, drain};
-pub use edit::{Insert, Update};
-pub use inventory::{Holder, Inventory, Listed, Program, Used};
-pub use open::{Access, MapRef, unpin};
+pub(crate) use inventory::Listed;
+pub use inventory::{Inventory, Used};
+pub use open::MapRef;
+pub(crate) use open::{Access, unpin};
 pub use read::{Outcome, Reader};
 
 use self::iterator::name_of;
@@ -49,21 +51,21 @@ pub struct Map {
     /// As `bpftool` and the kernel number them.
     pub id: u32,
     /// What kind of map; `Unknown` where it is younger than libbpf.
-    pub ty: MapType,
+    pub(crate) ty: MapType,
     /// The kernel's number of that kind.
-    pub type_number: u32,
+    pub(crate) type_number: u32,
     /// In full where its BTF was looked at; else as the kernel cuts it.
-    pub name: String,
+    pub(crate) name: String,
     /// Sizes, types and the kernel's name.
     pub facts: MapFacts,
     /// In bytes.
-    pub key_size: usize,
+    pub(crate) key_size: usize,
     /// In bytes; of a per-CPU map, one CPU's.
     pub value_size: usize,
     /// How many entries fit.
     pub max_entries: u32,
     /// `BPF_F_...`, as it was created with.
-    pub flags: u32,
+    pub(crate) flags: u32,
 }
 
 impl Map {
@@ -113,7 +115,7 @@ impl Map {
     }
 
     /// `hash`, or the number of a type that nobody here knows.
-    pub fn type_name(&self) -> String {
+    pub(crate) fn type_name(&self) -> String {
         match sys::map::type_name(self.type_number) {
             Some(name) => name.to_owned(),
             None => format!("type {}", self.type_number),
@@ -121,27 +123,27 @@ impl Map {
     }
 
     /// As messages call it: "`counts` (id 42)".
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         format!("`{}` (id {})", self.name, self.id)
     }
 
     /// Whether each possible CPU has a value of its own.
-    pub fn is_per_cpu(&self) -> bool {
+    pub(crate) fn is_per_cpu(&self) -> bool {
         self.elements.is_per_cpu()
     }
 
     /// How many values an entry has: one, or one a possible CPU.
-    pub fn value_count(&self) -> usize {
+    pub(crate) fn value_count(&self) -> usize {
         self.elements.value_count()
     }
 
     /// How much memory it takes, in bytes, where the kernel tells.
-    pub fn memlock(&self) -> Option<u64> {
+    pub(crate) fn memlock(&self) -> Option<u64> {
         MapFdInfo::from_fd(self.fd()).ok()?.memlock
     }
 
     /// Whether user space can only read it.
-    pub fn is_frozen(&self) -> bool {
+    pub(crate) fn is_frozen(&self) -> bool {
         MapFdInfo::from_fd(self.fd()).is_ok_and(|info| info.frozen == Some(true))
     }
 

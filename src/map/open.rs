@@ -15,7 +15,7 @@ use crate::sys;
 
 /// What a descriptor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Only to read.
     Read,
     /// To read and write.
@@ -67,7 +67,7 @@ impl MapRef {
     }
 
     /// The map, and what is known about it.
-    pub fn open(&self, access: Access, btf: &MapBtf) -> Result<(Map, Declaration)> {
+    pub(crate) fn open(&self, access: Access, btf: &MapBtf) -> Result<(Map, Declaration)> {
         let mut map = match self {
             Self::Name(name) => by_name(name, access, btf)?,
             _ => self.open_alone(access)?,
@@ -86,7 +86,7 @@ impl MapRef {
     }
 
     /// Without a look at its types.
-    pub fn open_alone(&self, access: Access) -> Result<Map> {
+    pub(crate) fn open_alone(&self, access: Access) -> Result<Map> {
         let read_only = access == Access::Read;
         match self {
             Self::Id(id) | Self::NameAndId(_, id) => {
@@ -255,7 +255,7 @@ fn is_bpffs(path: &Path) -> bool {
 }
 
 /// Removes a pin of a map; whatever else it is stays.
-pub fn unpin(path: &Path) -> Result<Map> {
+pub(crate) fn unpin(path: &Path) -> Result<Map> {
     let map = MapRef::Pin(path.to_owned()).open_alone(Access::Read)?;
     match std::fs::remove_file(path) {
         Ok(()) => Ok(map),

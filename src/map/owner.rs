@@ -75,13 +75,13 @@ impl Map {
     }
 
     /// Whether its keys are files, which [`Map::file_key`] opens.
-    pub fn is_of_files(&self) -> bool {
+    pub(crate) fn is_of_files(&self) -> bool {
         self.owner() == Some(Owner::File)
     }
 
     /// The key of a file, which stays open as long as this map: an inode's number
     /// alone leads to no file.
-    pub fn file_key(&self, path: &Path) -> Result<Vec<u8>> {
+    pub(crate) fn file_key(&self, path: &Path) -> Result<Vec<u8>> {
         let file = File::options()
             .read(true)
             .custom_flags(libc::O_PATH)

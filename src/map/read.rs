@@ -59,7 +59,7 @@ impl<'m> Reader<'m> {
 
     /// Where keys are walked one by one, so many at most: of an array, also
     /// those that have nothing.
-    pub fn with_most_steps(self, most_steps: usize) -> Self {
+    pub(crate) fn with_most_steps(self, most_steps: usize) -> Self {
         Self { most_steps, ..self }
     }
 

@@ -54,7 +54,7 @@ fn most_text(size: usize) -> usize {
 }
 
 /// How long a line can be that [`LineCodec::write`] writes for this map.
-pub fn most_line(map: &Map) -> usize {
+pub(crate) fn most_line(map: &Map) -> usize {
     64 + most_text(map.key_size) + map.value_count() * (most_text(map.value_size) + 1)
 }
 
@@ -156,12 +156,12 @@ impl LineCodec<'_> {
 }
 
 /// The last line.
-pub fn end(count: u64) -> Json {
+pub(crate) fn end(count: u64) -> Json {
     json!({END: count})
 }
 
 /// The first line.
-pub fn head(map: &Map, declaration: &Declaration) -> Json {
+pub(crate) fn head(map: &Map, declaration: &Declaration) -> Json {
     json!({
         MARK: VERSION,
         "name": declaration.name,

@@ -9,7 +9,7 @@ use crate::host;
 
 impl Map {
     /// Whether its entries can be walked and read; an error says why not.
-    pub fn check_readable(&self) -> Result<()> {
+    pub(crate) fn check_readable(&self) -> Result<()> {
         self.check_keys()?;
         match self.without_values() {
             Some(why) => bail!(self.is_of_a_type(&why)),
@@ -18,7 +18,7 @@ impl Map {
     }
 
     /// Whether user space can name its keys; an error says what works instead.
-    pub fn check_keys(&self) -> Result<()> {
+    pub(crate) fn check_keys(&self) -> Result<()> {
         match self.without_keys() {
             Some(why) => bail!(self.is_of_a_type(why)),
             None => Ok(()),
@@ -36,7 +36,7 @@ impl Map {
     /// Whether a `syscall` program may change its values. The kernel would let it
     /// write to a frozen map as well, but to freeze a map means that it no longer
     /// changes.
-    pub fn check_in_place(&self) -> Result<()> {
+    pub(crate) fn check_in_place(&self) -> Result<()> {
         ensure!(
             matches!(
                 self.ty,
@@ -69,7 +69,7 @@ impl Map {
     }
 
     /// Whether its entries can be put back when they are gone from the kernel.
-    pub fn check_saves(&self) -> Result<()> {
+    pub(crate) fn check_saves(&self) -> Result<()> {
         self.check_readable()?;
         if self.holds_maps() || self.owner().is_some() {
             bail!(self.is_of_a_type("which cannot be saved"));
@@ -78,7 +78,7 @@ impl Map {
     }
 
     /// Whether it hands out its values in turn.
-    pub fn check_queue(&self) -> Result<()> {
+    pub(crate) fn check_queue(&self) -> Result<()> {
         match (self.ty, self.without_keys()) {
             (MapType::Queue | MapType::Stack, _) => Ok(()),
             (_, Some(why)) => bail!(self.is_of_a_type(why)),
@@ -89,7 +89,7 @@ impl Map {
     }
 
     /// Whether values are added to it without a key.
-    pub fn check_pushes(&self) -> Result<()> {
+    pub(crate) fn check_pushes(&self) -> Result<()> {
         match self.is_bloom_filter() {
             true => Ok(()),
             false => self.check_queue(),
@@ -146,27 +146,22 @@ impl Map {
     }
 
     /// Whether its values are other maps, by their ids.
-    pub fn holds_maps(&self) -> bool {
+    pub(crate) fn holds_maps(&self) -> bool {
         self.fd_value() == Some(FdValue::Map)
     }
 
     /// Whether an update replaces a value, rather than writing it in place.
-    pub fn is_hash(&self) -> bool {
+    pub(crate) fn is_hash(&self) -> bool {
         matches!(self.ty, MapType::Hash | MapType::LruHash)
     }
 
-    /// Whether it hands out its values in turn, and has no keys.
-    pub fn is_queue(&self) -> bool {
-        matches!(self.ty, MapType::Queue | MapType::Stack)
-    }
-
     /// Whether it only tells what it may hold.
-    pub fn is_bloom_filter(&self) -> bool {
+    pub(crate) fn is_bloom_filter(&self) -> bool {
         self.ty == MapType::BloomFilter
     }
 
     /// Whether its keys are the numbers from 0 on, used or not.
-    pub fn is_indexed(&self) -> bool {
+    pub(crate) fn is_indexed(&self) -> bool {
         self.is_array()
             || matches!(
                 self.ty,

@@ -27,12 +27,12 @@ const LOG_ENDS: &str = "-- END PROG LOAD LOG --";
 const BEHIND: [&str; 2] = ["processed ", "Verification failed: "];
 
 /// Whether libbpf's log goes to stderr as it comes.
-pub fn set_verbose(verbose: bool) {
+pub(crate) fn set_verbose(verbose: bool) {
     VERBOSE.store(verbose, Ordering::Relaxed);
 }
 
 /// Starts to listen, with nothing kept.
-pub fn listen() {
+pub(crate) fn listen() {
     let print: unsafe extern "C" fn(u32, *const c_char, *mut c_void) -> c_int = print;
     // SAFETY: only the type of a va_list has another name: see `btf_as_c`.
     let print: libbpf_sys::libbpf_print_fn_t = unsafe { mem::transmute(print) };
@@ -70,18 +70,18 @@ fn receive(level: u32, message: &str) {
 
 /// What the verifier had against a program.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The program's name.
-    pub program: String,
+    pub(crate) program: String,
     /// On one line.
-    pub reason: String,
+    pub(crate) reason: String,
     /// The line of C and the instruction that it is about, an indented line
     /// each; empty if the whole log was printed already.
-    pub place: String,
+    pub(crate) place: String,
 }
 
 /// Whether it was the verifier that said no, and why.
-pub fn refusal() -> Option<Refusal> {
+pub(crate) fn refusal() -> Option<Refusal> {
     let mut refusal = LINES.with_borrow(|lines| refusal_in(lines))?;
     if VERBOSE.load(Ordering::Relaxed) {
         refusal.place.clear();
@@ -134,7 +134,7 @@ fn is_instruction(line: &str) -> bool {
 
 /// The end of what libbpf warned about, an indented line each; empty if it was
 /// printed already.
-pub fn tail() -> String {
+pub(crate) fn tail() -> String {
     if VERBOSE.load(Ordering::Relaxed) {
         return String::new();
     }

@@ -56,28 +56,28 @@ impl Elements {
     }
 
     /// The descriptor alone.
-    pub fn into_fd(self) -> OwnedFd {
+    pub(crate) fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
     /// What the kernel says about the map.
-    pub fn info(&self) -> &libbpf_sys::bpf_map_info {
+    pub(crate) fn info(&self) -> &libbpf_sys::bpf_map_info {
         &self.info
     }
 
     /// How many values the kernel copies for one element: one, or one for each
     /// possible CPU.
-    pub fn value_count(&self) -> usize {
+    pub(crate) fn value_count(&self) -> usize {
         self.value_count
     }
 
     /// How far apart they are. Those of per-CPU maps are rounded up to 8 bytes.
-    pub fn value_stride(&self) -> usize {
+    pub(crate) fn value_stride(&self) -> usize {
         self.value_stride
     }
 
     /// Whether each possible CPU has a value of its own.
-    pub fn is_per_cpu(&self) -> bool {
+    pub(crate) fn is_per_cpu(&self) -> bool {
         is_per_cpu(MapType::from(self.info.type_))
     }
 
@@ -245,13 +245,13 @@ fn has_room(what: &str, buffer: &[u8], needed: usize) -> io::Result<()> {
 }
 
 /// `BPF_MAP_FREEZE`: from now on user space only reads.
-pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes a descriptor.
     check(unsafe { libbpf_sys::bpf_map_freeze(map.as_raw_fd()) })
 }
 
 /// `BPF_OBJ_PIN`
-pub fn pin(map: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+pub(crate) fn pin(map: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     // SAFETY: the path is a C string that lives across the call.
     check(unsafe { libbpf_sys::bpf_obj_pin(map.as_raw_fd(), path.as_ptr()) })
@@ -280,7 +280,7 @@ pub fn open_id(id: u32, read_only: bool) -> io::Result<OwnedFd> {
 }
 
 /// Opens what is pinned at a path of bpffs, which need not be a map.
-pub fn open_pin(path: &Path, read_only: bool) -> io::Result<OwnedFd> {
+pub(crate) fn open_pin(path: &Path, read_only: bool) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let opts = libbpf_sys::bpf_obj_get_opts {
         sz: size_of::<libbpf_sys::bpf_obj_get_opts>() as libbpf_sys::size_t,
@@ -301,24 +301,24 @@ fn read_only_flag(read_only: bool) -> u32 {
 
 /// What `BPF_MAP_CREATE` is asked for.
 #[derive(Debug, Clone, Default)]
-pub struct NewMap {
+pub(crate) struct NewMap {
     /// A number of `enum bpf_map_type`.
-    pub type_number: u32,
+    pub(crate) type_number: u32,
     /// At most 15 characters of letters, digits, `_` and `.`.
-    pub name: String,
+    pub(crate) name: String,
     /// In bytes.
-    pub key_size: u32,
+    pub(crate) key_size: u32,
     /// In bytes.
-    pub value_size: u32,
+    pub(crate) value_size: u32,
     /// How many entries fit.
-    pub max_entries: u32,
+    pub(crate) max_entries: u32,
     /// `BPF_F_...`
-    pub flags: u32,
+    pub(crate) flags: u32,
 }
 
 /// `BPF_MAP_CREATE`. With the descriptor of BTF, and the ids of the key's and
 /// the value's type in it; with a map like those that a map of maps holds.
-pub fn create(
+pub(crate) fn create(
     new: &NewMap,
     btf: Option<(BorrowedFd<'_>, u32, u32)>,
     inner: Option<BorrowedFd<'_>>,
@@ -348,13 +348,13 @@ pub fn create(
 }
 
 /// The descriptor of BTF that the kernel holds under this id.
-pub fn open_btf(id: u32) -> io::Result<OwnedFd> {
+pub(crate) fn open_btf(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes an integer.
     descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })
 }
 
 /// `hash` for 1; `None` for a type that is younger than libbpf.
-pub fn type_name(number: u32) -> Option<&'static str> {
+pub(crate) fn type_name(number: u32) -> Option<&'static str> {
     // SAFETY: libbpf knows a name, a static C string, or returns NULL.
     let name = unsafe {
         let name = libbpf_sys::libbpf_bpf_map_type_str(number);
@@ -373,7 +373,7 @@ fn c_path(path: &Path) -> io::Result<CString> {
 
 /// Where libbpf would pin this map, or reuse what is pinned there; then it does
 /// neither.
-pub fn take_pin_path(map: &mut OpenMapMut<'_>) -> io::Result<Option<PathBuf>> {
+pub(crate) fn take_pin_path(map: &mut OpenMapMut<'_>) -> io::Result<Option<PathBuf>> {
     let map = map.as_libbpf_object().as_ptr();
     // SAFETY: the map is valid while it is borrowed. The path is a C string of
     // its own, which is copied before it is freed.

@@ -14,17 +14,17 @@ use super::{check, descriptor};
 
 /// What the kernel tells of a program; `None` where it is too old to.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ProgramInfo {
+pub(crate) struct ProgramInfo {
     /// As `bpftool` and the kernel number them.
-    pub id: u32,
+    pub(crate) id: u32,
     /// In nanoseconds, while statistics are on.
-    pub run_time_ns: u64,
+    pub(crate) run_time_ns: u64,
     /// How often it ran, while statistics are on.
-    pub run_cnt: u64,
+    pub(crate) run_cnt: u64,
     /// How many the verifier looked at, since Linux 5.16.
-    pub verified_instructions: u32,
+    pub(crate) verified_instructions: u32,
     /// How often the kernel skipped it, since Linux 5.12.
-    pub recursion_misses: Option<u64>,
+    pub(crate) recursion_misses: Option<u64>,
     /// A number of `enum bpf_prog_type`.
     kind: u32,
     /// The BTF and the type that it attaches to, since Linux 5.18.
@@ -32,7 +32,7 @@ pub struct ProgramInfo {
 }
 
 /// Asks the kernel about a program.
-pub fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+pub(crate) fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
     // SAFETY: the kernel writes at most `size` bytes of plain integers, and
@@ -62,7 +62,7 @@ pub fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
 
 /// Opens a program that is pinned at a path of bpffs. The kernel answers questions
 /// about anything that is pinned, so its kind is checked.
-pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = super::map::open_pin(path, false)?;
     let what = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
         .map_err(|error| io::Error::other(format!("failed to read /proc/self/fdinfo: {error}")))?;
@@ -74,7 +74,7 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 
 /// What an iterator program is run for.
 #[derive(Debug, Clone, Copy)]
-pub enum IterateOver<'a> {
+pub(crate) enum IterateOver<'a> {
     /// All that its kind knows.
     All,
     /// The elements of a map.
@@ -84,7 +84,7 @@ pub enum IterateOver<'a> {
 }
 
 /// What an iterator program writes can be read from this descriptor.
-pub fn iterate(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn iterate(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Result<OwnedFd> {
     let mut info = libbpf_sys::bpf_iter_link_info::default();
     match over {
         IterateOver::All => {}
@@ -114,7 +114,7 @@ pub fn iterate(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Result<Own
 }
 
 /// The descriptor of the program of this id.
-pub fn open_id(id: u32) -> io::Result<OwnedFd> {
+pub(crate) fn open_id(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes an integer.
     descriptor(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
 }
@@ -124,7 +124,7 @@ pub fn open_id(id: u32) -> io::Result<OwnedFd> {
 /// `BPF_MAP_TYPE_PROG_ARRAY`). While that slot is empty it ends.
 ///
 /// `target` names what it attaches to, for kernels that do not tell.
-pub fn load_dispatcher(
+pub(crate) fn load_dispatcher(
     name: &str,
     like: &ProgramInfo,
     attach_type: u32,
@@ -206,7 +206,7 @@ fn attach_to(
 
 /// Puts another program in the place of one: whoever goes on to use that
 /// descriptor uses the other program.
-pub fn replace_fd(program: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn replace_fd(program: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both are open; the first stays open, as something else.
     let ret = unsafe { libc::dup3(other.as_raw_fd(), program.as_raw_fd(), libc::O_CLOEXEC) };
     match ret {
@@ -222,7 +222,7 @@ pub fn enable_stats() -> io::Result<OwnedFd> {
 }
 
 /// The raw BTF of an object or of the kernel.
-pub fn raw_btf(btf: &libbpf_rs::Btf<'_>) -> Vec<u8> {
+pub(crate) fn raw_btf(btf: &libbpf_rs::Btf<'_>) -> Vec<u8> {
     use libbpf_rs::AsRawLibbpf;
     let mut size = 0;
     // SAFETY: the pointer is valid while `btf` is borrowed; libbpf returns that

@@ -30,4 +30,4 @@ pub use session::Session;
 pub use stack_processes::StackProcess;
 pub use support::{Support, fentry_fact};
 
-pub use crate::sys::log::set_verbose;
+pub(crate) use crate::sys::log::set_verbose;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::{MapCommand, entries, given, note, output, style, tell, warn};
 use crate::cli::{Exit, LookupArgs, UpdateArgs};
 use crate::error::{not_found, usage};
-use crate::map::{Access, Insert, Inventory, Map, Update};
+use crate::map::{Access, Inventory, Map, MapFlags};
 use crate::render::{Column, write_json, write_rows};
 use crate::schema::{Declaration, LeftOut, Value};
 
@@ -45,13 +45,11 @@ impl MapCommand<'_> {
                 map.type_name()
             ));
         }
-        let insert = match (args.exist, args.noexist) {
-            (true, _) => Insert::Exist,
-            (_, true) => Insert::NoExist,
-            _ => Insert::Any,
-        };
-        let lock = args.lock;
-        map.update(&key, &buffer, Update { insert, lock })?;
+        let mut flags = MapFlags::ANY;
+        flags.set(MapFlags::EXIST, args.exist);
+        flags.set(MapFlags::NO_EXIST, args.noexist);
+        flags.set(MapFlags::LOCK, args.lock);
+        map.update(&key, &buffer, flags)?;
         Ok(Exit::Done)
     }
 

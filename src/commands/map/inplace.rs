@@ -11,7 +11,7 @@ use crate::cli::{AddArgs, Exit};
 use crate::commands::clock::Signals;
 use crate::commands::output::{Stdout, Writer};
 use crate::error::{not_found, usage};
-use crate::map::{Access, Adder, Drained, Insert, Map, Update, drain};
+use crate::map::{Access, Adder, Drained, Map, MapFlags, drain};
 use crate::render::{Entries, Entry, Format, Style};
 use crate::schema::{Declaration, Number, no_counts};
 
@@ -174,16 +174,12 @@ fn keep_in(
 
 /// A row of zeroes, if there is none: as programs make theirs.
 fn create_row(map: &Map, key: &[u8]) -> Result<()> {
-    let insert = Update {
-        insert: Insert::NoExist,
-        lock: false,
-    };
-    match map.lookup(key)? {
-        Some(_) => Ok(()),
-        None => match map.update(key, &map.value_buffer([]), insert) {
-            Err(error) if map.lookup(key)?.is_none() => Err(error),
-            _ => Ok(()),
-        },
+    if map.lookup(key)?.is_some() {
+        return Ok(());
+    }
+    match map.update(key, &map.value_buffer([]), MapFlags::NO_EXIST) {
+        Err(error) if map.lookup(key)?.is_none() => Err(error),
+        _ => Ok(()),
     }
 }
 

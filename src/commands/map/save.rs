@@ -15,7 +15,7 @@ use crate::cli::Exit;
 use crate::commands::clock::Signals;
 use crate::error::usage;
 use crate::map::saved::{self, Line, LineCodec};
-use crate::map::{Access, Insert, Map, Outcome, Reader, Update};
+use crate::map::{Access, Map, MapFlags, Outcome, Reader};
 use crate::schema::Declaration;
 
 /// No first line is longer: what is no saved map is not read whole.
@@ -87,13 +87,10 @@ impl MapCommand<'_> {
         lines.most = saved::most_line(&map) as u64;
         let codec = self.codec(&map, &declaration);
         note(&format!("restoring map {}", map.title()));
-        let update = Update {
-            insert: if noexist {
-                Insert::NoExist
-            } else {
-                Insert::Any
-            },
-            lock: false,
+        let flags = if noexist {
+            MapFlags::NO_EXIST
+        } else {
+            MapFlags::ANY
         };
         let (mut restored, mut failed, mut end) = (0, 0, None);
         let read = loop {
@@ -113,7 +110,7 @@ impl MapCommand<'_> {
             };
             let entry = entry.and_then(|(key, values)| {
                 let buffer = map.value_buffer(values.iter().map(Vec::as_slice));
-                map.update(&key, &buffer, update)
+                map.update(&key, &buffer, flags)
             });
             match entry {
                 Ok(()) => restored += 1,

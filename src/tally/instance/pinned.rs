@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use libbpf_rs::MapType;
 
-use crate::map::{Access, Map, MapRef, NewMap, Update, create};
+use crate::map::{Access, Map, MapFlags, MapRef, NewMap, create};
 
 /// The key of an array's first value.
 const FIRST: [u8; 4] = [0; 4];
@@ -70,5 +70,5 @@ fn new(path: &Path, value: &[u8]) -> Result<Map> {
 
 fn put(map: &Map, value: &[u8]) -> Result<()> {
     check(map)?;
-    map.update(&FIRST, value, Update::default())
+    map.update(&FIRST, value, MapFlags::ANY)
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use ktally::map::{Adder, Map, Reader, Update, drain};
+use ktally::map::{Adder, Map, Reader, drain};
 use ktally::schema::Number;
 use libbpf_rs::{MapCore, MapFlags, MapType};
 
@@ -29,8 +29,7 @@ fn keys_of_1_to_512_bytes() {
         let map = Map::new(handle.as_fd()).unwrap();
         let keys = [vec![0x11; size], vec![0xee; size]];
         for (i, key) in (1u64..).zip(&keys) {
-            map.update(key, &i.to_ne_bytes(), Update::default())
-                .unwrap();
+            map.update(key, &i.to_ne_bytes(), MapFlags::ANY).unwrap();
             assert_eq!(
                 map.lookup(key).unwrap(),
                 Some(i.to_ne_bytes().to_vec()),
