@@ -6,8 +6,7 @@ pub mod map;
 pub mod program;
 
 use std::ffi::{CString, c_char, c_void};
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -18,18 +17,18 @@ use std::time::Duration;
 
 use libbpf_rs::{AsRawLibbpf, Btf, libbpf_sys};
 
-/// Runs before the standard library, which opens /dev/null where standard output
-/// is closed, so that nothing would tell that all output is lost.
+/// Runs before the standard library. That opens /dev/null if standard output is
+/// closed, and then no error says that all output is lost.
 #[used]
-// SAFETY: the C library calls the functions of this section, with arguments that
+// SAFETY: the C library calls the functions of this section with arguments that
 // this one ignores.
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = let_writes_fail;
 
-/// A write gives EBADF where standard output is closed, and EFBIG in place of
-/// SIGXFSZ where a file may not grow.
+/// Makes writes fail with EBADF if standard output is closed, and with EFBIG
+/// instead of SIGXFSZ if a file may not grow.
 extern "C" fn let_writes_fail() {
-    // SAFETY: system calls on integers and one text that lives.
+    // SAFETY: system calls on integers and a static C string.
     unsafe {
         libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
         if libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) == -1 {
@@ -55,15 +54,18 @@ pub(crate) fn wait_for_programs() {
     }
 }
 
-/// The raw BTF that the kernel holds under this id, and whether it is split: of
-/// a kernel module, whose types go on where the kernel's own end.
+/// The raw BTF with this id, and whether it is split BTF: that of a kernel module,
+/// whose type ids continue those of the kernel.
 pub(crate) fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
     // SAFETY: takes an integer.
     let fd = descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })?;
-    // A length of 0 goes with no address.
-    let address = |bytes: &mut [u8]| match bytes.is_empty() {
-        true => 0,
-        false => bytes.as_mut_ptr() as u64,
+    // The kernel wants no address with a length of 0.
+    let address = |bytes: &mut [u8]| {
+        if bytes.is_empty() {
+            0
+        } else {
+            bytes.as_mut_ptr() as u64
+        }
     };
     let info = |bytes: &mut [u8], name: &mut [u8]| {
         let mut info = libbpf_sys::bpf_btf_info {
@@ -74,8 +76,8 @@ pub(crate) fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
             ..Default::default()
         };
         let mut size = size_of::<libbpf_sys::bpf_btf_info>() as u32;
-        // SAFETY: the kernel writes at most `size` bytes of `info`, and at most
-        // as many into both buffers as they are long.
+        // SAFETY: the kernel writes at most `size` bytes of `info`, and at most the
+        // given lengths into both buffers.
         let ret = unsafe {
             libbpf_sys::bpf_btf_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut size)
         };
@@ -83,15 +85,15 @@ pub(crate) fn btf_by_id(id: u32) -> io::Result<(Vec<u8>, bool)> {
     };
     let known = info(&mut [], &mut [])?;
     let (mut bytes, mut name) = (vec![0; known.btf_size as usize], [0; 64]);
-    // Before Linux 5.11 BTF has no name, and a buffer for one is refused; modules
-    // have no BTF there.
+    // Before Linux 5.11 BTF has no name, and the kernel refuses a buffer for one;
+    // modules have no BTF there.
     let of_kernel = known.kernel_btf != 0;
     info(&mut bytes, if of_kernel { &mut name } else { &mut [] })?;
     let is_module = of_kernel && !name.starts_with(b"vmlinux\0");
     Ok((bytes, is_module))
 }
 
-/// Whether an open file stands for a network namespace.
+/// Whether an open file is a network namespace.
 pub(crate) fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703; // include/uapi/linux/nsfs.h
     // SAFETY: takes no argument; files of other kinds refuse it.
@@ -126,50 +128,49 @@ pub(crate) fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<Owned
 /// A descriptor of a process; since Linux 6.9 of any thread.
 pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     const THREAD: libc::c_int = libc::O_EXCL; // include/uapi/linux/pidfd.h
-    let open = |flags: libc::c_int| {
-        // SAFETY: takes two integers.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) };
-        descriptor(fd as i32)
-    };
-    match open(THREAD) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(0),
+    match pidfd(pid, THREAD) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => pidfd(pid, 0),
         opened => opened,
     }
 }
 
-/// A descriptor of our own of what a process has open.
+fn pidfd(pid: i32, flags: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: takes two integers.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) } as i32)
+}
+
+/// A duplicate of a descriptor of another process.
 pub(crate) fn pidfd_getfd(process: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes three integers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) };
     descriptor(fd as i32)
 }
 
-/// A forked process that becomes a program once it is let go.
+/// A forked process that waits before it executes its program.
 #[derive(Debug)]
 pub(crate) struct StoppedChild {
     pid: i32,
     pidfd: OwnedFd,
-    go: Option<File>,
-    failure: File,
+    go: Option<PipeWriter>,
+    failure: PipeReader,
 }
 
 impl StoppedChild {
-    /// Its id, until it is reaped.
     pub(crate) fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Readable when it has ended; also the key of its task storage.
+    /// Is readable when the process has ended; also the key of its task storage.
     pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// Waits for its end, and reaps it: once.
+    /// Waits for the end of the process, and reaps it: call it once.
     pub(crate) fn wait(&self) -> io::Result<ExitStatus> {
         reap(self.pid)
     }
 
-    /// Lets it become its program; an error if there is none.
+    /// Lets the process execute its program; an error says why it cannot.
     pub(crate) fn release(&mut self) -> io::Result<()> {
         if let Some(mut go) = self.go.take() {
             go.write_all(b"g")?;
@@ -183,42 +184,35 @@ impl StoppedChild {
     }
 }
 
-/// Forks a process that waits to become the program of these words, found in
-/// `PATH`. It ends when it is not let go before `StoppedChild` is dropped.
+/// Forks a process that waits to execute `words`, with the program found in
+/// `PATH`. It ends if the `StoppedChild` is dropped before it is released.
 pub(crate) fn fork_stopped(words: Vec<CString>) -> io::Result<StoppedChild> {
     let mut argv: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
     argv.push(ptr::null());
-    let ((go_out, go_in), (failure_out, failure_in)) = (pipe()?, pipe()?);
-    // SAFETY: the child goes on in `become_program`, which makes system calls
+    let ((go_out, go_in), (failure_out, failure_in)) = (io::pipe()?, io::pipe()?);
+    // SAFETY: the child continues in `become_program`, which makes system calls
     // and allocates nothing.
     let pid = unsafe { libc::fork() };
-    match pid {
-        -1 => return Err(io::Error::last_os_error()),
-        0 => {
-            drop(go_in);
-            become_program(&argv, go_out.as_raw_fd(), failure_in.as_raw_fd());
-        }
-        _ => {}
-    }
-    // SAFETY: takes two integers, and gives us a descriptor of our own.
-    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if pidfd < 0 {
-        let error = io::Error::last_os_error();
+    check(pid)?;
+    if pid == 0 {
         drop(go_in);
-        // It now ends by itself.
-        let _ = reap(pid);
-        return Err(error);
+        become_program(&argv, go_out.as_raw_fd(), failure_in.as_raw_fd());
     }
+    let mut go = Some(go_in);
+    let pidfd = pidfd(pid, 0).inspect_err(|_| {
+        // A child whose pipe is closed ends.
+        go.take();
+        let _ = reap(pid);
+    })?;
     Ok(StoppedChild {
         pid,
-        // SAFETY: as above.
-        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd as i32) },
-        go: Some(File::from(go_in)),
-        failure: File::from(failure_out),
+        pidfd,
+        go,
+        failure: failure_out,
     })
 }
 
-/// Waits for a child of ours, whatever signal it ends by.
+/// Waits for a child process.
 fn reap(pid: i32) -> io::Result<ExitStatus> {
     let mut status = 0;
     loop {
@@ -233,8 +227,8 @@ fn reap(pid: i32) -> io::Result<ExitStatus> {
     }
 }
 
-/// The life of the child: signals as a shell would leave them, then the word to
-/// go, then the program.
+/// Runs in the child: resets signals as a shell does, waits for the release, and
+/// executes the program.
 fn become_program(argv: &[*const c_char], go: i32, failure: i32) -> ! {
     let mut byte = 0u8;
     // SAFETY: system calls on our own descriptors and memory that lives; `argv`
@@ -243,7 +237,7 @@ fn become_program(argv: &[*const c_char], go: i32, failure: i32) -> ! {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
-        // Both are ignored here, and an exec would keep that.
+        // ktally ignores both, and exec(3) would keep that.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
         if libc::read(go, ptr::from_mut(&mut byte).cast(), 1) == 1 {
@@ -255,24 +249,13 @@ fn become_program(argv: &[*const c_char], go: i32, failure: i32) -> ! {
     }
 }
 
-/// The read end, the write end.
-fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut fds = [0; 2];
-    // SAFETY: the kernel writes two descriptors, or fails.
-    match unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) } {
-        // SAFETY: fresh descriptors that nobody else owns.
-        0 => Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) }),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Every type of some BTF, as C declares it.
+/// Every type of this BTF, as C declares it.
 pub(crate) fn btf_as_c(btf: &Btf<'_>) -> io::Result<String> {
     unsafe extern "C" fn append(out: *mut c_void, format: *const c_char, args: *mut c_void) {
-        // SAFETY: libbpf hands back the context that it was given below, which
-        // nothing else uses meanwhile.
+        // SAFETY: libbpf passes the context given below, which nothing else uses
+        // meanwhile.
         let out = unsafe { &mut *out.cast::<Vec<u8>>() };
-        // SAFETY: libbpf hands over a format and the arguments that fit it.
+        // SAFETY: libbpf passes a format and the arguments for it.
         let text = unsafe { vsprintf::vsprintf_raw(format, args) };
         out.extend(text.unwrap_or_default());
     }
@@ -297,15 +280,15 @@ pub(crate) fn btf_as_c(btf: &Btf<'_>) -> io::Result<String> {
     let result = (1..btf.len() as u32)
         // SAFETY: the dump is valid, and unknown ids are refused.
         .try_for_each(|id| check(unsafe { libbpf_sys::btf_dump__dump_type(dump, id) }));
-    // SAFETY: nobody uses it any more.
+    // SAFETY: nothing uses the dump any more.
     unsafe { libbpf_sys::btf_dump__free(dump) };
     result.map(|()| String::from_utf8_lossy(&out).into_owned())
 }
 
-/// A descriptor that the kernel just gave us, or why it did not.
+/// A descriptor that the kernel has just returned, or the error.
 fn descriptor(fd: i32) -> io::Result<OwnedFd> {
     check(fd)?;
-    // SAFETY: it is open, and nobody else has it.
+    // SAFETY: it is open, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -285,7 +285,6 @@ fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
     assert_eq!(
         who_mentions("libbpf_sys"),
         [
-            "map/edit.rs",
             "map/errors.rs",
             "sys.rs",
             "sys/log.rs",

@@ -19,7 +19,7 @@ use libbpf_rs::{MapFdInfo, MapType};
 use plain::Plain;
 
 use super::iterator::{iterate, name_of};
-use super::{Map, Outcome, Reader, helper, open};
+use super::{Access, Map, Outcome, Reader, helper, open};
 use crate::host;
 use crate::internal::holders::HoldersSkelBuilder;
 use crate::internal::usage::UsageSkelBuilder;
@@ -325,7 +325,7 @@ impl Inventory {
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             if path.is_dir() && depth < DEEPEST {
                 self.find_pins(&path, depth + 1);
-            } else if let Ok(fd) = sys::map::open_pin(&path, true)
+            } else if let Ok(fd) = sys::map::open_pin(&path, Access::Read)
                 && let Ok(info) = MapFdInfo::from_fd(fd.as_fd())
                 && let Some(id) = info.map_id
             {

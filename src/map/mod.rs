@@ -33,13 +33,14 @@ pub use drain::{Drained, drain};
 pub(crate) use inventory::Listed;
 pub use inventory::{Inventory, Used};
 pub use open::MapRef;
-pub(crate) use open::{Access, unpin};
+pub(crate) use open::unpin;
 pub use read::{Outcome, Reader};
 
 use self::iterator::name_of;
 use self::owner::Owner;
 use crate::schema::{Decoder, MapFacts};
 use crate::sys;
+pub(crate) use crate::sys::map::Access;
 use crate::sys::map::Elements;
 
 /// A map of the running kernel, through a file descriptor of our own.

@@ -12,15 +12,7 @@ use crate::error::{not_found, unknown_text, usage};
 use crate::host;
 use crate::schema::{Declaration, MapBtf, MapFacts};
 use crate::sys;
-
-/// What a descriptor is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// Only to read.
-    Read,
-    /// To read and write.
-    Write,
-}
+use crate::sys::map::Access;
 
 /// How a map was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +79,13 @@ impl MapRef {
 
     /// Without a look at its types.
     pub(crate) fn open_alone(&self, access: Access) -> Result<Map> {
-        let read_only = access == Access::Read;
         match self {
             Self::Id(id) | Self::NameAndId(_, id) => {
-                let fd = sys::map::open_id(*id, read_only);
+                let fd = sys::map::open_id(*id, access);
                 Map::from_fd(fd.map_err(|error| id_refused(*id, &error))?)
             }
             Self::Pin(path) => {
-                let fd = sys::map::open_pin(path, read_only);
+                let fd = sys::map::open_pin(path, access);
                 let fd = fd.map_err(|error| pin_refused(path, access, &error))?;
                 // Programs and links answer as well, with other words.
                 match MapFdInfo::from_fd(fd.as_fd()) {
@@ -144,7 +135,7 @@ const MOST_MAPS: usize = 1 << 20;
 /// One of them, to be read. One after the other, as there may be more of them
 /// than a process may have descriptors.
 pub(super) fn open(id: u32) -> io::Result<Map> {
-    let fd = sys::map::open_id(id, true)?;
+    let fd = sys::map::open_id(id, Access::Read)?;
     Map::from_fd(fd).map_err(io::Error::other)
 }
 

@@ -105,15 +105,10 @@ impl<'m> Reader<'m> {
                 .as_ref()
                 .err()
                 .and_then(io::Error::raw_os_error);
-            // After other errors the count may be stale.
-            let count = match errno {
-                None | Some(libc::ENOENT) => batch.count as usize,
-                Some(_) => 0,
-            };
             let entries = keys
                 .chunks(key_size.max(1))
                 .zip(values.chunks(value_size.max(1)));
-            for (key, value) in entries.take(count) {
+            for (key, value) in entries.take(batch.count) {
                 if entry(key, value).is_break() {
                     return Ok(Some(Outcome::Stopped));
                 }

@@ -11,8 +11,8 @@ use libbpf_rs::{AsRawLibbpf, MapType, OpenMapMut, libbpf_sys, num_possible_cpus}
 
 use super::{check, descriptor};
 
-/// The elements of a map. The kernel trusts the lengths of keys and values, so
-/// it is asked for them here, and every call compares them with its buffers.
+/// The elements of a map. The kernel does not know how long a buffer is, so each
+/// call compares its buffers with the sizes that the kernel states for the map.
 #[derive(Debug)]
 pub struct Elements {
     fd: OwnedFd,
@@ -21,17 +21,17 @@ pub struct Elements {
     value_stride: usize,
 }
 
-/// What one batch came back with.
+/// The result of one batch.
 #[derive(Debug)]
 pub struct Batch {
-    /// Entries that were copied, also when `result` is an error.
-    pub count: u32,
+    /// How many entries the kernel copied.
+    pub count: usize,
     /// `ENOENT` is the end of the map.
     pub result: io::Result<()>,
 }
 
 impl Elements {
-    /// Those of the map behind a descriptor.
+    /// The elements of the map of a descriptor.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let mut info = libbpf_sys::bpf_map_info::default();
         let mut size = size_of::<libbpf_sys::bpf_map_info>() as u32;
@@ -40,13 +40,11 @@ impl Elements {
             libbpf_sys::bpf_map_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut size)
         })?;
         let value_size = info.value_size as usize;
-        let (value_count, value_stride) = match is_per_cpu(MapType::from(info.type_)) {
-            true => (
-                num_possible_cpus().map_err(io::Error::other)?,
-                value_size.next_multiple_of(8),
-            ),
-            false => (1, value_size),
-        };
+        let (mut value_count, mut value_stride) = (1, value_size);
+        if is_per_cpu(info.type_) {
+            value_count = num_possible_cpus().map_err(io::Error::other)?;
+            value_stride = value_size.next_multiple_of(8);
+        }
         Ok(Self {
             fd,
             info,
@@ -55,48 +53,43 @@ impl Elements {
         })
     }
 
-    /// The descriptor alone.
     pub(crate) fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
-    /// What the kernel says about the map.
     pub(crate) fn info(&self) -> &libbpf_sys::bpf_map_info {
         &self.info
     }
 
-    /// How many values the kernel copies for one element: one, or one for each
-    /// possible CPU.
+    /// How many values an element has: one, or one for each possible CPU.
     pub(crate) fn value_count(&self) -> usize {
         self.value_count
     }
 
-    /// How far apart they are. Those of per-CPU maps are rounded up to 8 bytes.
+    /// The distance between two values: per-CPU maps round it up to 8 bytes.
     pub(crate) fn value_stride(&self) -> usize {
         self.value_stride
     }
 
-    /// Whether each possible CPU has a value of its own.
     pub(crate) fn is_per_cpu(&self) -> bool {
-        is_per_cpu(MapType::from(self.info.type_))
+        is_per_cpu(self.info.type_)
     }
 
     fn key_size(&self) -> usize {
         self.info.key_size as usize
     }
 
-    /// Whether a key is as long as the map's, or there is none.
     fn check_key(&self, key: Option<&[u8]>) -> io::Result<()> {
-        key.map_or(Ok(()), |key| has_room("key", key, self.key_size()))
+        key.map_or(Ok(()), |key| check_length("key", key, self.key_size()))
     }
 
     fn check_value(&self, value: &[u8]) -> io::Result<()> {
-        has_room("value", value, self.value_count * self.value_stride)
+        check_length("value", value, self.value_count * self.value_stride)
     }
 
-    /// `BPF_MAP_LOOKUP_BATCH`. `token` names where to go on (`None` at first) and
-    /// `next` receives where to go on after this batch; a token has at least 4
-    /// bytes, and at least a key's.
+    /// `BPF_MAP_LOOKUP_BATCH`. It starts at `token` (`None` at first), and writes the
+    /// token of the next batch to `next`. A token has the size of a key, and at least
+    /// 4 bytes.
     pub fn lookup_batch(
         &self,
         token: Option<&mut [u8]>,
@@ -105,19 +98,15 @@ impl Elements {
         values: &mut [u8],
         count: u32,
     ) -> Batch {
-        let mut copied = count;
-        let result = self.try_lookup_batch(token, next, keys, values, &mut copied);
-        // EFAULT leaves the count as it was.
-        let is_set = match &result {
-            Ok(()) => true,
-            Err(error) => error
-                .raw_os_error()
-                .is_some_and(|errno| errno != libc::EFAULT),
+        let mut found = count;
+        let result = self.try_lookup_batch(token, next, keys, values, &mut found);
+        // After other errors the count may be stale.
+        let is_end = |error: &io::Error| error.raw_os_error() == Some(libc::ENOENT);
+        let count = match &result {
+            Err(error) if !is_end(error) => 0,
+            _ => found.min(count) as usize,
         };
-        Batch {
-            count: if is_set { copied.min(count) } else { 0 },
-            result,
-        }
+        Batch { count, result }
     }
 
     fn try_lookup_batch(
@@ -131,14 +120,14 @@ impl Elements {
         let token_size = self.key_size().max(size_of::<u32>());
         let entries = *count as usize;
         if let Some(token) = &token {
-            has_room("token", token, token_size)?;
+            check_length("token", token, token_size)?;
         }
-        has_room("token", next, token_size)?;
-        has_room("keys", keys, entries.saturating_mul(self.key_size()))?;
+        check_length("token", next, token_size)?;
+        check_length("keys", keys, entries.saturating_mul(self.key_size()))?;
         let value_size = self.value_count * self.value_stride;
-        has_room("values", values, entries.saturating_mul(value_size))?;
+        check_length("values", values, entries.saturating_mul(value_size))?;
         let token = token.map_or(ptr::null_mut(), <[u8]>::as_mut_ptr);
-        // SAFETY: the kernel reads and writes at most what was compared above.
+        // SAFETY: the kernel reads and writes at most the lengths checked above.
         check(unsafe {
             libbpf_sys::bpf_map_lookup_batch(
                 self.fd.as_raw_fd(),
@@ -152,8 +141,7 @@ impl Elements {
         })
     }
 
-    /// `BPF_MAP_GET_NEXT_KEY`: the key after `key`, or the first. `ENOENT` at the
-    /// end.
+    /// `BPF_MAP_GET_NEXT_KEY`: the key after `key`, or the first; `ENOENT` at the end.
     pub fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<()> {
         self.check_key(key)?;
         self.check_key(Some(next))?;
@@ -167,8 +155,8 @@ impl Elements {
         })
     }
 
-    /// `BPF_MAP_LOOKUP_ELEM`: copies the values of a key. Queues and stacks have
-    /// no keys: there it is the value whose turn it is.
+    /// `BPF_MAP_LOOKUP_ELEM`: copies the values of a key. Queues and stacks have no
+    /// keys: it copies the next value.
     pub fn lookup(&self, key: Option<&[u8]>, value: &mut [u8]) -> io::Result<()> {
         self.check_key(key)?;
         self.check_value(value)?;
@@ -182,7 +170,7 @@ impl Elements {
         })
     }
 
-    /// `BPF_MAP_UPDATE_ELEM`: overwrites values by copy; without a key, pushes.
+    /// `BPF_MAP_UPDATE_ELEM`: replaces the values of a key; without a key, it pushes.
     pub fn update(&self, key: Option<&[u8]>, value: &[u8], flags: u64) -> io::Result<()> {
         self.check_key(key)?;
         self.check_value(value)?;
@@ -224,9 +212,9 @@ impl AsFd for Elements {
     }
 }
 
-fn is_per_cpu(ty: MapType) -> bool {
+fn is_per_cpu(type_number: u32) -> bool {
     matches!(
-        ty,
+        MapType::from(type_number),
         MapType::PercpuHash
             | MapType::PercpuArray
             | MapType::LruPercpuHash
@@ -234,8 +222,8 @@ fn is_per_cpu(ty: MapType) -> bool {
     )
 }
 
-/// Whether the kernel may read or write so many bytes of a buffer.
-fn has_room(what: &str, buffer: &[u8], needed: usize) -> io::Result<()> {
+/// Checks that a buffer has at least `needed` bytes.
+fn check_length(what: &str, buffer: &[u8], needed: usize) -> io::Result<()> {
     if buffer.len() >= needed {
         return Ok(());
     }
@@ -244,7 +232,7 @@ fn has_room(what: &str, buffer: &[u8], needed: usize) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
-/// `BPF_MAP_FREEZE`: from now on user space only reads.
+/// `BPF_MAP_FREEZE`: from now on user space can only read the map.
 pub(crate) fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes a descriptor.
     check(unsafe { libbpf_sys::bpf_map_freeze(map.as_raw_fd()) })
@@ -257,7 +245,7 @@ pub(crate) fn pin(map: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     check(unsafe { libbpf_sys::bpf_obj_pin(map.as_raw_fd(), path.as_ptr()) })
 }
 
-/// The id after this one, of all maps that there are; `None` after the last.
+/// The id of the map after this id; `None` after the last.
 pub fn next_id(id: u32) -> io::Result<Option<u32>> {
     let mut next = 0;
     // SAFETY: the kernel writes one integer.
@@ -268,56 +256,61 @@ pub fn next_id(id: u32) -> io::Result<Option<u32>> {
     }
 }
 
-/// Opens a map by its id, to read it alone or to write to it as well.
-pub fn open_id(id: u32, read_only: bool) -> io::Result<OwnedFd> {
+/// Opens a map by its id.
+pub fn open_id(id: u32, access: Access) -> io::Result<OwnedFd> {
     let opts = libbpf_sys::bpf_get_fd_by_id_opts {
         sz: size_of::<libbpf_sys::bpf_get_fd_by_id_opts>() as libbpf_sys::size_t,
-        open_flags: read_only_flag(read_only),
+        open_flags: access.flags(),
         ..Default::default()
     };
     // SAFETY: libbpf reads `sz` bytes of the options.
     descriptor(unsafe { libbpf_sys::bpf_map_get_fd_by_id_opts(id, &raw const opts) })
 }
 
-/// Opens what is pinned at a path of bpffs, which need not be a map.
-pub(crate) fn open_pin(path: &Path, read_only: bool) -> io::Result<OwnedFd> {
+/// Opens the object that is pinned at a path, which need not be a map.
+pub(crate) fn open_pin(path: &Path, access: Access) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
     let opts = libbpf_sys::bpf_obj_get_opts {
         sz: size_of::<libbpf_sys::bpf_obj_get_opts>() as libbpf_sys::size_t,
-        file_flags: read_only_flag(read_only),
+        file_flags: access.flags(),
         ..Default::default()
     };
     // SAFETY: libbpf reads `sz` bytes of the options, and a C string.
     descriptor(unsafe { libbpf_sys::bpf_obj_get_opts(path.as_ptr(), &raw const opts) })
 }
 
-fn read_only_flag(read_only: bool) -> u32 {
-    if read_only {
-        libbpf_sys::BPF_F_RDONLY
-    } else {
-        0
+/// What a descriptor of a map allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To read.
+    Read,
+    /// To read and write.
+    Write,
+}
+
+impl Access {
+    fn flags(self) -> u32 {
+        match self {
+            Self::Read => libbpf_sys::BPF_F_RDONLY,
+            Self::Write => 0,
+        }
     }
 }
 
-/// What `BPF_MAP_CREATE` is asked for.
+/// The arguments of `BPF_MAP_CREATE`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NewMap {
-    /// A number of `enum bpf_map_type`.
     pub(crate) type_number: u32,
     /// At most 15 characters of letters, digits, `_` and `.`.
     pub(crate) name: String,
-    /// In bytes.
     pub(crate) key_size: u32,
-    /// In bytes.
     pub(crate) value_size: u32,
-    /// How many entries fit.
     pub(crate) max_entries: u32,
-    /// `BPF_F_...`
     pub(crate) flags: u32,
 }
 
-/// `BPF_MAP_CREATE`. With the descriptor of BTF, and the ids of the key's and
-/// the value's type in it; with a map like those that a map of maps holds.
+/// `BPF_MAP_CREATE`. `btf` is a descriptor of BTF, and the type ids of key and
+/// value; `inner` is a map like those that a map of maps holds.
 pub(crate) fn create(
     new: &NewMap,
     btf: Option<(BorrowedFd<'_>, u32, u32)>,
@@ -347,13 +340,13 @@ pub(crate) fn create(
     })
 }
 
-/// The descriptor of BTF that the kernel holds under this id.
+/// A descriptor of the BTF with this id.
 pub(crate) fn open_btf(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes an integer.
     descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })
 }
 
-/// `hash` for 1; `None` for a type that is younger than libbpf.
+/// `hash` for 1; `None` for a type that libbpf does not know yet.
 pub(crate) fn type_name(number: u32) -> Option<&'static str> {
     // SAFETY: libbpf knows a name, a static C string, or returns NULL.
     let name = unsafe {
@@ -371,8 +364,8 @@ fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_encoded_bytes())?)
 }
 
-/// Where libbpf would pin this map, or reuse what is pinned there; then it does
-/// neither.
+/// The path where libbpf would pin this map or reuse a pinned one, which it no
+/// longer does after this call.
 pub(crate) fn take_pin_path(map: &mut OpenMapMut<'_>) -> io::Result<Option<PathBuf>> {
     let map = map.as_libbpf_object().as_ptr();
     // SAFETY: the map is valid while it is borrowed. The path is a C string of

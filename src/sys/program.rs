@@ -10,6 +10,7 @@ use std::ptr;
 
 use libbpf_rs::libbpf_sys;
 
+use super::map::Access;
 use super::{check, descriptor};
 
 /// What the kernel tells of a program; `None` where it is too old to.
@@ -63,13 +64,13 @@ pub(crate) fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
 /// Opens a program that is pinned at a path of bpffs. The kernel answers questions
 /// about anything that is pinned, so its kind is checked.
 pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
-    let fd = super::map::open_pin(path, false)?;
+    let fd = super::map::open_pin(path, Access::Write)?;
     let what = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
         .map_err(|error| io::Error::other(format!("failed to read /proc/self/fdinfo: {error}")))?;
-    match what.lines().any(|line| line.starts_with("prog_id:")) {
-        true => Ok(fd),
-        false => Err(io::Error::other("it is not a program")),
+    if !what.lines().any(|line| line.starts_with("prog_id:")) {
+        return Err(io::Error::other("it is not a program"));
     }
+    Ok(fd)
 }
 
 /// What an iterator program is run for.
@@ -208,11 +209,7 @@ fn attach_to(
 /// descriptor uses the other program.
 pub(crate) fn replace_fd(program: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both are open; the first stays open, as something else.
-    let ret = unsafe { libc::dup3(other.as_raw_fd(), program.as_raw_fd(), libc::O_CLOEXEC) };
-    match ret {
-        0.. => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    check(unsafe { libc::dup3(other.as_raw_fd(), program.as_raw_fd(), libc::O_CLOEXEC) })
 }
 
 /// The kernel measures the runs of all programs while this is open.

@@ -551,7 +551,8 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
     let path = source.path().display().to_string();
     let delete = || {
         for map in maps_called("kt_reset") {
-            let map = Map::from_fd(sys::map::open_id(map.id, false).unwrap()).unwrap();
+            let map =
+                Map::from_fd(sys::map::open_id(map.id, sys::map::Access::Write).unwrap()).unwrap();
             assert!(map.delete(&1u32.to_ne_bytes()).unwrap());
         }
     };

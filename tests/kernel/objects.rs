@@ -86,7 +86,7 @@ pub fn maps_called(prefix: &str) -> Vec<Map> {
     let mut id = newest.saturating_sub(YOUNG);
     while let Some(next) = sys::map::next_id(id).unwrap() {
         id = next;
-        let opened = sys::map::open_id(id, true);
+        let opened = sys::map::open_id(id, sys::map::Access::Read);
         maps.extend(opened.ok().and_then(|fd| Map::from_fd(fd).ok()));
     }
     thread::sleep(Duration::from_millis(20));

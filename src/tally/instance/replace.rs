@@ -147,7 +147,7 @@ impl Replacement<'_> {
         };
         for pin in self.old.pins.iter().filter(is_kept) {
             let (from, to) = (self.place.join(pin), self.hidden.join(pin));
-            let fd = sys::map::open_pin(&from, false)
+            let fd = sys::map::open_pin(&from, sys::map::Access::Write)
                 .with_context(|| format!("failed to open `{}`", from.display()))?;
             sys::map::pin(fd.as_fd(), &to)
                 .with_context(|| format!("failed to pin to `{}`", to.display()))?;
