@@ -159,7 +159,7 @@ pub struct Ended {
 #[track_caller]
 pub fn end(command: &mut Command) -> Ended {
     let output = command.output().unwrap();
-    Ended::new(command, output)
+    Ended::new(command.get_args(), output)
 }
 
 /// The same, with something to read.
@@ -171,14 +171,15 @@ pub fn end_with_input(command: &mut Command, input: &str) -> Ended {
     // It may end early, and then says why.
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
-    Ended::new(command, process.wait_with_output().unwrap())
+    let output = process.wait_with_output().unwrap();
+    Ended::new(command.get_args(), output)
 }
 
 impl Ended {
-    pub fn new(command: &Command, output: Output) -> Self {
+    pub fn new(args: impl Iterator<Item = impl Into<OsString>>, output: Output) -> Self {
         let code = output.status.code();
         Self {
-            args: command.get_args().map(ToOwned::to_owned).collect(),
+            args: args.map(Into::into).collect(),
             code: code.unwrap_or_else(|| -output.status.signal().unwrap()),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -212,8 +213,12 @@ impl Ended {
     /// It ended with this code, and stderr has all of these words.
     #[track_caller]
     pub fn failed(self, code: i32, words: &[&str]) -> Self {
-        let is_so = self.code == code && words.iter().all(|word| self.stderr.contains(word));
-        if !is_so && let Some(impossible) = Impossible::told_by(&self.stderr) {
+        let has_words = words.iter().all(|word| self.stderr.contains(word));
+        let is_expected = self.code == code && has_words;
+        if self.code != 0
+            && !is_expected
+            && let Some(impossible) = Impossible::told_by(&self.stderr)
+        {
             impossible.end();
         }
         assert_eq!(self.code, code, "{self:?}");

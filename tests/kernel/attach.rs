@@ -13,12 +13,13 @@ use std::time::Instant;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use serde_json::Value;
 
-use crate::instances::{Ended, Host, Reader, end, links_of};
-use crate::lifetime::sum;
+use crate::common::{PROGRAM, assert_has, command, end, json, rows};
+use crate::instances::{Host, links_of};
+use crate::lifetime::{Run, sum, total};
 use crate::objects::programs_called;
 use crate::support::{
-    CALLS, Child, Source, amount, ask_for_parent, end_if_too_old, event, fail_to_open,
-    kernel_series, missed, pin, wait_until,
+    CALLS, Child, Source, amount, ask_for_parent, event, fail_to_open, kernel_series, missed, pin,
+    wait_until,
 };
 
 pub const GETPPID: (&str, &str) = ("call", "getppid");
@@ -33,20 +34,12 @@ fn assert_whole(reading: &Value) {
     assert_eq!(reading["tables"][0]["dropped"], 0);
 }
 
-pub fn refused(ended: &Ended, code: i32, words: &[&str]) {
-    assert_eq!(ended.code, Some(code), "{ended:?}");
-    assert_eq!(ended.stdout, "", "{ended:?}");
-    for word in words {
-        assert!(ended.stderr.contains(word), "{word}: {ended:?}");
-    }
-}
-
 #[test]
 fn what_is_attached_counts_until_it_is_detached() {
     let host = Host::new();
     let child = Child::new("kt-attach", || ask_for_parent(23));
-    let attached = host.good(&format!("attach syscalls --pid {}", child.pid()));
-    assert!(attached.stderr.contains("attached `syscalls`: 2 programs"));
+    host.good(&format!("attach syscalls --pid {}", child.pid()))
+        .told(&["attached `syscalls`: 2 programs"]);
     let objects = host.objects("syscalls");
     objects.assert_alive();
 
@@ -81,14 +74,13 @@ fn what_is_attached_counts_until_it_is_detached() {
 #[test]
 fn with_nothing_attached_status_says_how_to() {
     for host in [Host::new(), Host::with_bpffs(false)] {
-        let ended = host.good("status");
-        assert_eq!(ended.stdout, "");
-        assert!(ended.stderr.contains("ktally attach NAME"), "{ended:?}");
+        host.ktally("status").refused(0, &["ktally attach NAME"]);
         assert_eq!(host.json("status -o json"), serde_json::json!([]));
         assert_eq!(host.good("status -o jsonl").stdout, "");
         assert_eq!(host.good("detach --all").stdout, "");
-        refused(&host.ktally(["read", "x"]), 3, &["no instance named `x`"]);
-        refused(&host.ktally(["detach", "x"]), 3, &["no instance named `x`"]);
+        host.ktally("read x").refused(3, &["no instance named `x`"]);
+        host.ktally("detach x")
+            .refused(3, &["no instance named `x`"]);
         assert_eq!(host.pins(), [""; 0]);
     }
 }
@@ -153,10 +145,11 @@ fn status_tells_what_is_in_force() {
     let table = host.good("status").stdout;
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("INSTANCE  TALLY"), "{table}");
-    for word in ["3/5", &format!("--pid {pid} --uid root"), "counting"] {
-        assert!(lines[1].contains(word), "{word}: {table}");
-    }
-    assert!(lines[2].contains("--by-comm"), "{table}");
+    assert_has(
+        lines[1],
+        &["3/5", &format!("--pid {pid} --uid root"), "counting"],
+    );
+    assert_has(lines[2], &["--by-comm"]);
     host.good("detach --all");
     assert_eq!(host.pins(), [""; 0]);
 }
@@ -199,9 +192,8 @@ fn not_a_count_is_lost_over_replace_with_writers_at_full_speed() {
         .collect();
     host.good(&format!("attach syscalls --as exact --comm {comm}"));
     let entries = host.objects("exact");
-    let readers: Vec<Reader> = (0..3)
-        .map(|_| Reader::start(&host, "read exact --every 50ms -o jsonl --total"))
-        .collect();
+    let read = "read exact --every 50ms -o jsonl --total";
+    let readers = [(); 3].map(|()| host.start(read));
     let issued = || -> u64 {
         (1..=4)
             // SAFETY: the page stays.
@@ -221,8 +213,8 @@ fn not_a_count_is_lost_over_replace_with_writers_at_full_speed() {
             }
             let before = issued();
             let line = format!("attach syscalls --as exact --comm {comm} --replace");
-            let ended = host.ktally(line.split(' '));
-            if ended.code != Some(0) {
+            let ended = host.ktally(&line);
+            if ended.code != 0 {
                 // SAFETY: as above; lets them end.
                 unsafe { &*shared }.store(1, Ordering::SeqCst);
                 panic!("{ended:?}");
@@ -243,8 +235,9 @@ fn not_a_count_is_lost_over_replace_with_writers_at_full_speed() {
     assert!(calls > 10_000, "{calls}");
     assert_eq!(dropped, 0);
     // Each reader saw it grow, to the very end, and ended by itself.
-    for reader in readers {
-        let (readings, stderr) = reader.rest();
+    for mut reader in readers {
+        let ended = reader.end().told(&["counts no more"]);
+        let readings = ended.json_lines();
         assert!(readings.len() > 3, "{}", readings.len());
         let seen: Vec<u64> = readings
             .iter()
@@ -252,7 +245,6 @@ fn not_a_count_is_lost_over_replace_with_writers_at_full_speed() {
             .collect();
         assert!(seen.is_sorted(), "{seen:?}");
         assert_eq!(seen.last(), Some(&calls));
-        assert!(stderr.contains("counts no more"), "{stderr}");
     }
     entries.wait_until_gone();
     assert_eq!(host.pins(), [""; 0]);
@@ -296,7 +288,7 @@ fn a_kill_at_any_point_leaves_the_old_state_or_the_new() {
 
         let status = host.good("status -o json");
         told += u32::from(status.stderr.contains("killed") || status.stderr.contains("half"));
-        let status: Value = serde_json::from_str(&status.stdout).unwrap();
+        let status = json(&status.stdout);
         let there = status.as_array().unwrap();
         let pins = host.pins();
         if let [instance] = &there[..]
@@ -356,11 +348,8 @@ fn leftovers_are_put_in_order() {
     };
     rename("syscalls", "+syscalls+old");
     rename("other", "+syscalls");
-    let told = host.good("status -o json").stderr;
-    assert!(
-        told.contains("was being replaced by a ktally that was killed"),
-        "{told}"
-    );
+    let killed = "was being replaced by a ktally that was killed";
+    host.good("status -o json").told(&[killed]);
     child.work();
     let reading = host.json("read syscalls -o json");
     assert_eq!(sum(&reading, GETPPID, "calls"), 23);
@@ -372,11 +361,8 @@ fn leftovers_are_put_in_order() {
 
     let objects = host.objects("syscalls");
     rename("syscalls", "+syscalls");
-    let told = host.good("status").stderr;
-    assert!(
-        told.contains("was being made by a ktally that was killed"),
-        "{told}"
-    );
+    let killed = "was being made by a ktally that was killed";
+    host.good("status").told(&[killed]);
     assert_eq!(host.pins(), [""; 0]);
     objects.wait_until_gone();
 }
@@ -429,8 +415,7 @@ fn shared_counters() -> *const AtomicU64 {
 
 /// A tally of a test's own that the catalogue does not have. Another `step`
 /// makes another program, `ty` another table.
-fn own_tally(ty: &str, step: u32, extra: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+fn own_tally(ty: &str, step: u32, extra: &str) -> Source {
     let program = format!(
         r#"#include "ktally.bpf.h"
 {CALLS}
@@ -455,12 +440,7 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 }}
 "#
     );
-    fs::write(folder.path().join("own.bpf.c"), program).unwrap();
-    folder
-}
-
-fn own(folder: &tempfile::TempDir) -> String {
-    folder.path().join("own.bpf.c").display().to_string()
+    Source::file("own.bpf.c", program)
 }
 
 fn events(reading: &Value) -> u64 {
@@ -473,13 +453,13 @@ fn replace_goes_on_with_the_same_rows_and_other_programs() {
     let host = Host::new();
     let child = Child::new("kt-replace", || (0..23).for_each(event));
     let (one, hundred) = (own_tally("__u64", 1, ""), own_tally("__u64", 100, ""));
-    host.good(&format!("attach {} --pid {}", own(&one), child.pid()));
+    host.good(&format!("attach {} --pid {}", one.arg(), child.pid()));
     child.work();
     let before = host.json("status -o json");
     // An instance that is there is not attached over.
-    let again = host.ktally(["attach", &own(&hundred)]);
-    refused(&again, 1, &["`own` is attached already", "--replace"]);
-    let line = format!("attach {} --pid {} --replace", own(&hundred), child.pid());
+    let again = host.ktally(["attach", &hundred.arg()]);
+    again.refused(1, &["`own` is attached already", "--replace"]);
+    let line = format!("attach {} --pid {} --replace", hundred.arg(), child.pid());
     assert!(host.good(&line).stderr.contains("replaced `own`"));
     child.work();
     let after = host.json("status -o json");
@@ -498,7 +478,7 @@ fn what_cannot_go_on_is_not_replaced_and_the_difference_is_shown() {
     let child = Child::new("kt-differs", || (0..23).for_each(event));
     let first = own_tally("__u64", 1, "");
     let pid = child.pid();
-    host.good(&format!("attach {} --pid {pid}", own(&first)));
+    host.good(&format!("attach {} --pid {pid}", first.arg()));
     let pins = host.pins();
     let objects = host.objects("own");
     let more = "SEC(\"tp_btf/sys_exit\") int BPF_PROG(more) { return 0; }";
@@ -520,10 +500,10 @@ fn what_cannot_go_on_is_not_replaced_and_the_difference_is_shown() {
         ),
     ];
     for (other, flags, words) in &cases {
-        let line = format!("attach {} --pid {pid} --replace{flags}", own(other));
-        let ended = host.ktally(line.split_whitespace());
-        refused(&ended, 1, &["failed to replace instance `own`"]);
-        refused(&ended, 1, words);
+        let line = format!("attach {} --pid {pid} --replace{flags}", other.arg());
+        let ended = host.ktally(&line);
+        let ended = ended.refused(1, &["failed to replace instance `own`"]);
+        ended.told(words);
         // The old one goes on, as it was.
         assert_eq!(host.pins(), pins);
         assert_eq!(host.objects("own"), objects);
@@ -537,31 +517,24 @@ fn what_cannot_go_on_is_not_replaced_and_the_difference_is_shown() {
 fn words_are_no_difference() {
     let host = Host::new();
     let first = own_tally("__u64", 1, "");
-    host.good(&format!("attach {}", own(&first)));
-    let path = first.path().join("own.bpf.c");
-    let text = fs::read_to_string(&path).unwrap();
+    host.good(&format!("attach {}", first.arg()));
+    let text = fs::read_to_string(first.path()).unwrap();
     let text = text.replace("COUNTER(\"events\")", "COUNTER(\"what happened\")");
-    fs::write(&path, text).unwrap();
-    host.good(&format!("attach {} --replace", own(&first)));
+    fs::write(first.path(), text).unwrap();
+    host.good(&format!("attach {} --replace", first.arg()));
     host.good("detach own");
 }
 
 #[test]
 fn a_failure_leaves_nothing() {
     let host = Host::new();
-    let broken = own_tally(
-        "__u64",
-        1,
-        "SEC(\"raw_tp/no_such_event\") int none(void *ctx) { return 0; }",
-    );
-    let ended = host.ktally(["attach", &own(&broken)]);
-    refused(&ended, 1, &["failed to attach program `none`"]);
+    let none = "SEC(\"raw_tp/no_such_event\") int none(void *ctx) { return 0; }";
+    let broken = own_tally("__u64", 1, none);
+    let ended = host.ktally(["attach", &broken.arg()]);
+    ended.refused(1, &["failed to attach program `none`"]);
     assert_eq!(host.pins(), [""; 0]);
-    refused(
-        &host.ktally(["attach", "no_such_tally"]),
-        2,
-        &["no_such_tally"],
-    );
+    host.ktally("attach no_such_tally")
+        .refused(2, &["no_such_tally"]);
     assert_eq!(host.pins(), [""; 0]);
 }
 
@@ -594,15 +567,14 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 "#,
     );
     let child = Child::new("kt-pinned", || (0..23).for_each(event));
-    let (path, pid) = (source.path().display().to_string(), child.pid());
+    let (path, pid) = (source.arg(), child.pid());
     let value = |reading: &Value| reading["tables"][0]["rows"][0]["value"].clone();
     let attach = format!("attach {path} --pid {pid} --as pinned");
     for _ in 0..2 {
-        let warned = host.good(&attach).stderr;
-        assert!(warned.contains("map `kt_pinned` is not pinned"), "{warned}");
+        host.good(&attach).told(&["map `kt_pinned` is not pinned"]);
         child.work();
-        let ran = host.good(&format!("run {path} --pid {pid} --for 0")).stderr;
-        assert!(ran.contains("map `kt_pinned` is not pinned"), "{ran}");
+        let run = format!("run {path} --pid {pid} --for 0");
+        host.good(&run).told(&["map `kt_pinned` is not pinned"]);
         assert_eq!(value(&host.json("detach pinned -o json")), 23);
         assert_eq!(host.pins(), [""; 0]);
     }
@@ -618,7 +590,7 @@ fn instance_names_are_plain() {
             &["read", label],
             &["detach", label],
         ] {
-            refused(&host.ktally(args), 2, &["is not an instance name"]);
+            host.ktally(args).refused(2, &["is not an instance name"]);
         }
     }
     assert_eq!(host.pins(), [""; 0]);
@@ -650,56 +622,36 @@ fn what_is_foreign_is_left_alone_and_told() {
     for pin in foreign {
         pin_foreign_map(&host.bpffs(pin));
     }
-    let told = host.good("status");
-    for pin in [
-        "/sys/fs/bpf/ktally/theirs",
-        "/sys/fs/bpf/ktally/single",
-        "/sys/fs/bpf/ktally/mine/maps/extra",
-    ] {
-        assert!(told.stderr.contains(&format!("`{pin}`")), "{told:?}");
-    }
+    let told = host.good("status").told(&[
+        "`/sys/fs/bpf/ktally/theirs`",
+        "`/sys/fs/bpf/ktally/single`",
+        "`/sys/fs/bpf/ktally/mine/maps/extra`",
+    ]);
     assert_eq!(told.stdout.lines().count(), 2, "{told:?}");
     // A label that is somebody else's.
     for verb in [
         &["attach", "failures", "--as", "theirs"][..],
         &["attach", "failures", "--as", "theirs", "--replace"],
     ] {
-        refused(&host.ktally(verb), 1, &["theirs` is not an instance"]);
+        host.ktally(verb)
+            .refused(1, &["theirs` is not an instance"]);
     }
     for verb in ["read", "detach"] {
-        refused(
-            &host.ktally([verb, "theirs"]),
-            3,
-            &["theirs` is not an instance"],
-        );
+        host.ktally([verb, "theirs"])
+            .refused(3, &["theirs` is not an instance"]);
     }
     // What would have to be moved along is not.
-    let replace = host.ktally(["attach", "failures", "--as", "mine", "--replace"]);
-    refused(&replace, 1, &["ktally did not pin", "mine/maps/extra"]);
-    let detached = host.good("detach --all");
-    assert!(
-        detached
-            .stderr
-            .contains("left `/sys/fs/bpf/ktally/mine/maps/extra` alone"),
-        "{detached:?}"
-    );
+    let replace = host.ktally("attach failures --as mine --replace");
+    replace.refused(1, &["ktally did not pin", "mine/maps/extra"]);
+    let left = "left `/sys/fs/bpf/ktally/mine/maps/extra` alone";
+    host.good("detach --all").told(&[left]);
     for pin in foreign {
         let map = MapHandle::from_pinned_path(host.bpffs(pin)).unwrap();
         assert_eq!(map.name(), "foreign");
     }
-    let left = host.pins();
-    assert_eq!(
-        left,
-        [
-            "ktally",
-            "ktally/mine",
-            "ktally/mine/maps",
-            "ktally/mine/maps/extra",
-            "ktally/single",
-            "ktally/theirs",
-            "ktally/theirs/map"
-        ]
-    );
+    let left = " /mine /mine/maps /mine/maps/extra /single /theirs /theirs/map";
+    let left: Vec<_> = left.split(' ').map(|it| format!("ktally{it}")).collect();
+    assert_eq!(host.pins(), left);
 }
 
 /// bpffs may be open to all: then somebody else may have been first.
@@ -710,12 +662,9 @@ fn a_folder_of_others_is_not_used() {
     for (owner, mode) in [(65534, 0o700), (0, 0o777)] {
         std::os::unix::fs::chown(host.bpffs("ktally"), Some(owner), None).unwrap();
         fs::set_permissions(host.bpffs("ktally"), fs::Permissions::from_mode(mode)).unwrap();
-        refused(
-            &host.ktally(["attach", "failures"]),
-            1,
-            &["belongs to others"],
-        );
-        refused(&host.ktally(["status"]), 1, &["belongs to others"]);
+        host.ktally("attach failures")
+            .refused(1, &["belongs to others"]);
+        host.ktally("status").refused(1, &["belongs to others"]);
     }
     assert_eq!(host.pins(), ["ktally"]);
 }
@@ -742,10 +691,10 @@ fn what_is_kept_can_be_read_and_counts_no_more() {
         "{pins:?}"
     );
     assert_eq!(host.json("status -o json")[0]["state"], "stopped");
-    let replace = host.ktally(["attach", "syscalls", "--replace"]);
-    refused(&replace, 1, &["has stopped"]);
-    let (readings, _) = Reader::start(&host, "read syscalls --every 10ms -o jsonl").rest();
-    assert_eq!(readings.len(), 1);
+    let replace = host.ktally("attach syscalls --replace");
+    replace.refused(1, &["has stopped"]);
+    let readings = host.good("read syscalls --every 10ms -o jsonl");
+    assert_eq!(readings.json_lines().len(), 1);
     let last = host.json("detach syscalls -o json");
     assert_eq!(sum(&last, GETPPID, "calls"), 23);
     assert_eq!(host.pins(), [""; 0]);
@@ -790,7 +739,7 @@ fn gaps_in_the_events_are_told() {
         pin(0);
         [11, 12, 93, 31, 91].into_iter().for_each(event);
     });
-    let (path, pid) = (source.path().display().to_string(), child.pid());
+    let (path, pid) = (source.arg(), child.pid());
     let attach = format!("attach {path} --pid {pid} --as kt");
     host.good(&attach);
     host.good(&format!("{attach}-other --cpu 1"));
@@ -802,14 +751,11 @@ fn gaps_in_the_events_are_told() {
         (&reading["gaps"], &reading["missed"]),
         (&2.into(), &missed(0).into())
     );
-    let table = host.good("read kt");
-    let csv = host.good("read kt -o csv");
-    for ended in [&table, &csv] {
-        assert!(ended.stdout.contains(" missed, 2 gaps\n"), "{ended:?}");
-        assert!(ended.stderr.contains("which have 2 gaps"), "{ended:?}");
+    for line in ["read kt", "read kt -o csv"] {
+        let ended = host.good(line).told(&["which have 2 gaps"]);
+        assert_has(&ended.stdout, &[" missed, 2 gaps\n"]);
     }
-    let strict = host.ktally(["read", "kt", "--strict"]);
-    assert_eq!(strict.code, Some(4), "{strict:?}");
+    host.ktally("read kt --strict").failed(4, &[]);
     // Those of another CPU are not asked for.
     let other = host.good("read kt-other --strict");
     assert!(!other.stdout.contains("gap"), "{other:?}");
@@ -823,8 +769,8 @@ fn gaps_in_the_events_are_told() {
     let status = host.good("status").stdout;
     assert!(status.contains(" MISSED  GAPS "), "{status}");
     // A reading of an interval has those of the interval.
-    let mut reader = Reader::start(&host, "read kt --every 100ms -o jsonl");
-    let mut next = || reader.next().unwrap();
+    let mut reader = host.start("read kt --every 100ms -o jsonl");
+    let mut next = || reader.next();
     assert_eq!(next()["gaps"], 0);
     child.work();
     let gaps: u64 = (0..10).map(|_| next()["gaps"].as_u64().unwrap()).sum();
@@ -846,7 +792,6 @@ fn gaps_in_the_events_are_told() {
 #[test]
 fn members_of_a_group_read_without_privileges() {
     const GROUP: u32 = 54321;
-    const NOBODY: u32 = 65534;
     let host = Host::new();
     let child = Child::new("kt-group", || ask_for_parent(23));
     host.good(&format!(
@@ -855,25 +800,9 @@ fn members_of_a_group_read_without_privileges() {
     ));
     host.good("attach failures");
     child.work();
-    let reads = |label: &str, groups: &'static [u32]| {
-        let mut command = host.program();
-        command.args(["read", label, "-o", "json"]);
-        // SAFETY: system calls alone; after the namespace is entered.
-        unsafe {
-            command.pre_exec(move || {
-                let set = libc::setgroups(groups.len(), groups.as_ptr());
-                let set = set | libc::setresgid(NOBODY, NOBODY, NOBODY);
-                match set | libc::setresuid(NOBODY, NOBODY, NOBODY) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                }
-            });
-        }
-        end(&mut command)
-    };
-    let member = reads("syscalls", &[GROUP]);
-    assert_eq!(member.code, Some(0), "{member:?}");
-    let reading: Value = serde_json::from_str(&member.stdout).unwrap();
+    let reads =
+        |label: &str, groups| host.without_privileges(groups, ["read", label, "-o", "json"]);
+    let reading = reads("syscalls", &[GROUP]).json();
     assert_eq!(sum(&reading, GETPPID, "calls"), 23);
     assert_eq!(reading["tables"][0]["dropped"], 0);
     // Only who may have a program's descriptor knows what it missed.
@@ -881,15 +810,14 @@ fn members_of_a_group_read_without_privileges() {
     // Again after a replacement, which keeps to the group.
     host.good(&format!("attach syscalls --pid {} --replace", child.pid()));
     child.work();
-    let reading = reads("syscalls", &[GROUP]).stdout;
-    let reading: Value = serde_json::from_str(&reading).unwrap();
+    let reading = reads("syscalls", &[GROUP]).json();
     assert_eq!(sum(&reading, GETPPID, "calls"), 46);
     for (label, groups) in [
         ("syscalls", &[][..]),
         ("syscalls", &[4, 5]),
         ("failures", &[GROUP]),
     ] {
-        refused(&reads(label, groups), 1, &["mode does not let you"]);
+        reads(label, groups).refused(1, &["mode does not let you"]);
     }
     // Who has a descriptor of a program can run it, of a link can cut it.
     for pin in host.pins().iter().filter(|pin| pin.starts_with("ktally/")) {
@@ -904,8 +832,8 @@ fn members_of_a_group_read_without_privileges() {
     // By its name as well; one that there is not is refused.
     host.good("attach failures --readable-by root");
     host.good("detach failures");
-    let none = host.ktally(["attach", "failures", "--readable-by", "no-such-group"]);
-    refused(&none, 2, &["no group `no-such-group`"]);
+    let none = host.ktally("attach failures --readable-by no-such-group");
+    none.refused(2, &["no group `no-such-group`"]);
 }
 
 /// Perf events are held by their links alone, one a CPU.
@@ -942,17 +870,12 @@ fn a_clock_goes_on_without_its_process() {
 #[test]
 fn two_cannot_make_the_same_instance() {
     let host = Host::new();
-    let start = || {
-        let mut command = host.program();
-        command.args(["attach", "failures"]);
-        std::thread::spawn(move || end(&mut command))
-    };
-    let attached: Vec<_> = (0..4).map(|_| start()).collect();
-    let ended: Vec<Ended> = attached.into_iter().map(|it| it.join().unwrap()).collect();
-    let good = ended.iter().filter(|ended| ended.code == Some(0)).count();
+    let mut runs = [(); 4].map(|()| host.start("attach failures"));
+    let ended = runs.each_mut().map(Run::end);
+    let good = ended.iter().filter(|ended| ended.code == 0).count();
     assert_eq!(good, 1, "{ended:?}");
-    for ended in ended.iter().filter(|ended| ended.code != Some(0)) {
-        refused(ended, 1, &["is attached already"]);
+    for ended in ended.into_iter().filter(|ended| ended.code != 0) {
+        ended.refused(1, &["is attached already"]);
     }
     assert_eq!(host.json("status -o json").as_array().unwrap().len(), 1);
     host.good("detach failures");
@@ -964,31 +887,26 @@ fn readings_of_an_instance_are_differences() {
     let child = Child::new("kt-every", || ask_for_parent(23));
     host.good(&format!("attach syscalls --pid {}", child.pid()));
     child.work();
-    let mut reader = Reader::start(
-        &host,
-        "read syscalls --every 300ms --for 3s -o jsonl --where call=getppid",
-    );
+    let read = "read syscalls --every 300ms --for 3s -o jsonl --where call=getppid";
+    let mut reader = host.start(read);
     // What was counted before is not in it.
-    let first = reader.next().unwrap();
+    let first = reader.next();
     assert_eq!(sum(&first, GETPPID, "calls"), 0);
     child.work();
-    let (readings, _) = reader.rest();
-    let sums = readings.iter().map(|it| sum(it, GETPPID, "calls"));
-    assert_eq!(sums.sum::<u64>(), 23);
+    let readings = reader.end().json_lines();
+    assert_eq!(total(&readings, GETPPID), 23);
     // On a busy machine intervals are longer and shorter, but leave no gap.
     let all = readings.iter().chain([&first]);
     let seconds: f64 = all.map(|it| it["seconds"].as_f64().unwrap()).sum();
     assert!((2.99..60.0).contains(&seconds), "{seconds}");
-    for (args, words) in [
-        (&["read", "syscalls", "--max-rows", "3"][..], "--max-rows"),
-        (&["read", "syscalls", "--by", "nope"], "nope"),
-        (
-            &["read", "syscalls", "--every", "1s", "-o", "json"],
-            "jsonl",
-        ),
-        (&["attach", "@syscalls"], "attached already"),
-    ] {
-        refused(&host.ktally(args), 2, &[words]);
+    for (line, words) in rows(
+        "
+read syscalls --max-rows 3 => --max-rows
+read syscalls --by nope => nope
+read syscalls --every 1s -o json => jsonl
+attach @syscalls => attached already",
+    ) {
+        host.ktally(line).refused(2, &words);
     }
     host.good("detach syscalls");
 }
@@ -1001,7 +919,7 @@ fn an_instance_of_another_release_is_read_and_detached() {
     let host = Host::new();
     let child = Child::new("kt-release", || (0..23).for_each(event));
     let theirs = own_tally("__u64", 1, "");
-    host.good(&format!("attach {} --pid {}", own(&theirs), child.pid()));
+    host.good(&format!("attach {} --pid {}", theirs.arg(), child.pid()));
     drop(theirs);
     let meta = host.bpffs("ktally/own/meta");
     let said = MapHandle::from_pinned_path(&meta).unwrap();
@@ -1026,15 +944,10 @@ fn an_instance_of_another_release_is_read_and_detached() {
     said["version"] = "99.0.0".into();
     rewrite(&meta, &said);
     for verb in ["read", "detach"] {
-        refused(
-            &host.ktally([verb, "own"]),
-            1,
-            &["ktally 99.0.0 attached it"],
-        );
+        host.ktally([verb, "own"])
+            .refused(1, &["ktally 99.0.0 attached it"]);
     }
-    let status = host.ktally(["status"]);
-    assert_eq!(status.code, Some(4), "{status:?}");
-    assert!(status.stderr.contains("99.0.0"), "{status:?}");
+    host.ktally("status").failed(4, &["99.0.0"]);
 
     said["ktally"] = 1.into();
     rewrite(&meta, &said);
@@ -1075,21 +988,15 @@ fn pins_of_other_types_and_sizes_are_refused() {
         fs::remove_file(&pin).unwrap();
         other.pin(&pin).unwrap();
         for line in ["status", "read failures"] {
-            let ended = host.ktally(line.split(' '));
+            let ended = host.ktally(line);
             // Reading wants no state.
-            let is_read = ended.code == Some(0) && pin.ends_with("state");
-            assert!(
-                is_read || matches!(ended.code, Some(1 | 4)),
-                "{pin:?}: {line}: {ended:?}"
-            );
-            assert!(
-                ended.stderr.contains("is not an array"),
-                "{pin:?}: {line}: {ended:?}"
-            );
+            let is_read = ended.code == 0 && pin.ends_with("state");
+            assert!(is_read || matches!(ended.code, 1 | 4), "{pin:?}: {ended:?}");
+            ended.told(&["is not an array"]);
         }
         for line in ["attach failures --replace", "detach failures"] {
-            let ended = host.ktally(line.split(' '));
-            assert!(ended.code.is_some(), "{pin:?}: {line}: {ended:?}");
+            let ended = host.ktally(line);
+            assert!(ended.code >= 0, "{pin:?}: {ended:?}");
         }
         let _ = fs::remove_file(&pin);
     }
@@ -1103,37 +1010,23 @@ fn the_unit_for_systemd_is_a_good_one() {
     for line in ["Type=oneshot", "RemainAfterExit=yes", "StandardOutput=null"] {
         assert!(text.lines().any(|it| it == line), "{line}");
     }
-    assert!(
-        !text.contains("docs.kernel.org"),
-        "its documentation is ktally's"
-    );
-    if std::process::Command::new("systemd-analyze")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
+    // Its documentation is ktally's.
+    assert!(!text.contains("docs.kernel.org"));
+    let analyze = || command("systemd-analyze");
+    if analyze().arg("--version").output().is_err() {
         eprintln!("skipped: there is no systemd-analyze");
         return;
     }
     // It looks for the program that it starts.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ktally@.service");
-    let program = env!("CARGO_BIN_EXE_ktally");
-    fs::write(&path, text.replace("/usr/local/bin/ktally", program)).unwrap();
-    let verified = end(std::process::Command::new("systemd-analyze")
-        .arg("verify")
-        .arg(&path));
-    assert_eq!(verified.code, Some(0), "{verified:?}");
-    assert!(
-        !verified.stderr.contains("ktally@.service:"),
-        "{verified:?}"
-    );
+    fs::write(&path, text.replace("/usr/local/bin/ktally", PROGRAM)).unwrap();
+    let verified = end(analyze().arg("verify").arg(&path)).good();
+    let is_about_it = verified.stderr.contains("ktally@.service:");
+    assert!(!is_about_it, "{verified:?}");
     // Of 100: well under 40.
     let security = ["security", "--offline=true", "--threshold=25"];
-    let secure = end(std::process::Command::new("systemd-analyze")
-        .args(security)
-        .arg(&path));
-    assert_eq!(secure.code, Some(0), "{secure:?}");
+    end(analyze().args(security).arg(&path)).good();
 }
 
 /// Those that the unit leaves to it. Each program has an entry then, too.
@@ -1154,19 +1047,13 @@ fn two_capabilities_are_enough() {
                 Ok(())
             });
         }
-        end(&mut command)
+        end(&mut command).good()
     };
     for tally in ["syscalls", "runqlat", "profile", "netdev"] {
-        for line in [
-            format!("attach {tally}"),
-            format!("attach {tally} --replace"),
-            format!("read {tally}"),
-            format!("detach {tally}"),
-        ] {
-            let ended = ktally(&line);
-            end_if_too_old(&ended.stderr);
-            assert_eq!(ended.code, Some(0), "{line}: {ended:?}");
-        }
+        ktally(&format!("attach {tally}"));
+        ktally(&format!("attach {tally} --replace"));
+        ktally(&format!("read {tally}"));
+        ktally(&format!("detach {tally}"));
     }
     assert_eq!(host.pins(), [""; 0]);
 }
@@ -1175,16 +1062,12 @@ fn two_capabilities_are_enough() {
 fn nothing_is_called_as_entries_are_when_all_is_detached() {
     let host = Host::new();
     let name = "sys_enter_of_own";
-    let folder = own_tally("__u64", 1, "");
-    let path = folder.path().join("own.bpf.c");
-    let text = fs::read_to_string(&path).unwrap();
+    let own = own_tally("__u64", 1, "");
+    let text = fs::read_to_string(own.path()).unwrap();
     let own_name = name.chars().take(15).collect::<String>();
-    fs::write(
-        &path,
-        text.replace("BPF_PROG(sys_enter,", &format!("BPF_PROG({own_name},")),
-    )
-    .unwrap();
-    host.good(&format!("attach {}", path.display()));
+    let named = format!("BPF_PROG({own_name},");
+    fs::write(own.path(), text.replace("BPF_PROG(sys_enter,", &named)).unwrap();
+    host.good(["attach", &own.arg()]);
     // The program and its entry.
     assert_eq!(programs_called(&own_name).len(), 2);
     host.good("detach own");

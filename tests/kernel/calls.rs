@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::support::{Child, Counted, ask_for_parent, nap, on_two_cpus, rename, run, wait_until};
+use crate::support::{
+    Child, Counted, Impossible, ask_for_parent, nap, on_two_cpus, rename, run, wait_until,
+};
 
 // ---- what children do -------------------------------------------------------
 
@@ -265,10 +267,11 @@ fn calls_of_a_32_bit_program_have_their_names() {
         // The fork of another test may have the file open for writing.
         wait_until("the program runs", || match Command::new(&path).status() {
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => false,
-            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {
-                panic!("impossible on this kernel: it runs no 32-bit programs")
-            }
-            status => status.unwrap().success(),
+            Err(error) => match Impossible::to_execute("32-bit programs", &error) {
+                Some(impossible) => impossible.end(),
+                None => panic!("{error}"),
+            },
+            Ok(status) => status.success(),
         });
     });
     counted.assert_whole();

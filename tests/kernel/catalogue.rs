@@ -7,21 +7,15 @@ use std::fs;
 use std::path::Path;
 
 use ktally::cli::{default, flag};
-use ktally::host;
 use ktally::schema::{Decoder, MetricKind, Table};
 use ktally::tally::{RawOption, Session, Tally, resolve};
 
-use crate::support::{require_root, why_impossible};
+use crate::support::{Impossible, kernel_series, require_root};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tallies.md");
 
-/// Instructions depend on the kernel: only of this one are they compared.
-fn series() -> (u32, u32) {
-    host::kernel_version(&host::kernel_release())
-}
-
 fn page() -> String {
-    let (major, minor) = series();
+    let (major, minor) = kernel_series();
     let mut page = format!(
         "# The tallies\n\n\
          Written by `make docs` from what the tallies say about themselves. *Verified* is the number of\n\
@@ -102,7 +96,7 @@ fn verified(tally: &Tally) -> Vec<(String, u32)> {
         .collect();
     let options = resolve(&tally.schema.options, &given).unwrap();
     Session::verify(tally, &options).unwrap_or_else(|error| {
-        why_impossible(tally, &error);
+        Impossible::of(tally, &error);
         Vec::new()
     })
 }
@@ -133,7 +127,7 @@ fn the_page_of_the_tallies_is_current() {
         fs::write(PATH, &now).unwrap();
     }
     let written = fs::read_to_string(Path::new(PATH)).unwrap_or_default();
-    let (major, minor) = series();
+    let (major, minor) = kernel_series();
     if !written.contains(&format!("Linux {major}.{minor} ")) {
         // Other kernels have other events and another verifier: all of the
         // tallies were loaded above, and that is what can be held here.

@@ -3,13 +3,13 @@
 use std::ffi::CString;
 use std::fs;
 use std::hint::black_box;
-use std::io::{BufRead, BufReader};
 use std::mem::{size_of, zeroed};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::blocks::{Aligned, Loop};
+use crate::common::assert_has;
 use crate::exact::Cgroup;
+use crate::lifetime::Run;
 use crate::support::{Child, ask_for_parent, kernel_has, nap, run};
 
 /// Bytes to itself through the loopback interface; 4 system calls, and 2 each.
@@ -122,17 +122,7 @@ fn cpu_calls_and_bytes_of_a_cgroup() {
 fn removed_cgroups_keep_the_path_that_they_were_seen_with() {
     let child = Child::new("kt-moved", || ask_for_parent(23));
     let before = Cgroup::of_root("kt-gone-first");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-    command.args(["run", "cgroups", "--for", "6s", "-o", "json", "-v"]);
-    let mut running = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(running.stderr.as_mut().unwrap()).lines();
-    said.find(|line| line.as_ref().unwrap().contains("counting"))
-        .expect("it counts")
-        .unwrap();
+    let mut running = Run::counting("cgroups --for 6s -o json");
     let later = Cgroup::of_root("kt-gone-later");
     for cgroup in [&before, &later] {
         cgroup.take(&child);
@@ -143,10 +133,9 @@ fn removed_cgroups_keep_the_path_that_they_were_seen_with() {
     fs::write(root, child.pid()).unwrap();
     let paths = [&before, &later].map(|it| it.0.file_name().unwrap().to_owned());
     drop((before, later));
-    let output = running.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said = running.end().done();
     for path in paths {
         let shown = format!("\"cgroup\":\"/{}\"", path.to_str().unwrap());
-        assert!(said.contains(&shown), "{shown}: {said}");
+        assert_has(&said, &[&shown]);
     }
 }

@@ -4,9 +4,8 @@
 use std::fs;
 use std::process::{self, Command, Stdio};
 
-use serde_json::Value;
-
-use crate::lifetime::{Run, sum};
+use crate::common::{end, full, json, ktally, program};
+use crate::lifetime::{Run, sum, total};
 use crate::support::{kernel_series, needs, wait_until};
 
 /// A failing open that no program makes by itself.
@@ -34,8 +33,11 @@ impl Drop for Twin {
     }
 }
 
-fn sh(args: &[&str], script: &str) -> Run {
-    Run::start(&[args, &["--", "sh", "-c", script]].concat())
+/// `ktally run` with these arguments, of a script.
+fn sh(args: &str, script: &str) -> Run {
+    let mut ktally = program();
+    ktally.arg("run").args(args.split_whitespace());
+    Run::of(ktally.args(["--", "sh", "-c", script]))
 }
 
 #[test]
@@ -47,7 +49,7 @@ fn a_command_and_its_children_are_counted() {
          for child in 1 2 3 4 5; do (fail; (fail) & wait) & done
          fail; wait; exec sh -c '{FAIL}; exit 0'"
     );
-    let reading = sh(&["failures", "-o", "json"], &script).reading();
+    let reading = sh("failures -o json", &script).end().json();
     drop(twin);
     assert_eq!(reading["incomplete"], false);
     assert_eq!(reading["tables"][0]["dropped"], 0);
@@ -65,8 +67,7 @@ fn a_command_and_its_children_are_counted() {
 /// From its first instruction on: the exec is the first call that returns.
 #[test]
 fn it_is_counted_from_its_exec_on() {
-    let mut run = Run::start(&["syscalls", "-o", "json", "--", "sleep", "0.05"]);
-    let reading = run.reading();
+    let reading = ktally("run syscalls -o json -- sleep 0.05").json();
     let rows = reading["tables"][0]["rows"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["comm"] == "sleep"), "{rows:?}");
     assert_eq!(sum(&reading, ("call", "execve"), "calls"), 1);
@@ -79,8 +80,7 @@ fn it_is_counted_from_its_exec_on() {
 #[test]
 fn waits_of_a_command() {
     let script = "for i in 1 2 3 4 5 6 7; do sleep 0.01; done";
-    let args = ["runqlat", "--by-comm", "-o", "json"];
-    let reading = sh(&args, script).reading();
+    let reading = sh("runqlat --by-comm -o json", script).end().json();
     let rows = reading["tables"][0]["rows"].as_array().unwrap();
     let waits = |comm: &str| -> u64 {
         let of = rows.iter().filter(|row| row["comm"] == comm);
@@ -107,26 +107,19 @@ fn its_status_is_ours() {
         ("kill -40 $$", 168, Some("ended with signal: 40")),
         ("exit 0", 0, None),
     ] {
-        let (status, lines, stderr) = sh(&["failures", "-o", "json"], script).end();
-        assert_eq!(status.code(), Some(code), "{stderr}");
-        assert_eq!(lines.len(), 1);
+        let ended = sh("failures -o json", script).end().failed(code, &[]);
+        json(&ended.stdout);
         match told {
-            Some(told) => assert!(stderr.contains(told), "{stderr}"),
+            Some(told) => drop(ended.told(&[told])),
             // Kernels since 7.0 preempt the probes of system calls.
             None if kernel_series() >= (7, 0) => {
                 let skipped = |line: &str| line.contains("the kernel skipped");
-                assert!(stderr.lines().all(skipped), "{stderr}");
+                assert!(ended.stderr.lines().all(skipped), "{ended:?}");
             }
-            None => assert_eq!(stderr, ""),
+            None => assert_eq!(ended.stderr, ""),
         }
     }
-    let (status, lines, stderr) = Run::start(&["failures", "--", "/no/such"]).end();
-    assert_eq!(status.code(), Some(1));
-    assert_eq!(lines, [""; 0]);
-    assert!(
-        stderr.contains("failed to run `/no/such`: No such file"),
-        "{stderr}"
-    );
+    ktally("run failures -- /no/such").refused(1, &["failed to run `/no/such`: No such file"]);
 }
 
 /// The command has standard output for itself.
@@ -136,14 +129,12 @@ fn its_output_and_the_reading_do_not_mix() {
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let script = format!("echo said; exec 2>/dev/null; {FAIL}; true");
     let run = |format: &str, file: &str| {
-        let args = ["failures", "-o", format, "--output-file", file];
-        let (status, lines, stderr) = sh(&args, &script).end();
-        assert_eq!(status.code(), Some(0), "{stderr}");
-        assert_eq!(lines, ["said"]);
+        let args = format!("failures -o {format} --output-file {file}");
+        assert_eq!(sh(&args, &script).end().done(), "said\n");
         fs::read_to_string(file).unwrap()
     };
     for _ in 0..2 {
-        let reading: Value = serde_json::from_str(&run("json", &file("json"))).unwrap();
+        let reading = json(&run("json", &file("json")));
         assert_eq!(sum(&reading, ENOTDIR, "calls"), 1);
     }
     // Appended: the heading stands there once.
@@ -160,18 +151,13 @@ fn its_output_and_the_reading_do_not_mix() {
 #[test]
 fn a_failure_of_ours_is_not_the_command_s() {
     let many = format!("{FAIL} 2>/dev/null; mkdir /; exit 7");
-    let args = ["failures", "--max-rows", "1", "--strict"];
-    let (status, _, stderr) = sh(&args, &many).end();
-    assert_eq!(status.code(), Some(4), "{stderr}");
-    assert!(stderr.contains("had no room for"), "{stderr}");
-    assert!(stderr.contains("ended with exit status: 7"), "{stderr}");
-
-    let mut ktally = Command::new(env!("CARGO_BIN_EXE_ktally"));
+    let words = ["had no room for", "ended with exit status: 7"];
+    sh("failures --max-rows 1 --strict", &many)
+        .end()
+        .failed(4, &words);
+    let mut ktally = program();
     ktally.args(["run", "failures", "--", "sh", "-c", "exit 7"]);
-    let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let (status, _, stderr) = Run::of(ktally.stdout(full)).end();
-    assert_eq!(status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("failed to write: No space"), "{stderr}");
+    end(ktally.stdout(full())).failed(1, &["failed to write: No space"]);
 }
 
 /// One that would run for ever: it ends with a signal to us, or with our time.
@@ -179,12 +165,11 @@ fn a_failure_of_ours_is_not_the_command_s() {
 #[test]
 fn a_command_does_not_outlive_the_run() {
     needs((5, 11), "task storage");
-    const TIME: [&str; 2] = ["--for", "3s"];
     let folder = tempfile::tempdir().unwrap();
     let runs = [
-        ("signal", "", &[][..]),
-        ("time", "", &TIME),
-        ("stubborn", "trap '' TERM;", &TIME),
+        ("signal", "", ""),
+        ("time", "", "--for 3s"),
+        ("stubborn", "trap '' TERM;", "--for 3s"),
     ]
     .map(|(end, trap, time)| {
         let file = folder.path().join(end);
@@ -192,7 +177,7 @@ fn a_command_does_not_outlive_the_run() {
             "{trap} {FAIL} 2>/dev/null; echo $$ > {}; exec sleep 1000",
             file.display()
         );
-        let run = sh(&[&["failures", "-o", "json"], time].concat(), &script);
+        let run = sh(&format!("failures -o json {time}"), &script);
         (end, file, run)
     });
     for (end, file, mut run) in runs {
@@ -207,11 +192,9 @@ fn a_command_does_not_outlive_the_run() {
             assert_eq!(objects.programs.len(), 3, "{objects:?}");
             run.signal(libc::SIGINT);
         }
-        let (status, lines, stderr) = run.end();
         // Its status is of use where it was not ended for our own reasons.
         let code = if end == "signal" { 130 } else { 0 };
-        assert_eq!(status.code(), Some(code), "{end}: {stderr}");
-        let reading: Value = serde_json::from_str(&lines[0]).unwrap();
+        let reading = json(&run.end().failed(code, &[]).stdout);
         assert_eq!(sum(&reading, ENOTDIR, "calls"), 1);
         let pid: i32 = pid.trim().parse().unwrap();
         // SAFETY: asks whether there is such a process.
@@ -223,11 +206,11 @@ fn a_command_does_not_outlive_the_run() {
 #[test]
 fn intervals_of_a_command_add_up() {
     let script = format!("exec 2>/dev/null; for i in 1 2 3; do {FAIL}; sleep 0.15; done");
-    let args = ["failures", "-o", "jsonl", "--every", "100ms"];
-    let readings = sh(&args, &script).readings();
+    let readings = sh("failures -o jsonl --every 100ms", &script)
+        .end()
+        .json_lines();
     assert!(readings.len() > 3, "{readings:?}");
-    let counts = readings.iter().map(|it| sum(it, ENOTDIR, "calls"));
-    assert_eq!(counts.sum::<u64>(), 3);
+    assert_eq!(total(&readings, ENOTDIR), 3);
 }
 
 /// Its events have no task: nothing is started.
@@ -236,12 +219,8 @@ fn a_tally_that_knows_no_process_refuses_a_command() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ran");
     let script = format!("echo > {}", file.display());
-    let (status, lines, stderr) = sh(&["softirqs"], &script).end();
-    assert_eq!(status.code(), Some(2), "{stderr}");
-    assert_eq!(lines, [""; 0]);
-    assert!(
-        stderr.contains("`softirqs` does not count by process"),
-        "{stderr}"
-    );
+    sh("softirqs", &script)
+        .end()
+        .refused(2, &["`softirqs` does not count by process"]);
     assert!(!file.exists());
 }

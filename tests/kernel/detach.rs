@@ -3,25 +3,24 @@
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType};
 use serde_json::Value;
 
-use crate::attach::{GETPPID, refused, rewrite};
+use crate::attach::{GETPPID, rewrite};
+use crate::common::{Ended, NOBODY, assert_has, end, full};
 use crate::fate::{self, Fate};
-use crate::instances::{Ended, Host, end};
+use crate::instances::Host;
 use crate::lifetime::sum;
 use crate::support::{Child, amount, ask_for_parent, cases, nap, needs};
 
 /// More than a program has system calls.
 const MANY: usize = 400;
 
-static GROUP: u32 = 54321;
-const NOBODY: u32 = 65534;
+const GROUP: u32 = 54321;
 
 fn json(ended: &Ended) -> Option<Value> {
     serde_json::from_str(&ended.stdout).ok()
@@ -36,25 +35,17 @@ fn what_is_not_printed_is_kept() {
     needs((5, 11), "task storage");
     let host = Host::new();
     let child = Child::new("kt-unread", || ask_for_parent(23));
-    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
     let closed = || {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         Stdio::from(writer)
     };
-    let outputs: [(&dyn Fn() -> Stdio, &str); 2] = [(&full, "No space"), (&closed, "Broken pipe")];
-    for (output, why) in outputs {
+    for (output, why) in [(full(), "No space"), (closed(), "Broken pipe")] {
         host.good(&format!("attach syscalls --pid {}", child.pid()));
         child.work();
         let mut detach = host.program();
-        detach.args(["detach", "syscalls"]).stdout(output());
-        let ended = detach.stderr(Stdio::piped()).spawn().unwrap();
-        let ended = ended.wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(1), "{stderr}");
-        for word in ["`syscalls`", "not written", "stays", why] {
-            assert!(stderr.contains(word), "{word}: {stderr}");
-        }
+        detach.args(["detach", "syscalls"]).stdout(output);
+        end(&mut detach).failed(1, &["`syscalls`", "not written", "stays", why]);
         // It counts no more, and has lost nothing.
         child.work();
         assert_eq!(host.json("status -o json")[0]["state"], "stopped");
@@ -95,7 +86,7 @@ fn counts_are_printed_or_kept_whatever_ends_a_detach() {
                 None => kept += 1,
             }
             if !is_fate_met {
-                assert_eq!(ended.code, Some(0), "{what}");
+                assert_eq!(ended.code, 0, "{what}");
                 break;
             }
         }
@@ -114,7 +105,7 @@ fn an_attach_that_fails_at_any_call_leaves_nothing() {
         attach.args(["attach", "failures", "--readable-by", "54321"]);
         let (ended, is_fate_met) = fate::run(&mut attach, nth, Fate::Fail(libc::ENOMEM));
         let what = format!("call {nth}: {ended:?}");
-        if ended.code == Some(0) {
+        if ended.code == 0 {
             attached += 1;
             host.good("attach failures --replace");
             host.good("detach failures");
@@ -124,7 +115,7 @@ fn an_attach_that_fails_at_any_call_leaves_nothing() {
         assert_eq!(host.pins(), [""; 0], "{what}");
         assert_eq!(mode(&host, ""), 0o700, "{what}");
         if !is_fate_met {
-            assert_eq!(ended.code, Some(0), "{what}");
+            assert_eq!(ended.code, 0, "{what}");
             break;
         }
     }
@@ -144,8 +135,7 @@ fn meta_without_state_is_to_be_removed() {
     }
     fs::remove_file(half("btf")).unwrap();
     fs::remove_file(half("state")).unwrap();
-    let told = host.good("status");
-    assert!(told.stderr.contains("`half` was half removed"), "{told:?}");
+    host.good("status").told(&["`half` was half removed"]);
     assert!(host.pins().iter().all(|pin| !pin.contains("half")));
     host.good("detach whole");
     assert_eq!(host.pins(), [""; 0]);
@@ -167,19 +157,16 @@ fn detach_all_goes_on_after_a_failure() {
     for label in ["a", "b"] {
         fs::remove_file(host.bpffs(&format!("ktally/{label}/btf"))).unwrap();
     }
-    let ended = host.ktally(["detach", "--all", "-o", "jsonl"]);
-    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let words = ["2 instances are not detached", "`a`", "`b`"];
+    let ended = host.ktally("detach --all -o jsonl").failed(1, &words);
     assert_eq!(sum(&json(&ended).unwrap(), GETPPID, "calls"), 23);
-    for words in ["2 instances are not detached", "`a`", "`b`"] {
-        assert!(ended.stderr.contains(words), "{words}: {ended:?}");
-    }
     let left = host.pins();
     assert!(
         left.iter().all(|pin| !pin.starts_with("ktally/c")),
         "{left:?}"
     );
     // One alone says what it is.
-    refused(&host.ktally(["detach", "a"]), 3, &["instance `a`", "btf"]);
+    host.ktally("detach a").refused(3, &["instance `a`", "btf"]);
 }
 
 /// As the kernel lets anyone do who can open it and pin it elsewhere.
@@ -203,23 +190,9 @@ fn a_state_that_is_forged_removes_nothing() {
     assert_eq!(host.pins(), [""; 0]);
 }
 
-/// A member of the group, without privileges.
-fn as_member(command: &mut Command) -> &mut Command {
-    // SAFETY: system calls alone; after the namespace is entered.
-    unsafe {
-        command.pre_exec(|| {
-            let set = libc::setgroups(1, &raw const GROUP);
-            let set = set | libc::setresgid(NOBODY, NOBODY, NOBODY);
-            match set | libc::setresuid(NOBODY, NOBODY, NOBODY) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        })
-    }
-}
-
-fn member(host: &Host, args: &[&str]) -> Ended {
-    end(as_member(host.program().args(args)))
+/// As a member of the group, without privileges.
+fn member(host: &Host, line: &str) -> Ended {
+    host.without_privileges(&[GROUP], line)
 }
 
 #[test]
@@ -234,11 +207,10 @@ fn readers_learn_that_it_has_stopped_and_cannot_write() {
     child.work();
     // Neither to write, nor to pin it where it could be opened to write.
     let table = "/sys/fs/bpf/ktally/syscalls/maps/syscalls";
-    let cleared = member(&host, &["map", "clear", table, "--yes"]);
-    refused(&cleared, 1, &["mode does not let you"]);
+    let cleared = member(&host, &format!("map clear {table} --yes"));
+    cleared.refused(1, &["mode does not let you"]);
     for place in ["/sys/fs/bpf/mine", "/sys/fs/bpf/ktally/mine"] {
-        let pinned = member(&host, &["map", "pin", table, place]);
-        assert_eq!(pinned.code, Some(1), "{pinned:?}");
+        member(&host, &format!("map pin {table} {place}")).failed(1, &[]);
     }
     for pin in ["state", "links", "entries", "slots", "programs"] {
         let mode = mode(&host, &format!("ktally/syscalls/{pin}"));
@@ -247,12 +219,7 @@ fn readers_learn_that_it_has_stopped_and_cannot_write() {
     host.good("detach syscalls --keep");
     child.work();
     // It ends, as there is nothing to wait for; what was missed is known now.
-    let read = [
-        "read", "syscalls", "--every", "50ms", "--total", "-o", "jsonl",
-    ];
-    let read = member(&host, &read);
-    assert_eq!(read.code, Some(0), "{read:?}");
-    let reading = json(&read).unwrap();
+    let reading = member(&host, "read syscalls --every 50ms --total -o jsonl").json();
     assert_eq!(sum(&reading, GETPPID, "calls"), 23);
     assert_eq!(reading["missed"], 0);
     assert_eq!(
@@ -283,7 +250,7 @@ fn nothing_counts_once_a_detach_has_returned() {
 #[test]
 fn readers_are_refused_where_others_can_pin() {
     let host = Host::new();
-    let readable = ["attach", "failures", "--readable-by", "54321"];
+    let readable = "attach failures --readable-by 54321";
     let open = |below: &str, mode: u32| {
         fs::set_permissions(host.bpffs(below), Permissions::from_mode(mode)).unwrap();
     };
@@ -296,28 +263,23 @@ fn readers_are_refused_where_others_can_pin() {
             "`/sys/fs/bpf{}{folder}`",
             if folder.is_empty() { "" } else { "/" }
         );
-        refused(&ended, 1, &[&shown, "others may pin", "chmod 0700"]);
+        ended.refused(1, &[&shown, "others may pin", "chmod 0700"]);
         open(folder, before);
         assert_eq!(host.pins(), ["theirs", "theirs/deep"]);
     }
     chown(host.bpffs("theirs/deep"), Some(NOBODY), None).unwrap();
-    refused(&host.ktally(readable), 1, &["`/sys/fs/bpf/theirs/deep`"]);
+    host.ktally(readable)
+        .refused(1, &["`/sys/fs/bpf/theirs/deep`"]);
     chown(host.bpffs("theirs/deep"), Some(0), None).unwrap();
     // What is opened later is reported.
-    host.good(&readable.join(" "));
+    host.good(readable);
     assert!(!host.good("status").stderr.contains("can change"));
     open("theirs/deep", 0o777);
-    let told = host.good("status").stderr;
-    assert!(
-        told.contains("readers of instance `failures` can change its counts"),
-        "{told}"
-    );
+    let told = "readers of instance `failures` can change its counts";
+    host.good("status").told(&[told]);
     // The group goes on, so it is refused here as well.
-    refused(
-        &host.ktally(["attach", "failures", "--replace"]),
-        1,
-        &["others may pin"],
-    );
+    host.ktally("attach failures --replace")
+        .refused(1, &["others may pin"]);
     host.good("detach failures");
     assert_eq!(mode(&host, ""), 0o700);
 }
@@ -373,23 +335,17 @@ fn no_pin_leads_out_of_the_folder() {
         said["pins"].as_array_mut().unwrap().push(pin.into());
         rewrite(&meta, &said);
         for args in [["detach", "failures"], ["read", "failures"]] {
-            refused(
-                &host.ktally(args),
-                1,
-                &["not a pin in a folder of an instance"],
-            );
+            host.ktally(args)
+                .refused(1, &["not a pin in a folder of an instance"]);
         }
-        assert_eq!(host.ktally(["status"]).code, Some(4));
+        assert_eq!(host.ktally("status").code, 4);
         assert!(file.exists());
     }
     let mut said = good.clone();
     said["programs"][0]["name"] = "../../../x".into();
     rewrite(&meta, &said);
-    refused(
-        &host.ktally(["detach", "failures"]),
-        1,
-        &["cannot be pinned"],
-    );
+    host.ktally("detach failures")
+        .refused(1, &["cannot be pinned"]);
     rewrite(&meta, &good);
     host.good("detach failures");
 }
@@ -450,7 +406,7 @@ fn pins_of_another_kind_are_refused() {
         other.pin(pin(name)).unwrap();
         for args in [["read", "there"], ["detach", "there"]] {
             let ended = host.ktally(args);
-            refused(&ended, 1, &["failed to open instance `there`"]);
+            ended.refused(1, &["failed to open instance `there`"]);
         }
         fs::remove_file(pin(name)).unwrap();
         fs::rename(pin("maps/aside"), pin(name)).unwrap();
@@ -463,11 +419,8 @@ fn pins_of_another_kind_are_refused() {
     other.update(&[0; 4], &[1; 4], MapFlags::ANY).unwrap();
     fs::rename(pin(&slot), pin("maps/aside")).unwrap();
     other.pin(pin(&slot)).unwrap();
-    refused(
-        &host.ktally(["detach", "there"]),
-        1,
-        &["is not an array of programs"],
-    );
+    host.ktally("detach there")
+        .refused(1, &["is not an array of programs"]);
     assert!(other.lookup(&[0; 4], MapFlags::ANY).unwrap().is_some());
     fs::remove_file(pin(&slot)).unwrap();
     fs::rename(pin("maps/aside"), pin(&slot)).unwrap();
@@ -479,11 +432,11 @@ fn pins_of_another_kind_are_refused() {
 fn a_folder_of_others_is_not_read() {
     let host = Host::new();
     host.good(&format!("attach failures --readable-by {GROUP}"));
-    let read: [&[&str]; 2] = [&["read", "failures"], &["run", "@failures"]];
+    let read = ["read failures", "run @failures"];
     for folder in ["ktally", "ktally/failures", "ktally/failures/maps"] {
         chown(host.bpffs(folder), Some(NOBODY), None).unwrap();
         for args in read {
-            refused(&host.ktally(args), 1, &["belongs to others"]);
+            host.ktally(args).refused(1, &["belongs to others"]);
         }
         chown(host.bpffs(folder), Some(0), None).unwrap();
     }
@@ -491,7 +444,7 @@ fn a_folder_of_others_is_not_read() {
     fs::rename(host.bpffs("ktally"), host.bpffs("other")).unwrap();
     symlink("other", host.bpffs("ktally")).unwrap();
     for args in read {
-        refused(&host.ktally(args), 1, &["is not a folder"]);
+        host.ktally(args).refused(1, &["is not a folder"]);
     }
     fs::remove_file(host.bpffs("ktally")).unwrap();
     fs::rename(host.bpffs("other"), host.bpffs("ktally")).unwrap();
@@ -545,11 +498,10 @@ fn status_has_what_was_given() {
     assert_eq!(status[0]["options"], serde_json::json!({"pid": 1}));
     assert_eq!(status[0]["since"], again[0]["since"]);
     assert!(status[0]["options_since"].as_str() > status[0]["since"].as_str());
-    let table = host.good("status").stdout;
-    assert!(table.contains("--pid 1 (since 2"), "{table}");
-    let other = host.ktally(["attach", "failures", "--as", "syscalls", "--replace"]);
+    assert_has(&host.good("status").stdout, &["--pid 1 (since 2"]);
+    let other = host.ktally("attach failures --as syscalls --replace");
     let words = "it is of tally `syscalls`, not `failures`; choose another name";
-    refused(&other, 1, &[words]);
+    let other = other.refused(1, &[words]);
     assert_eq!(other.stderr.lines().count(), 1, "{other:?}");
     host.good("detach syscalls");
 }

@@ -7,9 +7,9 @@ use std::io::{self, Read};
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
-use crate::instances::Ended;
+use crate::common::Ended;
 
 /// What becomes of the call that was chosen.
 #[derive(Debug, Clone, Copy)]
@@ -74,16 +74,17 @@ pub fn run(command: &mut Command, nth: usize, fate: Fate) -> (Ended, bool) {
         }
         seen += usize::from(is_chosen);
     };
-    let text = |mut from: Box<dyn Read>| {
+    let bytes = |mut from: Box<dyn Read>| {
         let mut bytes = Vec::new();
         from.read_to_end(&mut bytes).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
+        bytes
     };
-    let ended = Ended {
-        code: status.code(),
-        stdout: text(Box::new(child.stdout.take().unwrap())),
-        stderr: text(Box::new(child.stderr.take().unwrap())),
+    let output = Output {
+        status,
+        stdout: bytes(Box::new(child.stdout.take().unwrap())),
+        stderr: bytes(Box::new(child.stderr.take().unwrap())),
     };
+    let ended = Ended::new(command.get_args(), output);
     (ended, seen > nth)
 }
 

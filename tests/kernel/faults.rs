@@ -8,34 +8,30 @@
 
 use std::fs::{self, File};
 use std::os::fd::FromRawFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use crate::common::{Args, PROGRAM, command, end, ktally, limit as restrict, program};
 use crate::instances::Host;
-use crate::lifetime::{Run, sum};
+use crate::lifetime::{Run, sum, total};
 use crate::memory::Limited;
 use crate::objects::Objects;
-use crate::support::{Child, Source, ask_for_parent, fail_to_open, needs, require_root};
+use crate::support::{Child, Source, ask_for_parent, fail_to_open, needs};
 
 const BPFFS: &str = "/sys/fs/bpf";
 const ENOENT: (&str, &str) = ("error", "ENOENT");
 const GETPPID: (&str, &str) = ("call", "getppid");
 
-fn ktally(args: &[&str]) -> Command {
-    require_root();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-    command.args(args);
-    command
+/// A run of `syscalls`, each 100 ms, that counts this process.
+fn counting(pid: String) -> Run {
+    Run::counting(&format!("syscalls -o jsonl --every 100ms --pid {pid}"))
 }
 
-/// The one line of an error, which has ended it.
-fn error_of(output: &Output) -> String {
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert_eq!(output.stdout, b"", "{stderr}");
-    stderr
+/// A child's 23 failures to open are counted.
+fn assert_failures(child: &Child) {
+    let mut run = Run::counting(&format!("failures -o json --pid {}", child.pid()));
+    child.work();
+    assert_eq!(sum(&run.stop().json(), ENOENT, "calls"), 23);
 }
 
 // ---- what runs short --------------------------------------------------------
@@ -46,20 +42,16 @@ fn a_memory_cgroup_that_is_too_small() {
     needs((5, 11), "task storage");
     let limited = Limited::new("kt-short", 64 << 20);
     let script = "for it in $1; do echo $$ >$it/cgroup.procs; done; shift; exec \"$@\"";
-    let program = env!("CARGO_BIN_EXE_ktally");
     let folders = limited.folders();
     let run = |rows: &str| {
-        let args = ["-c", script, "sh", &folders, program, "run", "syscalls"];
-        let limits = ["--for", "0", "--max-rows", rows];
-        Command::new("sh").args(args).args(limits).output().unwrap()
+        let args = ["-c", script, "sh", &folders, PROGRAM, "run", "syscalls"];
+        end(command("sh")
+            .args(args)
+            .args(["--for", "0", "--max-rows", rows]))
     };
-    let error = error_of(&run("1000000"));
-    for word in ["`syscalls`", "out of memory", "--max-rows", "cgroup"] {
-        assert!(error.contains(word), "{word}: {error}");
-    }
-    let fits = run("100");
-    let stderr = String::from_utf8_lossy(&fits.stderr);
-    assert_eq!(fits.status.code(), Some(0), "{stderr}");
+    let words = ["`syscalls`", "out of memory", "--max-rows", "cgroup"];
+    run("1000000").refused(1, &words);
+    run("100").good();
 }
 
 /// Whichever descriptor it is that it does not get, it says so.
@@ -67,22 +59,9 @@ fn a_memory_cgroup_that_is_too_small() {
 fn too_few_descriptors() {
     let mut worked = 0;
     for limit in 4.. {
-        let mut command = ktally(&["run", "failures", "--for", "0", "-o", "json"]);
-        let set = move || {
-            let limit = libc::rlimit {
-                rlim_cur: limit,
-                rlim_max: limit,
-            };
-            // SAFETY: the kernel reads the limits.
-            match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            }
-        };
-        // SAFETY: only a system call.
-        unsafe { command.pre_exec(set) };
-        let output = command.output().unwrap();
-        if output.status.success() {
+        let mut ktally = "run failures --for 0 -o json".pass_to(program());
+        let ended = end(restrict(&mut ktally, libc::RLIMIT_NOFILE, limit));
+        if ended.code == 0 {
             worked += 1;
             if worked == 5 {
                 break;
@@ -90,24 +69,22 @@ fn too_few_descriptors() {
             continue;
         }
         assert!(limit < 40, "it never works");
-        let error = error_of(&output);
-        assert!(error.contains("open files"), "{limit}: {error}");
-        assert_eq!(worked, 0, "{limit}: {error}");
+        ended.refused(1, &["open files"]);
+        assert_eq!(worked, 0, "{limit}");
     }
 }
 
 #[test]
 fn a_hundred_runs_at_once() {
     let child = Child::new("kt-hundred", || fail_to_open(23));
-    let pid = child.pid();
-    let args = ["failures", "-v", "-o", "json", "--pid", &pid];
+    let args = format!("failures -v -o json --pid {}", child.pid());
     let mut runs: Vec<Run> = (0..100).map(|_| Run::start(&args)).collect();
     runs.iter().for_each(Run::wait_until_counting);
     child.work();
     let objects: Vec<_> = runs.iter().map(Run::objects).collect();
     runs.iter().for_each(|run| run.signal(libc::SIGINT));
     for run in &mut runs {
-        assert_eq!(sum(&run.reading(), ENOENT, "calls"), 23);
+        assert_eq!(sum(&run.end().json(), ENOENT, "calls"), 23);
     }
     objects.iter().for_each(Objects::wait_until_gone);
 }
@@ -118,8 +95,7 @@ fn a_hundred_runs_at_once() {
 #[test]
 fn stopped_and_continued() {
     let child = Child::new("kt-stopped", || ask_for_parent(23));
-    let args = ["syscalls", "-o", "jsonl", "--every", "100ms", "--pid"];
-    let mut run = Run::counting(&[&args[..], &[&child.pid()]].concat());
+    let mut run = counting(child.pid());
     let stopped = Duration::from_secs(2);
     run.signal(libc::SIGSTOP);
     child.work();
@@ -127,10 +103,8 @@ fn stopped_and_continued() {
     child.work();
     run.signal(libc::SIGCONT);
     child.work();
-    run.signal(libc::SIGINT);
-    let readings = run.readings();
-    let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
-    assert_eq!(calls, 3 * 23);
+    let readings = run.stop().json_lines();
+    assert_eq!(total(&readings, GETPPID), 3 * 23);
     // An interval is as long as it was.
     let longest = readings.iter().map(|it| it["seconds"].as_f64().unwrap());
     let longest = longest.fold(0.0, f64::max);
@@ -159,23 +133,14 @@ fn a_terminal_that_vanishes() {
     unsafe { libc::fcntl(master, libc::F_SETFD, libc::FD_CLOEXEC) };
     // SAFETY: ours alone.
     let [master, slave] = [master, slave].map(|fd| unsafe { File::from_raw_fd(fd) });
-    let mut command = ktally(&[
-        "run",
-        "syscalls",
-        "-v",
-        "--every",
-        "50ms",
-        "--pid",
-        &child.pid(),
-    ]);
-    let mut run = Run::of(command.stdout(slave));
-    drop(command);
+    let line = format!("run syscalls -v --every 50ms --pid {}", child.pid());
+    let mut run = Run::with_output(&mut line.pass_to(program()), slave);
     run.wait_until_counting();
     let objects = run.objects();
     drop(master);
     child.work();
-    let (status, _, stderr) = run.end();
-    assert!(status.code().is_some_and(|code| code <= 1), "{stderr}");
+    let ended = run.end();
+    assert!((0..=1).contains(&ended.code), "{ended:?}");
     objects.wait_until_gone();
 }
 
@@ -198,11 +163,8 @@ fn a_bpffs_that_is_read_only() {
         "detach failures",
         "detach --all",
     ] {
-        let ended = host.ktally(line.split(' '));
-        assert_eq!(ended.code, Some(1), "{line}: {ended:?}");
-        for word in ["mounted read-only", "mount -o remount,rw"] {
-            assert!(ended.stderr.contains(word), "{line}: {ended:?}");
-        }
+        let ended = host.ktally(line);
+        ended.failed(1, &["mounted read-only", "mount -o remount,rw"]);
         assert_eq!(host.pins(), pins, "{line}");
     }
     child.work();
@@ -234,18 +196,13 @@ int enter(void *ctx)
 "#,
     );
     let without = "umount -l /sys/kernel/tracing; umount -l /sys/kernel/debug; exec \"$@\"";
-    let program = env!("CARGO_BIN_EXE_ktally");
     let run = |tally: &str| {
-        let mut command = host.inside("sh");
-        command.args(["-c", without, "sh", program, "run", tally, "--for", "0"]);
-        command.output().unwrap()
+        let args = ["-c", without, "sh", PROGRAM, "run", tally, "--for", "0"];
+        end(host.inside("sh").args(args))
     };
-    let error = error_of(&run(source.path().to_str().unwrap()));
-    for word in ["tracefs is not mounted", "mount -t tracefs tracefs"] {
-        assert!(error.contains(word), "{word}: {error}");
-    }
-    let output = run("failures");
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let words = ["tracefs is not mounted", "mount -t tracefs tracefs"];
+    run(&source.arg()).refused(1, &words);
+    run("failures").good();
 }
 
 // ---- what changes the host: in machines of its own ---------------------------
@@ -256,25 +213,22 @@ int enter(void *ctx)
 fn a_cpu_that_goes_and_comes() {
     const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
     let child = Child::new("kt-offline", || ask_for_parent(23));
-    let pid = child.pid();
-    for tally in ["syscalls", "profile", "softirqs"] {
-        let filter: &[&str] = match tally {
-            "softirqs" => &[],
-            _ => &["--pid", &pid],
-        };
-        let args = [&[tally, "-o", "jsonl", "--every", "100ms"], filter].concat();
-        let mut run = Run::counting(&args);
+    let filter = format!("--pid {}", child.pid());
+    for (tally, filter) in [
+        ("syscalls", &*filter),
+        ("profile", &filter),
+        ("softirqs", ""),
+    ] {
+        let mut run = Run::counting(&format!("{tally} -o jsonl --every 100ms {filter}"));
         for online in ["0", "1"] {
             child.work();
             fs::write(ONLINE, online).unwrap();
             child.work();
         }
-        run.signal(libc::SIGINT);
-        let readings = run.readings();
+        let readings = run.stop().json_lines();
         assert!(readings.iter().all(|it| it["incomplete"] == false));
         if tally == "syscalls" {
-            let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
-            assert_eq!(calls, 4 * 23);
+            assert_eq!(total(&readings, GETPPID), 4 * 23);
         }
     }
 }
@@ -284,8 +238,7 @@ fn a_cpu_that_goes_and_comes() {
 #[ignore = "changes the host"]
 fn a_clock_that_is_set_back() {
     let child = Child::new("kt-clock", || ask_for_parent(23));
-    let args = ["syscalls", "-o", "jsonl", "--every", "100ms", "--pid"];
-    let mut run = Run::counting(&[&args[..], &[&child.pid()]].concat());
+    let mut run = counting(child.pid());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let hour_ago = libc::timespec {
         tv_sec: now.unwrap().as_secs() as i64 - 3600,
@@ -296,10 +249,8 @@ fn a_clock_that_is_set_back() {
     let ret = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const hour_ago) };
     assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
     child.work();
-    run.signal(libc::SIGINT);
-    let readings = run.readings();
-    let calls: u64 = readings.iter().map(|it| sum(it, GETPPID, "calls")).sum();
-    assert_eq!(calls, 2 * 23);
+    let readings = run.stop().json_lines();
+    assert_eq!(total(&readings, GETPPID), 2 * 23);
     for reading in &readings {
         let seconds = reading["seconds"].as_f64().unwrap();
         assert!((0.0..60.0).contains(&seconds), "{reading}");
@@ -312,10 +263,7 @@ fn a_clock_that_is_set_back() {
 fn without_bpf_for_the_unprivileged() {
     fs::write("/proc/sys/kernel/unprivileged_bpf_disabled", "1").unwrap();
     let child = Child::new("kt-sysctl", || fail_to_open(23));
-    let mut run = Run::counting(&["failures", "-o", "json", "--pid", &child.pid()]);
-    child.work();
-    run.signal(libc::SIGINT);
-    assert_eq!(sum(&run.reading(), ENOENT, "calls"), 23);
+    assert_failures(&child);
 }
 
 /// For good: nothing else runs after it, so its name is the last. Tallies may
@@ -325,13 +273,6 @@ fn without_bpf_for_the_unprivileged() {
 fn zz_lockdown() {
     fs::write("/sys/kernel/security/lockdown", "confidentiality").unwrap();
     let child = Child::new("kt-lockdown", || fail_to_open(23));
-    let pid = child.pid();
-    let mut run = Run::counting(&["failures", "-o", "json", "--pid", &pid]);
-    child.work();
-    run.signal(libc::SIGINT);
-    assert_eq!(sum(&run.reading(), ENOENT, "calls"), 23);
-    let cgroup = ["--cgroup", "/sys/fs/cgroup", "--for", "0"];
-    let output = ktally(&["run", "failures"]).args(cgroup).output().unwrap();
-    let error = error_of(&output);
-    assert!(error.contains("lockdown"), "{error}");
+    assert_failures(&child);
+    ktally("run failures --cgroup /sys/fs/cgroup --for 0").refused(1, &["lockdown"]);
 }

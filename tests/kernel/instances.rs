@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,26 +13,20 @@ use std::process::{self, Command, Stdio};
 
 use libbpf_rs::query::LinkInfoIter;
 use libbpf_rs::{MapHandle, Program};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
+use crate::common::{Args, Ended, OPEN_PROGRAM, PROGRAM, command, end, without_privileges};
+use crate::lifetime::Run;
 use crate::objects::Objects;
-use crate::support::{end_if_too_old, require_root};
+use crate::support::{mount_new, own_mounts, require_root};
 
 /// A host with a bpffs that nobody else sees. All that is pinned there goes
 /// when it is dropped.
 pub struct Host {
     holder: process::Child,
     namespace: File,
-}
-
-/// How a run of the program ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
 }
 
 impl Host {
@@ -50,19 +43,10 @@ impl Host {
         unsafe {
             command.pre_exec(move || {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                unshare(CloneFlags::CLONE_NEWNS)?;
-                let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-                mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+                own_mounts()?;
                 while umount2("/sys/fs/bpf", MntFlags::MNT_DETACH).is_ok() {}
                 if mounted {
-                    let none = MsFlags::empty();
-                    mount(
-                        Some("bpf"),
-                        "/sys/fs/bpf",
-                        Some("bpf"),
-                        none,
-                        Some("mode=0700"),
-                    )?;
+                    mount_new("bpf", Path::new("/sys/fs/bpf"), Some("mode=0700"))?;
                 }
                 Ok(())
             });
@@ -75,14 +59,13 @@ impl Host {
 
     /// The program, as root.
     pub fn program(&self) -> Command {
-        self.inside(env!("CARGO_BIN_EXE_ktally"))
+        self.inside(PROGRAM)
     }
 
     /// Any program.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = command(program);
         let namespace = self.namespace.try_clone().unwrap();
-        command.stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
         // SAFETY: one system call.
         unsafe {
             command.pre_exec(move || {
@@ -93,22 +76,33 @@ impl Host {
         command
     }
 
-    pub fn ktally<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ended {
-        end(self.program().args(args))
+    #[track_caller]
+    pub fn ktally(&self, args: impl Args) -> Ended {
+        end(&mut args.pass_to(self.program()))
     }
 
-    /// Of a command line without spaces in its words; it ends well.
-    pub fn good(&self, line: &str) -> Ended {
-        let ended = self.ktally(line.split_whitespace());
-        end_if_too_old(&ended.stderr);
-        assert_eq!(ended.code, Some(0), "{line}: {ended:?}");
-        ended
+    /// It ends well.
+    #[track_caller]
+    pub fn good(&self, args: impl Args) -> Ended {
+        self.ktally(args).good()
     }
 
-    /// The same, which prints JSON.
-    pub fn json(&self, line: &str) -> Value {
-        let ended = self.good(line);
-        serde_json::from_str(&ended.stdout).unwrap()
+    /// The same, and it prints JSON.
+    #[track_caller]
+    pub fn json(&self, args: impl Args) -> Value {
+        self.ktally(args).json()
+    }
+
+    /// In the background.
+    pub fn start(&self, args: impl Args) -> Run {
+        Run::of(&mut args.pass_to(self.program()))
+    }
+
+    /// As `nobody`, in these groups as well.
+    pub fn without_privileges(&self, groups: &'static [u32], args: impl Args) -> Ended {
+        let mut program = self.inside(&*OPEN_PROGRAM);
+        without_privileges(&mut program, groups);
+        end(&mut args.pass_to(program))
     }
 
     /// A path of its bpffs, as this process reaches it.
@@ -175,57 +169,10 @@ impl Drop for Host {
     }
 }
 
-pub fn end(command: &mut Command) -> Ended {
-    let output = command.output().unwrap();
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
 /// Whether a link of any program is there that uses this map or one of these
 /// entries: something counts.
 pub fn links_of(programs: &BTreeSet<u32>) -> usize {
     LinkInfoIter::default()
         .filter(|link| programs.contains(&link.prog_id))
         .count()
-}
-
-/// A `read --every` in the background.
-pub struct Reader {
-    process: process::Child,
-    stdout: BufReader<process::ChildStdout>,
-}
-
-impl Reader {
-    pub fn start(host: &Host, line: &str) -> Self {
-        let mut command = host.program();
-        command.args(line.split_whitespace());
-        let mut process = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        Self { process, stdout }
-    }
-
-    pub fn next(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        (!line.is_empty()).then(|| serde_json::from_str(&line).unwrap())
-    }
-
-    /// Everything that it still prints; it ends by itself, well.
-    pub fn rest(mut self) -> (Vec<Value>, String) {
-        let mut readings = Vec::new();
-        while let Some(reading) = self.next() {
-            readings.push(reading);
-        }
-        let output = self.process.wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{stderr}");
-        (readings, stderr)
-    }
 }

@@ -1,51 +1,62 @@
 //! `ktally run` as a process: how it ends, and that nothing outlives it.
 
 use std::cell::Cell;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{self, ChildStdout, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{self, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ktally::map::Map;
 use ktally::sys;
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
+use crate::common::{
+    Args, Ended, PROGRAM, assert_has, command, end, full, json, json_lines, ktally, program,
+};
 use crate::instances::Host;
 use crate::objects::{Objects, maps_called};
 use crate::support::{
-    Child, Source, ask_for_parent, end_if_too_old, event, fail_to_open, is_too_old, needs,
+    Child, Impossible, Source, ask_for_parent, event, fail_to_open, mount_new, needs, own_mounts,
     require_root, wait_until,
 };
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A `ktally run` in the background; killed when dropped.
+/// A program in the background, killed when dropped.
 pub struct Run {
+    args: Vec<OsString>,
     process: process::Child,
     stdout: Option<BufReader<ChildStdout>>,
     // Drained all along: libbpf's log fills a pipe.
     stderr: Option<JoinHandle<String>>,
-    // Or why it cannot.
-    counting: Receiver<Option<String>>,
+    counting: Receiver<Result<(), Impossible>>,
 }
 
 impl Run {
-    pub fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-        Self::of(command.arg("run").args(args).stdout(Stdio::piped()))
+    /// `ktally run`.
+    pub fn start(args: impl Args) -> Self {
+        require_root();
+        let mut ktally = program();
+        ktally.arg("run");
+        Self::of(&mut args.pass_to(ktally))
     }
 
     pub fn of(command: &mut Command) -> Self {
-        require_root();
+        Self::with_output(command, Stdio::piped())
+    }
+
+    pub fn with_output(command: &mut Command, output: impl Into<Stdio>) -> Self {
         let mut process = command
             .stdin(Stdio::null())
+            .stdout(output)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -57,9 +68,9 @@ impl Run {
             for line in stderr.lines() {
                 let line = line.unwrap();
                 if line.contains("counting") {
-                    let _ = tell.send(None);
-                } else if is_too_old(&line) {
-                    let _ = tell.send(Some(line.clone()));
+                    let _ = tell.send(Ok(()));
+                } else if let Some(impossible) = Impossible::told_by(&line) {
+                    let _ = tell.send(Err(impossible));
                 }
                 said += &line;
                 said += "\n";
@@ -67,6 +78,7 @@ impl Run {
             said
         });
         Self {
+            args: command.get_args().map(Into::into).collect(),
             process,
             stdout,
             stderr: Some(stderr),
@@ -75,17 +87,22 @@ impl Run {
     }
 
     /// Goes on once it counts.
-    pub fn counting(args: &[&str]) -> Self {
-        let run = Self::start(&[args, &["-v"]].concat());
+    #[track_caller]
+    pub fn counting(args: impl Args) -> Self {
+        require_root();
+        let mut ktally = program();
+        ktally.args(["run", "-v"]);
+        let run = Self::of(&mut args.pass_to(ktally));
         run.wait_until_counting();
         run
     }
 
     /// As `-v` makes it say.
+    #[track_caller]
     pub fn wait_until_counting(&self) {
         let told = self.counting.recv_timeout(PATIENCE);
-        if let Some(reason) = told.expect("no word that it is counting") {
-            panic!("impossible on this kernel: {reason}");
+        if let Err(impossible) = told.expect("no word that it is counting") {
+            impossible.end();
         }
     }
 
@@ -106,33 +123,37 @@ impl Run {
         line
     }
 
-    /// Waits for its end; then also what it wrote.
-    pub fn end(&mut self) -> (ExitStatus, Vec<String>, String) {
+    /// Its next reading.
+    #[track_caller]
+    pub fn next(&mut self) -> Value {
+        json(&self.line())
+    }
+
+    /// Waits for its end; then also what it still wrote.
+    pub fn end(&mut self) -> Ended {
+        let stdout = self.stdout.take();
+        let stdout = thread::spawn(move || {
+            let mut rest = Vec::new();
+            stdout.map(|mut it| it.read_to_end(&mut rest).unwrap());
+            rest
+        });
         let mut status = None;
         wait_until("ktally ends", || {
             status = self.process.try_wait().unwrap();
             status.is_some()
         });
-        let lines = self.stdout.take().into_iter().flat_map(BufRead::lines);
-        let lines = lines.map(Result::unwrap).collect();
-        let stderr = self.stderr.take().unwrap().join().unwrap();
-        end_if_too_old(&stderr);
-        (status.unwrap(), lines, stderr)
+        let output = Output {
+            status: status.unwrap(),
+            stdout: stdout.join().unwrap(),
+            stderr: self.stderr.take().unwrap().join().unwrap().into(),
+        };
+        Ended::new(self.args.iter(), output)
     }
 
-    /// Waits for its end, which is a good one; its readings, one a line.
-    pub fn readings(&mut self) -> Vec<Value> {
-        let (status, lines, stderr) = self.end();
-        assert_eq!(status.code(), Some(0), "{stderr}");
-        let readings = lines.iter().map(|line| serde_json::from_str(line).unwrap());
-        readings.collect()
-    }
-
-    /// The same, where there is one.
-    pub fn reading(&mut self) -> Value {
-        let mut readings = self.readings();
-        assert_eq!(readings.len(), 1, "{readings:?}");
-        readings.remove(0)
+    /// Interrupts it, and waits for its end.
+    pub fn stop(&mut self) -> Ended {
+        self.signal(libc::SIGINT);
+        self.end()
     }
 
     /// What it holds in the kernel.
@@ -180,20 +201,23 @@ pub fn sum(reading: &Value, (label, text): (&str, &str), column: &str) -> u64 {
         .sum()
 }
 
+/// The same over all readings of a run.
+pub fn total(readings: &[Value], label: (&str, &str)) -> u64 {
+    readings.iter().map(|it| sum(it, label, "calls")).sum()
+}
+
 const GETPPID: (&str, &str) = ("call", "getppid");
 const ENOENT: (&str, &str) = ("error", "ENOENT");
 
 #[test]
 fn nothing_is_left_when_it_is_killed() {
     let child = Child::new("kt-kill", || ask_for_parent(23));
-    let mut run = Run::counting(&["syscalls", "--pid", &child.pid()]);
+    let mut run = Run::counting(["syscalls", "--pid", &child.pid()]);
     child.work();
     let objects = run.objects();
     assert_those_of_syscalls(&objects);
     run.signal(libc::SIGKILL);
-    let (status, lines, _) = run.end();
-    assert_eq!(status.code(), None);
-    assert_eq!(lines, [""; 0]);
+    run.end().refused(-libc::SIGKILL, &[]);
     objects.wait_until_gone();
 }
 
@@ -201,12 +225,12 @@ fn nothing_is_left_when_it_is_killed() {
 fn signals_end_it_with_a_last_reading() {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         let child = Child::new("kt-signal", || ask_for_parent(23));
-        let mut run = Run::counting(&["syscalls", "-o", "json", "--pid", &child.pid()]);
+        let mut run = Run::counting(["syscalls", "-o", "json", "--pid", &child.pid()]);
         let objects = run.objects();
         assert_those_of_syscalls(&objects);
         child.work();
         run.signal(signal);
-        let reading = run.reading();
+        let reading = run.end().json();
         assert_eq!(reading["tally"], "syscalls");
         assert_eq!(reading["missed"], 0);
         assert_eq!(reading["incomplete"], false);
@@ -244,7 +268,7 @@ LONG(a) LONG(b) LONG(c) LONG(d) LONG(e) LONG(f) LONG(g) LONG(h)
 #[test]
 fn a_signal_ends_a_load_at_once() {
     let source = Source::new(LONG_TO_VERIFY);
-    let path = source.path();
+    let path = source.arg();
     let host = Host::new();
     for (verb, signal) in [
         ("run", libc::SIGINT),
@@ -252,18 +276,14 @@ fn a_signal_ends_a_load_at_once() {
         ("attach", libc::SIGINT),
         ("attach", libc::SIGTERM),
     ] {
-        let mut ktally = host.program();
-        ktally.arg(verb).arg(&path).stdout(Stdio::piped());
-        let mut run = Run::of(&mut ktally);
+        let mut run = host.start([verb, &path]);
         let mut objects = Objects::default();
         wait_until("one program is loaded", || {
             objects = run.objects();
             !objects.programs.is_empty()
         });
         run.signal(signal);
-        let (status, lines, stderr) = run.end();
-        assert_eq!(status.signal(), Some(signal), "{verb}: {stderr}");
-        assert_eq!(lines, [""; 0], "{verb}");
+        run.end().refused(-signal, &[]);
         objects.wait_until_gone();
         // At most the folder of instances, which is made before.
         host.good("detach --all");
@@ -275,29 +295,25 @@ fn a_signal_ends_a_load_at_once() {
 fn two_runs_do_not_disturb_each_other() {
     let child = Child::new("kt-two", || fail_to_open(23));
     let pid = child.pid();
-    let args = ["failures", "-o", "json", "--pid", &pid];
+    let args = format!("failures -o json --pid {pid}");
     let (mut first, mut second) = (Run::counting(&args), Run::counting(&args));
     child.work();
-    first.signal(libc::SIGINT);
-    assert_eq!(sum(&first.reading(), ENOENT, "calls"), 23);
+    assert_eq!(sum(&first.stop().json(), ENOENT, "calls"), 23);
     // The other goes on.
     child.work();
-    second.signal(libc::SIGINT);
-    assert_eq!(sum(&second.reading(), ENOENT, "calls"), 46);
+    assert_eq!(sum(&second.stop().json(), ENOENT, "calls"), 46);
 }
 
 #[test]
 fn it_ends_in_silence_when_nobody_reads() {
     needs((5, 11), "task storage");
     let child = Child::new("kt-pipe", || ask_for_parent(23));
-    let args = ["syscalls", "--every", "50ms", "-o", "jsonl"];
-    let mut run = Run::start(&[&args[..], &["--pid", &child.pid()]].concat());
-    let _: Value = serde_json::from_str(&run.line()).unwrap();
+    let args = format!("syscalls --every 50ms -o jsonl --pid {}", child.pid());
+    let mut run = Run::start(&args);
+    run.next();
     let objects = run.objects();
     run.stdout = None;
-    let (status, _, stderr) = run.end();
-    assert_eq!(stderr, "");
-    assert_eq!(status.code(), Some(0));
+    assert_eq!(run.end().good().stderr, "");
     objects.wait_until_gone();
 }
 
@@ -332,21 +348,19 @@ impl Run {
 }
 
 /// Every interval more than a page.
-const CHATTY: [&str; 5] = ["syscalls", "--every", "1ms", "-o", "jsonl"];
+const CHATTY: &str = "syscalls --every 1ms -o jsonl";
 
 #[test]
 fn signals_end_it_though_nobody_reads_on() {
     needs((5, 11), "task storage");
     for signals in [&[libc::SIGTERM][..], &[libc::SIGINT, libc::SIGTERM]] {
-        let mut run = Run::start(&CHATTY);
+        let mut run = Run::start(CHATTY);
         run.wait_until_stalled();
         let objects = run.objects();
         assert_those_of_syscalls(&objects);
         signals.iter().for_each(|signal| run.signal(*signal));
         wait_until("it ends", || run.process.try_wait().unwrap().is_some());
-        let (status, _, stderr) = run.end();
-        assert_eq!(status.code(), Some(4), "{stderr}");
-        assert!(stderr.contains("the output is not whole"), "{stderr}");
+        run.end().failed(4, &["the output is not whole"]);
         objects.wait_until_gone();
     }
 }
@@ -355,19 +369,13 @@ fn signals_end_it_though_nobody_reads_on() {
 #[test]
 fn a_stalled_output_does_not_count_on() {
     needs((5, 11), "task storage");
-    let mut run = Run::start(&[&CHATTY[..], &["--for", "700ms"]].concat());
+    let mut run = Run::start(&format!("{CHATTY} --for 700ms"));
     run.wait_until_stalled();
     wait_until("it detaches", || run.links() == 0);
     assert_eq!(run.process.try_wait().unwrap(), None);
     let last = run.stdout.take().unwrap().lines().last().unwrap().unwrap();
-    let last: Value = serde_json::from_str(&last).unwrap();
-    assert_eq!(last["incomplete"], false);
-    let (status, _, stderr) = run.end();
-    assert_eq!(status.code(), Some(0), "{stderr}");
-    assert!(
-        stderr.contains("left out: a reading takes longer"),
-        "{stderr}"
-    );
+    assert_eq!(json(&last)["incomplete"], false);
+    run.end().good().told(&["left out: a reading takes longer"]);
 }
 
 /// As under `nohup`, or in the background of a script.
@@ -376,59 +384,35 @@ fn signals_that_were_ignored_stay_so() {
     let mut shell = Command::new("sh");
     shell
         .args(["-c", "trap '' HUP INT; exec \"$@\"", "sh"])
-        .arg(env!("CARGO_BIN_EXE_ktally"))
-        .arg("run");
+        .args([PROGRAM, "run"]);
     let child = Child::new("kt-nohup", || ask_for_parent(23));
     let args = ["syscalls", "-v", "-o", "json", "--pid", &child.pid()];
-    let mut run = Run::of(shell.args(args).stdout(Stdio::piped()));
-    let told = run.counting.recv_timeout(PATIENCE);
-    told.expect("no word that it is counting");
+    let mut run = Run::of(shell.args(args));
+    run.wait_until_counting();
     run.signal(libc::SIGHUP);
     run.signal(libc::SIGINT);
     child.work();
     run.signal(libc::SIGTERM);
-    assert_eq!(sum(&run.reading(), GETPPID, "calls"), 23);
+    assert_eq!(sum(&run.end().json(), GETPPID, "calls"), 23);
 }
 
 /// In a mount namespace of its own, where the kernel's BTF is out of sight.
 #[test]
 fn a_kernel_without_btf_is_told() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-    command.args(["run", "failures"]).stdout(Stdio::piped());
+    let mut command = "run failures".pass_to(program());
     let hide = || {
-        let nothing: Option<&str> = None;
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        mount(
-            nothing,
-            "/",
-            nothing,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            nothing,
-        )?;
-        mount(
-            Some("none"),
-            "/sys/kernel/btf",
-            Some("tmpfs"),
-            MsFlags::empty(),
-            nothing,
-        )?;
-        Ok(())
+        own_mounts()?;
+        Ok(mount_new("tmpfs", Path::new("/sys/kernel/btf"), None)?)
     };
     // SAFETY: only system calls, on strings of ours.
     unsafe { command.pre_exec(hide) };
-    let (status, lines, stderr) = Run::of(&mut command).end();
-    assert_eq!(status.code(), Some(1), "{stderr}");
-    assert_eq!(lines, [""; 0]);
-    for word in ["`failures`", "no BTF", "CONFIG_DEBUG_INFO_BTF"] {
-        assert!(stderr.contains(word), "{word}: {stderr}");
-    }
+    end(&mut command).refused(1, &["`failures`", "no BTF", "CONFIG_DEBUG_INFO_BTF"]);
 }
 
 /// Its root has every capability, but none that counts.
 #[test]
 fn check_tells_of_a_user_namespace() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-    command.args(["check", "-o", "json"]).stdout(Stdio::piped());
+    let mut command = "check -o json".pass_to(program());
     let enter = || {
         unshare(CloneFlags::CLONE_NEWUSER)?;
         // SAFETY: system calls alone, on static text.
@@ -442,66 +426,55 @@ fn check_tells_of_a_user_namespace() {
     };
     // SAFETY: only system calls.
     unsafe { command.pre_exec(enter) };
-    let (status, lines, stderr) = Run::of(&mut command).end();
-    assert_eq!(status.code(), Some(0), "{stderr}");
-    let checked: Value = serde_json::from_str(&lines.concat()).unwrap();
+    let checked = end(&mut command).json();
     let facts = checked["facts"].as_array().unwrap();
     let fact = facts.iter().find(|fact| fact["name"] == "capabilities");
     let fact = fact.unwrap();
     assert_eq!(fact["ok"], false, "{fact}");
     assert!(fact["found"].as_str().unwrap().contains("user namespace"));
-    assert!(
-        checked["tallies"][0]["obstacles"][0]
-            .as_str()
-            .unwrap()
-            .contains("CAP_BPF")
-    );
+    let obstacle = checked["tallies"][0]["obstacles"][0].as_str();
+    assert_has(obstacle.unwrap(), &["CAP_BPF"]);
 }
 
 #[test]
 fn an_error_leaves_nothing() {
     needs((5, 11), "task storage");
-    let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-    let mut run = Run::of(command.args(["run", "syscalls", "-v"]).stdout(full));
-    let told = run.counting.recv_timeout(PATIENCE);
-    told.expect("no word that it is counting");
+    let mut run = Run::with_output(&mut "run syscalls -v".pass_to(program()), full());
+    run.wait_until_counting();
     let objects = run.objects();
     assert_those_of_syscalls(&objects);
-    run.signal(libc::SIGINT);
-    let (status, _, stderr) = run.end();
-    assert_eq!(status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("No space left"), "{stderr}");
+    run.stop().failed(1, &["No space left"]);
     objects.wait_until_gone();
 }
 
 /// Readings while the child works, from before its first event to after its
 /// last.
-fn readings(more: &[&str], bursts: u64) -> Vec<Value> {
+fn readings(more: &str, bursts: u64) -> Vec<Value> {
     let child = Child::new("kt-every", || {
         for _ in 0..23 {
             ask_for_parent(1);
             crate::support::nap(1);
         }
     });
-    let pid = child.pid();
-    let args = ["syscalls", "--every", "100ms", "-o", "jsonl", "--pid", &pid];
-    let mut run = Run::counting(&[&args, more].concat());
+    let args = format!(
+        "syscalls --every 100ms -o jsonl --pid {} {more}",
+        child.pid()
+    );
+    let mut run = Run::counting(&args);
     for _ in 0..bursts {
         child.work();
         thread::sleep(Duration::from_millis(60));
     }
     run.signal(libc::SIGTERM);
-    let readings = run.readings();
+    let readings = run.end().json_lines();
     assert!(readings.len() >= 3, "{readings:?}");
     readings
 }
 
 #[test]
 fn differences_add_up() {
-    let readings = readings(&[], 7);
-    let calls = |reading: &Value| sum(reading, GETPPID, "calls");
-    assert_eq!(readings.iter().map(calls).sum::<u64>(), 7 * 23);
+    let readings = readings("", 7);
+    assert_eq!(total(&readings, GETPPID), 7 * 23);
     // The histograms are differences, too.
     let timed = |reading: &Value| {
         let rows = reading["tables"][0]["rows"].as_array().unwrap();
@@ -513,7 +486,7 @@ fn differences_add_up() {
 
 #[test]
 fn totals_only_grow() {
-    let readings = readings(&["--total"], 7);
+    let readings = readings("--total", 7);
     let calls = readings.iter().map(|it| sum(it, GETPPID, "calls"));
     let calls: Vec<u64> = calls.collect();
     assert!(calls.is_sorted(), "{calls:?}");
@@ -548,7 +521,7 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
 }
 "#;
     let source = Source::new(program);
-    let path = source.path().display().to_string();
+    let path = source.arg();
     let delete = || {
         for map in maps_called("kt_reset") {
             let map =
@@ -557,17 +530,19 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
         }
     };
     for (format, strict, code) in [
-        ("jsonl", &["--strict"][..], 4),
-        ("jsonl", &["--total"], 0),
-        ("csv", &[], 0),
-        ("table", &["--strict", "--total"], 4),
+        ("jsonl", "--strict", 4),
+        ("jsonl", "--total", 0),
+        ("csv", "", 0),
+        ("table", "--strict --total", 4),
     ] {
         // Fewer events the second time: a row that counts more again hides it.
         let round = Cell::new(23);
         let child = Child::new("kt-reset", || (0..round.replace(11)).for_each(event));
-        let pid = child.pid();
-        let args = [&path[..], "--every", "300ms", "-o", format, "--pid", &pid];
-        let mut run = Run::counting(&[&args[..], strict].concat());
+        let args = format!(
+            "{path} --every 300ms -o {format} --pid {} {strict}",
+            child.pid()
+        );
+        let mut run = Run::counting(&args);
         child.work();
         // A reading is an interval; its last line tells of it.
         let mut said = String::new();
@@ -583,21 +558,19 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
             }
         };
         let is_json = format == "jsonl";
-        let (counted, reset) = match is_json {
-            true => (r#""calls":23"#, r#""reset":1"#),
-            false => ("1 of 1 row;", ", 1 reset"),
+        let (counted, reset) = if is_json {
+            (r#""calls":23"#, r#""reset":1"#)
+        } else {
+            ("1 of 1 row;", ", 1 reset")
         };
         until(&mut run, counted);
         delete();
         child.work();
         until(&mut run, reset);
-        run.signal(libc::SIGINT);
-        let (status, lines, stderr) = run.end();
-        assert_eq!(status.code(), Some(code), "{stderr}");
-        assert!(stderr.contains("1 row was reset"), "{stderr}");
+        let ended = run.stop().failed(code, &["1 row was reset"]);
         if is_json {
-            let readings = said.lines().chain(lines.iter().map(String::as_str));
-            let readings = readings.map(|it| serde_json::from_str::<Value>(it).unwrap());
+            said += &ended.stdout;
+            let readings = json_lines(&said).into_iter();
             let calls = readings.filter_map(|it| {
                 let row = it["tables"][0]["rows"].get(0)?;
                 assert_eq!(row["numbers"]["count"], row["calls"], "{said}");
@@ -617,29 +590,22 @@ fn dropped_rows_are_told() {
         fail_to_open(23);
         (0..29).for_each(event);
     });
-    let pid = child.pid();
-    let args = ["failures", "--max-rows", "1", "-o", "json", "--pid", &pid];
-    for (more, code) in [(&[][..], 0), (&["--strict"][..], 4)] {
-        let mut run = Run::counting(&[&args[..], more].concat());
+    let args = format!("failures -o json --pid {}", child.pid());
+    for (more, code) in [("", 0), ("--strict", 4)] {
+        let mut run = Run::counting(&format!("{args} --max-rows 1 {more}"));
         child.work();
-        run.signal(libc::SIGINT);
-        let (status, lines, stderr) = run.end();
-        assert_eq!(status.code(), Some(code), "{stderr}");
-        let reading: Value = serde_json::from_str(&lines[0]).unwrap();
+        let ended = run.stop().failed(code, &[]);
+        let reading = json(&ended.stdout);
         assert_eq!(reading["tables"][0]["rows_read"], 1);
         assert_eq!(reading["tables"][0]["dropped"], 29);
         assert_eq!(sum(&reading, ENOENT, "calls"), 23);
-        let warning = stderr.lines().find(|line| line.contains("no room"));
-        let warning = warning.expect(&stderr);
-        assert!(warning.contains("`failures`"), "{warning}");
-        assert!(warning.contains(" 29 "), "{warning}");
+        let warning = ended.stderr.lines().find(|line| line.contains("no room"));
+        assert_has(warning.expect(&ended.stderr), &["`failures`", " 29 "]);
     }
     // With room for all, `--strict` is content.
-    let args = ["failures", "--strict", "-o", "json", "--pid", &pid];
-    let mut run = Run::counting(&args);
+    let mut run = Run::counting(&format!("{args} --strict"));
     child.work();
-    run.signal(libc::SIGINT);
-    let reading = run.reading();
+    let reading = run.stop().json();
     assert_eq!(sum(&reading, ENOENT, "calls"), 23);
     assert_eq!(sum(&reading, ("error", "EINVAL"), "calls"), 29);
 }
@@ -648,9 +614,8 @@ fn dropped_rows_are_told() {
 #[test]
 fn a_run_of_no_time_reads_and_ends() {
     let child = Child::new("kt-none", || ask_for_parent(23));
-    let args = ["syscalls", "--for", "0s", "-o", "json", "--pid"];
-    let mut run = Run::start(&[&args[..], &[&child.pid()]].concat());
-    let reading = run.reading();
+    let args = format!("run syscalls --for 0s -o json --pid {}", child.pid());
+    let reading = ktally(&args).json();
     assert_eq!(reading["tables"][0]["rows"], Value::Array(vec![]));
 }
 
@@ -660,17 +625,14 @@ fn a_lack_of_file_descriptors_is_named() {
     require_root();
     for (refused, limit) in (10..=40).enumerate() {
         let script = format!("ulimit -n {limit}; exec \"$0\" run syscalls --for 0");
-        let mut command = Command::new("sh");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_ktally")]);
-        let output = command.output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        end_if_too_old(&stderr);
-        if output.status.success() {
+        let ended = end(command("sh").args(["-c", &script, PROGRAM]));
+        if ended.code == 0 {
             assert!(refused > 3, "{refused}");
             return;
         }
-        let names_it = stderr.contains("oo many open files");
-        assert!(names_it && !stderr.contains("no BTF"), "{limit}: {stderr}");
+        let code = ended.code;
+        let ended = ended.failed(code, &["oo many open files"]);
+        assert!(!ended.stderr.contains("no BTF"), "{limit}: {ended:?}");
     }
     panic!("40 descriptors are not enough");
 }

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod attach;
 mod blocks;
 mod calls;

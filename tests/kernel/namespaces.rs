@@ -1,27 +1,28 @@
 //! ktally in namespaces of its own: numbers are those that are seen there.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command};
 
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
-use crate::support::require_root;
+use crate::common::{PROGRAM, assert_has, command, end};
+use crate::support::{mount_new, own_mounts, require_root};
 
 /// A program as the first process of a PID namespace, so many levels down, with
 /// its /proc. Its status comes back; who started it is gone with the test.
 fn nested(levels: usize, program: &str, args: &[&str]) -> Command {
     require_root();
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null());
+    let mut command = command(program);
+    command.args(args);
     // SAFETY: system calls alone, which need no lock.
     unsafe {
         command.pre_exec(move || {
             for _ in 0..levels {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)?;
+                unshare(CloneFlags::CLONE_NEWPID)?;
                 if let ForkResult::Parent { child } = fork()? {
                     // `spawn` waits for these to be closed.
                     libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0);
@@ -33,11 +34,8 @@ fn nested(levels: usize, program: &str, args: &[&str]) -> Command {
                 }
             }
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-            let (none, proc) = (MsFlags::empty(), Some("proc"));
-            mount(proc, "/proc", proc, none, None::<&str>)?;
-            Ok(())
+            own_mounts()?;
+            Ok(mount_new("proc", Path::new("/proc"), None)?)
         });
     }
     command
@@ -78,20 +76,15 @@ fn processes_have_the_numbers_of_ktallys_own_namespace() {
             "map::list::all_that_is_known_is_listed",
         ];
         let args = [&tests[..], &["--test-threads", "1"]].concat();
-        let mut nested = nested(levels, own.to_str().unwrap(), &args);
-        let output = nested.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{levels} levels down:\n{said}");
+        let said = end(&mut nested(levels, own.to_str().unwrap(), &args)).done();
         let passed = format!("test result: ok. {} passed", tests.len());
-        assert!(said.contains(&passed), "{said}");
+        assert_has(&said, &[&passed]);
     }
 }
 
 #[test]
 fn check_tells_what_a_namespace_changes() {
-    let program = env!("CARGO_BIN_EXE_ktally");
-    let output = nested(1, program, &["check"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said = end(&mut nested(1, PROGRAM, &["check"])).stdout;
     for (name, change) in [
         ("PID namespace", "--pid and rows have its numbers"),
         ("mount namespace", "`attach` pins where its bpffs"),
@@ -99,6 +92,6 @@ fn check_tells_what_a_namespace_changes() {
         let line = said.lines().find(|line| line.starts_with(name));
         let words: Vec<&str> = line.unwrap()[name.len()..].split_whitespace().collect();
         assert_eq!(words[0], "no", "{said}");
-        assert!(line.unwrap().contains(change), "{said}");
+        assert_has(line.unwrap(), &[change]);
     }
 }

@@ -7,11 +7,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{self, Command};
 use std::time::Duration;
 
-use crate::instances::{Host, end};
+use crate::common::{NOBODY, assert_has, ktally};
+use crate::instances::Host;
 use crate::lifetime::Run;
 use crate::support::{kernel_series, require_root, wait_until};
-
-const NOBODY: u32 = 65534;
 
 /// Numbers of include/uapi/linux/capability.h.
 const SYS_PTRACE: u64 = 1 << 19;
@@ -60,16 +59,11 @@ fn a_run_keeps_only_what_it_needs() {
         ("profile --raw", 0),
         ("failures -- sleep 1000", KILL),
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        let command = words.iter().position(|word| *word == "--");
-        let (own, command) = words.split_at(command.unwrap_or(words.len()));
-        let mut run = Run::start(&[own, &["-v", "-o", "json"], command].concat());
-        run.wait_until_counting();
+        let mut run = Run::counting(&format!("-o json {line}"));
         assert_keeps(line, run.id(), kept | reading());
-        run.signal(libc::SIGINT);
-        let (_, lines, stderr) = run.end();
-        assert!(lines[0].contains("\"incomplete\":false"), "{stderr}");
-        assert!(!stderr.contains("warning: failed"), "{stderr}");
+        let ended = run.stop();
+        assert!(ended.stdout.contains("\"incomplete\":false"), "{ended:?}");
+        assert!(!ended.stderr.contains("warning: failed"), "{ended:?}");
     }
 }
 
@@ -77,23 +71,16 @@ fn a_run_keeps_only_what_it_needs() {
 fn readers_keep_no_more() {
     let host = Host::new();
     host.good("attach syscalls");
-    let mut read = host.program();
-    let mut read = Run::of(
-        read.args(["read", "syscalls", "--every", "100ms", "-o", "jsonl"])
-            .stdout(process::Stdio::piped()),
-    );
-    assert!(read.line().contains("\"incomplete\":false"));
+    let mut read = host.start("read syscalls --every 100ms -o jsonl");
+    assert_eq!(read.next()["incomplete"], false);
     assert_keeps("read", read.id(), reading());
     // The pins are still looked at.
-    assert!(read.line().contains("\"incomplete\":false"));
+    assert_eq!(read.next()["incomplete"], false);
     host.good("detach syscalls --keep");
-    let (status, _, stderr) = read.end();
-    assert_eq!(status.code(), Some(0), "{stderr}");
+    read.end().good();
 
     let map = "/sys/fs/bpf/ktally/syscalls/maps/syscalls";
-    let mut watch = host.program();
-    watch.args(["map", "watch", map, "--every", "100ms", "-o", "jsonl"]);
-    let watch = Run::of(watch.stdout(process::Stdio::null()));
+    let watch = host.start(&format!("map watch {map} --every 100ms -o jsonl"));
     let kept = SYS_PTRACE | DAC_READ_SEARCH | SYSLOG;
     assert_keeps("map watch", watch.id(), kept | reading());
     drop(watch);
@@ -104,16 +91,7 @@ fn readers_keep_no_more() {
 #[test]
 fn a_command_keeps_the_privileges_of_its_user() {
     require_root();
-    let show = [
-        "run",
-        "failures",
-        "--output",
-        "json",
-        "--",
-        "cat",
-        "/proc/self/status",
-    ];
-    let shown = end(Command::new(env!("CARGO_BIN_EXE_ktally")).args(show));
+    let shown = ktally("run failures --output json -- cat /proc/self/status");
     let own = status(process::id());
     assert_eq!(parse(&shown.stdout), own, "{shown:?}");
 
@@ -123,7 +101,7 @@ fn a_command_keeps_the_privileges_of_its_user() {
         "echo $$ > {}; exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups sleep 1000",
         file.display()
     );
-    let mut run = Run::start(&["failures", "--", "sh", "-c", &script]);
+    let mut run = Run::start(["failures", "--", "sh", "-c", &script]);
     let mut pid = 0;
     wait_until("the command is another user's", || {
         pid = fs::read_to_string(&file).map_or(0, |pid| pid.trim().parse().unwrap_or(0));
@@ -131,10 +109,10 @@ fn a_command_keeps_the_privileges_of_its_user() {
         status.is_ok_and(|it| it.contains(&format!("Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}")))
     });
     run.signal(libc::SIGTERM);
-    let (_, _, stderr) = run.end();
+    let ended = run.end();
     // SAFETY: asks whether there is such a process.
-    assert_eq!(unsafe { libc::kill(pid, 0) }, -1, "{stderr}");
-    assert!(!stderr.contains("warning: failed"), "{stderr}");
+    assert_eq!(unsafe { libc::kill(pid, 0) }, -1, "{ended:?}");
+    assert!(!ended.stderr.contains("warning: failed"), "{ended:?}");
 }
 
 /// A program in a folder that only its user may enter.
@@ -155,15 +133,11 @@ fn stacks_of_other_users_have_names() {
         .gid(NOBODY);
     let mut busy = busy.spawn().unwrap();
     std::thread::sleep(Duration::from_millis(100));
-    let pid = busy.id().to_string();
-    let args = [
-        "run", "profile", "--pid", &pid, "--for", "500ms", "-o", "folded",
-    ];
-    let ran = end(Command::new(env!("CARGO_BIN_EXE_ktally")).args(args));
+    let pid = busy.id();
+    let ran = ktally(&format!("run profile --pid {pid} --for 500ms -o folded"));
     busy.kill().unwrap();
     busy.wait().unwrap();
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(ran.stdout.contains("Perl_"), "{ran:?}");
+    assert_has(&ran.done(), &["Perl_"]);
 }
 
 /// As under sudo: a file in a folder of another user.
@@ -175,11 +149,10 @@ fn output_goes_into_folders_of_other_users() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for format in ["json", "jsonl"] {
         let file = folder.path().join(format);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-        command.args(["run", "failures", "--for", "10ms", "-o", format]);
-        let ran = end(command.arg("--output-file").arg(&file));
-        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let to = file.display();
+        let line = format!("run failures --for 10ms -o {format} --output-file {to}");
+        ktally(&line).good();
         let written = fs::read_to_string(&file).unwrap();
-        assert!(written.contains("\"incomplete\":false"), "{written}");
+        assert_has(&written, &["\"incomplete\":false"]);
     }
 }

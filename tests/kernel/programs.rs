@@ -3,7 +3,8 @@
 
 use serde_json::Value;
 
-use crate::instances::{Ended, Host};
+use crate::common::{assert_has, json, rows};
+use crate::instances::Host;
 use crate::support::{Child, Source, event};
 
 /// Programs of these sections, each of which counts the same events. Arguments
@@ -56,7 +57,7 @@ fn events(reading: &Value) -> u64 {
 /// What an attached object counts of 23 events, and what attaching says.
 fn counted(host: &Host, source: &Source, more: &str) -> (u64, String) {
     let child = Child::new("kt-kinds", || (0..23).for_each(event));
-    let path = source.path().display().to_string();
+    let path = source.arg();
     let line = format!("attach {path} --pid {} --as kinds {more}", child.pid());
     let said = host.good(&line).stderr;
     child.work();
@@ -72,7 +73,7 @@ fn one_kind_of_programs_counts_an_event() {
     let (once, said) = counted(&host, &two, "");
     assert_eq!(once, 23, "{said}");
     let words = "program `p0` (raw_tp/sys_enter) is left out, as `p1` (tp_btf/sys_enter) counts the same event";
-    assert!(said.contains(words), "{said}");
+    assert_has(&said, &[words]);
     let (twice, said) = counted(&host, &two, "--all-programs");
     assert_eq!(twice, 2 * 23, "{said}");
     assert!(!said.contains("left out"), "{said}");
@@ -98,32 +99,26 @@ fn a_kind_that_does_not_load_gives_way_to_the_next() {
     let source = counting(&["unsafe", "raw_tp/sys_enter"]);
     let (once, said) = counted(&host, &source, "");
     assert_eq!(once, 23, "{said}");
-    assert!(said.contains("`p1` (raw_tp/sys_enter) counts"), "{said}");
-    let path = source.path().display().to_string();
-    let refused = host.ktally(["run", &path, "--for", "0", "--all-programs"]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("`p0`"), "{refused:?}");
+    assert_has(&said, &["`p1` (raw_tp/sys_enter) counts"]);
+    let path = source.arg();
+    let run = format!("run {path} --for 0 --all-programs");
+    host.ktally(&run).failed(1, &["`p0`"]);
 }
 
 #[test]
 fn a_run_counts_by_one_kind_too() {
     let host = Host::new();
     let two = counting(&["tp_btf/sys_enter", "raw_tp/sys_enter"]);
-    let path = two.path().display().to_string();
+    let path = two.arg();
     let calls = ["perl", "-e", "getpriority(1000, 0) for 1..23"];
     let run = |more: &[&str]| -> (u64, String) {
         let args = [&["run", &path, "-o", "json"], more, &["--"], &calls].concat();
-        let ended = host.ktally(args);
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        let reading: Value = serde_json::from_str(&ended.stdout).unwrap();
-        (events(&reading), ended.stderr)
+        let ended = host.good(args);
+        (events(&json(&ended.stdout)), ended.stderr)
     };
     let (once, said) = run(&[]);
     assert_eq!(once, 23, "{said}");
-    assert!(
-        said.contains("`p1` (raw_tp/sys_enter) is left out"),
-        "{said}"
-    );
+    assert_has(&said, &["`p1` (raw_tp/sys_enter) is left out"]);
     assert_eq!(run(&["--all-programs"]).0, 2 * 23);
 }
 
@@ -131,45 +126,36 @@ fn a_run_counts_by_one_kind_too() {
 #[test]
 fn list_says_what_run_refuses() {
     let host = Host::new();
-    for (sections, words) in [
-        (&["xdp"][..], "does not attach programs of `xdp`"),
-        (
-            &["tp_btf/sys_enter", "tc"],
-            "does not attach programs of `tc`",
-        ),
-        (&["iter/task"], "no program that counts by itself"),
-        (&["syscall"], "no program that counts by itself"),
-        (
-            &["perf_event"],
-            "program `p0` does not say what it attaches to",
-        ),
-        (&["kprobe"], "program `p0` does not say what it attaches to"),
-        (&["unsafe"], "the verifier refused program `p0`"),
-        (&["uprobe//no/such:main"], "failed to open `/no/such`"),
-        (&["uprobe/libc.so.6:no_such"], "no function named `no_such`"),
-        (&["freplace/x"], "does not attach programs of `freplace/x`"),
-        (&[], "no program that counts by itself"),
-    ] {
-        let source = counting(sections);
-        let path = source.path().display().to_string();
-        let ran = host.ktally(["run", &path, "--for", "0"]);
-        assert!(matches!(ran.code, Some(1 | 2)), "{sections:?}: {ran:?}");
-        assert!(ran.stderr.contains(words), "{sections:?}: {ran:?}");
+    for (sections, words) in rows(
+        "
+xdp => does not attach programs of `xdp`
+tp_btf/sys_enter tc => does not attach programs of `tc`
+iter/task => no program that counts by itself
+syscall => no program that counts by itself
+perf_event => program `p0` does not say what it attaches to
+kprobe => program `p0` does not say what it attaches to
+unsafe => the verifier refused program `p0`
+uprobe//no/such:main => failed to open `/no/such`
+uprobe/libc.so.6:no_such => no function named `no_such`
+freplace/x => does not attach programs of `freplace/x`
+ => no program that counts by itself",
+    ) {
+        let sections: Vec<&str> = sections.split_whitespace().collect();
+        let source = counting(&sections);
+        let path = source.arg();
+        let ran = host.ktally(["run", &path, "--for", "0"]).told(&words);
+        assert!(matches!(ran.code, 1 | 2), "{ran:?}");
         let listed = listed(&host, &path);
         assert_eq!(listed["runs_here"], false, "{sections:?}: {listed}");
-        let obstacles = listed["obstacles"].to_string();
-        assert!(obstacles.contains(words), "{sections:?}: {listed}");
+        assert_has(&listed["obstacles"].to_string(), &words);
     }
     let good = counting(&["raw_tp/sys_enter", "tp_btf/sys_enter", "iter/task"]);
-    let path = good.path().display().to_string();
+    let path = good.arg();
     assert_eq!(listed(&host, &path)["runs_here"], true);
 }
 
 fn listed(host: &Host, path: &str) -> Value {
-    let ended: Ended = host.ktally(["list", path, "-o", "json"]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    let listed: Value = serde_json::from_str(&ended.stdout).unwrap();
-    listed[0].clone()
+    host.json(["list", path, "-o", "json"])[0].clone()
 }
 
 /// The kernel runs them only when they are read.
@@ -180,9 +166,6 @@ fn iterators_count_nothing_and_are_left_out() {
     let (counted, said) = counted(&host, &source, "");
     assert_eq!(counted, 23);
     let words = "program `p0` (iter/task) is left out, as it runs only on request";
-    assert!(said.contains(words), "{said}");
-    let stays = host
-        .good(&format!("list {}", source.path().display()))
-        .stderr;
-    assert!(stays.contains(words), "{stays}");
+    assert_has(&said, &[words]);
+    host.good(["list", &source.arg()]).told(&[words]);
 }

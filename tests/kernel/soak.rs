@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use ktally::schema::Decoder;
 use ktally::tally::{Support, Tally};
 use serde_json::Value;
 
+use crate::common::{Args, ktally, program};
 use crate::instances::Host;
 use crate::lifetime::{Run, sum};
 use crate::objects::Objects;
@@ -59,13 +60,6 @@ impl Usage {
     }
 }
 
-fn ktally(line: &str) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-    command.args(line.split_whitespace()).stdout(Stdio::null());
-    let status = command.status().unwrap();
-    assert!(status.success(), "{line}: {status}");
-}
-
 /// Whether it shows functions of whatever runs on this host.
 fn shows_programs(tally: &Tally) -> bool {
     let mut labels = tally.schema.tables.iter().flat_map(|table| &table.labels);
@@ -105,13 +99,12 @@ fn everything_at_once() {
         !asks && support.obstacles(it).is_empty()
     });
     // Tables of so few rows are full at once, whatever else this host does.
-    let flags = ["--every", "500ms", "--top", "3", "--max-rows", "512"];
+    let flags = "--every 500ms --top 3 --max-rows 512";
     let mut runs: BTreeMap<String, (Run, &Tally)> = tallies
         .iter()
         .map(|it| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_ktally"));
-            command.args(["run", &it.name, "-v"]).args(flags);
-            let run = Run::of(command.stdout(Stdio::null()));
+            let line = format!("run {} -v {flags}", it.name);
+            let run = Run::with_output(&mut line.pass_to(program()), Stdio::null());
             (it.name.clone(), (run, it))
         })
         .collect();
@@ -119,9 +112,9 @@ fn everything_at_once() {
     let mut objects: Vec<_> = runs.values().map(|(run, _)| run.objects()).collect();
 
     let child = Child::new("kt-soak", || fail_to_open(EACH));
-    let mut exact = Run::counting(&["failures", "-o", "json", "--pid", &child.pid()]);
-    let args = ["failures", "-o", "jsonl", "--every", "2s", "--pid"];
-    let mut stopped = Run::counting(&[&args[..], &[&child.pid()]].concat());
+    let mut exact = Run::counting(&format!("failures -o json --pid {}", child.pid()));
+    let args = format!("failures -o jsonl --every 2s --pid {}", child.pid());
+    let mut stopped = Run::counting(&args);
     let host = Host::new();
     let attach = format!("attach failures --as exact --pid {}", child.pid());
     host.good(&attach);
@@ -137,7 +130,7 @@ fn everything_at_once() {
         for Tally { name, .. } in &tallies {
             child.work();
             issued += EACH;
-            ktally(&format!("run {name} --for 20ms"));
+            ktally(&format!("run {name} --for 20ms")).good();
             host.good(&format!("attach {name} --replace"));
             host.good(&format!("read {name} --top 3"));
             child.work();
@@ -146,7 +139,7 @@ fn everything_at_once() {
             host.good(&format!("detach {name}"));
             host.good(&format!("attach {name}"));
         }
-        ktally("map list");
+        ktally("map list").good();
         host.good("status");
         assert_accounted_for(&host.json("read exact -o json"), issued);
         if start.elapsed() > stop {
@@ -179,10 +172,8 @@ fn everything_at_once() {
             }
         }
     }
-    exact.signal(libc::SIGINT);
-    assert_accounted_for(&exact.reading(), issued);
-    stopped.signal(libc::SIGINT);
-    let readings = stopped.readings();
+    assert_accounted_for(&exact.stop().json(), issued);
+    let readings = stopped.stop().json_lines();
     assert_eq!(readings.iter().map(accounted_for).sum::<u64>(), issued);
     let mut seconds = readings.iter().map(|it| it["seconds"].as_f64().unwrap());
     assert!(seconds.any(|it| it > 0.9 * stop.as_secs_f64()));
@@ -190,10 +181,8 @@ fn everything_at_once() {
     objects.extend(tallies.iter().map(|tally| host.objects(&tally.name)));
     host.good("detach --all");
     assert_eq!(host.pins(), [""; 0]);
-    for (name, (run, _)) in &mut runs {
-        run.signal(libc::SIGINT);
-        let (status, _, stderr) = run.end();
-        assert_eq!(status.code(), Some(0), "{name}: {stderr}");
+    for (run, _) in runs.values_mut() {
+        run.stop().good();
     }
     objects.iter().for_each(Objects::wait_until_gone);
 }

@@ -1,12 +1,12 @@
 //! Stacks, symbols, and probes of functions.
 
 use std::arch::naked_asm;
-use std::process::Command;
 use std::time::Duration;
 
 use ktally::host;
 use ktally::tally::{Session, Support, Tally, resolve};
 
+use crate::common::{end, ktally, program, rows};
 use crate::lifetime::Run;
 use crate::support::{
     Child, Counted, ask_for_parent, is_slow, nap, needs, on_two_cpus, rename, require_root, run,
@@ -216,19 +216,13 @@ fn workload() {
 fn flame_graphs_of_a_command_that_has_ended() {
     needs((5, 11), "a key of more than 512 bytes");
     require_root();
-    let program = this_program();
+    let own = this_program();
     let script = "for i in 1 2 3 4 5 6 7 8; do \"$0\" --exact stacks::workload; done >/dev/null";
-    let command = ["--", "sh", "-c", script, &program];
+    let command = ["--", "sh", "-c", script, &own];
     let run = |format: &str| {
-        // Read along: a picture is longer than a pipe.
-        let output = Command::new(env!("CARGO_BIN_EXE_ktally"))
-            .args(["run", "profile", "--hz", "499", "-o", format])
-            .args(command)
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{stderr}");
-        String::from_utf8(output.stdout).unwrap()
+        let mut ktally = program();
+        ktally.args(["run", "profile", "--hz", "499", "-o", format]);
+        end(ktally.args(command)).done()
     };
 
     let folded = run("folded");
@@ -265,11 +259,9 @@ fn raw_stacks_are_numbers() {
     let child = Child::new("kt-raw", || {
         kt_spins_for(300);
     });
-    let args = ["profile", "--raw", "-o", "json", "--pid", &child.pid()];
-    let mut run = Run::counting(&args);
+    let mut run = Run::counting(&format!("profile --raw -o json --pid {}", child.pid()));
     child.work();
-    run.signal(libc::SIGINT);
-    let reading = run.reading();
+    let reading = run.stop().json();
     let rows = reading["tables"][0]["rows"].as_array().unwrap();
     assert!(!rows.is_empty());
     for row in rows {
@@ -287,19 +279,14 @@ fn raw_stacks_are_numbers() {
 
 #[test]
 fn flame_graphs_are_of_stacks() {
-    for (args, what) in [
-        (&["syscalls", "-o", "folded"][..], "counts no stacks"),
-        (&["syscalls", "-o", "svg"], "counts no stacks"),
-        (
-            &["profile", "-o", "svg", "--by", "comm"],
-            "without their stack",
-        ),
-        (&["profile", "-o", "svg", "--every", "1s"], "one picture"),
-    ] {
-        let (status, lines, stderr) = Run::start(args).end();
-        assert_eq!(status.code(), Some(2), "{stderr}");
-        assert_eq!(lines, [""; 0]);
-        assert!(stderr.contains(what), "{stderr}");
+    for (line, words) in rows(
+        "
+run syscalls -o folded => counts no stacks
+run syscalls -o svg => counts no stacks
+run profile -o svg --by comm => without their stack
+run profile -o svg --every 1s => one picture",
+    ) {
+        ktally(line).refused(2, &words);
     }
 }
 
@@ -401,23 +388,15 @@ fn recursive_calls_are_told_apart() {
 #[test]
 fn what_cannot_be_probed_is_told() {
     let program = this_program();
-    for (args, code, what) in [
-        (&["ufunc"][..], 2, "needs --path"),
-        (&["ufunc", "--path", &program], 2, "needs --function"),
-        (
-            &["ufunc", "--path", &program, "--function", "no_such"],
-            2,
-            "has no function named `no_such`",
-        ),
-        (
-            &["ufunc", "--path", "/no/such", "--function", "main"],
-            2,
-            "failed to open `/no/such`",
-        ),
-    ] {
-        let (status, _, stderr) = Run::start(args).end();
-        assert_eq!(status.code(), Some(code), "{stderr}");
-        assert!(stderr.contains(what), "{stderr}");
+    let table = format!(
+        "
+run ufunc => needs --path
+run ufunc --path {program} => needs --function
+run ufunc --path {program} --function no_such => has no function named `no_such`
+run ufunc --path /no/such --function main => failed to open `/no/such`"
+    );
+    for (line, words) in rows(&table) {
+        ktally(line).failed(2, &words);
     }
 }
 

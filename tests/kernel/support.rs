@@ -5,15 +5,20 @@ use std::ffi::{CStr, CString, OsStr, c_int, c_void};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ktally::host;
 use ktally::names::HostNames;
 use ktally::schema::{Names, Table};
 use ktally::snapshot::{Reading, count};
-use ktally::tally::{RawOption, Session, Support, Tally, resolve};
+use ktally::tally::{RawOption, Session, Tally, resolve};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+pub use crate::common::impossible::{Impossible, kernel_has, kernel_series, needs};
+use crate::common::source::FIRST_EVENT;
+pub use crate::common::source::{CALLS, Source};
 
 /// Nothing that a test waits for takes this long, on a busy or an emulated machine neither.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -25,13 +30,6 @@ pub fn require_root() {
     assert_eq!(uid, 0, "tests on the kernel load BPF programs: run as root");
 }
 
-/// Whether the running kernel's BTF has this name, of whatever it is.
-pub fn kernel_has(name: &str) -> bool {
-    let btf = fs::read("/sys/kernel/btf/vmlinux").unwrap();
-    let name = [b"\0", name.as_bytes(), b"\0"].concat();
-    btf.windows(name.len()).any(|it| it == name)
-}
-
 /// Asks until it is so; panics when it never is.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -39,6 +37,18 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// From here on, this task's mounts are its own.
+pub fn own_mounts() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+}
+
+/// Mounts a filesystem of this kind that no device holds.
+pub fn mount_new(kind: &str, at: &Path, options: Option<&str>) -> nix::Result<()> {
+    mount(Some(kind), at, Some(kind), MsFlags::empty(), options)
 }
 
 // ---- children ---------------------------------------------------------------
@@ -214,9 +224,6 @@ pub fn event(number: u64) {
     unsafe { libc::syscall(libc::SYS_getpriority, number + FIRST_EVENT, 0) };
 }
 
-/// Above all kinds of priorities.
-const FIRST_EVENT: u64 = 1000;
-
 /// Calls `event(thread, round)` on two CPUs at the same moment, so many rounds.
 /// For children, once: threads of the standard library would allocate.
 pub fn on_two_cpus<F: Fn(u64, u64)>(rounds: u64, event: F) {
@@ -316,35 +323,6 @@ pub fn pin(cpu: usize) {
 
 // ---- other kernels ----------------------------------------------------------
 
-/// The running kernel's series.
-pub fn kernel_series() -> (u32, u32) {
-    host::kernel_version(&host::kernel_release())
-}
-
-/// Ends a test that wants what this kernel is too old for: it fails, in words that
-/// `tests/vm/judge.awk` knows.
-pub fn needs(series: (u32, u32), what: &str) {
-    let (major, minor) = series;
-    if kernel_series() < series {
-        panic!("impossible on this kernel: {what} needs Linux {major}.{minor}");
-    }
-}
-
-/// The same where the program says so: `Linux 5.11` is among its words.
-pub fn end_if_too_old(stderr: &str) {
-    if let Some(line) = stderr.lines().find(|line| is_too_old(line)) {
-        panic!("impossible on this kernel: {line}");
-    }
-}
-
-/// An error that is true: this kernel is older than that.
-pub fn is_too_old(line: &str) -> bool {
-    let series = line
-        .split_once("Linux ")
-        .map(|(_, it)| host::kernel_version(it));
-    series.is_some_and(|series| kernel_series() < series)
-}
-
 /// Whether this machine is emulated.
 pub fn is_slow() -> bool {
     std::env::var_os("KTALLY_SLOW").is_some()
@@ -365,31 +343,6 @@ pub fn missed(runs: u64) -> Option<u64> {
     (kernel_series() >= (5, 12)).then_some(runs)
 }
 
-/// Why a tally cannot run here, after looking whether that is so.
-pub fn why_impossible(tally: &Tally, error: &anyhow::Error) -> String {
-    let error = format!("{error:#}");
-    let reasons = Support::probe().obstacles(tally);
-    let told = reasons.iter().find(|reason| error.ends_with(*reason));
-    let is_true = told.is_some_and(|reason| match reason {
-        it if is_too_old(it) => true,
-        it => match it.strip_prefix("this kernel has no tracepoint `") {
-            Some(name) => !kernel_has(&format!("btf_trace_{}", name.trim_end_matches('`'))),
-            None => false,
-        },
-    });
-    assert!(is_true, "{error}");
-    error
-}
-
-/// Ends a test that this kernel cannot run: it fails, in words that
-/// `tests/vm/judge.awk` knows.
-fn impossible(tally: &Tally, error: &anyhow::Error) -> ! {
-    panic!(
-        "impossible on this kernel: {}",
-        why_impossible(tally, error)
-    );
-}
-
 /// For the table of what was counted on which kernel.
 fn note_counting(name: &str) {
     if let Some(path) = std::env::var_os("KTALLY_COUNTED") {
@@ -399,45 +352,6 @@ fn note_counting(name: &str) {
 }
 
 // ---- tallies ----------------------------------------------------------------
-
-/// For C: numbers of system calls, and a call's first argument. The same text
-/// for every architecture, as guests find objects by their source.
-pub const CALLS: &str = "
-#if defined(__TARGET_ARCH_x86)
-#define NR_getppid 110
-#define NR_getpriority 140
-#define argument(regs) ((regs)->di)
-#else
-#define NR_getppid 173
-#define NR_getpriority 141
-#define argument(regs) ((regs)->regs[0])
-#endif
-";
-
-/// A C file of a test's own, gone when dropped.
-pub struct Source(tempfile::TempDir);
-
-impl Source {
-    /// Of this program. Its events are those of [`event`]: `is_event(regs, id)`
-    /// in `tp_btf/sys_enter`, and `number(regs)`.
-    pub fn new(program: &str) -> Self {
-        let prelude = format!(
-            r#"#include "ktally.bpf.h"
-{CALLS}
-OPTION(pid_t, pid, 0, "count only this process");
-#define number(regs) (argument(regs) - {FIRST_EVENT})
-#define is_event(regs, id) ((id) == NR_getpriority && wanted_task())
-"#
-        );
-        let source = Self(tempfile::tempdir().unwrap());
-        fs::write(source.path(), prelude + program).unwrap();
-        source
-    }
-
-    pub fn path(&self) -> PathBuf {
-        self.0.path().join("test.bpf.c")
-    }
-}
 
 /// Counts while `work` runs; the reading is final.
 pub fn run(name: impl AsRef<OsStr>, options: &[(&str, &str)], work: impl FnMut()) -> Counted {
@@ -479,7 +393,7 @@ pub fn run_once(
         .collect();
     let options = resolve(&tally.schema.options, &given).unwrap();
     let mut session = Session::start(&tally, &options, max_rows)
-        .unwrap_or_else(|error| impossible(&tally, &error));
+        .unwrap_or_else(|error| Impossible::of(&tally, &error).end());
     note_counting(&tally.name);
     let is_lack = |warning: &String| warning.contains("this kernel has no tracepoint");
     assert!(

@@ -3,41 +3,21 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use libbpf_rs::{MapCore, MapFlags, MapType, libbpf_sys};
 use serde_json::json;
 
 use super::pin::Bpffs;
-use super::{Ended, create, create_with, id, map};
+use super::{Ended, create, create_with, end, id, map, words};
+use crate::common::{OPEN_PROGRAM, command, without_privileges};
 use crate::support::{kernel_series, needs};
 
-/// `nobody`, and a group without rights.
-const NOBODY: u32 = 65534;
-
-/// The program where anybody can run it, gone when dropped.
-struct Copied(tempfile::TempDir);
-
-impl Copied {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        open_up(folder.path().into(), 0o755);
-        fs::copy(env!("CARGO_BIN_EXE_ktally"), folder.path().join("ktally")).unwrap();
-        Self(folder)
-    }
-
-    fn map(&self, args: &[&str]) -> Ended {
-        let mut command = Command::new(self.0.path().join("ktally"));
-        command
-            .arg("map")
-            .args(args)
-            .uid(NOBODY)
-            .gid(NOBODY)
-            .current_dir("/");
-        super::end(&mut command)
-    }
+/// As a user without privileges.
+fn nobody(args: &[&str]) -> Ended {
+    let mut program = command(&*OPEN_PROGRAM);
+    without_privileges(&mut program, &[]);
+    end(program.current_dir("/").arg("map").args(args))
 }
 
 fn open_up(path: PathBuf, mode: u32) {
@@ -80,7 +60,6 @@ fn flags_for_programs_bind_add_and_drain() {
 /// By an id nothing is to be had; by a pin as much as its file mode says.
 #[test]
 fn a_reader_without_privileges_reads_what_is_readable() {
-    let copied = Copied::new();
     let hash = create(MapType::Hash, 4, 4, 4);
     hash.update(&[1, 0, 0, 0], &[7, 0, 0, 0], MapFlags::ANY)
         .unwrap();
@@ -92,9 +71,7 @@ fn a_reader_without_privileges_reads_what_is_readable() {
         &["list"],
         &["dump", "kt_map"],
     ] {
-        copied
-            .map(args)
-            .failed(1, &["CAP_SYS_ADMIN", "run it as root", "pin"]);
+        nobody(args).failed(1, &["CAP_SYS_ADMIN", "run it as root", "pin"]);
     }
     let bpffs = Bpffs::new();
     open_up(bpffs.path(""), 0o755);
@@ -103,20 +80,20 @@ fn a_reader_without_privileges_reads_what_is_readable() {
     let path = pin.to_str().unwrap();
     if kernel_series() < (5, 19) {
         open_up(pin.clone(), 0o644);
-        copied.map(&["dump", path]).failed(1, &["CAP_BPF", path]);
+        nobody(&["dump", path]).failed(1, &["CAP_BPF", path]);
     }
     needs((5, 19), "reading without privileges");
-    copied.map(&["dump", path]).failed(1, &["file mode", path]);
+    nobody(&["dump", path]).failed(1, &["file mode", path]);
     for mode in [0o644, 0o444] {
         open_up(pin.clone(), mode);
-        assert_eq!(copied.map(&["lookup", path, "1"]).done(), "7\n");
+        assert_eq!(nobody(&["lookup", path, "1"]).done(), "7\n");
         assert_eq!(
-            copied.map(&["dump", path, "-o", "json"]).json(),
+            nobody(&["dump", path, "-o", "json"]).json(),
             json!([{"key": 1, "value": 7}])
         );
-        assert_eq!(copied.map(&["next-key", path]).done(), "1\n");
-        copied.map(&["show", path]).done();
-        copied.map(&["save", path, "-"]).done();
+        assert_eq!(nobody(&["next-key", path]).done(), "1\n");
+        nobody(&["show", path]).done();
+        nobody(&["save", path, "-"]).done();
         for args in [
             &["update", path, "1", "2"][..],
             &["delete", path, "1"],
@@ -125,32 +102,17 @@ fn a_reader_without_privileges_reads_what_is_readable() {
             &["add", path, "1", "1"],
             &["drain", path],
         ] {
-            copied.map(args).failed(1, &["to write", "file mode"]);
+            nobody(args).failed(1, &["to write", "file mode"]);
         }
     }
     open_up(pin.clone(), 0o666);
-    copied.map(&["update", path, "1", "8"]).done();
+    nobody(&["update", path, "1", "8"]).done();
     // The kernel runs programs only for the privileged.
-    copied
-        .map(&["add", path, "1", "1"])
-        .failed(1, &["needs CAP_BPF", "run it as root"]);
-    copied
-        .map(&["drain", path])
-        .failed(1, &["needs CAP_BPF", "run it as root"]);
+    nobody(&["add", path, "1", "1"]).failed(1, &["needs CAP_BPF", "run it as root"]);
+    nobody(&["drain", path]).failed(1, &["needs CAP_BPF", "run it as root"]);
     assert_eq!(map!("lookup", map_id, 1).done(), "8\n");
     let other = bpffs.path("other");
-    copied
-        .map(&[
-            "create",
-            other.to_str().unwrap(),
-            "--type",
-            "hash",
-            "--key",
-            "4",
-            "--value",
-            "4",
-            "--max-entries",
-            "1",
-        ])
-        .failed(1, &["CAP_BPF"]);
+    let sizes = "--type hash --key 4 --value 4 --max-entries 1";
+    let create = [&["create", other.to_str().unwrap()][..], &words(sizes)].concat();
+    nobody(&create).failed(1, &["CAP_BPF"]);
 }

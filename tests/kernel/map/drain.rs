@@ -1,7 +1,7 @@
 //! What `drain` takes is written or kept, whatever becomes of its output; and
 //! what it leaves alone.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use serde_json::{Value as Json, json};
 
-use super::{Ended, Maps, create, id, json_lines, map, program};
+use super::{Ended, Maps, create, end, id, json_lines, map, program};
+use crate::common::{full, limit};
 use crate::support::needs;
 
 const ENTRIES: u32 = 20_000;
@@ -63,12 +64,13 @@ fn closed_pipe() -> Stdio {
     write.into()
 }
 
-fn full() -> Stdio {
-    File::options()
-        .write(true)
-        .open("/dev/full")
-        .unwrap()
-        .into()
+/// `ktally map drain`, which keeps in that folder what it cannot write.
+fn drain(map: &MapHandle, format: &str, folder: &Path) -> Command {
+    let mut drain = program();
+    drain
+        .args(["map", "drain", &id(map).to_string(), "-o", format])
+        .env("TMPDIR", folder);
+    drain
 }
 
 #[test]
@@ -79,18 +81,7 @@ fn what_cannot_be_written_is_kept_in_a_file() {
     ] {
         for format in ["table", "json", "jsonl", "csv"] {
             let (map, folder) = (filled(), tempfile::tempdir().unwrap());
-            let mut drain = program();
-            drain
-                .args(["map", "drain", &id(&map).to_string(), "-o", format])
-                .env("TMPDIR", folder.path())
-                .stdout(output())
-                .stderr(Stdio::piped());
-            let output = drain.spawn().unwrap().wait_with_output().unwrap();
-            let ended = Ended {
-                code: output.status.code().unwrap(),
-                stdout: String::new(),
-                stderr: String::from_utf8(output.stderr).unwrap(),
-            };
+            let ended = end(drain(&map, format, folder.path()).stdout(output()));
             let ended = ended.failed(1, &["failed to write what was taken", why]);
             assert_whole(&kept(folder.path(), &ended));
             assert_eq!(map!("drain", id(&map), "-o", "json").json(), json!([]));
@@ -103,18 +94,8 @@ fn what_cannot_be_written_is_kept_in_a_file() {
 #[test]
 fn what_cannot_be_kept_in_one_place_is_kept_in_another() {
     let drain = |map: &MapHandle, folder: &Path| {
-        let mut drain = program();
-        drain
-            .args(["map", "drain", &id(map).to_string()])
-            .env("TMPDIR", "/proc")
-            .current_dir(folder);
-        drain.stdout(full()).stderr(Stdio::piped());
-        let output = drain.spawn().unwrap().wait_with_output().unwrap();
-        Ended {
-            code: output.status.code().unwrap(),
-            stdout: String::new(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        let mut drain = drain(map, "table", Path::new("/proc"));
+        end(drain.current_dir(folder).stdout(full()))
     };
     let folder = tempfile::tempdir().unwrap();
     let ended = drain(&filled(), folder.path()).failed(1, &["failed to write"]);
@@ -132,20 +113,10 @@ fn what_cannot_be_kept_in_memory_is_not_taken() {
     let map = filled();
     let (mut kept, mut taken) = (0, 0);
     for mib in (8..200).step_by(4) {
-        let mut drain = program();
-        drain.args(["map", "drain", &id(&map).to_string(), "-o", "jsonl"]);
-        // SAFETY: a system call alone, in the child.
-        unsafe {
-            drain.pre_exec(move || {
-                let limit = libc::rlimit {
-                    rlim_cur: mib << 20,
-                    rlim_max: mib << 20,
-                };
-                libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
-                Ok(())
-            });
-        }
-        let Ok(output) = drain.output() else { continue };
+        let mut drain = drain(&map, "jsonl", &std::env::temp_dir());
+        let Ok(output) = limit(&mut drain, libc::RLIMIT_AS, mib << 20).output() else {
+            continue;
+        };
         if output.status.success() {
             assert_whole(&String::from_utf8(output.stdout).unwrap());
             taken += 1;
@@ -176,24 +147,17 @@ fn a_signal_loses_nothing() {
     ] {
         let (map, folder) = (filled(), tempfile::tempdir().unwrap());
         let (read, write) = io::pipe().unwrap();
-        let mut drain = program();
-        drain
-            .args(["map", "drain", &id(&map).to_string(), "-o", "jsonl"])
-            .env("TMPDIR", folder.path())
-            .stdout(write)
-            .stderr(Stdio::piped());
+        let mut drain = drain(&map, "jsonl", folder.path());
+        drain.stdout(write).stderr(Stdio::piped());
         heed(&mut drain, signal);
         let process = drain.spawn().unwrap();
+        // Its copy of the pipe.
         drop(drain);
         wait_until_full(&read);
         // SAFETY: our own child, which is not reaped yet.
         unsafe { libc::kill(process.id() as i32, signal) };
         let output = process.wait_with_output().unwrap();
-        let ended = Ended {
-            code: output.status.code().expect("the signal did not kill it"),
-            stdout: String::new(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        };
+        let ended = Ended::new(["map drain"].iter(), output);
         let ended = ended.failed(1, &["nobody reads the output"]);
         assert_whole(&kept(folder.path(), &ended));
     }
@@ -205,11 +169,8 @@ fn a_signal_waits_for_a_slow_reader() {
     needs((5, 14), "a program that a system call runs");
     let map = filled();
     let (mut read, write) = io::pipe().unwrap();
-    let mut drain = program();
-    drain
-        .args(["map", "drain", &id(&map).to_string(), "-o", "jsonl"])
-        .stdout(write)
-        .stderr(Stdio::null());
+    let mut drain = drain(&map, "jsonl", &std::env::temp_dir());
+    drain.stdout(write).stderr(Stdio::null());
     heed(&mut drain, libc::SIGINT);
     let mut process = drain.spawn().unwrap();
     drop(drain);

@@ -1,8 +1,6 @@
 //! `list` and `show`: what is known about a map, among maps that come and go.
 
-use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -11,6 +9,8 @@ use serde_json::{Value as Json, json};
 
 use super::pin::Bpffs;
 use super::{Maps, create, create_with, id, json_lines, map};
+use crate::common::{Args, PROGRAM, command};
+use crate::lifetime::Run;
 use crate::objects::is_map;
 use crate::support::needs;
 
@@ -230,10 +230,8 @@ fn empty_indexes_are_not_walked_for_ever() {
 #[test]
 fn maps_are_opened_one_after_the_other() {
     let maps: Vec<_> = (0..100).map(|_| create(MapType::Array, 4, 4, 1)).collect();
-    let mut list = std::process::Command::new("sh");
-    list.args(["-c", "ulimit -n 64; exec \"$0\" map list -o jsonl"])
-        .arg(env!("CARGO_BIN_EXE_ktally"));
-    let ended = super::end(&mut list);
+    let script = "ulimit -n 64; exec \"$0\" map list -o jsonl";
+    let ended = super::end(command("sh").args(["-c", script, PROGRAM]));
     assert!(!ended.stderr.contains("cannot be opened"), "{ended:?}");
     let listed = json_lines(&ended.done());
     let ids: Vec<u64> = listed.iter().map(|it| it["id"].as_u64().unwrap()).collect();
@@ -251,22 +249,9 @@ fn changes_are_watched() {
     };
     set(1, 5);
     set(2, 7);
-    let mut watch = super::program()
-        .args([
-            "map",
-            "watch",
-            &id(&hash).to_string(),
-            "--every",
-            "300ms",
-            "--strict",
-            "-o",
-            "jsonl",
-        ])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let mut next = || super::json(&lines.next().unwrap().unwrap())["changes"].clone();
+    let line = format!("map watch {} --every 300ms --strict -o jsonl", id(&hash));
+    let mut watch = Run::of(&mut line.pass_to(super::program()));
+    let mut next = || watch.next()["changes"].clone();
     // Once it has written, it has read what there was.
     assert_eq!(next(), json!([]));
     set(1, 15);
@@ -299,9 +284,7 @@ fn changes_are_watched() {
     let reset =
         json!({"change": "reset", "key": 1, "before": 15, "now": 4, "difference": {"value": 4}});
     assert_eq!(changes, json!([reset]));
-    // SAFETY: a signal to a child of ours that is not reaped yet.
-    unsafe { libc::kill(watch.id() as i32, libc::SIGINT) };
-    assert_eq!(watch.wait().unwrap().code(), Some(4));
+    watch.stop().failed(4, &[]);
 }
 
 /// In every format, to the last digit.

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use libbpf_rs::{MapCore, MapFlags, MapType};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
-use serde_json::json;
+use nix::mount::{MntFlags, umount2};
+use serde_json::{Value, json};
 
-use super::{Maps, compile, create, id, map};
-use crate::support::require_root;
+use super::{Ended, Maps, compile, create, id, map, words};
+use crate::common::rows;
+use crate::support::{mount_new, own_mounts, require_root};
 
 /// A bpffs of a test's own, in mounts of its thread's own: it goes with the
 /// thread, whatever ends that.
@@ -19,13 +19,8 @@ impl Bpffs {
     pub(super) fn new() -> Self {
         require_root();
         let folder = tempfile::tempdir().unwrap();
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        let mount = |source, target: &Path, kind, flags| {
-            mount(source, target, kind, flags, None::<&str>).unwrap();
-        };
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None, Path::new("/"), None, private);
-        mount(Some("bpf"), folder.path(), Some("bpf"), MsFlags::empty());
+        own_mounts().unwrap();
+        mount_new("bpf", folder.path(), None).unwrap();
         Self(folder)
     }
 
@@ -57,9 +52,7 @@ fn a_pin_outlives_its_maker_and_goes_when_told() {
     let seen = map!("show", shown, "-o", "json").json();
     assert_eq!(seen["id"], map_id);
     assert_eq!(seen["pins"], json!([pin]));
-    let ended = map!("unpin", shown);
-    assert!(ended.stderr.contains("no longer pinned"), "{ended:?}");
-    ended.done();
+    map!("unpin", shown).good().told(&["no longer pinned"]);
     assert!(!pin.exists());
     crate::support::wait_until("the map goes with its pin", || {
         map!("lookup", map_id, 1).code == 3
@@ -97,110 +90,46 @@ fn maps_are_created_as_asked() {
     let bpffs = Bpffs::new();
     let pin = bpffs.path("counts");
     let shown = pin.display();
-    map!(
-        "create",
-        shown,
-        "--type",
-        "hash",
-        "--key",
-        4,
-        "--value",
-        8,
-        "--max-entries",
-        7,
-        "--flags",
-        "no_prealloc,zero_seed"
-    )
-    .done();
+    let sizes = "--type hash --key 4 --value 8 --max-entries 7";
+    create_at(&pin, &format!("{sizes} --flags no_prealloc,zero_seed")).done();
     let seen = map!("show", shown, "-o", "json").json();
-    for (what, wanted) in [
-        ("type", json!("hash")),
-        ("name", json!("counts")),
-        ("key_size", json!(4)),
-        ("value_size", json!(8)),
-        ("max_entries", json!(7)),
-        ("flags", json!(["no_prealloc", "zero_seed"])),
-        ("frozen", json!(false)),
-    ] {
-        assert_eq!(seen[what], wanted, "{what}: {seen}");
+    let wanted = json!({
+        "type": "hash", "name": "counts", "key_size": 4, "value_size": 8,
+        "max_entries": 7, "flags": ["no_prealloc", "zero_seed"], "frozen": false,
+    });
+    assert_shown(&seen, &wanted);
+    create_at(&pin, sizes).failed(1, &["something is there"]);
+    let other = bpffs.path("other");
+    for (options, words) in rows(
+        "
+--type hsah --max-entries 1 => did you mean `hash`
+--type hash --max-entries 1 => hash maps have keys
+--type hash => --max-entries
+--max-entries 1 => --type
+--type array --key 8 --value 8 --max-entries 1 => array maps have keys of 4 bytes
+--type hash --key 4 --value 4 --max-entries 1 --flags nonsense => nonsense",
+    ) {
+        create_at(&other, options).failed(2, &words);
+        assert!(!other.exists());
     }
-    map!(
-        "create",
-        shown,
-        "--type",
-        "hash",
-        "--key",
-        4,
-        "--value",
-        8,
-        "--max-entries",
-        7
-    )
-    .failed(1, &["something is there"]);
-    for (args, code, words) in [
-        (
-            &["--type", "hsah", "--max-entries", "1"][..],
-            2,
-            "did you mean `hash`",
-        ),
-        (
-            &["--type", "hash", "--max-entries", "1"],
-            2,
-            "hash maps have keys",
-        ),
-        (&["--type", "hash"], 2, "--max-entries"),
-        (&["--max-entries", "1"], 2, "--type"),
-        (
-            &[
-                "--type",
-                "array",
-                "--key",
-                "8",
-                "--value",
-                "8",
-                "--max-entries",
-                "1",
-            ],
-            2,
-            "array maps have keys of 4 bytes",
-        ),
-        (
-            &[
-                "--type",
-                "hash",
-                "--key",
-                "4",
-                "--value",
-                "4",
-                "--max-entries",
-                "1",
-                "--flags",
-                "nonsense",
-            ],
-            2,
-            "nonsense",
-        ),
-        (
-            &[
-                "--type",
-                "hash",
-                "--key",
-                "4",
-                "--value",
-                "4",
-                "--max-entries",
-                "1",
-                "--name",
-                "a name with spaces",
-            ],
-            2,
-            "a name with spaces",
-        ),
-    ] {
-        let other = bpffs.path("other");
-        let other = other.to_str().unwrap();
-        super::run(["create", other].iter().chain(args)).failed(code, &[words]);
-        assert!(!bpffs.path("other").exists());
+    let spaced = ["--name", "a name with spaces"];
+    let create = ["create", other.to_str().unwrap()].into_iter();
+    let create = create.chain(words(sizes)).chain(spaced);
+    super::run(create).failed(2, &["a name with spaces"]);
+    assert!(!other.exists());
+}
+
+/// `ktally map create`, with these options.
+pub(super) fn create_at(pin: &Path, options: &str) -> Ended {
+    let create = ["create", pin.to_str().unwrap()].into_iter();
+    super::run(create.chain(words(options)))
+}
+
+/// What `map show` says has these members.
+#[track_caller]
+fn assert_shown(seen: &Value, wanted: &Value) {
+    for (what, wanted) in wanted.as_object().unwrap() {
+        assert_eq!(&seen[what], wanted, "{what}: {seen}");
     }
 }
 
@@ -223,48 +152,22 @@ struct {
     let bpffs = Bpffs::new();
     let pin = bpffs.path("copy");
     let shown = pin.display();
-    map!(
-        "create",
-        shown,
-        "--like",
-        maps.id("model"),
-        "--name",
-        "own_name"
-    )
-    .done();
+    let model = maps.id("model");
+    create_at(&pin, &format!("--like {model} --name own_name")).done();
     let seen = map!("show", shown, "-o", "json").json();
-    for (what, wanted) in [
-        ("type", json!("percpu_hash")),
-        ("name", json!("own_name")),
-        ("key_size", json!(16)),
-        ("value_size", json!(8)),
-        ("max_entries", json!(5)),
-        ("flags", json!(["no_prealloc"])),
-    ] {
-        assert_eq!(seen[what], wanted, "{what}: {seen}");
-    }
+    let wanted = json!({
+        "type": "percpu_hash", "name": "own_name", "key_size": 16, "value_size": 8,
+        "max_entries": 5, "flags": ["no_prealloc"],
+    });
+    assert_shown(&seen, &wanted);
     map!("update", shown, "bash", "reads=1,writes=2").done();
     let value = map!("lookup", shown, "bash", "-o", "json").json();
     assert_eq!(value, json!({"reads": 1, "writes": 2}));
     // Of other sizes it has other types.
     let wide = bpffs.path("wide");
-    let shown = wide.display();
-    map!(
-        "create",
-        shown,
-        "--like",
-        maps.id("model"),
-        "--value",
-        16,
-        "--max-entries",
-        9
-    )
-    .done();
-    let seen = map!("show", shown, "-o", "json").json();
-    assert_eq!(
-        (&seen["value_size"], &seen["max_entries"]),
-        (&json!(16), &json!(9))
-    );
+    create_at(&wide, &format!("--like {model} --value 16 --max-entries 9")).done();
+    let seen = map!("show", wide.display(), "-o", "json").json();
+    assert_shown(&seen, &json!({"value_size": 16, "max_entries": 9}));
     let other = bpffs.path("other");
     map!("create", other.display(), "--like", u32::MAX).failed(3, &["no map with id"]);
 }

@@ -5,17 +5,17 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use ktally::map::{Map, Reader};
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, umount2};
 
 use super::pin::Bpffs;
-use super::{Ended, Maps, create, create_with, id, map, map_reading, program};
-use crate::support::cases;
+use super::{Ended, Maps, create, create_with, end, id, map, map_reading, program};
+use crate::common::limit;
+use crate::support::{cases, mount_new};
 
 /// All entries, each with what was copied for it.
 fn entries(map: &MapHandle) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -358,18 +358,7 @@ fn raw_entries_are_hex() {
 fn limited(bytes: usize, args: &[&str]) -> Ended {
     let mut program = program();
     program.arg("map").args(args);
-    // SAFETY: a system call alone, in the child.
-    unsafe {
-        program.pre_exec(move || {
-            let limit = libc::rlimit {
-                rlim_cur: bytes as u64,
-                rlim_max: bytes as u64,
-            };
-            libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
-            Ok(())
-        });
-    }
-    super::end(&mut program)
+    end(limit(&mut program, libc::RLIMIT_AS, bytes as u64))
 }
 
 /// Memory is a multiple of a value, and what is saved can be restored.
@@ -422,15 +411,7 @@ fn large_values_take_the_time_of_their_bytes_in_every_format() {
 fn a_file_is_whole_or_the_one_before() {
     let _mounts = Bpffs::new();
     let folder = tempfile::tempdir().unwrap();
-    let none = MsFlags::empty();
-    mount(
-        Some("tmpfs"),
-        folder.path(),
-        Some("tmpfs"),
-        none,
-        Some("size=64k"),
-    )
-    .unwrap();
+    mount_new("tmpfs", folder.path(), Some("size=64k")).unwrap();
     let file = folder.path().join("saved");
     fs::write(&file, "old").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
