@@ -72,7 +72,7 @@ fn declarations_that_cannot_be_kept_are_refused() {
         ),
         (
             table(label, "double f GAUGE(\"f\");"),
-            ["`f` is marked as a column", "`double` is no integer"],
+            ["`f` is marked as a column", "`double` is not an integer"],
         ),
         (
             table(label, "struct { float f COUNTER(\"\"); } in;"),
@@ -123,7 +123,7 @@ fn options_with_units_are_exact_or_refused() {
         ("--lt", "99999999y", "more than 64 bits"),
         ("--lt", "-1ns", "-1 is out of range"),
         ("--lt", "--us", "not a whole number"),
-        ("--lt", "soon", "no time"),
+        ("--lt", "soon", "not a time"),
         ("--ms", "99999999999ms", "out of range"),
         ("--small", "1KiB", "1024 is out of range: 0 to 255"),
         ("--hz", "49 hz", "not a whole number of hz"),

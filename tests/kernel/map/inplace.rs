@@ -164,8 +164,8 @@ fn every_kind_of_number_is_added_to_in_place() {
         ("narrow=4294967296", 2, &["whole number"]),
         ("nothing=1", 2, &["no field named `nothing`"]),
         ("list[3]=1", 2, &["no element `3`"]),
-        ("text=1", 2, &["`text`", "no aligned integer"]),
-        ("inner=1", 2, &["`inner`", "no aligned integer"]),
+        ("text=1", 2, &["`text`", "not an aligned integer"]),
+        ("inner=1", 2, &["`inner`", "not an aligned integer"]),
     ] {
         let ended = map!("add", map, 0, delta).failed(code, words);
         assert!(!ended.stderr.contains("adding to"), "{ended:?}");
