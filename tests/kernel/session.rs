@@ -15,42 +15,28 @@ use ktally::snapshot::{Reading, count};
 use ktally::tally::{RawOption, Session, Tally, fentry_fact, resolve};
 use serde_json::{Value as Json, json};
 
+use crate::common::assert_has;
 use crate::objects::{Objects, maps_called, programs_called};
-use crate::support::{CALLS, ask_for_parent, kernel_series, require_root, wait_until};
+use crate::support::{CALLS, Source, ask_for_parent, kernel_series, require_root, wait_until};
 
-/// A C file `NAME.bpf.c`, gone when dropped.
-struct File {
-    folder: tempfile::TempDir,
-    name: String,
-}
-
-impl File {
-    fn new(name: &str, contents: impl AsRef<[u8]>) -> Self {
-        require_root();
-        let folder = tempfile::tempdir().unwrap();
-        let name = name.to_owned();
-        fs::write(folder.path().join(&name), contents).unwrap();
-        Self { folder, name }
-    }
-
-    /// With what the tests' programs share: `mine()` is whether the thread of
-    /// the option `tid` is running, `argument(regs)` a call's first argument.
-    fn program(name: &str, program: &str) -> Self {
-        let prelude = r#"#include "ktally.bpf.h"
+/// A C file `NAME.bpf.c` with what the tests' programs share: `mine()` is whether
+/// the thread of the option `tid` is running, `argument(regs)` a call's first
+/// argument.
+fn tally_of(name: &str, program: &str) -> Source {
+    require_root();
+    let prelude = r#"#include "ktally.bpf.h"
 TALLY("a test's own");
 OPTION(pid_t, tid, 0, "count only this thread");
 #define mine() ((pid_t)bpf_get_current_pid_tgid() == tid)
 "#;
-        Self::new(&format!("{name}.bpf.c"), [prelude, CALLS, program].concat())
-    }
+    let text = [prelude, CALLS, program].concat();
+    Source::file(&format!("{name}.bpf.c"), text)
+}
 
-    fn path(&self) -> PathBuf {
-        self.folder.path().join(&self.name)
-    }
-
-    fn find(&self) -> Result<Tally> {
-        Tally::find(self.path().as_os_str())
-    }
+/// Why it does not start.
+fn why_not(file: &Source) -> String {
+    let error = start(&file.find().unwrap(), &[]).unwrap_err();
+    format!("{error:#}")
 }
 
 /// A table `name` of one row, that counts calls of `getppid`.
@@ -118,7 +104,7 @@ int BPF_PROG(absent)
 #[test]
 fn without_an_optional_program_it_goes_on_and_says_so() {
     let absent = format!("SEC(\"tp_btf/no_such_event\") OPTIONAL {ABSENT}");
-    let file = File::program("lacking", &(count_parents("kt_lacking") + &absent));
+    let file = tally_of("lacking", &(count_parents("kt_lacking") + &absent));
     let (tally, tid) = (file.find().unwrap(), tid());
     let mut session = start(&tally, &[("tid", &tid)]).unwrap();
     let [warning] = session.warnings() else {
@@ -134,19 +120,16 @@ fn without_an_optional_program_it_goes_on_and_says_so() {
 #[test]
 fn without_a_program_that_it_needs_it_does_not_start() {
     let absent = format!("SEC(\"tp_btf/no_such_event\") {ABSENT}");
-    let file = File::program("needing", &(count_parents("kt_needing") + &absent));
-    let error = start(&file.find().unwrap(), &[]).unwrap_err();
-    let error = format!("{error:#}");
-    assert!(error.contains("`needing`"), "{error}");
-    assert!(error.contains("no_such_event"), "{error}");
+    let file = tally_of("needing", &(count_parents("kt_needing") + &absent));
+    let error = why_not(&file);
+    assert_has(&error, &["`needing`", "no_such_event"]);
 }
 
 /// A tally of this program alone does not start; what it says why.
 fn refused(name: &str, program: &str) -> String {
     let table = "TABLE(kt_refused, __u32, __u64, 16, \"none\");\n";
-    let file = File::program(name, &(table.to_owned() + program));
-    let error = start(&file.find().unwrap(), &[]).unwrap_err();
-    format!("{error:#}")
+    let file = tally_of(name, &(table.to_owned() + program));
+    why_not(&file)
 }
 
 #[test]
@@ -164,10 +147,15 @@ int BPF_PROG(unchecked)
 "#;
     let error = refused("unchecked", program);
     let (first, rest) = error.split_once('\n').unwrap();
-    assert!(first.contains("`unchecked`"), "{error}");
-    assert!(first.contains("verifier refused program"), "{error}");
-    assert!(first.contains("map_value_or_null"), "{error}");
-    assert!(rest.contains("*row = 1;"), "{error}");
+    assert_has(
+        first,
+        &[
+            "`unchecked`",
+            "verifier refused program",
+            "map_value_or_null",
+        ],
+    );
+    assert_has(rest, &["*row = 1;"]);
     // Younger kernels say in which file, too.
     let names_file = kernel_series() >= (6, 9);
     assert_eq!(rest.contains("unchecked.bpf.c:"), names_file, "{error}");
@@ -213,15 +201,14 @@ fn what_the_kernel_lacks_is_told_when_attaching_fails() {
 fn with_no_program_left_it_does_not_start() {
     let absent = format!("SEC(\"tp_btf/no_such_event\") OPTIONAL {ABSENT}");
     let table = r#"TABLE(kt_idle, __u32, __u64, 16, "none");"#;
-    let file = File::program("idle", &format!("{table}\n{absent}"));
-    let error = start(&file.find().unwrap(), &[]).unwrap_err();
-    assert!(format!("{error:#}").contains("`idle`"), "{error:#}");
+    let file = tally_of("idle", &format!("{table}\n{absent}"));
+    assert_has(&why_not(&file), &["`idle`"]);
 }
 
 #[test]
 fn a_clock_samples_each_cpu_so_often_a_second() {
     const HZ: u32 = 99;
-    let file = File::program(
+    let file = tally_of(
         "clock",
         r#"
 OPTION(__u32, hz, 7, "samples a second");
@@ -266,7 +253,7 @@ int sample(void *ctx)
 /// At 0 Hz there is nothing to attach.
 #[test]
 fn a_clock_needs_a_frequency() {
-    let file = File::program(
+    let file = tally_of(
         "stopped",
         r#"
 OPTION(__u32, hz, 0, "samples a second");
@@ -278,15 +265,14 @@ int sample(void *ctx)
 }
 "#,
     );
-    let error = start(&file.find().unwrap(), &[]).unwrap_err();
-    let error = format!("{error:#}");
+    let error = why_not(&file);
     assert!(error.contains("`stopped`"), "{error}");
     assert!(error.contains("0 samples a second; write 1 to"), "{error}");
 }
 
 #[test]
 fn a_target_names_only_options_that_there_are() {
-    let file = File::program(
+    let file = tally_of(
         "misnamed",
         r#"
 OPTION(__u32, rate, 7, "samples a second");
@@ -298,11 +284,11 @@ int sample(void *ctx)
 }
 "#,
     );
-    let error = start(&file.find().unwrap(), &[]).unwrap_err();
-    let error = format!("{error:#}");
-    for part in ["`misnamed`", "`sample`", "`rates`", "did you mean `rate`?"] {
-        assert!(error.contains(part), "{part}: {error}");
-    }
+    let error = why_not(&file);
+    assert_has(
+        &error,
+        &["`misnamed`", "`sample`", "`rates`", "did you mean `rate`?"],
+    );
 }
 
 #[unsafe(no_mangle)]
@@ -313,7 +299,7 @@ extern "C" fn ktally_test_probed(number: u64) -> u64 {
 
 #[test]
 fn a_uprobe_counts_calls_of_a_function() {
-    let file = File::program(
+    let file = tally_of(
         "probe",
         r#"
 typedef char text[256];
@@ -418,7 +404,7 @@ int BPF_URETPROBE(returned, __u64 result)
 "#;
     let path = fs::read_link("/proc/self/exe").unwrap();
     for types in ["", ALL_TYPES] {
-        let file = File::program("summed", PROGRAM);
+        let file = tally_of("summed", PROGRAM);
         let text = fs::read_to_string(file.path()).unwrap();
         fs::write(file.path(), types.to_owned() + &text).unwrap();
         let tally = file.find().unwrap();
@@ -435,7 +421,7 @@ int BPF_URETPROBE(returned, __u64 result)
 
 #[test]
 fn a_broken_c_file_gives_the_compilers_words() {
-    let file = File::new("broken.bpf.c", "#include \"ktally.bpf.h\"\n\nint x = y;\n");
+    let file = Source::file("broken.bpf.c", "#include \"ktally.bpf.h\"\n\nint x = y;\n");
     let error = format!("{:#}", file.find().unwrap_err());
     assert!(error.contains("broken.bpf.c:3:9: error:"), "{error}");
     assert!(error.contains("'y'"), "{error}");
@@ -446,7 +432,7 @@ fn a_broken_c_file_gives_the_compilers_words() {
 fn an_unknown_type_in_a_table_names_the_line() {
     let text = "\nTALLY(\"x\");\nTABLE(t, struct nothing, __u64, 1, \"x\");\n\
                 int f(void)\n{\n\tstruct nothing k = {};\n\treturn 0;\n}\n";
-    let file = File::new(
+    let file = Source::file(
         "untyped.bpf.c",
         "#include \"ktally.bpf.h\"".to_owned() + text,
     );
@@ -468,7 +454,7 @@ fn what_is_no_object_is_an_error_that_names_the_file() {
     let garbage: Vec<u8> = (0..4096u32).map(|i| (i * 97 % 251) as u8).collect();
     let elf = [b"\x7fELF\x02\x01\x01".as_slice(), &garbage].concat();
     for contents in [&b""[..], b"\x7f", b"\x7fELF", &garbage, &elf] {
-        let file = File::new("garbage.bpf.o", contents);
+        let file = Source::file("garbage.bpf.o", contents);
         let error = format!("{:#}", file.find().unwrap_err());
         assert!(error.contains(file.path().to_str().unwrap()), "{error}");
     }
@@ -479,11 +465,11 @@ fn what_is_no_object_is_an_error_that_names_the_file() {
 fn a_truncated_object_is_an_error_that_names_the_file() {
     let path = PathBuf::from(env!("OUT_DIR")).join("failures.bpf.o");
     let object = fs::read(path).unwrap();
-    let whole = File::new("failures.bpf.o", &object);
+    let whole = Source::file("failures.bpf.o", &object);
     assert_eq!(whole.find().unwrap().name, "failures");
     let steps = (0..object.len()).step_by(97);
     for length in steps.chain(object.len() - 70..object.len()) {
-        let file = File::new("cut.bpf.o", &object[..length]);
+        let file = Source::file("cut.bpf.o", &object[..length]);
         let error = file.find().expect_err(&format!("{length} bytes"));
         let error = format!("{error:#}");
         assert!(error.contains(file.path().to_str().unwrap()), "{error}");
@@ -494,7 +480,7 @@ fn a_truncated_object_is_an_error_that_names_the_file() {
 
 #[test]
 fn a_tally_without_tables_is_refused() {
-    let file = File::program(
+    let file = tally_of(
         "tableless",
         r#"
 SEC("tp_btf/sys_enter")
@@ -504,8 +490,7 @@ int BPF_PROG(enter)
 }
 "#,
     );
-    let error = start(&file.find().unwrap(), &[]).unwrap_err();
-    let error = format!("{error:#}");
+    let error = why_not(&file);
     assert!(error.contains("`tableless` has no tables"), "{error}");
 }
 
@@ -519,7 +504,7 @@ fn ids(program: &str, map: &str) -> Objects {
 
 #[test]
 fn tables_that_no_kernel_holds_are_refused_and_nothing_stays() {
-    let file = File::program("endless", &count_parents("kt_endless"));
+    let file = tally_of("endless", &count_parents("kt_endless"));
     let tally = file.find().unwrap();
     let error = Session::start(&tally, &[], Some(u32::MAX)).unwrap_err();
     let error = format!("{error:#}");
@@ -532,7 +517,7 @@ fn tables_that_no_kernel_holds_are_refused_and_nothing_stays() {
 
 #[test]
 fn max_rows_resizes_tables() {
-    let file = File::program("resized", &count_parents("kt_resized"));
+    let file = tally_of("resized", &count_parents("kt_resized"));
     let tally = file.find().unwrap();
     let _session = Session::start(&tally, &[], Some(4321)).unwrap();
     let maps = maps_called("kt_resized");
@@ -609,7 +594,7 @@ fn seen(tally: &Tally, options: &[(&str, &str)]) -> BTreeMap<String, Json> {
 
 #[test]
 fn options_of_every_kind_reach_the_program() {
-    let file = File::program("options", OPTIONS);
+    let file = tally_of("options", OPTIONS);
     let tally = file.find().unwrap();
     let text = |text: &str| json!(text);
     let expect = |values: [Json; 10]| -> BTreeMap<String, Json> {
@@ -678,7 +663,7 @@ fn options_of_every_kind_reach_the_program() {
 
 #[test]
 fn what_options_say_is_in_the_schema() {
-    let file = File::program("declared", OPTIONS);
+    let file = tally_of("declared", OPTIONS);
     let tally = file.find().unwrap();
     let option = |name: &str| {
         let mut options = tally.schema.options.iter();
@@ -757,7 +742,7 @@ int BPF_PROG(enter)
 
 #[test]
 fn types_are_read_as_c_declares_them() {
-    let file = File::program("types", TYPES);
+    let file = tally_of("types", TYPES);
     let tally = file.find().unwrap();
     assert_eq!(tally.name, "types");
     assert_eq!(tally.summary(), "a test's own");
@@ -970,7 +955,7 @@ impl Drop for Spinner<'_> {
 
 #[test]
 fn what_is_read_after_detaching_is_final() {
-    let file = File::program("ending", &count_parents("kt_ending"));
+    let file = tally_of("ending", &count_parents("kt_ending"));
     let tally = file.find().unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -994,7 +979,7 @@ fn what_is_read_after_detaching_is_final() {
 
 #[test]
 fn a_dropped_session_leaves_nothing_in_the_kernel() {
-    let file = File::program("passing", &count_parents("kt_gone"));
+    let file = tally_of("passing", &count_parents("kt_gone"));
     let tally = file.find().unwrap();
     let session = start(&tally, &[]).unwrap();
     let mut objects = ids("enter_kt_gone", "kt_gone");
@@ -1013,7 +998,7 @@ fn a_dropped_session_leaves_nothing_in_the_kernel() {
 
 #[test]
 fn a_panic_leaves_nothing_in_the_kernel() {
-    let file = File::program("panicking", &count_parents("kt_panic"));
+    let file = tally_of("panicking", &count_parents("kt_panic"));
     let tally = file.find().unwrap();
     let panicked = std::panic::catch_unwind(|| {
         let _session = start(&tally, &[]).unwrap();
@@ -1047,7 +1032,7 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
 	return 0;
 }
 "#;
-    let file = File::program("edges", program);
+    let file = tally_of("edges", program);
     let mut numbers = vec![0, 1, 2, 3, 4, 5, 8, 9, u64::MAX];
     // Around every edge: exactly at it, and one beyond.
     for power in 2..64 {
