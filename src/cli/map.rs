@@ -42,11 +42,11 @@ pub enum MapAction {
     },
     /// Show all entries
     Dump(DumpArgs),
-    /// Show the value of a key; exit 3 where there is none
+    /// Show the value of a key; exit 3 if it does not exist
     Lookup(LookupArgs),
-    /// Overwrite the value of a key, by copy
+    /// Replace the value of a key
     Update(UpdateArgs),
-    /// Delete keys; exit 3 where any was absent
+    /// Delete keys; exit 3 if any did not exist
     Delete {
         /// An id, a pinned path, or a name
         map: String,
@@ -58,14 +58,14 @@ pub enum MapAction {
     Clear {
         /// An id, a pinned path, or a name
         map: String,
-        /// Really all of them
+        /// Confirm that all keys are to be deleted
         #[arg(long, required = true)]
         yes: bool,
     },
     /// Show the key after this one, or the first; exit 3 at the end
     ///
-    /// The first also comes after a key that is not there (any more), so a walk that others delete
-    /// from may start over.
+    /// After a key that does not exist (any more) comes the first, so a walk may start again while
+    /// others delete keys.
     NextKey {
         /// An id, a pinned path, or a name
         map: String,
@@ -75,8 +75,8 @@ pub enum MapAction {
     },
     /// Add to a number in place, in the kernel, atomically
     ///
-    /// Of hashes and arrays, per-CPU ones as well, that are neither frozen nor have a bpf_spin_lock in
-    /// their values.
+    /// The map is a hash or an array, also a per-CPU one. It is not frozen, and has no bpf_spin_lock in
+    /// its values.
     Add(AddArgs),
     /// Take all numbers out and leave zeroes, without losing an increment
     ///
@@ -103,7 +103,7 @@ pub enum MapAction {
         map: String,
         /// `-` is standard input
         file: PathBuf,
-        /// Overwrite no entry that is there
+        /// Replace no entry that exists
         #[arg(long)]
         noexist: bool,
     },
@@ -121,11 +121,11 @@ pub enum MapAction {
     },
     /// Make a map and pin it
     Create(CreateArgs),
-    /// Make a map read-only for user space, for ever
+    /// Make a map read-only for user space, permanently
     ///
-    /// Programs can still write to it; `update`, `delete`, `add` and `drain` are refused from then on,
-    /// and so is freezing it once more. Maps with a bpf_spin_lock or a bpf_timer in their values, and
-    /// those that somebody has mapped into memory to write to, cannot be frozen.
+    /// Programs can still write to it. From then on `update`, `delete`, `add` and `drain` fail, and so
+    /// does another `freeze`. A map cannot be frozen if it has a bpf_spin_lock or a bpf_timer in its
+    /// values, or if a process has it mapped into memory to write to it.
     Freeze {
         /// An id, a pinned path, or a name
         map: String,
@@ -137,17 +137,17 @@ pub enum MapAction {
         /// Written by its type; or `-` for standard input, or @FILE
         #[arg(allow_negative_numbers = true)]
         value: String,
-        /// Push the oldest out where it is full
+        /// Replace the oldest value if it is full
         #[arg(long)]
         replace: bool,
     },
-    /// Take the next value of a queue or a stack; exit 3 where it is empty
+    /// Take the next value of a queue or a stack; exit 3 if it is empty
     Pop {
         /// An id, a pinned path, or a name
         map: String,
     },
-    /// Show the next value of a queue or a stack; exit 3 where it is empty. Or ask a bloom filter
-    /// for a value; exit 3 where it was never pushed
+    /// Show the next value of a queue or a stack; exit 3 if it is empty. Or look for a value in a bloom
+    /// filter; exit 3 if it was never pushed
     Peek {
         /// An id, a pinned path, or a name
         map: String,
@@ -162,25 +162,25 @@ pub enum MapAction {
 pub struct DumpArgs {
     /// An id, a pinned path, or a name
     pub map: String,
-    /// Show the first so many, by the order of --sort
+    /// Show the first N, in the order of --sort
     #[arg(long, value_name = "N", value_parser = whole::<usize>(0, u64::MAX), allow_negative_numbers = true)]
     pub top: Option<usize>,
     /// Sort by this column [with --top: the first column of numbers]
     #[arg(long, value_name = "COLUMN", value_parser = column)]
     pub sort: Option<String>,
-    /// Group entries by these fields of the key, and add their numbers up
+    /// Group entries by these fields of the key, and sum their numbers
     #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
     pub by: Option<Vec<String>>,
-    /// Only entries whose field of the key has this value; may be given more than once
+    /// Show only entries whose key has this value in this field; may be repeated
     #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
     pub filters: Vec<(String, String)>,
-    /// Values of a per-CPU map one by one, rather than their sum
+    /// Show the value of each CPU of a per-CPU map, not their sum
     #[arg(long)]
     pub per_cpu: bool,
-    /// Stop after so many entries
+    /// Stop after N entries
     #[arg(long, value_name = "N", value_parser = whole::<u64>(0, u64::MAX), allow_negative_numbers = true)]
     pub limit: Option<u64>,
-    /// Of a map of maps: the entries of the maps inside
+    /// Show the entries of the maps in a map of maps
     #[arg(long, conflicts_with_all = ["by", "sort", "top", "filters"])]
     pub recurse: bool,
 }
@@ -193,7 +193,7 @@ pub struct LookupArgs {
     /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
     #[arg(allow_negative_numbers = true)]
     pub key: String,
-    /// The values of a per-CPU map one by one, rather than their sum
+    /// Show the value of each CPU of a per-CPU map, not their sum
     #[arg(long)]
     pub per_cpu: bool,
 }
@@ -214,25 +214,25 @@ pub struct UpdateArgs {
     /// map or of a program; a cgroup by its path or id
     #[arg(allow_negative_numbers = true)]
     pub value: String,
-    /// Only overwrite: the key must be there
+    /// Replace only: the key must exist
     #[arg(long, group = "must")]
     pub exist: bool,
-    /// Only make an entry: the key must not be there
+    /// Insert only: the key must not exist
     #[arg(long, group = "must")]
     pub noexist: bool,
-    /// Under the bpf_spin_lock inside of the value, which is not given: it stays as it is
+    /// Hold the bpf_spin_lock in the value. The lock itself is not given, and stays as it is
     #[arg(long)]
     pub lock: bool,
-    /// Fields that are left out keep what they have
+    /// Keep the values of fields that are left out
     #[arg(long, group = "rest")]
     pub merge: bool,
-    /// Fields that are left out become zero
+    /// Set fields that are left out to zero
     #[arg(long, group = "rest")]
     pub zero: bool,
-    /// Of a per-CPU map, this CPU's value alone [CPU 0 gets it all, and the others zeroes]
+    /// Set the value of this CPU of a per-CPU map [default: CPU 0 gets the value, the others zeroes]
     #[arg(long, value_name = "N", group = "cpus", value_parser = whole::<usize>(0, u32::MAX.into()), allow_negative_numbers = true)]
     pub cpu: Option<usize>,
-    /// Of a per-CPU map, the same value for every CPU
+    /// Set the same value for every CPU of a per-CPU map
     #[arg(long, group = "cpus")]
     pub all_cpus: bool,
 }
@@ -245,13 +245,13 @@ pub struct AddArgs {
     /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
     #[arg(allow_negative_numbers = true)]
     pub key: String,
-    /// A whole number, which may be below zero; the field may be left out where there is one
+    /// A whole number, which may be negative. The field may be left out if there is only one
     #[arg(allow_negative_numbers = true, value_name = "[FIELD=]DELTA")]
     pub delta: String,
-    /// Insert zeroes first where the key is not there
+    /// Insert zeroes first if the key does not exist
     #[arg(long)]
     pub create: bool,
-    /// Add so often
+    /// Repeat the addition N times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1, u64::MAX), allow_negative_numbers = true)]
     pub repeat: u64,
 }
@@ -261,7 +261,7 @@ pub struct AddArgs {
 pub struct WatchArgs {
     /// An id, a pinned path, or a name
     pub map: String,
-    /// Look so often
+    /// Interval between readings
     #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s", allow_hyphen_values = true)]
     pub every: Duration,
     /// End after so long [at Ctrl-C, if not given]
@@ -275,9 +275,9 @@ pub struct WatchArgs {
 /// `ktally map create`.
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// Where to pin it: a map that nobody holds is gone
+    /// Where to pin it: the kernel frees a map that is neither pinned nor open
     pub path: PathBuf,
-    /// Of the map, at most 15 characters [the file's name]
+    /// The name of the map, at most 15 characters [default: the file's name]
     #[arg(long)]
     pub name: Option<String>,
     /// Like `hash`, `array`, `percpu_hash`, `lru_hash`, `queue`
@@ -289,16 +289,16 @@ pub struct CreateArgs {
     /// Bytes of a value
     #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(0, u32::MAX.into()), allow_negative_numbers = true)]
     pub value: Option<u32>,
-    /// How many entries fit
+    /// Maximum number of entries
     #[arg(long, value_name = "N", required_unless_present = "like", value_parser = whole::<u32>(0, u32::MAX.into()), allow_negative_numbers = true)]
     pub max_entries: Option<u32>,
     /// Names as `map list` shows them
     #[arg(long, value_name = "FLAG,...", value_delimiter = ',', value_enum)]
     pub flags: Vec<Flag>,
-    /// Type, sizes, flags and BTF of this map, where nothing else is given
+    /// Use the type, sizes, flags and BTF of this map for all that is not given
     #[arg(long, value_name = "MAP")]
     pub like: Option<String>,
-    /// Of a map of maps: a map like those inside
+    /// For a map of maps: a map like those that it will hold
     #[arg(long, value_name = "MAP")]
     pub inner: Option<String>,
 }

@@ -99,7 +99,7 @@ pub(crate) fn create(new: &NewMap, types: Option<&Types>, inner: Option<&Map>) -
 fn check_name(name: &str) -> Result<()> {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
     let why = if let Some(bad) = name.chars().find(|c| !is_fine(*c)) {
-        format!("`{bad}` is none of letters, digits, _ and .")
+        format!("`{bad}` is not a letter, a digit, _ or .")
     } else if name.len() > MapFacts::MOST_NAME {
         format!(
             "it has {} characters, and the kernel keeps {}",
@@ -123,7 +123,7 @@ fn refused(new: &NewMap, has_inner: bool, error: &io::Error) -> anyhow::Error {
     }
     let reason = match errno {
         libc::EINVAL | ENOTSUPP => format!(
-            "the kernel takes no {kind} map of {} bytes to {}, {} entries and these flags",
+            "the kernel refuses a {kind} map of {} bytes to {}, {} entries and these flags",
             new.key_size, new.value_size, new.max_entries
         ),
         libc::E2BIG => "too large for the kernel; lower --max-entries, --key or --value".to_owned(),

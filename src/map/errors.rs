@@ -1,4 +1,4 @@
-//! Why a call on a map was refused, in the map's own terms.
+//! Errors of calls on maps: what failed, why, and what helps.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use super::Map;
 use crate::error::not_found;
 use crate::host;
 
-/// The kernel's `ENOTSUPP`, which is no errno of user space.
+/// The kernel's `ENOTSUPP`, which user space has no name for.
 pub(super) const ENOTSUPP: i32 = 524;
 
 /// What was tried.
@@ -42,8 +42,7 @@ impl fmt::Display for Operation {
 }
 
 impl Map {
-    /// An error that says what was tried, with which map, why it was refused and
-    /// what helps.
+    /// The error of a failed operation.
     pub(super) fn refused(&self, operation: Operation, error: &io::Error) -> anyhow::Error {
         let reason = self.reason(operation, error.raw_os_error().unwrap_or(0));
         let reason = reason.unwrap_or_else(|| error.to_string());
@@ -85,7 +84,7 @@ impl Map {
             }
             (libc::EPERM | libc::EACCES, _) => host::advice(errno),
             (libc::EBUSY, Operation::Freeze) => {
-                "somebody has it mapped into memory to write to it".to_owned()
+                "a process has it mapped into memory to write to it".to_owned()
             }
             (libc::EBUSY, _) => "it is busy; try again".to_owned(),
             (libc::EBADF, Operation::Update | Operation::Delete) if self.is_of_files() => {

@@ -1,5 +1,5 @@
-//! Values that are descriptors. The kernel takes a descriptor of whoever calls,
-//! and shows a number of its own, if any: that is what a user gives as well.
+//! Values that are file descriptors. The kernel takes a descriptor of the caller,
+//! and shows an id instead, if anything. A user writes that id as well.
 
 use std::borrow::Cow;
 use std::fs::File;

@@ -1,8 +1,8 @@
-//! Which maps there are. To open a map is to become its user, and whoever stops
-//! being the last one makes the kernel empty it, if it is an array of programs:
-//! one that is opened while that is being done is never freed (the kernel takes
-//! a reference for work that is queued already). So maps are looked at by an
-//! iterator, which is no user, and opened only when they are meant.
+//! The map iterator: lists maps without opening them. Opening a map makes this
+//! process one of its users, and when the last user of an array of programs goes,
+//! the kernel empties it. An array that is opened meanwhile is never freed, as the
+//! kernel takes a reference for work that is already queued. An iterator is not a
+//! user, so only maps that are wanted are opened.
 
 use std::io::Read;
 
@@ -33,14 +33,14 @@ impl MapRecord {
         name_of(&self.name)
     }
 
-    /// Nobody can put a program into it any more, and there is none in it.
+    /// It has no users, so it is empty and stays empty.
     fn is_emptied(&self) -> bool {
         const PROG_ARRAY: u32 = 3;
         self.ty == PROG_ARRAY && self.users == 0
     }
 }
 
-/// Every map, by its id, but for those that nobody has and nothing is in.
+/// Every map except emptied arrays of programs.
 pub(super) fn maps() -> Result<Vec<MapRecord>> {
     let opened = helper::open::<MapsSkelBuilder>()?;
     let mut loaded = opened.load().context("needs Linux 5.8")?;

@@ -1,5 +1,5 @@
-//! Live maps, whoever made them: opening, complete reads, edits by copy, and
-//! what only the kernel can do in place.
+//! The maps of the running kernel, of any program: opening, complete reads,
+//! edits from user space, and changes in place by the kernel.
 
 mod add;
 mod create;

@@ -39,7 +39,7 @@ impl MapRef {
             let id = text.parse();
             return id
                 .map(Self::Id)
-                .map_err(|_| usage(format!("`{text}` is no map id: they have 32 bits")));
+                .map_err(|_| usage(format!("`{text}` is not a map id: ids have 32 bits")));
         }
         if let Some(name) = text.strip_prefix("name:") {
             return Ok(Self::Name(name.to_owned()));
@@ -87,10 +87,13 @@ impl MapRef {
             Self::Pin(path) => {
                 let fd = sys::map::open_pin(path, access);
                 let fd = fd.map_err(|error| pin_refused(path, access, &error))?;
-                // Programs and links answer as well, with other words.
+                // A program or a link answers as well, without a map id.
                 match MapFdInfo::from_fd(fd.as_fd()) {
                     Ok(info) if info.map_id.is_some() => Map::from_fd(fd),
-                    _ => Err(usage(format!("`{}` pins no map", path.display()))),
+                    _ => Err(usage(format!(
+                        "`{}` is not the pin of a map",
+                        path.display()
+                    ))),
                 }
             }
             Self::Name(name) => by_name(name, access, &MapBtf::default()),
@@ -115,8 +118,8 @@ fn names() -> Result<Vec<(u32, String)>> {
     }
 }
 
-/// Without opening any, which takes less time than making maps does: whoever
-/// opens them meanwhile follows those that are made for ever.
+/// Lists ids without opening maps. Opening each one is slower than creating maps,
+/// so the walk might never catch up with a process that keeps creating them.
 fn ids_one_by_one() -> Result<Vec<u32>> {
     let mut ids = Vec::new();
     let mut id = 0;
@@ -129,11 +132,11 @@ fn ids_one_by_one() -> Result<Vec<u32>> {
     Ok(ids)
 }
 
-/// More are no maps of now, but those of somebody who makes them without end.
+/// Ends the walk if a process creates maps without end.
 const MOST_MAPS: usize = 1 << 20;
 
-/// One of them, to be read. One after the other, as there may be more of them
-/// than a process may have descriptors.
+/// Opens one map to read it. There may be more maps than a process may have
+/// descriptors, so callers open one at a time.
 pub(super) fn open(id: u32) -> io::Result<Map> {
     let fd = sys::map::open_id(id, Access::Read)?;
     Map::from_fd(fd).map_err(io::Error::other)
@@ -185,7 +188,7 @@ fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
     )))
 }
 
-/// A map as it can be named without doubt, and what tells it from others.
+/// An unambiguous name of a map, and what distinguishes it.
 fn candidate((declaration, map): &(Declaration, Map)) -> String {
     format!(
         "{}:{} ({}, {} bytes to {}, {} entries)",
@@ -200,8 +203,8 @@ fn candidate((declaration, map): &(Declaration, Map)) -> String {
 
 fn ids_refused(error: &io::Error) -> anyhow::Error {
     match error.raw_os_error() {
-        Some(libc::EPERM) => anyhow!("failed to look through the maps of this host: {NEEDS}"),
-        _ => anyhow!("failed to look through the maps of this host: {error}"),
+        Some(libc::EPERM) => anyhow!("failed to list the maps of this host: {NEEDS}"),
+        _ => anyhow!("failed to list the maps of this host: {error}"),
     }
 }
 
@@ -221,9 +224,9 @@ fn pin_refused(path: &Path, access: Access, error: &io::Error) -> anyhow::Error 
     let shown = path.display();
     match (error.raw_os_error(), access) {
         (Some(libc::ENOENT), _) => not_found(format!("there is no pin `{shown}`")),
-        _ if path.is_dir() => usage(format!("`{shown}` is a folder, no pin of a map")),
+        _ if path.is_dir() => usage(format!("`{shown}` is a folder, not the pin of a map")),
         (Some(libc::EACCES), _) if path.exists() && !is_bpffs(path) => {
-            anyhow!("`{shown}` is no pin: it is on no bpffs")
+            anyhow!("`{shown}` is not a pin: it is not on a bpffs")
         }
         (Some(libc::EACCES), Access::Write) => {
             anyhow!("failed to open the pin `{shown}` to write: its file mode does not let you")
@@ -231,7 +234,7 @@ fn pin_refused(path: &Path, access: Access, error: &io::Error) -> anyhow::Error 
         (Some(libc::EACCES), Access::Read) => {
             anyhow!("failed to open the pin `{shown}`: its file mode does not let you")
         }
-        // Before Linux 5.19 that is all of bpf(2), whatever the file's mode.
+        // Before Linux 5.19 bpf(2) needs privileges whatever the file's mode is.
         (Some(libc::EPERM), _) => anyhow!(
             "failed to open the pin `{shown}`: {}",
             host::advice(libc::EPERM)
@@ -245,7 +248,7 @@ fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
 }
 
-/// Removes a pin of a map; whatever else it is stays.
+/// Removes the pin of a map, and no other file.
 pub(crate) fn unpin(path: &Path) -> Result<Map> {
     let map = MapRef::Pin(path.to_owned()).open_alone(Access::Read)?;
     match std::fs::remove_file(path) {

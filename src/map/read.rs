@@ -1,5 +1,5 @@
-//! Complete reads: every entry that was there all along, once; or a word on
-//! why not. Memory is bounded by the batch, not by the map.
+//! Complete reads: every entry that exists during the whole read, once; or the
+//! reason why not. Memory is bounded by the batch, not by the map.
 
 use std::collections::HashSet;
 use std::io;
@@ -20,11 +20,11 @@ const BATCH_ENTRIES: usize = 1024;
 /// How a reading ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every entry that was in the map all along was seen, once.
+    /// Every entry that existed during the whole read was seen, once.
     Complete,
     /// The reader gave up, and why.
     Incomplete(String),
-    /// Whoever received the entries had enough.
+    /// The receiver of the entries stopped the reading.
     Stopped,
 }
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
 use super::{MapCommand, entries, note, read_text, stdout, warn};
@@ -92,57 +92,76 @@ impl MapCommand<'_> {
         } else {
             MapFlags::ANY
         };
-        let (mut restored, mut failed, mut end) = (0, 0, None);
-        let read = loop {
-            let line = match lines.next() {
-                Ok(Some(line)) => line,
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
-            };
-            let entry = match codec.read(&line) {
-                Ok(Line::End(count)) if end.is_none() => {
-                    end = Some(count);
-                    continue;
-                }
-                Ok(Line::Entry(key, values)) if end.is_none() => Ok((key, values)),
-                Ok(_) => Err(anyhow!("it stands behind the last line")),
-                Err(error) => Err(error),
-            };
-            let entry = entry.and_then(|(key, values)| {
-                let buffer = map.value_buffer(values.iter().map(Vec::as_slice));
-                map.update(&key, &buffer, flags)
-            });
-            match entry {
-                Ok(()) => restored += 1,
-                Err(error) => {
-                    failed += 1;
-                    let Lines { file, number, .. } = &lines;
-                    warn(&format!(
-                        "line {number} of {file} was not restored: {error:#}"
-                    ));
-                }
-            }
-        };
+        let mut count = Restored::default();
+        let read = count.restore(&mut lines, &codec, &map, flags);
+        let (restored, failed) = (count.restored, count.failed);
         note(&format!("restored {}, failed {failed}", entries(restored)));
         read?;
         let file = &lines.file;
-        match end {
-            Some(count) if count == restored + failed => {}
-            Some(count) => {
-                failed += 1;
-                warn(&format!("{file} should have {}", entries(count)));
-            }
-            None => {
-                failed += 1;
+        let is_whole = count.end == Some(restored + failed);
+        match count.end {
+            Some(_) if is_whole => {}
+            Some(end) => warn(&format!("{file} should have {}", entries(end))),
+            None => warn(&format!(
+                "{file} has no last line: it was cut, or not all of the map was saved"
+            )),
+        }
+        Ok(if is_whole && failed == 0 {
+            Exit::Done
+        } else {
+            Exit::Failed
+        })
+    }
+}
+
+/// How many entries were restored, and how many the last line states.
+#[derive(Default)]
+struct Restored {
+    restored: u64,
+    failed: u64,
+    end: Option<u64>,
+}
+
+impl Restored {
+    /// Restores the entry of each line. An entry that fails is a warning; an error
+    /// is a file that cannot be read.
+    fn restore(
+        &mut self,
+        lines: &mut Lines,
+        codec: &LineCodec<'_>,
+        map: &Map,
+        flags: MapFlags,
+    ) -> Result<()> {
+        while let Some(line) = lines.next()? {
+            if let Err(error) = self.restore_line(&line, codec, map, flags) {
+                self.failed += 1;
+                let Lines { file, number, .. } = lines;
                 warn(&format!(
-                    "{file} has no last line: it was cut, or not all of the map was saved"
+                    "line {number} of {file} was not restored: {error:#}"
                 ));
             }
         }
-        Ok(match failed {
-            0 => Exit::Done,
-            _ => Exit::Failed,
-        })
+        Ok(())
+    }
+
+    fn restore_line(
+        &mut self,
+        line: &[u8],
+        codec: &LineCodec<'_>,
+        map: &Map,
+        flags: MapFlags,
+    ) -> Result<()> {
+        let line = codec.read(line)?;
+        ensure!(self.end.is_none(), "it is behind the last line");
+        match line {
+            Line::End(count) => self.end = Some(count),
+            Line::Entry(key, values) => {
+                let buffer = map.value_buffer(values.iter().map(Vec::as_slice));
+                map.update(&key, &buffer, flags)?;
+                self.restored += 1;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -34,7 +34,7 @@ fn what_a_type_wants_is_said() {
 --type lru_hash --key 4 --value 4 --max-entries 1 --flags no_prealloc => do not take --flags no_prealloc
 --type hash --key 4 --value 4 --max-entries 1 --flags rdonly,wronly => either rdonly or wronly
 --type stack_trace --key 4 --value 7 --max-entries 1 => multiple of 8
---type hash --key 4 --value 4 --max-entries 1 --name a-b => `-` is none of letters
+--type hash --key 4 --value 4 --max-entries 1 --name a-b => `-` is not a letter
 --type hash --key 4 --value 4 --max-entries 1 --name sixteen_letters_ => 16 characters, and the kernel keeps 15"
     );
     for (options, words) in rows(&table) {
@@ -47,6 +47,6 @@ fn what_a_type_wants_is_said() {
     create_at(&long, &format!("{sizes} --name fifteen_letters")).done();
     let seen = map!("show", long.display(), "-o", "json").json();
     assert_eq!(seen["name"], "fifteen_letters");
-    map!("dump", long.parent().unwrap().display()).failed(2, &["is a folder, no pin"]);
+    map!("dump", long.parent().unwrap().display()).failed(2, &["is a folder, not the pin"]);
     map!("dump", "/proc").failed(2, &["`/proc` is a folder"]);
 }

@@ -67,7 +67,7 @@ fn only_maps_are_unpinned_and_only_a_bpffs_holds_pins() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("file");
     std::fs::write(&plain, "kept").unwrap();
-    map!("unpin", plain.display()).failed(1, &["is no pin"]);
+    map!("unpin", plain.display()).failed(1, &["is not a pin"]);
     assert_eq!(std::fs::read_to_string(&plain).unwrap(), "kept");
     map!("pin", id(&hash), folder.path().join("pin").display()).failed(1, &["bpffs"]);
     map!("pin", id(&hash), bpffs.path("no/such/pin").display()).failed(1, &["no/such/pin"]);
@@ -80,8 +80,8 @@ SEC("socket") int pinned(void *ctx) { return 0; }
     );
     let pin = bpffs.path("program");
     maps.program("pinned").pin(&pin).unwrap();
-    map!("unpin", pin.display()).failed(2, &["pins no map"]);
-    map!("show", pin.display()).failed(2, &["pins no map"]);
+    map!("unpin", pin.display()).failed(2, &["is not the pin of a map"]);
+    map!("show", pin.display()).failed(2, &["is not the pin of a map"]);
     assert!(pin.exists());
 }
 
