@@ -216,10 +216,25 @@ fn attach_clock(program: &ProgramMut<'_>, hz: u64) -> Result<Vec<Link>> {
                 links.push(program.attach_perf_event(event.into_raw_fd())?);
             }
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
-            Err(error) => return Err(error).context("failed to open a perf event"),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("failed to open a perf event{}", paranoia()));
+            }
         }
     }
     Ok(links)
+}
+
+/// Kernels of some distributions know more than level 2, and then want
+/// CAP_SYS_ADMIN where others want CAP_PERFMON.
+fn paranoia() -> &'static str {
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
+    match level.unwrap_or_default().trim().parse() {
+        Ok(3..) => {
+            ": at this level of kernel.perf_event_paranoid the kernel wants CAP_SYS_ADMIN; give it, or `sysctl kernel.perf_event_paranoid=2`"
+        }
+        Ok(i32::MIN..3) | Err(_) => "",
+    }
 }
 
 #[cfg(test)]
