@@ -23,9 +23,10 @@ pub(super) fn find(name: &str) -> Result<PathBuf> {
     let found = folders(name).map(|folder| folder.join(name));
     let mut found = found.filter(|path| path.is_file());
     found.next().ok_or_else(|| {
-        let (kind, place) = match is_library(name) {
-            true => ("library", "the system's folders"),
-            false => ("program", "PATH"),
+        let (kind, place) = if is_library(name) {
+            ("library", "the system's folders")
+        } else {
+            ("program", "PATH")
         };
         anyhow!("no {kind} `{name}` in {place}; write its path")
     })
@@ -37,9 +38,10 @@ fn is_library(name: &str) -> bool {
 
 /// Where libraries or programs are looked for, as libbpf does it.
 fn folders(name: &str) -> impl Iterator<Item = PathBuf> {
-    let (variable, system) = match is_library(name) {
-        true => ("LD_LIBRARY_PATH", SYSTEM),
-        false => ("PATH", &["/usr/bin", "/usr/sbin"][..]),
+    let (variable, system) = if is_library(name) {
+        ("LD_LIBRARY_PATH", SYSTEM)
+    } else {
+        ("PATH", &["/usr/bin", "/usr/sbin"][..])
     };
     let own = env::var_os(variable).unwrap_or_default();
     let own: Vec<PathBuf> = env::split_paths(&own)
@@ -61,7 +63,7 @@ pub fn check_function(file: &Path, function: &str) -> Result<()> {
     })?;
     ensure!(
         opened.metadata()?.is_file(),
-        "`{path}` is no file; write the path of a program or library"
+        "`{path}` is not a file; write the path of a program or library"
     );
     let mut start = Vec::new();
     Read::take(opened, 256).read_to_end(&mut start)?;
@@ -72,7 +74,7 @@ pub fn check_function(file: &Path, function: &str) -> Result<()> {
     }
     ensure!(
         start.starts_with(b"\x7fELF"),
-        "`{path}` is no program or library (ELF)"
+        "`{path}` is not a program or library (ELF)"
     );
     ensure!(
         !function.contains(['*', '?']),
@@ -163,9 +165,9 @@ mod tests {
                 file("script", "#! /bin/sh -e\n"),
                 "is a script; probe what runs it, `/bin/sh`",
             ),
-            (file("text", "text"), "is no program or library (ELF)"),
-            (file("empty", ""), "is no program or library (ELF)"),
-            (folder.path().to_owned(), "is no file; write the path"),
+            (file("text", "text"), "is not a program or library (ELF)"),
+            (file("empty", ""), "is not a program or library (ELF)"),
+            (folder.path().to_owned(), "is not a file; write the path"),
             (folder.path().join("none"), "failed to open `"),
         ] {
             let refusal = refusal(&file, "main");

@@ -92,7 +92,7 @@ impl Tally {
         }
         // Reading a pipe would wait for its writer.
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(usage(format!("`{shown}` is no file")));
+            return Err(usage(format!("`{shown}` is not a file")));
         }
         let object = match path.extension().and_then(OsStr::to_str) {
             Some("c") => compile::compile(path)?,
@@ -100,7 +100,7 @@ impl Tally {
                 .map_err(|error| usage(format!("failed to read `{shown}`: {error}")))?,
             _ => {
                 return Err(usage(format!(
-                    "`{shown}` is no tally; name one of `ktally list`, a .bpf.c or a .bpf.o file"
+                    "`{shown}` is not a tally; name one of `ktally list`, a .bpf.c or a .bpf.o file"
                 )));
             }
         };
@@ -179,7 +179,7 @@ impl Source {
         };
         opened.map_err(|error| {
             anyhow!(
-                "tally `{name}` is no BPF object that libbpf can open: {error}{}",
+                "tally `{name}` is not a BPF object that libbpf can open: {error}{}",
                 log::tail()
             )
         })

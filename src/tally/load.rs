@@ -22,7 +22,7 @@ use crate::schema::Table;
 use crate::sys::{self, log};
 
 pub(super) struct Loader<'a> {
-    tally: &'a Tally,
+    pub(super) tally: &'a Tally,
     /// Whether it follows a command.
     with_command: bool,
     /// `.rodata` as it will be loaded.

@@ -72,9 +72,12 @@ pub fn namespace_facts() -> Vec<Fact> {
             "a path starts at its root, and a cgroup outside is shown by its number",
         ),
     ]
-    .map(|(name, here, first, change)| match here == first {
-        true => Fact::good(name, "the kernel's own"),
-        false => Fact::bad(name, "not the kernel's own", change),
+    .map(|(name, here, first, change)| {
+        if here == first {
+            Fact::good(name, "the kernel's own")
+        } else {
+            Fact::bad(name, "not the kernel's own", change)
+        }
     })
     .into()
 }

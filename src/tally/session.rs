@@ -52,42 +52,31 @@ impl Session {
         max_rows: Option<u32>,
         command: Option<&Command>,
     ) -> Result<Self> {
-        let loader = Loader::new(tally, options, command.is_some())?;
-        let session = Self::load_with(tally, loader, max_rows, |_| Ok(()))?;
+        let mut loader = Loader::new(tally, options, command.is_some())?;
+        let session = Self::load_with(&mut loader, max_rows, |_| Ok(()))?;
         if let Some(command) = command {
             follow::follow(session.object(), command)?;
         }
         Ok(session)
     }
 
-    /// Loads it with the maps of an instance, which `reuse_maps` gives to it.
-    pub(super) fn load_onto(
-        tally: &Tally,
-        options: &[ResolvedOption],
-        max_rows: Option<u32>,
-        reuse_maps: impl FnOnce(&mut OpenObject) -> Result<()>,
-    ) -> Result<Self> {
-        let loader = Loader::new(tally, options, false)?;
-        Self::load_with(tally, loader, max_rows, reuse_maps)
-    }
-
-    fn load_with(
-        tally: &Tally,
-        mut loader: Loader<'_>,
+    /// `prepare` gets the object that is open, before it is loaded.
+    pub(super) fn load_with(
+        loader: &mut Loader<'_>,
         max_rows: Option<u32>,
         prepare: impl FnOnce(&mut OpenObject) -> Result<()>,
     ) -> Result<Self> {
         let object = loader.load(max_rows, prepare)?;
         Ok(Self {
             links: Vec::new(),
-            stack_processes: StackProcesses::new(object.object(), tally)?,
-            schema: tally.schema.clone(),
-            reader: reader_of(object.object(), &tally.schema)?,
+            stack_processes: StackProcesses::new(object.object(), loader.tally)?,
+            schema: loader.tally.schema.clone(),
+            reader: reader_of(object.object(), &loader.tally.schema)?,
             object,
-            rodata: loader.rodata,
+            rodata: loader.rodata.clone(),
             started: Instant::now(),
             stopped: None,
-            warnings: loader.warnings,
+            warnings: std::mem::take(&mut loader.warnings),
         })
     }
 

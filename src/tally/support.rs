@@ -18,6 +18,7 @@ use crate::sys::map::NewMap;
 use crate::sys::{self, log};
 
 /// What the running kernel offers to attach to.
+#[derive(Default)]
 pub struct Support {
     has_btf: bool,
     btf: Option<KernelBtf>,
@@ -35,10 +36,7 @@ impl Support {
             has_btf: host::has_btf(),
             btf: KernelBtf::load().ok(),
             missing: host::missing_capabilities(),
-            functions: OnceCell::new(),
-            fentry: OnceCell::new(),
-            task_storage: OnceCell::new(),
-            long_keys: OnceCell::new(),
+            ..Self::default()
         }
     }
 
@@ -231,9 +229,10 @@ fn has_long_keys() -> bool {
 }
 
 /// What fentry programs want of a kernel.
-const FENTRY_FIX: &str = match cfg!(target_arch = "aarch64") {
-    true => "they want Linux 6.4 or later, built with CONFIG_FUNCTION_TRACER=y",
-    false => "they want a kernel built with CONFIG_FUNCTION_TRACER=y",
+const FENTRY_FIX: &str = if cfg!(target_arch = "aarch64") {
+    "they want Linux 6.4 or later, built with CONFIG_FUNCTION_TRACER=y"
+} else {
+    "they want a kernel built with CONFIG_FUNCTION_TRACER=y"
 };
 
 impl Tally {
@@ -256,9 +255,10 @@ pub fn fentry_fact() -> Fact {
     match try_fentry() {
         Ok(()) => Fact::good("fentry", "available"),
         Err(error) => {
-            let fix = match host::missing_capabilities().is_empty() {
-                true => FENTRY_FIX,
-                false => "run ktally as root to find out more",
+            let fix = if host::missing_capabilities().is_empty() {
+                FENTRY_FIX
+            } else {
+                "run ktally as root to find out more"
             };
             Fact::bad(
                 "fentry",
@@ -283,15 +283,7 @@ mod tests {
 
     #[test]
     fn without_btf_tp_btf_programs_cannot_attach() {
-        let support = Support {
-            has_btf: false,
-            btf: None,
-            missing: Vec::new(),
-            functions: OnceCell::new(),
-            fentry: OnceCell::new(),
-            task_storage: OnceCell::new(),
-            long_keys: OnceCell::new(),
-        };
+        let support = Support::default();
         let lack = support.lacks("tp_btf/sys_enter").unwrap();
         assert!(lack.contains("no BTF"), "{lack}");
         assert!(lack.contains("CONFIG_DEBUG_INFO_BTF"), "{lack}");

@@ -44,7 +44,7 @@ run syscalls more => more | Usage
 run nowhere.bpf.c => nowhere.bpf.c | No such file
 run /nowhere/x.bpf.c => /nowhere/x.bpf.c | No such file
 run nowhere.bpf.o => nowhere.bpf.o | No such file
-run /etc/passwd => /etc/passwd | no tally
+run /etc/passwd => /etc/passwd | not a tally
 list -o svg => 'svg' | table, json, jsonl, csv
 -o svg check => `check` writes table, json, jsonl, csv
 list -o xml => xml | --output
@@ -172,7 +172,7 @@ fn what_cannot_be_attached_to_is_refused_before_loading() {
 run profile --hz 0 --raw => tally `profile`: | 0 samples a second; write 1 to
 run profile --hz 4294967295 --raw => tally `profile`: | kernel.perf_event_max_sample_rate
 run ufunc --path=/no/such/file --function main => tally `ufunc`: | failed to open `/no/such/file`; write the path of a program
-run ufunc --path=/etc/passwd --function main => tally `ufunc`: | `/etc/passwd` is no program or library
+run ufunc --path=/etc/passwd --function main => tally `ufunc`: | `/etc/passwd` is not a program or library
 run ufunc --path=libc.so.6 --function mallocc => tally `ufunc`: | no function named `mallocc`; did you mean
 run ufunc --path=libc.so.6 --function mall* => tally `ufunc`: | `mall*` is a pattern
 run ufunc --path=nolib.so.6 --function malloc => tally `ufunc`: | no library `nolib.so.6`",

@@ -203,10 +203,10 @@ fn files_that_are_no_tallies_are_refused() {
     let folder = everyones();
     let pipe = folder.path().join("pipe.c");
     nix::unistd::mkfifo(&pipe, Mode::from_bits_truncate(0o644)).unwrap();
-    refused(&pipe, &["is no file"]);
+    refused(&pipe, &["is not a file"]);
     let folder_c = folder.path().join("folder.c");
     fs::create_dir(&folder_c).unwrap();
-    refused(&folder_c, &["is no file"]);
+    refused(&folder_c, &["is not a file"]);
     refused(&written("idle", TABLE).path(), &["`idle`", "no program"]);
 }
 

@@ -121,7 +121,7 @@ pub(super) fn let_through(root: &Instances) -> Result<Vec<String>> {
 }
 
 /// Once no instance is left that others may read, restores what `let_through`
-/// changed, unless somebody has changed it since.
+/// changed, unless it was changed since.
 pub(super) fn restore(root: &Instances) -> Result<()> {
     for name in root.names()? {
         if reader_of(&root.folder(&name))?.is_some() {

@@ -83,11 +83,8 @@ impl Instance {
     /// The instance of this name.
     pub fn open(name: &InstanceName) -> Result<Self> {
         let folder = Instances::path().join(name.as_str());
-        if !folder.join(META).try_exists().unwrap_or(true) {
-            return Err(unknown_instance(name, &folder));
-        }
         Self::open_at(name, folder.clone()).map_err(|error| {
-            // It may be detached at this moment.
+            // It may also be detached at this moment.
             match folder.join(META).try_exists() {
                 Ok(false) => unknown_instance(name, &folder),
                 _ => error.context(format!("failed to open instance `{name}`")),
@@ -103,50 +100,23 @@ impl Instance {
         }
         let meta = Meta::open(&folder)?;
         let schema = Schema::of_raw(&pinned::read(&folder.join(BTF))?)?;
-        let maps = folder.join(MAPS);
-        let is_pinned = |pin: &str| meta.pins.contains(&format!("{MAPS}/{pin}"));
-        let open = |pin: &str| {
-            ensure!(is_pinned(pin), "map `{pin}` is not among its pins");
-            open_map(&maps.join(pin), Access::Read)
+        let pins = PinnedMaps::new(&folder, &meta);
+        let rodata = pins.section("@rodata")?;
+        let rodata = rodata.map_or(Ok(Vec::new()), |rodata| pinned::value(&rodata))?;
+        let tables = schema.tables.iter().map(|table| pins.table(table));
+        let reader = TallyReader {
+            tables: tables.collect::<Result<_>>()?,
+            health: pins.section("@bss@ktally")?,
+            programs: open_programs(&folder, &meta)?,
         };
-        let section = |pin: &str| -> Result<Option<Map>> {
-            let map = is_pinned(pin).then(|| open(pin)).transpose()?;
-            map.as_ref().map_or(Ok(()), pinned::check)?;
-            Ok(map)
-        };
-        let rodata = match section("@rodata")? {
-            Some(rodata) => pinned::value(&rodata)?,
-            None => Vec::new(),
-        };
-        let mut tables = Vec::new();
-        for table in &schema.tables {
-            let map = open(&table.name)?;
-            let sizes = (map.key_size, map.value_size);
-            ensure!(
-                is_a_table(&map) && sizes == (table.key_size, table.value_size),
-                "table `{}` is not of its own types",
-                table.name
-            );
-            let mut table = table.clone();
-            table.max_entries = map.max_entries;
-            tables.push((table, map));
-        }
-        let mut memory = 0;
-        for pin in meta.pins.iter().filter_map(|pin| pin.strip_prefix("maps/")) {
-            memory += open(pin)?.memlock().unwrap_or(0);
-        }
         Ok(Self {
-            reader: TallyReader {
-                tables,
-                health: section("@bss@ktally")?,
-                programs: open_programs(&folder, &meta)?,
-            },
+            memory: pins.memory()?,
             name: name.clone(),
             meta,
             schema,
             rodata,
-            memory,
             folder,
+            reader,
             stopped: OnceCell::new(),
         })
     }
@@ -265,10 +235,58 @@ impl Instance {
     }
 }
 
-/// A pin of a table may be another's map.
-fn is_a_table(map: &Map) -> bool {
-    use libbpf_rs::MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
-    [Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash].contains(&map.ty)
+/// The maps that `meta` names. Any map may be pinned under their names.
+struct PinnedMaps<'a> {
+    folder: PathBuf,
+    names: Vec<&'a str>,
+}
+
+impl<'a> PinnedMaps<'a> {
+    fn new(instance: &Path, meta: &'a Meta) -> Self {
+        let pins = meta.pins.iter().filter_map(|pin| pin.split_once('/'));
+        let maps = pins.filter(|(kind, _)| *kind == MAPS);
+        Self {
+            folder: instance.join(MAPS),
+            names: maps.map(|(_, name)| name).collect(),
+        }
+    }
+
+    fn open(&self, name: &str) -> Result<Map> {
+        let is_pinned = self.names.contains(&name);
+        ensure!(is_pinned, "map `{name}` is not among its pins");
+        open_map(&self.folder.join(name), Access::Read)
+    }
+
+    /// Not every object has each.
+    fn section(&self, name: &str) -> Result<Option<Map>> {
+        if !self.names.contains(&name) {
+            return Ok(None);
+        }
+        let map = self.open(name)?;
+        pinned::check(&map)?;
+        Ok(Some(map))
+    }
+
+    fn table(&self, table: &Table) -> Result<(Table, Map)> {
+        use libbpf_rs::MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
+        let map = self.open(&table.name)?;
+        let types = [Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash];
+        let sizes = (map.key_size, map.value_size);
+        ensure!(
+            types.contains(&map.ty) && sizes == (table.key_size, table.value_size),
+            "table `{}` is not of its own types",
+            table.name
+        );
+        let mut table = table.clone();
+        table.max_entries = map.max_entries;
+        Ok((table, map))
+    }
+
+    /// How much all of them take, in bytes.
+    fn memory(&self) -> Result<u64> {
+        let sizes = self.names.iter().map(|name| self.open(name));
+        sizes.map(|map| Ok(map?.memlock().unwrap_or(0))).sum()
+    }
 }
 
 fn unknown_instance(name: &InstanceName, folder: &Path) -> anyhow::Error {

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use libbpf_rs::{MapType, OpenMapMut, OpenObject};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -27,11 +27,13 @@ use super::{access, remove};
 use crate::map::{Access, Map};
 use crate::schema::{Schema, declared_types};
 use crate::sys;
+use crate::tally::load::Loader;
 use crate::tally::{Session, Tally};
 use crate::text::NEXT_LINE;
 
 /// An instance, and what is to take its place.
 struct Replacement<'a> {
+    name: &'a InstanceName,
     old: Meta,
     place: PathBuf,
     hidden: &'a Path,
@@ -50,54 +52,30 @@ impl Instances {
         options: &AttachOptions,
     ) -> Result<Attached> {
         let place = self.folder(name);
-        let failed = || format!("failed to replace instance `{name}`");
-        let old = Meta::open(&place)?;
-        if State::open(&place)?.is_stopping {
-            bail!("instance `{name}` has stopped: detach it, and attach it anew");
-        }
-        if let Some(stranger) = strangers_in(&place, &old)?.first() {
-            bail!(
-                "{}: ktally did not pin `{}`; move it out of the way",
-                failed(),
-                stranger.display()
-            );
-        }
         let replacement = Replacement {
-            old,
+            name,
+            old: Meta::open(&place)?,
             place,
             hidden,
             tally,
             options,
         };
-        let old = &replacement.old;
-        // Of another tally everything differs, and no list of that helps.
-        let differs = |error: anyhow::Error| {
-            if old.tally == tally.name {
-                return error.context(failed());
-            }
-            anyhow!(
-                "{}: it is of tally `{}`, not `{}`; choose another name with --as, or detach it first",
-                failed(),
-                old.tally,
-                tally.name
-            )
-        };
-        let (session, dispatchers, programs) = replacement.load(differs)?;
+        replacement.check_old()?;
+        let (session, dispatchers, programs) = replacement.load()?;
         let meta = replacement.pin(&session, &dispatchers, programs)?;
         let mut warnings = session.warnings().to_vec();
-        if old.tally != meta.tally {
+        let old_tally = &replacement.old.tally;
+        if *old_tally != meta.tally {
             warnings.push(format!(
-                "instance `{name}` was of tally `{}`, and is of `{}` now",
-                old.tally, meta.tally
+                "instance `{name}` was of tally `{old_tally}`, and is of `{}` now",
+                meta.tally
             ));
         }
-        let readers = options
-            .readable_by
-            .or(access::reader_of(&replacement.place)?);
-        warnings.extend(self.let_read(hidden, readers)?);
+        let readers = access::reader_of(&replacement.place)?;
+        warnings.extend(self.let_read(hidden, options.readable_by.or(readers))?);
         replacement
             .switch(&meta, &self.aside(name))
-            .with_context(failed)?;
+            .with_context(|| replacement.failed())?;
         let left = remove::remove_hidden(hidden, &replacement.place)?;
         self.note_strangers(&left);
         self.restore_modes();
@@ -110,19 +88,48 @@ impl Instances {
 }
 
 impl Replacement<'_> {
+    fn failed(&self) -> String {
+        format!("failed to replace instance `{}`", self.name)
+    }
+
+    fn check_old(&self) -> Result<()> {
+        ensure!(
+            !State::open(&self.place)?.is_stopping,
+            "instance `{}` has stopped: detach it, and attach it anew",
+            self.name
+        );
+        if let Some(stranger) = strangers_in(&self.place, &self.old)?.first() {
+            bail!(
+                "{}: ktally did not pin `{}`; move it out of the way",
+                self.failed(),
+                stranger.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Of another tally everything differs, and no list of that helps.
+    fn differs(&self, error: anyhow::Error) -> anyhow::Error {
+        let (old, new) = (&self.old.tally, &self.tally.name);
+        let failed = self.failed();
+        if old == new {
+            return error.context(failed);
+        }
+        anyhow!(
+            "{failed}: it is of tally `{old}`, not `{new}`; choose another name with --as, or detach it first"
+        )
+    }
+
     /// Loads the new programs with the old maps.
-    fn load(
-        &self,
-        differs: impl Fn(anyhow::Error) -> anyhow::Error,
-    ) -> Result<(Session, Vec<Dispatcher>, Vec<PinnedProgram>)> {
-        let (options, max_rows) = (&self.options.options, self.options.max_rows);
-        let mut session = Session::load_onto(self.tally, options, max_rows, |object| {
-            self.reuse_maps(object).map_err(&differs)
+    fn load(&self) -> Result<(Session, Vec<Dispatcher>, Vec<PinnedProgram>)> {
+        let mut loader = Loader::new(self.tally, &self.options.options, false)?;
+        let mut session = Session::load_with(&mut loader, self.options.max_rows, |object| {
+            self.reuse_maps(object).map_err(|error| self.differs(error))
         })?;
         // Only their programs are used.
         let dispatchers = dispatch::insert(session.object_mut(), &mut Vec::new())?;
         let programs = programs(&session, self.tally, &dispatchers)?;
-        check_programs(&self.old.programs, &programs).map_err(&differs)?;
+        check_programs(&self.old.programs, &programs).map_err(|error| self.differs(error))?;
         Ok((session, dispatchers, programs))
     }
 
@@ -204,7 +211,7 @@ impl Replacement<'_> {
             map.reuse_fd(old.as_fd())
                 .with_context(|| format!("failed to go on with map `{name}`"))?;
         }
-        // State that is no more needed may go; what was counted may not.
+        // State that is not needed any more may go; what was counted may not.
         let old = Schema::of_raw(&old_btf)?;
         let lost = old.tables.iter().find(|table| pinned.contains(&table.name));
         if let Some(table) = lost {
