@@ -1,4 +1,4 @@
-//! Text that others chose, as it is shown: names of processes, files, maps.
+//! Text as it is shown: names that others chose, and numbers of things.
 
 /// How a line of a message follows another: indented, as no message begins.
 pub const NEXT_LINE: &str = "\n    ";
@@ -21,4 +21,10 @@ pub fn escape(text: &str) -> String {
 pub fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `1 group`, `2 groups`.
+pub fn plural(count: u64, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }

@@ -23,6 +23,7 @@ use crate::host;
 use crate::names;
 use crate::render::Style;
 use crate::tally::{self, Support, Tally};
+use crate::text::plural;
 
 /// Does what was asked for.
 pub fn execute(request: Request) -> Result<Exit> {
@@ -80,12 +81,6 @@ fn style(global: &Global) -> Style {
         cpus: host::cpus(),
         ..Style::default()
     }
-}
-
-/// `1 group`, `2 groups`
-fn plural(count: u64, what: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{s}")
 }
 
 /// What somebody may want to know who reads along.

@@ -60,9 +60,10 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         return Ok(exit);
     }
     warn_of_writers(&instances)?;
-    let costs = match args.cost {
-        true => measured(&instances)?,
-        false => instances.iter().map(|_| None).collect(),
+    let costs = if args.cost {
+        measured(&instances)?
+    } else {
+        instances.iter().map(|_| None).collect()
     };
     let inventory = Inventory::counts_only();
     let reports: Vec<Report> = instances
@@ -189,9 +190,10 @@ fn millis(time: SystemTime) -> Value<'static> {
 }
 
 fn state(report: &Report) -> &'static str {
-    match report.has_stopped {
-        true => "stopped",
-        false => "counting",
+    if report.has_stopped {
+        "stopped"
+    } else {
+        "counting"
     }
 }
 

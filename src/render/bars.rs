@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::text::edge_text;
+use super::metric::edge_text;
 use super::{Style, heading};
 use crate::schema::{Histogram, Metric};
 use crate::snapshot::count;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
 
+use super::metric::Numbers;
 use super::parts::Parts;
 use super::writer::RowWriter;
 use super::{Format, Style, heading, json, span};
@@ -100,10 +101,15 @@ impl<'d> Changes<'d> {
         } else {
             self.title(out, time, seconds)?;
         }
+        let numbers = Numbers {
+            format: self.format,
+            style: &style,
+            seconds,
+        };
         let labels = self.declaration.table.labels.iter();
         heads.push(self.format.head("change"));
         heads.extend(labels.map(|label| self.format.head(&label.name)));
-        heads.extend(self.parts.heads(self.format, &style));
+        heads.extend(self.parts.heads(numbers));
         let mut writer = RowWriter::new(self.format, style, heads);
         for change in changes {
             let mut row = Vec::new();
@@ -114,8 +120,7 @@ impl<'d> Changes<'d> {
             let values = change.now.as_ref().or(change.before.as_ref());
             let values = values.map_or(&[][..], Vec::as_slice);
             let (cells, _) = self.growth(change);
-            let how = (self.format, &style);
-            row.extend(self.parts.cells(how, seconds, &cells, values));
+            row.extend(self.parts.cells(numbers, &cells, values));
             writer.row(out, row)?;
         }
         let footer = (!is_csv).then(|| self.footer(changes));

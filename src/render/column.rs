@@ -39,10 +39,9 @@ impl<'c, R> Column<'c, R> {
 
     /// Of numbers, on the right.
     pub fn number(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
-        Self {
-            right: true,
-            ..Self::text(name, value)
-        }
+        let mut column = Self::text(name, value);
+        column.right = true;
+        column
     }
 
     /// For programs: tables leave it out.
@@ -51,38 +50,29 @@ impl<'c, R> Column<'c, R> {
     }
 
     /// Whether tables have it.
-    pub fn in_tables(self, is_shown: bool) -> Self {
-        if is_shown {
-            return self;
+    pub fn in_tables(mut self, is_shown: bool) -> Self {
+        if !is_shown {
+            self.shown = Shown::No;
         }
-        Self {
-            shown: Shown::No,
-            ..self
-        }
+        self
     }
 
     /// Tables scale it.
-    pub fn unit(self, unit: Unit) -> Self {
-        Self {
-            shown: Shown::Scaled(unit),
-            ..self
-        }
+    pub fn unit(mut self, unit: Unit) -> Self {
+        self.shown = Shown::Scaled(unit);
+        self
     }
 
     /// Tables have this text in the place of the value.
-    pub fn shown_as(self, text: impl Fn(&R) -> String + 'c) -> Self {
-        Self {
-            shown: Shown::Text(Box::new(text)),
-            ..self
-        }
+    pub fn shown_as(mut self, text: impl Fn(&R) -> String + 'c) -> Self {
+        self.shown = Shown::Text(Box::new(text));
+        self
     }
 
     /// Tables have this title in the place of the name.
-    pub fn titled(self, title: &str) -> Self {
-        Self {
-            title: title.to_owned(),
-            ..self
-        }
+    pub fn titled(mut self, title: &str) -> Self {
+        title.clone_into(&mut self.title);
+        self
     }
 
     fn is_in(&self, format: Format) -> bool {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::metric::Numbers;
 use super::parts::Parts;
 use super::writer::{Head, RowWriter};
 use super::{Format, Style};
@@ -197,9 +198,12 @@ impl<'d> Entries<'d> {
     /// Of one CPU, of each, or of all together.
     pub fn value<'v>(&'v self, values: &[&'v [u8]]) -> Value<'v> {
         let Declaration { value: place, .. } = self.declaration;
-        let one = |bytes: &&'v [u8]| match self.raw {
-            true => Value::Bytes((*bytes).into()),
-            false => self.labels.whole(place, &self.value_tags, bytes),
+        let one = |bytes: &&'v [u8]| {
+            if self.raw {
+                Value::Bytes((*bytes).into())
+            } else {
+                self.labels.whole(place, &self.value_tags, bytes)
+            }
         };
         match values {
             [value] => one(value),
@@ -238,8 +242,17 @@ impl<'d> Entries<'d> {
 
     /// Under the columns of a value.
     fn cells<'v>(&'v self, cells: &[u64], values: &[&'v [u8]]) -> Vec<Value<'v>> {
-        let how = (self.format, &self.style);
-        self.parts.cells(how, 1.0, cells, values)
+        self.parts.cells(self.numbers(), cells, values)
+    }
+
+    /// Totals, of whatever time.
+    fn numbers(&self) -> Numbers<'_> {
+        let (format, style) = (self.format, &self.style);
+        Numbers {
+            format,
+            style,
+            seconds: 1.0,
+        }
     }
 
     fn heads(&self) -> Vec<Head> {
@@ -259,7 +272,7 @@ impl<'d> Entries<'d> {
         if self.raw {
             heads.push(head("value"));
         } else {
-            heads.extend(self.parts.heads(self.format, &self.style));
+            heads.extend(self.parts.heads(self.numbers()));
         }
         heads
     }

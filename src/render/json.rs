@@ -47,9 +47,10 @@ impl Formatter for Harmless {
             return writer.write_all(fragment.as_bytes());
         }
         for c in fragment.chars() {
-            match is_control(c) {
-                true => write!(writer, "\\u{:04x}", u32::from(c))?,
-                false => write!(writer, "{c}")?,
+            if is_control(c) {
+                write!(writer, "\\u{:04x}", u32::from(c))?;
+            } else {
+                write!(writer, "{c}")?;
             }
         }
         Ok(())

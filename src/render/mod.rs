@@ -4,18 +4,16 @@
 mod bars;
 mod changes;
 mod column;
-mod csv;
 mod entries;
 mod flame;
 mod format;
 mod json;
+mod metric;
 mod parts;
-mod text;
+mod reading;
 mod writer;
 
 use std::io::{self, Write};
-
-use unicode_width::UnicodeWidthStr;
 
 pub use changes::{Change, Changes};
 pub use column::{Column, object, seconds, write_json, write_rows};
@@ -24,7 +22,7 @@ pub use format::Format;
 
 use crate::schema::Unit;
 use crate::snapshot::{Snapshot, TableSnapshot};
-use crate::text::{escape, is_control};
+use crate::text::{escape, plural};
 
 /// What a person at a terminal can choose.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,7 +70,6 @@ fn span(seconds: f64) -> String {
 pub struct Renderer {
     format: Format,
     style: Style,
-    csv: csv::State,
     written: bool,
 }
 
@@ -82,7 +79,6 @@ impl Renderer {
         Self {
             format,
             style,
-            csv: csv::State::default(),
             written: false,
         }
     }
@@ -95,10 +91,20 @@ impl Renderer {
                 if self.written {
                     writeln!(out)?;
                 }
-                text::render(out, snapshot, &self.style)?;
+                reading::table(out, snapshot, &self.style)?;
             }
             Format::Json | Format::Jsonl => json::render(out, snapshot)?,
-            Format::Csv => self.csv.render(out, snapshot, &self.style)?,
+            Format::Csv => {
+                let no_header = self.style.no_header || self.written;
+                reading::csv(
+                    out,
+                    snapshot,
+                    Style {
+                        no_header,
+                        ..self.style
+                    },
+                )?;
+            }
             Format::Folded => flame::folded(out, snapshot)?,
             Format::Svg => flame::svg(out, snapshot)?,
         }
@@ -107,16 +113,10 @@ impl Renderer {
     }
 }
 
-/// `1 row`, `2 rows`.
-fn counted(number: u64, what: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{number} {what}{s}")
-}
-
 /// `10 of 312 rows; 0 dropped, 0 missed`.
 fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
-    let (shown, read) = (table.rows.len(), table.rows_read);
-    let rows = if read == 1 { "row" } else { "rows" };
+    let shown = table.rows.len();
+    let read = plural(table.rows_read as u64, "row");
     let known = |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
     let (dropped, missed) = (known(table.dropped), known(snapshot.missed));
     let reset = match table.reset {
@@ -124,79 +124,12 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
         reset => format!(", {reset} reset"),
     };
     let gaps = match snapshot.gaps {
-        Some(gaps @ 1..) => format!(", {}", counted(gaps, "gap")),
+        Some(gaps @ 1..) => format!(", {}", plural(gaps, "gap")),
         _ => String::new(),
     };
     let incomplete = snapshot.incomplete.as_ref();
     let incomplete = incomplete.map_or("", |_| "; incomplete");
-    format!("{shown} of {read} {rows}; {dropped} dropped, {missed} missed{gaps}{reset}{incomplete}")
-}
-
-/// Columns of text, each as wide on a terminal as its widest cell; numbers to
-/// the right.
-/// Control characters are escaped.
-pub fn columns(
-    out: &mut dyn Write,
-    head: &[String],
-    right: &[bool],
-    rows: &[Vec<String>],
-    style: &Style,
-) -> io::Result<()> {
-    let rows: Vec<Vec<String>> = rows.iter().cloned().map(escape_all).collect();
-    aligned(out, head, right, &rows, &widths(head, &rows, style), style)
-}
-
-/// The same of what is escaped already.
-fn aligned(
-    out: &mut dyn Write,
-    head: &[String],
-    right: &[bool],
-    rows: &[Vec<String>],
-    widths: &[usize],
-    style: &Style,
-) -> io::Result<()> {
-    if !style.no_header {
-        heading(out, &line(head, widths, right), style)?;
-    }
-    rows.iter()
-        .try_for_each(|row| writeln!(out, "{}", line(row, widths, right)))
-}
-
-fn escape_all(row: Vec<String>) -> Vec<String> {
-    row.into_iter()
-        .map(|cell| match cell.chars().any(is_control) {
-            true => escape(&cell),
-            false => cell,
-        })
-        .collect()
-}
-
-fn widths(head: &[String], rows: &[Vec<String>], style: &Style) -> Vec<usize> {
-    let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .map(|row| &row[column])
-            .chain((!style.no_header).then_some(&head[column]));
-        cells.map(|cell| cell.width()).max().unwrap_or(0)
-    };
-    (0..head.len()).map(width).collect()
-}
-
-/// A cell that is wider than its column moves those behind it.
-fn line(cells: &[String], widths: &[usize], right: &[bool]) -> String {
-    let mut line = String::new();
-    for ((cell, width), right) in cells.iter().zip(widths).zip(right) {
-        let space = " ".repeat(width.saturating_sub(cell.width()));
-        if !line.is_empty() {
-            line.push_str("  ");
-        }
-        match right {
-            true => line.extend([space.as_str(), cell]),
-            false => line.extend([cell, space.as_str()]),
-        }
-    }
-    line.truncate(line.trim_end().len());
-    line
+    format!("{shown} of {read}; {dropped} dropped, {missed} missed{gaps}{reset}{incomplete}")
 }
 
 /// A line that stands out.

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::names::HostNames;
-use crate::schema::{Histogram, Kind, Member, Place, Table, Tags, Type};
+use crate::schema::{Histogram, Kind, Member, Place, Table, Tags, Type, Value};
 use crate::snapshot::{Rows, Selection, TableSnapshot};
 
 fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
@@ -457,7 +457,7 @@ fn text_from_the_kernel_cannot_steer_a_terminal() {
         let rows: [Row<'_>; 1] = [(comm, libc::SYS_read, &[5])];
         let table = text(STYLE, &calls(&rows));
         assert!(table.contains(shown), "{table}");
-        let unseen = |c: char| c != '\n' && is_control(c);
+        let unseen = |c: char| c != '\n' && crate::text::is_control(c);
         assert!(!table.contains(unseen), "{table:?}");
         // JSON is for programs: they get the name itself.
         let value: serde_json::Value = serde_json::from_str(&json(&calls(&rows))).unwrap();
@@ -637,31 +637,32 @@ fn color_is_for_headings_and_only_on_demand() {
 
 #[test]
 fn columns_are_as_wide_as_they_look() {
-    let mut head = ["NAME", "µs"].map(str::to_owned);
-    let rows = [["né", "8.19 µs"], ["name-ö", "∞"]].map(|row| row.map(str::to_owned).into());
-    let aligned = |head: &[String], style| {
+    let aligned = |name: &str, rows: [[&'static str; 2]; 2], style| {
         let mut out = Vec::new();
-        columns(&mut out, head, &[false, true], &rows, &style).unwrap();
+        let heads = vec![(name.to_owned(), false), ("µs".to_owned(), true)];
+        let mut writer = writer::RowWriter::new(Format::Table, style, heads);
+        for row in rows {
+            writer.row(&mut out, row.map(Value::from).into()).unwrap();
+        }
+        writer.end(&mut out, None).unwrap();
         String::from_utf8(out).unwrap()
     };
-    assert_snapshot!(aligned(&head, STYLE), @r#"
+    let rows = [["né", "8.19 µs"], ["name-ö", "∞"]];
+    assert_snapshot!(aligned("NAME", rows, STYLE), @r#"
     NAME         µs
     né      8.19 µs
     name-ö        ∞
     "#);
     // Of these, two take four columns, and the accent none.
-    let wide = [["日本", "1"], ["cafe\u{301}", "2"]].map(|row| row.map(str::to_owned).into());
-    let mut out = Vec::new();
-    columns(&mut out, &head, &[false, true], &wide, &STYLE).unwrap();
+    let wide = [["日本", "1"], ["cafe\u{301}", "2"]];
     let lines = "NAME  µs\n日本   1\ncafe\u{301}   2\n";
-    assert_eq!(String::from_utf8(out).unwrap(), lines);
+    assert_eq!(aligned("NAME", wide, STYLE), lines);
     // A heading that is not written takes no room.
-    head[0] = "A VERY LONG NAME".into();
     let bare = Style {
         no_header: true,
         ..STYLE
     };
-    assert_snapshot!(aligned(&head, bare), @r#"
+    assert_snapshot!(aligned("A VERY LONG NAME", rows, bare), @r#"
     né      8.19 µs
     name-ö        ∞
     "#);

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
-use ::csv::{QuoteStyle, WriterBuilder};
+use csv::{QuoteStyle, WriterBuilder};
 use serde::ser::Serialize;
 
-use super::{Format, Style, aligned, csv, json, line, widths};
+use unicode_width::UnicodeWidthStr;
+
+use super::{Format, Style, heading, json};
 use crate::schema::Value;
 use crate::text::{escape, is_control};
 
@@ -64,7 +66,7 @@ impl RowWriter {
             }
             Format::Csv => {
                 self.header(out)?;
-                let record = csv::cells(cells.into_iter().map(field).collect());
+                let record: Vec<String> = cells.into_iter().map(field).collect();
                 write_record(out, &mut self.text, &record)?;
             }
             Format::Table | Format::Folded | Format::Svg => {
@@ -149,8 +151,44 @@ impl RowWriter {
             return Ok(());
         }
         let widths = self.widths.insert(widths(&self.heads, &rows, &self.style));
-        aligned(out, &self.heads, &self.right, &rows, widths, &self.style)
+        if !self.style.no_header {
+            let head = line(&self.heads, widths, &self.right);
+            heading(out, &head, &self.style)?;
+        }
+        let lines = rows.iter().map(|row| line(row, widths, &self.right));
+        lines
+            .into_iter()
+            .try_for_each(|line| writeln!(out, "{line}"))
     }
+}
+
+fn widths(head: &[String], rows: &[Vec<String>], style: &Style) -> Vec<usize> {
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .map(|row| &row[column])
+            .chain((!style.no_header).then_some(&head[column]));
+        cells.map(|cell| cell.width()).max().unwrap_or(0)
+    };
+    (0..head.len()).map(width).collect()
+}
+
+/// A cell that is wider than its column moves those behind it.
+fn line(cells: &[String], widths: &[usize], right: &[bool]) -> String {
+    let mut line = String::new();
+    for ((cell, width), right) in cells.iter().zip(widths).zip(right) {
+        let space = " ".repeat(width.saturating_sub(cell.width()));
+        if !line.is_empty() {
+            line.push_str("  ");
+        }
+        if *right {
+            line.extend([space.as_str(), cell]);
+        } else {
+            line.extend([cell, space.as_str()]);
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
 }
 
 /// The object, and the end of its line where each object is a line.
@@ -168,19 +206,31 @@ fn json_line(
     Ok(text)
 }
 
-/// A field of CSV: what JSON has, lists and objects as JSON.
+/// A field of CSV: what JSON has, lists and objects as JSON. It has one line, and
+/// a `'` before text that a spreadsheet would compute.
 fn field(cell: Value<'_>) -> String {
-    match cell {
-        Value::Null => String::new(),
-        Value::List(_) | Value::Fields(_) => json::text(&cell),
-        cell => cell.to_string(),
+    let text = match cell {
+        Value::Null => return String::new(),
+        Value::List(_) | Value::Fields(_) => return json::text(&cell),
+        cell => escaped(cell.to_string()),
+    };
+    if is_formula(&text) {
+        format!("'{text}")
+    } else {
+        text
     }
 }
 
+/// Anyone can name a process `=1+1`.
+fn is_formula(text: &str) -> bool {
+    text.len() > 1 && text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err()
+}
+
 fn escaped(text: String) -> String {
-    match text.chars().any(is_control) {
-        true => escape(&text),
-        false => text,
+    if text.chars().any(is_control) {
+        escape(&text)
+    } else {
+        text
     }
 }
 

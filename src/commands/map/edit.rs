@@ -61,13 +61,15 @@ impl MapCommand<'_> {
         declaration: &Declaration,
         key: &[u8],
     ) -> Result<Vec<u8>> {
-        let left_out = match args.merge || args.zero {
-            true => LeftOut::Kept,
-            false => LeftOut::Refused,
+        let left_out = if args.merge || args.zero {
+            LeftOut::Kept
+        } else {
+            LeftOut::Refused
         };
-        let old = match args.merge || args.cpu.is_some() {
-            true => map.lookup(key)?,
-            false => None,
+        let old = if args.merge || args.cpu.is_some() {
+            map.lookup(key)?
+        } else {
+            None
         };
         if args.merge && old.is_none() {
             return Err(no_such_key(map, &args.key).context("there is nothing to merge with"));
@@ -143,9 +145,10 @@ impl MapCommand<'_> {
                 writeln!(out, "{}: {}", crate::text::escape(text), fate(*was_there))?;
             }
         }
-        Ok(match fates.iter().all(|(_, _, was_there)| *was_there) {
-            true => Exit::Done,
-            false => Exit::NotFound,
+        Ok(if fates.iter().all(|(_, _, was_there)| *was_there) {
+            Exit::Done
+        } else {
+            Exit::NotFound
         })
     }
 

@@ -48,9 +48,12 @@ impl MapCommand<'_> {
         let title = format!("{} (id {}): {}", declaration.name, map.id, map.type_name());
         heading(out, &title, &super::style(self.global))?;
         let memory = map.memlock().map(|bytes| Unit::Bytes.scale(bytes as f64));
-        let mut line = |what: &str, text: &str| match text.is_empty() {
-            true => Ok(()),
-            false => writeln!(out, "{what:<9} {}", escape(text)),
+        let mut line = |what: &str, text: &str| {
+            if text.is_empty() {
+                Ok(())
+            } else {
+                writeln!(out, "{what:<9} {}", escape(text))
+            }
         };
         line("help", &declaration.table.help)?;
         line(

@@ -1,0 +1,144 @@
+//! Readings as tables, for people with histograms as bars, and as CSV.
+
+use std::io::{self, Write};
+
+use super::metric::Numbers;
+use super::writer::RowWriter;
+use super::{Format, Style, bars, escape, footer, heading, seconds, span};
+use crate::schema::{Label, Metric, MetricKind, Value};
+use crate::snapshot::{self, Row, Snapshot, TableSnapshot};
+use crate::text::plural;
+
+pub(super) fn table(out: &mut dyn Write, snapshot: &Snapshot<'_>, style: &Style) -> io::Result<()> {
+    let style = &style.over(snapshot.seconds);
+    if !style.no_header {
+        let title = format!("{}: {}", snapshot.tally, snapshot.summary);
+        let cpus = plural(style.cpus as u64, "CPU");
+        let span = format!("{}, {cpus}", span(snapshot.seconds));
+        heading(out, &format!("{title:<54}  {span}"), style)?;
+    }
+    for (i, table) in snapshot.tables.iter().enumerate() {
+        if i > 0 {
+            writeln!(out)?;
+        }
+        if snapshot.tables.len() > 1 && !style.no_header {
+            writeln!(out, "{}: {}", table.table.name, escape(&table.table.help))?;
+        }
+        render_table(out, snapshot, table, style)?;
+        writeln!(out, "{}", footer(snapshot, table))?;
+    }
+    Ok(())
+}
+
+fn render_table(
+    out: &mut dyn Write,
+    snapshot: &Snapshot<'_>,
+    table: &TableSnapshot<'_>,
+    style: &Style,
+) -> io::Result<()> {
+    let metrics = &table.table.metrics;
+    let has_histogram = metrics
+        .iter()
+        .any(|metric| metric.kind == MetricKind::Histogram);
+    // A single row has the room to show all of its histogram.
+    let as_bars = has_histogram
+        && (style.histogram
+            || table.rows_read == 1
+            || (table.table.labels.is_empty() && !table.rows.is_empty()));
+    let only_bars = as_bars && only_histograms(metrics);
+    if !only_bars {
+        write_rows(out, snapshot, table, (Format::Table, *style), None)?;
+    }
+    if !as_bars {
+        return Ok(());
+    }
+    // A block a histogram, apart from what is before it.
+    let mut is_first = only_bars;
+    for row in &table.rows {
+        let names = row.names.iter().map(Value::to_string);
+        let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+        for metric in metrics {
+            let cells = &row.cells[metric.cell..];
+            if metric.kind == MetricKind::Histogram && snapshot::count(cells) > 0 {
+                if !std::mem::take(&mut is_first) {
+                    writeln!(out)?;
+                }
+                bars::render(out, &names.join(" "), metric, cells, style)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A header for each table, unless they were written before; behind its rows a
+/// comment with what they cannot say.
+pub(super) fn csv(out: &mut dyn Write, snapshot: &Snapshot<'_>, style: Style) -> io::Result<()> {
+    snapshot.tables.iter().try_for_each(|table| {
+        let footer = format!("{}: {}", table.table.name, footer(snapshot, table));
+        write_rows(out, snapshot, table, (Format::Csv, style), Some(&footer))
+    })
+}
+
+/// The rows of a table, as a table or as CSV. CSV says in each row which table
+/// and which reading it is of.
+fn write_rows(
+    out: &mut dyn Write,
+    snapshot: &Snapshot<'_>,
+    TableSnapshot { table, rows, .. }: &TableSnapshot<'_>,
+    (format, style): (Format, Style),
+    footer: Option<&str>,
+) -> io::Result<()> {
+    let is_csv = format == Format::Csv;
+    let numbers = Numbers {
+        format,
+        style: &style,
+        seconds: snapshot.seconds,
+    };
+    // Where histograms are all that is a table has their counts too.
+    let has_counts = !is_csv && only_histograms(&table.metrics);
+    let mut heads = Vec::new();
+    if is_csv {
+        heads.extend(["table", "timestamp", "seconds"].map(|name| format.head(name)));
+    }
+    heads.extend(table.labels.iter().map(|label| format.head(&label.name)));
+    for metric in &table.metrics {
+        heads.extend(has_counts.then(|| numbers.count_head(metric, &table.metrics)));
+        heads.extend(numbers.heads(metric, &table.metrics));
+    }
+    let mut writer = RowWriter::new(format, style, heads);
+    for Row { names, cells, .. } in rows {
+        let mut row = Vec::new();
+        if is_csv {
+            let time = humantime::format_rfc3339_millis(snapshot.time).to_string();
+            let name = table.name.as_str();
+            row.extend([name.into(), time.into(), seconds(snapshot.seconds)]);
+            row.extend(names.iter().cloned());
+        } else {
+            row.extend(table.labels.iter().zip(names).map(brief));
+        }
+        for metric in &table.metrics {
+            row.extend(has_counts.then(|| numbers.count_cell(metric, cells)));
+            row.extend(numbers.cells(metric, cells));
+        }
+        writer.row(out, row)?;
+    }
+    writer.end(out, footer)
+}
+
+/// In a table's column; of a stack, the frames nearest to what was running.
+fn brief<'r>((label, name): (&Label, &Value<'r>)) -> Value<'r> {
+    const FRAMES: usize = 3;
+    if !label.is_stack() {
+        return name.clone();
+    }
+    let text = name.to_string();
+    match text.rmatch_indices(';').nth(FRAMES - 1) {
+        Some((cut, _)) => format!("..{}", &text[cut..]).into(),
+        None => text.into(),
+    }
+}
+
+fn only_histograms(metrics: &[Metric]) -> bool {
+    let mut kinds = metrics.iter().map(|metric| metric.kind);
+    kinds.all(|kind| kind == MetricKind::Histogram)
+}
