@@ -123,7 +123,7 @@ fn refused(new: &NewMap, has_inner: bool, error: &io::Error) -> anyhow::Error {
     }
     let reason = match errno {
         libc::EINVAL | ENOTSUPP => format!(
-            "the kernel refuses a {kind} map of {} bytes to {}, {} entries and these flags",
+            "the kernel refuses maps of type {kind} with {} bytes to {}, {} entries and these flags",
             new.key_size, new.value_size, new.max_entries
         ),
         libc::E2BIG => "too large for the kernel; lower --max-entries, --key or --value".to_owned(),
