@@ -211,6 +211,16 @@ fn sleeps_by_state() {
         }
         counted.assert_whole();
         assert_eq!(counted.sum("blocked"), voluntary);
+        // A kernel may switch to a task without its tracepoint: no end then.
+        let rows = counted.rows();
+        if rows
+            .iter()
+            .map(|row| row.histogram("latency").0)
+            .sum::<u64>()
+            < 23 + 17
+        {
+            continue;
+        }
         // The last one is the `read` that it is still in.
         for (state, blocked, ended) in [("interruptible", 24, 23), ("killable", 17, 17)] {
             let row = counted.row(&["kt-offcpu", state]);
@@ -225,7 +235,7 @@ fn sleeps_by_state() {
         }
         return;
     }
-    panic!("sleeps without a place for their start, {ATTEMPTS} times");
+    panic!("sleeps without a place for their start, or without an end, {ATTEMPTS} times");
 }
 
 // ---- execs and exits --------------------------------------------------------
