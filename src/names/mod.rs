@@ -21,7 +21,7 @@ mod time;
 mod users;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub use self::registry::{decoders, is_known};
 use self::symbols::Symbols;
 pub use self::symbols::functions_of;
 use crate::error::unknown;
-use crate::schema::{Decoder, Kind, Label, Member, Names, OptionSpec, Place, Table, Value};
+use crate::schema::{Decoder, Kind, Label, Names, OptionSpec, Place, Table, Value};
 
 /// How often to look at what may be removed.
 pub const PAUSE: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub const PAUSE: Duration = Duration::from_secs(1);
 /// have.
 #[derive(Default)]
 pub struct HostNames {
-    decoders: RefCell<HashMap<Decoder, Rc<dyn Decode>>>,
+    decoders: RefCell<BTreeMap<Decoder, Rc<dyn Decode>>>,
     symbols: Rc<Symbols>,
     raw: bool,
 }
@@ -140,10 +140,6 @@ impl Names for HostNames {
         }
         let names = names.iter().map(String::as_str);
         Err(unknown(decoder.name(), text, names))
-    }
-
-    fn hides(&self, member: &Member) -> bool {
-        member.is_hidden()
     }
 
     fn described<'a>(&self, label: &'a Label, key: &'a [u8]) -> Value<'a> {

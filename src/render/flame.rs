@@ -88,8 +88,8 @@ fn stacks(snapshot: &Snapshot<'_>) -> BTreeMap<String, u64> {
         let Some((cell, _)) = first_counter(table.table) else {
             continue;
         };
-        for row in &table.rows {
-            let names = table.table.labels.iter().zip(&row.names);
+        for row in table.rows.iter() {
+            let names = table.table.labels.iter().zip(row.names);
             let frames = names.map(|(label, name)| frames(label, name));
             let frames: Vec<String> = frames.filter(|frame| !frame.is_empty()).collect();
             let count: &mut u64 = stacks.entry(escape(&frames.join(";"))).or_default();

@@ -97,20 +97,20 @@ impl Serialize for RowsJson<'_> {
 
 struct RowJson<'a> {
     table: &'a Table,
-    row: &'a Row<'a>,
+    row: Row<'a>,
 }
 
 impl Serialize for RowJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { table, row } = self;
         let mut map = serializer.serialize_map(None)?;
-        for (label, name) in table.labels.iter().zip(&row.names) {
+        for (label, name) in table.labels.iter().zip(row.names) {
             map.serialize_entry(&label.name, name)?;
         }
         for metric in &table.metrics {
             map.serialize_entry(&metric.name, &metric.value(row.cells))?;
         }
-        for (detail, value) in table.details.iter().zip(&row.details) {
+        for (detail, value) in table.details.iter().zip(row.details) {
             map.serialize_entry(&detail.name, value)?;
         }
         map.end()

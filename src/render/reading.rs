@@ -54,7 +54,7 @@ fn render_table(
     }
     // A block a histogram, apart from what is before it.
     let mut is_first = only_bars;
-    for row in &table.rows {
+    for row in table.rows.iter() {
         let names = row.names.iter().map(Value::to_string);
         let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
         for metric in metrics {
@@ -106,12 +106,12 @@ fn write_rows(
         heads.extend(numbers.heads(metric, &table.metrics));
     }
     let mut writer = RowWriter::new(format, style, heads);
-    for Row { names, cells, .. } in rows {
+    let time = humantime::format_rfc3339_millis(snapshot.time).to_string();
+    for Row { names, cells, .. } in rows.iter() {
         let mut row = Vec::new();
         if is_csv {
-            let time = humantime::format_rfc3339_millis(snapshot.time).to_string();
             let name = table.name.as_str();
-            row.extend([name.into(), time.into(), seconds(snapshot.seconds)]);
+            row.extend([name.into(), (&time).into(), seconds(snapshot.seconds)]);
             row.extend(names.iter().cloned());
         } else {
             row.extend(table.labels.iter().zip(names).map(brief));

@@ -40,8 +40,10 @@ pub trait Names {
     /// shows numbers, and for text that is itself a number.
     fn number(&self, decoder: &Decoder, name: &str) -> anyhow::Result<Option<i128>>;
 
-    /// Whether a member is left out.
-    fn hides(&self, member: &Member) -> bool;
+    /// Whether hidden members are left out.
+    fn hides(&self) -> bool {
+        true
+    }
 
     /// Whether rows that show the same here are one row, however their bytes
     /// differ: stacks differ by addresses, where people see functions.
@@ -85,7 +87,7 @@ impl Names for Plain {
         Ok(None)
     }
 
-    fn hides(&self, _: &Member) -> bool {
+    fn hides(&self) -> bool {
         false
     }
 }
@@ -231,7 +233,7 @@ fn each_member<'a, E>(
     each: &mut impl FnMut(&'a Member, &'a [u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     for member in members {
-        if names.hides(member) {
+        if member.is_hidden() && names.hides() {
             continue;
         }
         if !member.name.is_empty() {

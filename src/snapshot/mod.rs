@@ -229,7 +229,7 @@ pub struct TableSnapshot<'s> {
     /// Its columns; grouping leaves fewer labels.
     pub table: &'s Table,
     /// With their names.
-    pub rows: Vec<Row<'s>>,
+    pub rows: NamedRows<'s>,
     /// How many rows were read.
     pub rows_read: usize,
     /// Rows, and starts of events, that found no memory in that time.
@@ -257,14 +257,49 @@ impl Snapshot<'_> {
 }
 
 /// A row that is shown.
-#[derive(Debug, Clone)]
-pub struct Row<'s> {
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'r> {
     /// Of each label.
-    pub names: Vec<Value<'s>>,
+    pub names: &'r [Value<'r>],
     /// Its numbers.
-    pub cells: &'s [u64],
+    pub cells: &'r [u64],
     /// Of each detail.
-    pub details: Vec<Value<'s>>,
+    pub details: &'r [Value<'r>],
+}
+
+/// The rows that are shown, with their names: packed, as [`Rows`] are.
+#[derive(Debug, Clone)]
+pub struct NamedRows<'s> {
+    rows: &'s Rows,
+    names: Vec<Value<'s>>,
+    details: Vec<Value<'s>>,
+}
+
+impl NamedRows<'_> {
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Every row.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
+        (0..self.len()).map(|row| Row {
+            names: self.of(row, &self.names),
+            cells: self.rows.cells(row),
+            details: self.of(row, &self.details),
+        })
+    }
+
+    /// Each row has as many of them.
+    fn of<'r>(&self, row: usize, all: &'r [Value<'r>]) -> &'r [Value<'r>] {
+        let width = all.len() / self.len();
+        &all[row * width..][..width]
+    }
 }
 
 /// Rows of a table, filtered, grouped, sorted and cut.
@@ -279,28 +314,29 @@ pub struct Selection {
 impl Selection {
     /// Every row with its names. For people a process's name stands behind its
     /// number.
-    pub fn named(&self, names: &dyn Names, for_people: bool) -> Vec<Row<'_>> {
+    pub fn named(&self, names: &dyn Names, for_people: bool) -> NamedRows<'_> {
         let Self { table, rows } = self;
-        let name = |row| {
-            let labels = table.labels.iter();
-            let labels = labels.map(|label| {
+        let mut named = Vec::with_capacity(rows.len() * table.labels.len());
+        let mut details = Vec::with_capacity(rows.len() * table.details.len());
+        for row in 0..rows.len() {
+            let key = rows.key(row);
+            named.extend(table.labels.iter().map(|label| {
                 if for_people {
-                    names.described(label, rows.key(row))
+                    names.described(label, key)
                 } else {
-                    names.of(label, rows.key(row))
+                    names.of(label, key)
                 }
-            });
-            let details = table.details.iter().map(|detail| {
+            }));
+            details.extend(table.details.iter().map(|detail| {
                 let copies = rows.values(row, table.value_size);
                 Value::sum(copies.map(|value| names.of(detail, value)).collect())
-            });
-            Row {
-                names: labels.collect(),
-                cells: rows.cells(row),
-                details: details.collect(),
-            }
-        };
-        (0..rows.len()).map(name).collect()
+            }));
+        }
+        NamedRows {
+            rows,
+            names: named,
+            details,
+        }
     }
 }
 

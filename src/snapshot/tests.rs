@@ -99,7 +99,7 @@ fn show(query: &Query, now: &[Row], before: Option<&[Row]>) -> String {
         (now, _) = now.since(&rows(before), &table().metrics);
     }
     let shown = query.apply(&table(), &now, &HostNames::new());
-    let line = |crate::snapshot::Row { names, cells, .. }: &crate::snapshot::Row<'_>| {
+    let line = |crate::snapshot::Row { names, cells, .. }: crate::snapshot::Row<'_>| {
         let names: Vec<String> = names.iter().map(Value::to_string).collect();
         let counts = cells[4..]
             .iter()
@@ -562,7 +562,7 @@ fn stacks_that_look_the_same_are_one_row() {
             rows.push(&stack.map(u64::to_ne_bytes).concat())[0] = 1;
         }
         let shown = Query::default().apply(&table, &rows, names);
-        let name = |row: &crate::snapshot::Row<'_>| format!("{} {}", row.names[0], row.cells[0]);
+        let name = |row: crate::snapshot::Row<'_>| format!("{} {}", row.names[0], row.cells[0]);
         shown
             .named(names, false)
             .iter()
@@ -795,7 +795,11 @@ fn rows_are_packed_and_can_be_taken_back() {
 
 #[test]
 fn a_snapshot_is_whole_only_if_nothing_is_missing() {
-    let table = &table();
+    let rows = Rows::of(&table());
+    let rows = Selection {
+        table: table(),
+        rows,
+    };
     let snapshot = |dropped, missed, gaps, incomplete: Option<&str>| Snapshot {
         tally: String::new(),
         summary: String::new(),
@@ -805,8 +809,8 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
         gaps,
         incomplete: incomplete.map(str::to_owned),
         tables: vec![TableSnapshot {
-            table,
-            rows: Vec::new(),
+            table: &rows.table,
+            rows: rows.named(&HostNames::raw(), false),
             rows_read: 0,
             dropped,
             reset: 0,
