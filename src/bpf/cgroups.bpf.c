@@ -31,13 +31,7 @@ struct usage {
 
 PERCPU_TABLE(cgroups, struct group, struct usage, 4096, "cgroups");
 
-/* The task that a CPU runs, and since when. */
-struct slice {
-	__u64 since;
-	__u32 task;
-};
-
-CPU_STATE(running, struct slice);
+CPU_STATE(running, struct tally_slice);
 
 /* The current task's cgroup, in the unified hierarchy. */
 static __always_inline struct usage *mine(void)
@@ -49,26 +43,25 @@ static __always_inline struct usage *mine(void)
 	return tally_entry(cgroups, &key);
 }
 
-static __always_inline void charge(struct slice *slice,
+static __always_inline void charge(struct tally_slice *slice,
 				   struct task_struct *task)
 {
-	__u64 before = slice->since, now = bpf_ktime_get_ns();
+	__u64 time = tally_slice_end(slice);
 	struct usage *usage;
 
-	slice->since = now;
-	/* Not the idle task, nor who ran when counting began. */
-	if (!task->pid || !before)
+	/* Not the idle task. */
+	if (!task->pid || !time)
 		return;
 	usage = mine();
 	if (usage)
-		__sync_fetch_and_add(&usage->cpu_time, now - before);
+		__sync_fetch_and_add(&usage->cpu_time, time);
 }
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	     struct task_struct *next)
 {
-	struct slice *slice = tally_cpu_state(running);
+	struct tally_slice *slice = tally_cpu_state(running);
 
 	if (!slice)
 		return 0;
@@ -81,7 +74,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 SEC("tp_btf/task_rename")
 int BPF_PROG(task_rename, struct task_struct *task)
 {
-	struct slice *slice = tally_cpu_state(running);
+	struct tally_slice *slice = tally_cpu_state(running);
 
 	if (slice && task == bpf_get_current_task_btf())
 		charge(slice, task);

@@ -29,23 +29,16 @@ struct runs {
 
 TABLE(cputime, struct runner, struct runs, 8192, "time on a CPU");
 
-/* The task that a CPU runs, and since when. */
-struct slice {
-	__u64 since;
-	__u32 task;
-};
-
-CPU_STATE(running, struct slice);
+CPU_STATE(running, struct tally_slice);
 
 /* The row of the task that runs here, with its time since it got there. */
-static __always_inline struct runs *charge(struct slice *slice,
+static __always_inline struct runs *charge(struct tally_slice *slice,
 					   struct task_struct *task)
 {
-	__u64 before = slice->since, now = bpf_ktime_get_ns();
+	__u64 time = tally_slice_end(slice);
 	struct runner key = {};
 	struct runs *runs;
 
-	slice->since = now;
 	/* Process 0 is the CPU's own, for when there is nothing to run. */
 	if (!task->pid || !wanted_cpu() || !wanted(task))
 		return NULL;
@@ -56,9 +49,8 @@ static __always_inline struct runs *charge(struct slice *slice,
 		key.cgroup = task_cgroup(task);
 
 	runs = tally_entry(cputime, &key);
-	/* Not the time of what ran when counting began. */
-	if (runs && before)
-		__sync_fetch_and_add(&runs->time, now - before);
+	if (runs)
+		__sync_fetch_and_add(&runs->time, time);
 	return runs;
 }
 
@@ -66,7 +58,7 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	     struct task_struct *next)
 {
-	struct slice *slice = tally_cpu_state(running);
+	struct tally_slice *slice = tally_cpu_state(running);
 	struct runs *runs;
 
 	if (!slice)
@@ -86,7 +78,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 SEC("tp_btf/task_rename")
 int BPF_PROG(task_rename, struct task_struct *task)
 {
-	struct slice *slice = tally_cpu_state(running);
+	struct tally_slice *slice = tally_cpu_state(running);
 
 	if (slice && task == bpf_get_current_task_btf())
 		charge(slice, task);

@@ -609,6 +609,27 @@ static __always_inline bool wanted_cpu(void)
 	return !cpu_given || bpf_get_smp_processor_id() == cpu;
 }
 
+/*
+ * A CPU_STATE for programs of sched_switch: the task that a CPU runs, and since
+ * when.
+ */
+struct tally_slice {
+	__u64 since;
+	__u32 task; /* for tally_switched() */
+};
+
+/*
+ * Ends the time of the task that runs here, and begins the next. 0 where it
+ * already ran when counting began.
+ */
+static __always_inline __u64 tally_slice_end(struct tally_slice *slice)
+{
+	__u64 before = slice->since, now = bpf_ktime_get_ns();
+
+	slice->since = now;
+	return before ? now - before : 0;
+}
+
 /* ---- what the kernel does not report ------------------------------------- */
 
 /*
