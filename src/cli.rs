@@ -120,13 +120,13 @@ pub enum Action {
     Run(RunArgs),
     /// Leave a tally counting in the kernel, without a process
     Attach(AttachArgs),
-    /// Show what is attached, since when, and how it fares
+    /// Show what is attached, since when, and what it has lost
     Status(StatusArgs),
     /// Read what an attached tally has counted, shown in the ways of `run`
     #[command(
         mut_arg("tally", |arg| arg.value_name("INSTANCE").help("One from `ktally status`")),
-        mut_arg("run_for", |arg| arg.help("Read the difference over so long a time [at once, since it was attached]")),
-        mut_arg("every", |arg| arg.help("Print a reading every so often, as differences, until Ctrl-C")),
+        mut_arg("run_for", |arg| arg.help("Read the difference over this time [at once, since it was attached]")),
+        mut_arg("every", |arg| arg.help("Interval between readings, which show differences, until Ctrl-C")),
         mut_arg("total", |arg| arg.help("Totals since it was attached, rather than rates and differences")),
         mut_arg("max_rows", |arg| arg.hide(true)),
         mut_arg("all_programs", |arg| arg.hide(true)),
@@ -135,7 +135,7 @@ pub enum Action {
     Read(RunArgs),
     /// Print a last reading of an attached tally, then remove all of it
     Detach(DetachArgs),
-    /// Look at live maps, whoever made them, and change them
+    /// Look at the live maps of any program, and change them
     Map(MapArgs),
     /// Show what this host allows, and the fix for what it does not
     Check,
@@ -154,10 +154,10 @@ pub struct RunArgs {
     /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it;
     /// or @INSTANCE, to read what is attached
     pub tally: OsString,
-    /// Count for so long, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
+    /// Count for this time, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub run_for: Option<Duration>,
-    /// Print a reading every so often, as differences; one longer than the run gives one reading
+    /// Interval between readings, which show differences; one longer than the run gives one reading
     #[arg(long, value_name = "DURATION", value_parser = interval, allow_hyphen_values = true)]
     pub every: Option<Duration>,
     /// What to show of it.
@@ -381,7 +381,7 @@ fn hint(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<Str
         Some(tally) => path = format!("{path} {}", tally.to_string_lossy()),
         None if VERBS.contains(&verb.get_name()) => {
             return Some(format!(
-                "`{culprit}` is no option of `{path}`; a tally's own options come after its name: `{path} NAME {culprit} ...`"
+                "`{culprit}` is not an option of `{path}`; a tally's own options come after its name: `{path} NAME {culprit} ...`"
             ));
         }
         None => {}

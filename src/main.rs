@@ -29,8 +29,8 @@ fn run(args: &[OsString]) -> Result<Exit> {
     commands::execute(cli::parse(args, tally.transpose()?)?)
 }
 
-/// Errors go to stderr on one line, with `-v` as a chain. Whoever closed our
-/// output has seen enough.
+/// Errors go to stderr on one line, with `-v` as a chain. A reader that closed
+/// our output has seen enough.
 fn report(error: anyhow::Error, verbose: bool) -> Exit {
     let error = match error.downcast() {
         Ok(error) => {

@@ -12,8 +12,8 @@ TALLY("time that tasks spend on a CPU, and how they leave it");
 
 TASK_FILTERS;
 CPU_FILTER;
-OPTION(bool, by_pid, false, "a row a process, not only a name");
-OPTION(bool, by_cgroup, false, "a row a cgroup as well");
+OPTION(bool, by_pid, false, "one row per process, not only per name");
+OPTION(bool, by_cgroup, false, "one row per cgroup as well");
 
 struct runner {
 	char comm[TASK_COMM_LEN] AS(comm);

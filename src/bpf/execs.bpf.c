@@ -11,7 +11,7 @@ TALLY("programs that are started, by who starts them");
 
 TASK_FILTERS;
 CPU_FILTER;
-OPTION(bool, by_filename, false, "a row a program's file, not only a name");
+OPTION(bool, by_filename, false, "one row per program file, not only per name");
 
 #define FILENAME_LEN 256
 typedef char filename[FILENAME_LEN];

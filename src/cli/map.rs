@@ -264,7 +264,7 @@ pub struct WatchArgs {
     /// Interval between readings
     #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s", allow_hyphen_values = true)]
     pub every: Duration,
-    /// End after so long [at Ctrl-C, if not given]
+    /// End after this time [at Ctrl-C, if not given]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub run_for: Option<Duration>,
     /// Exit with 4 if any counter was reset

@@ -94,7 +94,7 @@ fn detach_one(
     let mut face = Face::new(global, &args.view, named, instance.tables())?;
     instance.stop(folder)?;
     show(&instance, &mut face).map_err(|error| {
-        // As text: a closed pipe is no good end here.
+        // As text: a closed pipe is an error here.
         anyhow!(
             "instance `{label}` has stopped, but its last reading is not written, so it stays for `ktally detach {label}`: {error:#}"
         )

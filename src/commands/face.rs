@@ -71,7 +71,7 @@ pub(super) fn show(
             },
         );
         if stdout.was_cut() {
-            warn("the output is not whole: nobody read on, and a signal ended it");
+            warn("the output is incomplete: its reader stopped, and a signal ended it");
             return Ok(Exit::Incomplete);
         }
         shown?;

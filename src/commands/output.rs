@@ -130,7 +130,7 @@ pub(super) fn finish() -> io::Result<()> {
 /// What a pipe that has room takes without blocking.
 const PIECE: usize = libc::PIPE_BUF;
 
-/// After a signal, a reader that takes nothing for so long is given up.
+/// After a signal, how long to wait for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where readings go.
@@ -176,7 +176,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// An error where nobody reads, and a signal said to end.
+    /// An error if no process reads and a signal asks for the end.
     fn wait_for_room(&mut self) -> io::Result<()> {
         let patience = || Instant::now().checked_add(PATIENCE);
         let mut give_up = self.signals.came().and_then(|_| patience());
@@ -198,7 +198,7 @@ impl Writer<'_> {
 }
 
 fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "nobody reads the output")
+    io::Error::new(io::ErrorKind::TimedOut, "no process reads the output")
 }
 
 impl Write for Writer<'_> {

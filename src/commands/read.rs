@@ -62,7 +62,7 @@ impl Source for Instance {
         self.has_stopped()
     }
 
-    /// It goes on, whoever reads it.
+    /// Reading does not end it.
     fn finish(&mut self, _wake: Wake, _signals: &Signals) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `ktally status`: what is attached, and how it fares.
+//! `ktally status`: what is attached, and what it has lost.
 
 use std::time::{Duration, SystemTime};
 

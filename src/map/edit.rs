@@ -1,4 +1,4 @@
-//! The primitives of user space: by copy, through a file descriptor.
+//! What user space does through a file descriptor: it reads and writes copies.
 
 use std::io;
 use std::path::Path;

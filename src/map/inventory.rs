@@ -309,7 +309,7 @@ impl Inventory {
         }
     }
 
-    /// bpffs has no links, so a walk ends; a depth that nobody reaches.
+    /// bpffs has no links, so a walk ends; no tree is this deep.
     fn find_pins(&mut self, folder: &Path, depth: usize) {
         const DEEPEST: usize = 32;
         let entries = match fs::read_dir(folder) {

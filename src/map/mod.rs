@@ -115,7 +115,7 @@ impl Map {
         })
     }
 
-    /// `hash`, or the number of a type that nobody here knows.
+    /// `hash`, or the number of a type that libbpf does not know.
     pub(crate) fn type_name(&self) -> String {
         match sys::map::type_name(self.type_number) {
             Some(name) => name.to_owned(),

@@ -178,7 +178,7 @@ impl<'m> Reader<'m> {
         )))
     }
 
-    /// Types that user space cannot read are told by name.
+    /// Errors name the types that user space cannot read.
     fn refused(&self, error: io::Error, what: &'static str) -> anyhow::Error {
         match error.raw_os_error() {
             Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL) => {

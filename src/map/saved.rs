@@ -100,7 +100,7 @@ impl LineCodec<'_> {
         let object: BTreeMap<String, &RawValue> =
             serde_json::from_slice(line).map_err(|error| match error.is_eof() {
                 true => anyhow!("it is cut"),
-                false => anyhow!("it is no JSON object"),
+                false => anyhow!("it is not a JSON object"),
             })?;
         let is_alone = object.len() == 1;
         let (mut key, mut values) = (None, None);

@@ -4,7 +4,7 @@
 //! User space's addresses mean something only together with what the process
 //! had mapped, which is gone when the process is. So [`Symbols::remember`]
 //! takes note of it meanwhile; names are looked up when they are shown, in the
-//! files. A process that nobody remembered while it lived has `[unknown]`
+//! files. A process that was not looked at while it lived has `[unknown]`
 //! frames; a stripped file's frames are `[unknown] (libc.so.6)`.
 
 use std::cell::{OnceCell, RefCell};
@@ -310,7 +310,7 @@ fn mapping(line: &str, root: &Path) -> Option<Mapping> {
     }
     let number = |hex| u64::from_str_radix(hex, 16).ok();
     let (start, end) = range.split_once('-')?;
-    // `[vdso]` is no file, and stays a name; code made at run time has none.
+    // `[vdso]` is not a file, and stays a name; code made at run time has none.
     let file = match name.strip_prefix('/') {
         Some(path) => root.join(path),
         None if name.is_empty() => "[anon]".into(),

@@ -41,7 +41,7 @@ pub(crate) fn listen() {
     LINES.with_borrow_mut(Vec::clear);
 }
 
-/// The one of libbpf-rs panics where a name in an object is no UTF-8.
+/// The one of libbpf-rs panics if a name in an object is not UTF-8.
 unsafe extern "C" fn print(level: u32, format: *const c_char, args: *mut c_void) -> c_int {
     // SAFETY: libbpf hands over a format and the arguments that fit it.
     let message = unsafe { vsprintf::vsprintf_raw(format, args) };
@@ -55,7 +55,7 @@ unsafe extern "C" fn print(level: u32, format: *const c_char, args: *mut c_void)
 fn receive(level: u32, message: &str) {
     let mut lines: Vec<String> = message.lines().map(escape).collect();
     if VERBOSE.load(Ordering::Relaxed) {
-        // Nobody is told where stderr is gone.
+        // Without stderr there is nothing to print to.
         let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
     }
     if level == libbpf_sys::LIBBPF_DEBUG {

@@ -16,7 +16,7 @@ use crate::sys;
 
 /// What `ATTACH(...)` says, with the options in it.
 enum Target<'a> {
-    /// A timer on each CPU, so often a second.
+    /// A timer on each CPU, with this frequency in Hz.
     Clock(u64),
     /// A function of a program or library.
     User {

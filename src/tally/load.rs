@@ -103,7 +103,7 @@ impl<'a> Loader<'a> {
             program.set_autoload(programs.iter().any(|(known, _)| *known == name));
         }
         let loads = opened.load().is_ok();
-        // What was said about these is no part of a later error.
+        // The messages about these are not part of a later error.
         log::listen();
         Ok(loads)
     }

@@ -360,7 +360,7 @@ fn signals_end_it_though_nobody_reads_on() {
         assert_those_of_syscalls(&objects);
         signals.iter().for_each(|signal| run.signal(*signal));
         wait_until("it ends", || run.process.try_wait().unwrap().is_some());
-        run.end().failed(4, &["the output is not whole"]);
+        run.end().failed(4, &["the output is incomplete"]);
         objects.wait_until_gone();
     }
 }

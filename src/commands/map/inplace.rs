@@ -43,7 +43,7 @@ impl MapCommand<'_> {
                 )));
             };
             before.get_or_insert(read(found));
-            // Others may add in between: each step is told by itself.
+            // Others may add in between, so each step is reported.
             after = read(found.wrapping_add(delta as u64));
             wrapped |= read(found) + delta != after;
         }
@@ -142,7 +142,7 @@ impl MapCommand<'_> {
         let kept = [std::env::temp_dir(), PathBuf::from(".")]
             .iter()
             .find_map(|folder| keep_in(folder, &write).ok());
-        // As text: a closed pipe is no quiet end here.
+        // As text: a closed pipe is an error here.
         match kept {
             Some(path) => anyhow!(
                 "failed to write what was taken ({why}); all of it is in `{}`",

@@ -150,7 +150,10 @@ impl MapCommand<'_> {
 
     fn unpin(&self, path: &Path) -> Result<Exit> {
         let map = map::unpin(path)?;
-        note(&format!("map {} is no longer pinned there", map.title()));
+        note(&format!(
+            "map {} is no longer pinned at that path",
+            map.title()
+        ));
         Ok(Exit::Done)
     }
 

@@ -18,7 +18,7 @@ use crate::map::saved::{self, Line, LineCodec};
 use crate::map::{Access, Map, MapFlags, Outcome, Reader};
 use crate::schema::Declaration;
 
-/// No first line is longer: what is no saved map is not read whole.
+/// No first line is longer, so a file that is not a saved map is not read whole.
 const MOST_HEAD: u64 = 64 << 20;
 
 impl MapCommand<'_> {
@@ -167,7 +167,7 @@ impl Restored {
 
 /// Where a map is saved. A file is written beside and renamed when it is whole,
 /// so that a good one stays when the next cannot be written; only its owner may
-/// read it. What is no file, like a pipe or a terminal, is written to.
+/// read it. A pipe or a terminal is written to as it is.
 enum Target {
     Open(Box<dyn Write>),
     Beside {

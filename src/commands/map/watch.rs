@@ -50,7 +50,7 @@ impl MapCommand<'_> {
             let written = face.render(out, SystemTime::now(), seconds, &changes);
             let written = written.and_then(|()| out.flush());
             if stdout.was_cut() {
-                warn("the output is not whole: nobody read on, and a signal ended it");
+                warn("the output is incomplete: its reader stopped, and a signal ended it");
                 return Ok(Exit::Incomplete);
             }
             written.context("failed to write")?;

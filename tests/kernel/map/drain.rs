@@ -158,7 +158,7 @@ fn a_signal_loses_nothing() {
         unsafe { libc::kill(process.id() as i32, signal) };
         let output = process.wait_with_output().unwrap();
         let ended = Ended::new(["map drain"].iter(), output);
-        let ended = ended.failed(1, &["nobody reads the output"]);
+        let ended = ended.failed(1, &["no process reads the output"]);
         assert_whole(&kept(folder.path(), &ended));
     }
 }

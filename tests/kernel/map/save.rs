@@ -330,7 +330,7 @@ fn files_are_named() {
     map!("restore", map, "/proc").failed(1, &["`/proc`", "Is a directory"]);
     map!("restore", map, "/proc/self/exe").failed(2, &["`/proc/self/exe`", "not that of a saved"]);
     map!("restore", map, "/dev/zero").failed(1, &["`/dev/zero`", "longer than any"]);
-    // Bytes that are no text are a line like any other.
+    // Bytes that are not text are a line like any other.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("saved");
     map!("save", map, file.display()).done();
@@ -338,7 +338,7 @@ fn files_are_named() {
     let at = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     bytes.splice(at..at, *b"\xff\n");
     std::fs::write(&file, bytes).unwrap();
-    map!("restore", map, file.display()).failed(1, &["line 2 of `", "no JSON"]);
+    map!("restore", map, file.display()).failed(1, &["line 2 of `", "not a JSON object"]);
 }
 
 /// Bytes, where bytes are asked for.
