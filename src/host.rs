@@ -103,9 +103,10 @@ const UNPRIVILEGED_READING: (u32, u32) = (5, 19);
 
 /// What is not to be had before; tallies that an old kernel has no events for are
 /// told one by one.
-const SINCE: [((u32, u32), &str); 5] = [
-    ((5, 11), "tallies that time calls or show stacks"),
+const SINCE: [((u32, u32), &str); 6] = [
+    ((5, 11), "tallies that show stacks"),
     ((5, 12), "how many runs were missed"),
+    ((5, 13), "tallies that time calls"),
     (SYSCALL_PROGRAMS, "map add, map drain"),
     ((5, 16), "tags of other programs' maps"),
     (UNPRIVILEGED_READING, "reading without privileges"),

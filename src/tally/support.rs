@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 
 use anyhow::Result;
-use libbpf_rs::MapType;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{MapType, ProgramType};
 
 use super::binary;
 use super::catalogue::Tally;
@@ -130,9 +130,10 @@ impl Support {
         }
         let lacks = |tried: &OnceCell<bool>, works: fn() -> bool| !tried.get_or_init(works);
         match kind {
-            MapType::TaskStorage if lacks(&self.task_storage, has_task_storage) => {
-                Some("this kernel has no task storage: it needs Linux 5.11".to_owned())
-            }
+            MapType::TaskStorage if lacks(&self.task_storage, has_task_storage) => Some(
+                "this kernel has no task storage for tracing programs: it needs Linux 5.13"
+                    .to_owned(),
+            ),
             MapType::Hash | MapType::PercpuHash
                 if key_size > SHORT_KEY && lacks(&self.long_keys, has_long_keys) =>
             {
@@ -206,9 +207,14 @@ fn lacks_user_function(target: &str) -> Option<String> {
 /// MAX_BPF_STACK: the longest key of a hash before Linux 5.11.
 const SHORT_KEY: u32 = 512;
 
+/// Linux 5.11 and 5.12 have the map, but only for LSM programs: a10787e6d58c
+/// ("bpf: Enable task local storage for tracing programs").
 fn has_task_storage() -> bool {
-    // Where it cannot be told, loading will.
-    MapType::TaskStorage.is_supported().unwrap_or(true)
+    /// `BPF_FUNC_task_storage_get` of include/uapi/linux/bpf.h.
+    const TASK_STORAGE_GET: u32 = 156;
+    // Where the answer is unknown, loading will give it.
+    let helper = ProgramType::Kprobe.is_helper_supported(TASK_STORAGE_GET);
+    helper.unwrap_or(true)
 }
 
 fn has_long_keys() -> bool {

@@ -164,7 +164,7 @@ fn a_failure_of_ours_is_not_the_command_s() {
 /// All at once, since that time is long enough for a slow machine.
 #[test]
 fn a_command_does_not_outlive_the_run() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let folder = tempfile::tempdir().unwrap();
     let runs = [
         ("signal", "", ""),

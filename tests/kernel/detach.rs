@@ -32,7 +32,7 @@ fn mode(host: &Host, below: &str) -> u32 {
 
 #[test]
 fn what_is_not_printed_is_kept() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let host = Host::new();
     let child = Child::new("kt-unread", || ask_for_parent(23));
     let closed = || {
@@ -60,7 +60,7 @@ fn what_is_not_printed_is_kept() {
 /// At every call that changes something, and at every one that could fail.
 #[test]
 fn counts_are_printed_or_kept_whatever_ends_a_detach() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let host = Host::new();
     let child = Child::new("kt-ends", || ask_for_parent(23));
     let (mut kept, mut printed) = (0, 0);
@@ -143,7 +143,7 @@ fn meta_without_state_is_to_be_removed() {
 
 #[test]
 fn detach_all_goes_on_after_a_failure() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let host = Host::new();
     let child = Child::new("kt-all", || ask_for_parent(23));
     for label in ["a", "b", "c"] {
@@ -172,7 +172,7 @@ fn detach_all_goes_on_after_a_failure() {
 /// As the kernel lets anyone do who can open it and pin it elsewhere.
 #[test]
 fn a_state_that_is_forged_removes_nothing() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let host = Host::new();
     let child = Child::new("kt-forged", || ask_for_parent(23));
     host.good(&format!("attach syscalls --pid {}", child.pid()));
@@ -353,7 +353,7 @@ fn no_pin_leads_out_of_the_folder() {
 /// The kernel cuts a link and empties a slot some time after the last user is gone.
 #[test]
 fn what_is_detached_counts_no_more_though_it_is_held_open() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let host = Host::new();
     let child = Child::new("kt-held", || ask_for_parent(23));
     host.good(&format!("attach syscalls --pid {}", child.pid()));
@@ -481,7 +481,7 @@ fn a_failure_is_not_blamed_on_the_instance() {
 /// RawOption or not is not the same as 0 or not; and options have a beginning.
 #[test]
 fn status_has_what_was_given() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let host = Host::new();
     host.good("attach syscalls --uid 0");
     let status = host.json("status -o json");

@@ -39,7 +39,7 @@ fn assert_failures(child: &Child) {
 /// A table of a million rows does not fit; nobody is killed for it.
 #[test]
 fn a_memory_cgroup_that_is_too_small() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let limited = Limited::new("kt-short", 64 << 20);
     let script = "for it in $1; do echo $$ >$it/cgroup.procs; done; shift; exec \"$@\"";
     let folders = limited.folders();

@@ -306,7 +306,7 @@ fn two_runs_do_not_disturb_each_other() {
 
 #[test]
 fn it_ends_in_silence_when_nobody_reads() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let child = Child::new("kt-pipe", || ask_for_parent(23));
     let args = format!("syscalls --every 50ms -o jsonl --pid {}", child.pid());
     let mut run = Run::start(&args);
@@ -352,7 +352,7 @@ const CHATTY: &str = "syscalls --every 1ms -o jsonl";
 
 #[test]
 fn signals_end_it_though_nobody_reads_on() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     for signals in [&[libc::SIGTERM][..], &[libc::SIGINT, libc::SIGTERM]] {
         let mut run = Run::start(CHATTY);
         run.wait_until_stalled();
@@ -368,7 +368,7 @@ fn signals_end_it_though_nobody_reads_on() {
 /// The reader may take its time; what counts is over when it should be.
 #[test]
 fn a_stalled_output_does_not_count_on() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let mut run = Run::start(&format!("{CHATTY} --for 700ms"));
     run.wait_until_stalled();
     wait_until("it detaches", || run.links() == 0);
@@ -438,7 +438,7 @@ fn check_tells_of_a_user_namespace() {
 
 #[test]
 fn an_error_leaves_nothing() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let mut run = Run::with_output(&mut "run syscalls -v".pass_to(program()), full());
     run.wait_until_counting();
     let objects = run.objects();

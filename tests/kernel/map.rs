@@ -75,7 +75,7 @@ impl Maps {
     fn of(object: &[u8], set: impl FnOnce(&mut OpenObject)) -> Self {
         require_root();
         let mut opened = ObjectBuilder::default().open_memory(object).unwrap();
-        // Of the header, for tallies alone: it wants Linux 5.11.
+        // Of the header, for tallies alone: it wants Linux 5.13.
         let followed = opened.maps_mut().find(|map| map.name() == "tally_followed");
         if let Some(mut followed) = followed {
             followed.set_autocreate(false).unwrap();

@@ -406,7 +406,7 @@ run ufunc --path /no/such --function main => failed to open `/no/such`"
 /// tally loads, and says why it cannot attach.
 #[test]
 fn calls_of_a_function_of_the_kernel() {
-    needs((5, 11), "task storage");
+    needs((5, 13), "task storage");
     let tally = Tally::find("kfunc".as_ref()).unwrap();
     let function = ("function".to_owned(), "hrtimer_nanosleep".to_owned());
     let obstacles = Support::probe().obstacles(&tally);
