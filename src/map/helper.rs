@@ -50,14 +50,12 @@ pub(super) fn load(
             rodata.copy_from_slice(constants);
         }
     }
-    opened.load().map_err(|error| {
-        let missing = host::missing_capabilities();
-        if missing.is_empty() {
-            anyhow!("the kernel refused it: {error}{}", log::tail())
-        } else {
-            anyhow!("needs {}; run it as root", missing.join(" and "))
-        }
-    })
+    opened
+        .load()
+        .map_err(|error| match host::lacks_capabilities() {
+            None => anyhow!("the kernel refused it: {error}{}", log::tail()),
+            Some(lack) => anyhow!(lack),
+        })
 }
 
 /// The loaded program of a helper.

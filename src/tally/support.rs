@@ -22,7 +22,7 @@ use crate::sys::{self, log};
 pub struct Support {
     has_btf: bool,
     btf: Option<KernelBtf>,
-    missing: Vec<&'static str>,
+    lacks_capabilities: Option<String>,
     functions: OnceCell<Option<Vec<String>>>,
     fentry: OnceCell<Result<(), String>>,
     task_storage: OnceCell<bool>,
@@ -35,7 +35,7 @@ impl Support {
         Self {
             has_btf: host::has_btf(),
             btf: KernelBtf::load().ok(),
-            missing: host::missing_capabilities(),
+            lacks_capabilities: host::lacks_capabilities(),
             ..Self::default()
         }
     }
@@ -110,7 +110,7 @@ impl Support {
 
     fn lacks_fentry(&self) -> Option<String> {
         // Without privileges it would only say so once more.
-        if !self.missing.is_empty() {
+        if self.lacks_capabilities.is_some() {
             return None;
         }
         let tried = self
@@ -125,7 +125,7 @@ impl Support {
     /// Why a map of this type and with such keys cannot be made here.
     pub(super) fn lacks_map(&self, kind: MapType, key_size: u32) -> Option<String> {
         // Without privileges every kernel refuses everything.
-        if !self.missing.is_empty() {
+        if self.lacks_capabilities.is_some() {
             return None;
         }
         let lacks = |tried: &OnceCell<bool>, works: fn() -> bool| !tried.get_or_init(works);
@@ -147,8 +147,7 @@ impl Support {
 
     /// What no tally can run without, and this process lacks.
     pub fn lacks_capabilities(&self) -> Option<String> {
-        let missing = self.missing.join(" and ");
-        (!missing.is_empty()).then(|| format!("needs {missing}; run it as root"))
+        self.lacks_capabilities.clone()
     }
 
     /// Why a tally cannot run here: missing capabilities, and a reason for each
@@ -261,7 +260,7 @@ pub fn fentry_fact() -> Fact {
     match try_fentry() {
         Ok(()) => Fact::good("fentry", "available"),
         Err(error) => {
-            let fix = if host::missing_capabilities().is_empty() {
+            let fix = if host::lacks_capabilities().is_none() {
                 FENTRY_FIX
             } else {
                 "run ktally as root to find out more"

@@ -34,13 +34,8 @@ impl Instances {
     /// another ktally has the lock.
     pub fn open(waiting: impl Fn()) -> Result<Self> {
         let path = Self::path();
-        let missing = host::missing_capabilities();
-        if !missing.is_empty() {
-            bail!(
-                "failed to open `{}`: needs {}; run it as root",
-                path.display(),
-                missing.join(" and ")
-            );
+        if let Some(lack) = host::lacks_capabilities() {
+            bail!("failed to open `{}`: {lack}", path.display());
         }
         host::mount_bpffs_for(&path)?;
         loop {
