@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::{column, duration, filter, interval, whole};
+use super::Selection;
+use super::values::{duration, interval, whole};
 
-/// `ktally map`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A MAP is one of
@@ -20,19 +20,19 @@ A KEY or VALUE is written by its type: 42, -1, 0x2a, comm=bash,call=read, a.b=1,
 [1,2,3], JSON, or hex:2a000000. `map show MAP` has the types. In storage of tasks,
 cgroups, sockets and files a KEY is the number of a process or thread, the folder
 or id of a cgroup, the inode of a socket in /proc/PID/fd, or the path of a file.")]
-pub struct MapArgs {
+pub(crate) struct MapArgs {
     /// Keys and values as the hex digits of their bytes, in and out
     #[arg(long, global = true)]
-    pub raw: bool,
+    pub(crate) raw: bool,
     /// What to do with a map
     #[command(subcommand)]
-    pub action: MapAction,
+    pub(crate) action: MapAction,
 }
 
 /// The verbs of `ktally map`. A MAP is an id, a pinned path, or a name (`NAME:ID`
 /// where several have it); a KEY or VALUE is written by its type.
 #[derive(Debug, Subcommand)]
-pub enum MapAction {
+pub(crate) enum MapAction {
     /// Show every map of this host
     List,
     /// Show one map in full, with its types as C
@@ -41,6 +41,7 @@ pub enum MapAction {
         map: String,
     },
     /// Show all entries
+    #[command(mut_arg("sort", |arg| arg.help("Sort by this column [with --top: the first column of numbers]")))]
     Dump(DumpArgs),
     /// Show the value of a key; exit 3 if it does not exist
     Lookup(LookupArgs),
@@ -157,157 +158,140 @@ pub enum MapAction {
     },
 }
 
-/// `ktally map dump`.
 #[derive(Debug, Args)]
-pub struct DumpArgs {
+pub(crate) struct DumpArgs {
     /// An id, a pinned path, or a name
-    pub map: String,
-    /// Show the first N, in the order of --sort
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(0, u64::MAX), allow_negative_numbers = true)]
-    pub top: Option<usize>,
-    /// Sort by this column [with --top: the first column of numbers]
-    #[arg(long, value_name = "COLUMN", value_parser = column)]
-    pub sort: Option<String>,
-    /// Group entries by these fields of the key, and sum their numbers
-    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
-    pub by: Option<Vec<String>>,
-    /// Show only entries whose key has this value in this field; may be repeated
-    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
-    pub filters: Vec<(String, String)>,
+    pub(crate) map: String,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
     /// Show the value of each CPU of a per-CPU map, not their sum
     #[arg(long)]
-    pub per_cpu: bool,
+    pub(crate) per_cpu: bool,
     /// Stop after N entries
     #[arg(long, value_name = "N", value_parser = whole::<u64>(0, u64::MAX), allow_negative_numbers = true)]
-    pub limit: Option<u64>,
+    pub(crate) limit: Option<u64>,
     /// Show the entries of the maps in a map of maps
     #[arg(long, conflicts_with_all = ["by", "sort", "top", "filters"])]
-    pub recurse: bool,
+    pub(crate) recurse: bool,
 }
 
-/// `ktally map lookup`.
 #[derive(Debug, Args)]
-pub struct LookupArgs {
+pub(crate) struct LookupArgs {
     /// An id, a pinned path, or a name
-    pub map: String,
+    pub(crate) map: String,
     /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
     #[arg(allow_negative_numbers = true)]
-    pub key: String,
+    pub(crate) key: String,
     /// Show the value of each CPU of a per-CPU map, not their sum
     #[arg(long)]
-    pub per_cpu: bool,
+    pub(crate) per_cpu: bool,
 }
 
-/// `ktally map update`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("must").multiple(false))]
 #[command(group = ArgGroup::new("rest").multiple(false))]
 #[command(group = ArgGroup::new("cpus").multiple(false))]
-pub struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     /// An id, a pinned path, or a name
-    pub map: String,
+    pub(crate) map: String,
     /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
     #[arg(allow_negative_numbers = true)]
-    pub key: String,
+    pub(crate) key: String,
     /// Written by its type; or `-` for standard input, or @FILE (a text that begins so stands in
     /// quotes: '"@x"'). What a map holds by descriptors is given as what `dump` shows: the id of a
     /// map or of a program; a cgroup by its path or id
     #[arg(allow_negative_numbers = true)]
-    pub value: String,
+    pub(crate) value: String,
     /// Replace only: the key must exist
     #[arg(long, group = "must")]
-    pub exist: bool,
+    pub(crate) exist: bool,
     /// Insert only: the key must not exist
     #[arg(long, group = "must")]
-    pub noexist: bool,
+    pub(crate) noexist: bool,
     /// Hold the bpf_spin_lock in the value. The lock itself is not given, and stays as it is
     #[arg(long)]
-    pub lock: bool,
+    pub(crate) lock: bool,
     /// Keep the values of fields that are left out
     #[arg(long, group = "rest")]
-    pub merge: bool,
+    pub(crate) merge: bool,
     /// Set fields that are left out to zero
     #[arg(long, group = "rest")]
-    pub zero: bool,
+    pub(crate) zero: bool,
     /// Set the value of this CPU of a per-CPU map [default: CPU 0 gets the value, the others zeroes]
     #[arg(long, value_name = "N", group = "cpus", value_parser = whole::<usize>(0, u32::MAX.into()), allow_negative_numbers = true)]
-    pub cpu: Option<usize>,
+    pub(crate) cpu: Option<usize>,
     /// Set the same value for every CPU of a per-CPU map
     #[arg(long, group = "cpus")]
-    pub all_cpus: bool,
+    pub(crate) all_cpus: bool,
 }
 
-/// `ktally map add`.
 #[derive(Debug, Args)]
-pub struct AddArgs {
+pub(crate) struct AddArgs {
     /// An id, a pinned path, or a name
-    pub map: String,
+    pub(crate) map: String,
     /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
     #[arg(allow_negative_numbers = true)]
-    pub key: String,
+    pub(crate) key: String,
     /// A whole number, which may be negative. The field may be left out if there is only one
     #[arg(allow_negative_numbers = true, value_name = "[FIELD=]DELTA")]
-    pub delta: String,
+    pub(crate) delta: String,
     /// Insert zeroes first if the key does not exist
     #[arg(long)]
-    pub create: bool,
+    pub(crate) create: bool,
     /// Repeat the addition N times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u64>(1, u64::MAX), allow_negative_numbers = true)]
-    pub repeat: u64,
+    pub(crate) repeat: u64,
 }
 
-/// `ktally map watch`.
 #[derive(Debug, Args)]
-pub struct WatchArgs {
+pub(crate) struct WatchArgs {
     /// An id, a pinned path, or a name
-    pub map: String,
+    pub(crate) map: String,
     /// Interval between readings
     #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s", allow_hyphen_values = true)]
-    pub every: Duration,
+    pub(crate) every: Duration,
     /// End after this time [at Ctrl-C, if not given]
     #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
-    pub run_for: Option<Duration>,
+    pub(crate) run_for: Option<Duration>,
     /// Exit with 4 if any counter was reset
     #[arg(long)]
-    pub strict: bool,
+    pub(crate) strict: bool,
 }
 
-/// `ktally map create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// Where to pin it: the kernel frees a map that is neither pinned nor open
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The name of the map, at most 15 characters [default: the file's name]
     #[arg(long)]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Like `hash`, `array`, `percpu_hash`, `lru_hash`, `queue`
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "like")]
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// Bytes of a key
     #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(0, u32::MAX.into()), allow_negative_numbers = true)]
-    pub key: Option<u32>,
+    pub(crate) key: Option<u32>,
     /// Bytes of a value
     #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(0, u32::MAX.into()), allow_negative_numbers = true)]
-    pub value: Option<u32>,
+    pub(crate) value: Option<u32>,
     /// Maximum number of entries
     #[arg(long, value_name = "N", required_unless_present = "like", value_parser = whole::<u32>(0, u32::MAX.into()), allow_negative_numbers = true)]
-    pub max_entries: Option<u32>,
+    pub(crate) max_entries: Option<u32>,
     /// Names as `map list` shows them
     #[arg(long, value_name = "FLAG,...", value_delimiter = ',', value_enum)]
-    pub flags: Vec<Flag>,
+    pub(crate) flags: Vec<Flag>,
     /// Use the type, sizes, flags and BTF of this map for all that is not given
     #[arg(long, value_name = "MAP")]
-    pub like: Option<String>,
+    pub(crate) like: Option<String>,
     /// For a map of maps: a map like those that it will hold
     #[arg(long, value_name = "MAP")]
-    pub inner: Option<String>,
+    pub(crate) inner: Option<String>,
 }
 
 /// The flags that a map can be created with, by what the kernel calls them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum Flag {
+pub(crate) enum Flag {
     NoPrealloc,
     NoCommonLru,
     Rdonly,

@@ -18,7 +18,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> R
     let options = AttachOptions {
         options: resolve(&tally.schema.options, given)?,
         given: given.to_vec(),
-        max_rows: args.max_rows,
+        max_rows: args.loading.max_rows,
         readable_by: args.readable_by.as_deref().map(group_id).transpose()?,
         replace: args.replace,
     };

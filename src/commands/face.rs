@@ -8,7 +8,7 @@ use caps::Capability;
 
 use super::clock::{Schedule, Signals, Wake};
 use super::output::{Stdout, Writer};
-use super::{keep_capabilities, note, plural, style, warn};
+use super::{keep_capabilities, note, plural, query, style, warn};
 use crate::cli::{Exit, Global, RunArgs, View};
 use crate::error::usage;
 use crate::names::{self, HostNames};
@@ -137,7 +137,7 @@ impl Face {
             _ => {}
         }
         let mut face = Self::new(global, &args.view, named, tables)?;
-        face.max_rows = args.max_rows;
+        face.max_rows = args.loading.max_rows;
         Ok(face)
     }
 
@@ -148,12 +148,7 @@ impl Face {
         (name, summary): (&str, &str),
         tables: Vec<Table>,
     ) -> Result<Self> {
-        let query = Query {
-            by: view.by.clone(),
-            filters: view.filters.clone(),
-            sort: view.sort.clone(),
-            top: view.top,
-        };
+        let query = query(&view.selection);
         let names = if view.raw {
             HostNames::raw()
         } else {

@@ -17,11 +17,12 @@ use anstream::AutoStream;
 use anyhow::{Context, Result};
 use caps::Capability;
 
-use crate::cli::{self, Action, Exit, Global, Request};
+use crate::cli::{self, Action, Exit, Global, Request, Selection};
 use crate::error::{say, usage};
 use crate::host;
 use crate::names;
 use crate::render::Style;
+use crate::snapshot::Query;
 use crate::tally::{self, Support, Tally};
 use crate::text::plural;
 
@@ -80,6 +81,15 @@ fn style(global: &Global) -> Style {
         terminal: output::file().is_terminal(),
         cpus: host::cpus(),
         ..Style::default()
+    }
+}
+
+fn query(selection: &Selection) -> Query {
+    Query {
+        by: selection.by.clone(),
+        filters: selection.filters.clone(),
+        sort: selection.sort.clone(),
+        top: selection.top,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::tally::{Instance, InstanceName, Instances};
 pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
     let text = args.tally.to_string_lossy();
     let label = InstanceName::parse(text.strip_prefix('@').unwrap_or(&text))?;
-    if args.max_rows.is_some() || args.all_programs || !args.command.is_empty() {
+    if args.loading.max_rows.is_some() || args.loading.all_programs || !args.command.is_empty() {
         return Err(usage(
             "what is attached has its room, its programs and its filters already: --max-rows, --all-programs and a command are for those who start counting",
         ));

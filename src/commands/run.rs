@@ -32,7 +32,7 @@ pub(super) fn run(
         [] => None,
         words => Some(Command::start(words)?),
     };
-    let rows = args.max_rows;
+    let rows = args.loading.max_rows;
     // The verifier may take a minute, and a signal ends that at once: nothing
     // counts yet, and what is loaded goes with the process.
     let mut session = Session::load(tally, &options, rows, command.as_ref())?;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{MapCommand, entries, plural, stdout};
 use crate::cli::{DumpArgs, Exit};
+use crate::commands::query;
 use crate::error::usage;
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Entries, Entry};
@@ -18,17 +19,12 @@ impl MapCommand<'_> {
     pub(super) fn dump(&self, args: &DumpArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Read)?;
         map.check_readable()?;
-        if self.raw && args.by.is_some() {
+        let query = query(&args.selection);
+        if self.raw && query.by.is_some() {
             return Err(usage(
                 "--by groups entries by what their keys say, and --raw shows bytes",
             ));
         }
-        let query = Query {
-            by: args.by.clone(),
-            filters: args.filters.clone(),
-            sort: args.sort.clone(),
-            top: args.top,
-        };
         query.check(std::slice::from_ref(&declaration.table), &self.names)?;
         let filter = query.filter(&declaration.table, &self.names);
         let dump = Dump {
@@ -41,9 +37,9 @@ impl MapCommand<'_> {
         };
         let outcome = if args.recurse {
             dump.inside()
-        } else if args.by.is_some() {
+        } else if query.by.is_some() {
             dump.grouped()
-        } else if args.sort.is_some() || args.top.is_some() {
+        } else if query.sort.is_some() || query.top.is_some() {
             dump.sorted()
         } else {
             dump.streamed()
@@ -107,7 +103,7 @@ impl Dump<'_> {
     /// Only the first `top` are kept, of a million entries too.
     fn sorted(&self) -> Result<Outcome> {
         let table = &self.declaration.table;
-        let top = self.args.top.unwrap_or(usize::MAX);
+        let top = self.query.top.unwrap_or(usize::MAX);
         let mut first: BinaryHeap<(Rank, Vec<u8>, Vec<u8>)> = BinaryHeap::new();
         let mut read = 0u64;
         let outcome = Reader::new(self.map).read(|key, copied| {

@@ -1,0 +1,118 @@
+//! The arguments of the subcommands that count.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::{column, duration, filter, interval, whole};
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only this tally, in full: a name, a .bpf.c or a .bpf.o file
+    pub(crate) tally: Option<OsString>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct RunArgs {
+    /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it;
+    /// or @INSTANCE, to read what is attached
+    pub(crate) tally: OsString,
+    /// Count for this time, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    pub(crate) run_for: Option<Duration>,
+    /// Interval between readings, which show differences; one longer than the run gives one reading
+    #[arg(long, value_name = "DURATION", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) every: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) view: View,
+    #[command(flatten)]
+    pub(crate) loading: Loading,
+    /// A program to run: count only what it and its children do, and end with it and its status
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Selection {
+    /// Show only the first N, in the order of --sort; 0 shows only the footer
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0, u64::MAX), allow_negative_numbers = true)]
+    pub(crate) top: Option<usize>,
+    /// Sort by this column [the first column of numbers; of a histogram also NAME.p99, NAME.sum]
+    #[arg(long, value_name = "COLUMN", value_parser = column)]
+    pub(crate) sort: Option<String>,
+    /// Group by these fields only, and sum the numbers
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
+    pub(crate) by: Option<Vec<String>>,
+    /// Show only what has this value in this field; may be repeated
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
+    pub(crate) filters: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct View {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// Running totals, rather than rates and differences
+    #[arg(long)]
+    pub(crate) total: bool,
+    /// Show histograms as bars, a block a row
+    #[arg(long)]
+    pub(crate) histogram: bool,
+    /// Exit with 4 if any event was dropped, missed or not reported, or any row was reset
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Show numbers rather than names
+    #[arg(long)]
+    pub(crate) raw: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Loading {
+    /// Make room for N rows in each table (arrays keep their size)
+    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, u32::MAX.into()), allow_negative_numbers = true)]
+    pub(crate) max_rows: Option<u32>,
+    /// Load every program, also where several kinds of programs count the same event
+    /// [only the first kind that loads]
+    #[arg(long)]
+    pub(crate) all_programs: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it
+    pub(crate) tally: OsString,
+    /// What to call it [the tally's name]
+    #[arg(long = "as", value_name = "INSTANCE")]
+    pub(crate) label: Option<String>,
+    /// Take the place of what is attached under this name, without losing a count
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Let the members of a group read it, without privileges [root alone]
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) readable_by: Option<String>,
+    #[command(flatten)]
+    pub(crate) loading: Loading,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Measure for a second how many events there are, and what one costs
+    #[arg(long)]
+    pub(crate) cost: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DetachArgs {
+    /// One from `ktally status`
+    #[arg(required_unless_present = "all", value_name = "INSTANCE")]
+    pub(crate) labels: Vec<String>,
+    /// Everything that is attached
+    #[arg(long, conflicts_with = "labels")]
+    pub(crate) all: bool,
+    /// Stop counting, but leave what was counted to be read
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) view: View,
+}

@@ -1,0 +1,52 @@
+//! Values of arguments: numbers, times, columns and filters.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use crate::schema::dotted;
+
+/// A whole number, and words that say so where it is none.
+pub(super) fn whole<N: TryFrom<u64>>(
+    least: u64,
+    most: u64,
+) -> impl Fn(&str) -> Result<N, String> + Clone {
+    move |text| {
+        let number = text.parse().ok();
+        let number = number.filter(|number| (least..=most).contains(number));
+        number
+            .and_then(|number| number.try_into().ok())
+            .ok_or_else(|| match most {
+                u64::MAX => format!("write a whole number, {least} or more"),
+                _ => format!("write a whole number from {least} to {most}"),
+            })
+    }
+}
+
+/// A bare number is one of seconds, as `sleep` and `timeout` have it.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| "write a time like `500ms`, `1.5s`, `2m`, or a number of seconds".to_owned())
+}
+
+/// No clock of ours is finer.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < SHORTEST => Err("an interval is at least 1ms".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
+pub(super) fn filter(text: &str) -> Result<(String, String), String> {
+    let (field, value) = text.split_once('=').ok_or("write it as FIELD=VALUE")?;
+    Ok((dotted(field), value.to_owned()))
+}
+
+/// `a[2]` is the column `a.2`.
+pub(super) fn column(text: &str) -> Result<String, Infallible> {
+    Ok(dotted(text))
+}
