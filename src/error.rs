@@ -20,7 +20,7 @@ impl fmt::Display for Usage {
 impl std::error::Error for Usage {}
 
 /// An error that ends in exit code 2.
-pub fn usage(message: impl Into<String>) -> anyhow::Error {
+pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for NotFound {
 impl std::error::Error for NotFound {}
 
 /// An error that ends in exit code 3.
-pub fn not_found(message: impl Into<String>) -> anyhow::Error {
+pub(crate) fn not_found(message: impl Into<String>) -> anyhow::Error {
     NotFound(message.into()).into()
 }
 
@@ -50,7 +50,7 @@ pub fn say(message: &str) {
 }
 
 /// "no WHAT named `NAME`", with the nearest names, or all when few are known.
-pub fn unknown<'a>(
+pub(crate) fn unknown<'a>(
     what: &str,
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -59,7 +59,7 @@ pub fn unknown<'a>(
 }
 
 /// The same as text.
-pub fn unknown_text<'a>(
+pub(crate) fn unknown_text<'a>(
     what: &str,
     name: &str,
     known: impl IntoIterator<Item = &'a str>,

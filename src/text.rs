@@ -1,11 +1,11 @@
 //! Text as it is shown: names that others chose, and numbers of things.
 
 /// How a line of a message follows another: indented, as no message begins.
-pub const NEXT_LINE: &str = "\n    ";
+pub(crate) const NEXT_LINE: &str = "\n    ";
 
 /// Control characters as `\u{1b}`, so that no text moves the cursor of a
 /// terminal, begins a line or turns the direction of reading.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if is_control(c) {
@@ -18,13 +18,13 @@ pub fn escape(text: &str) -> String {
 }
 
 /// Also those that turn the direction of text around.
-pub fn is_control(c: char) -> bool {
+pub(crate) fn is_control(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `1 group`, `2 groups`.
-pub fn plural(count: u64, what: &str) -> String {
+pub(crate) fn plural(count: u64, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {what}{s}")
 }

@@ -31,7 +31,7 @@ pub use create::type_names;
 pub(crate) use create::{NewMap, create, flag_bit, flag_names, type_number, types_with};
 pub use drain::{Drained, drain};
 pub(crate) use inventory::Listed;
-pub use inventory::{Inventory, Used};
+pub(crate) use inventory::{Inventory, Used};
 pub use open::MapRef;
 pub(crate) use open::unpin;
 pub use read::{Outcome, Reader};

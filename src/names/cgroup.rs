@@ -89,7 +89,7 @@ impl Known {
 }
 
 /// The directory of a cgroup, by its id.
-pub fn cgroup_folder(id: u64) -> Option<PathBuf> {
+pub(crate) fn cgroup_folder(id: u64) -> Option<PathBuf> {
     host::cgroup2_mounts().find_map(|mount| {
         let mut cgroups = Known::default();
         cgroups.walk(&mount);

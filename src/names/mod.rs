@@ -28,16 +28,16 @@ use std::time::Duration;
 use anyhow::Result;
 use caps::Capability;
 
-pub use self::cgroup::cgroup_folder;
+pub(crate) use self::cgroup::cgroup_folder;
 use self::registry::{Decode, is_number};
 pub use self::registry::{decoders, is_known};
 use self::symbols::Symbols;
-pub use self::symbols::functions_of;
+pub(crate) use self::symbols::functions_of;
 use crate::error::unknown;
 use crate::schema::{Decoder, Kind, Label, Names, OptionSpec, Place, Table, Value};
 
 /// How often to look at what may be removed.
-pub const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// The names that this host knows. Each decoder keeps what it looked up for the
 /// next row, and no more of it than its cache allows, or than the kernel's enums
@@ -56,7 +56,7 @@ impl HostNames {
     }
 
     /// Shows numbers, for those who decode them elsewhere.
-    pub fn raw() -> Self {
+    pub(crate) fn raw() -> Self {
         Self {
             raw: true,
             ..Self::default()
@@ -64,7 +64,7 @@ impl HostNames {
     }
 
     /// The capabilities that it takes to name what these tables show.
-    pub fn capabilities(&self, tables: &[Table]) -> Vec<Capability> {
+    pub(crate) fn capabilities(&self, tables: &[Table]) -> Vec<Capability> {
         let tables = tables.iter();
         let labels = tables.flat_map(|table| table.labels.iter().chain(&table.details));
         let decoders = labels.filter_map(|label| label.decoder.as_ref());
@@ -73,7 +73,7 @@ impl HostNames {
     }
 
     /// The same for a map of any types.
-    pub fn all_capabilities(&self) -> Vec<Capability> {
+    pub(crate) fn all_capabilities(&self) -> Vec<Capability> {
         let all = stacks::PROCESSES.iter().chain(stacks::KERNEL_SYMBOLS);
         all.copied().filter(|_| !self.raw).collect()
     }
@@ -95,7 +95,7 @@ impl HostNames {
 
     /// Takes note of everything in these tables that may be removed: then it has
     /// no name that could be asked for. `false` where nothing may.
-    pub fn look(&self, tables: &[Table]) -> bool {
+    pub(crate) fn look(&self, tables: &[Table]) -> bool {
         let labels = tables.iter().flat_map(|table| &table.labels);
         let decoders = labels.filter_map(|label| label.decoder.as_ref());
         !self.raw && decoders.filter(|it| self.decoder(it).look()).count() > 0
@@ -103,7 +103,7 @@ impl HostNames {
 
     /// Takes note of what a process has mapped while it lives, so that its
     /// stacks have names later; `address` is where it was running.
-    pub fn remember(&self, pid: u32, address: u64) {
+    pub(crate) fn remember(&self, pid: u32, address: u64) {
         if !self.raw {
             self.symbols.remember(pid, address);
         }

@@ -26,7 +26,7 @@ use crate::host;
 
 /// The functions that the symbol tables of an ELF file name; of a stripped file
 /// those that others may call.
-pub fn functions_of(file: &Path) -> Result<Vec<String>> {
+pub(crate) fn functions_of(file: &Path) -> Result<Vec<String>> {
     let source = inspect::source::Source::Elf(inspect::source::Elf {
         debug_syms: false,
         ..inspect::source::Elf::new(file)

@@ -16,7 +16,7 @@ pub struct Number {
 impl Number {
     /// At a place of an integer. An error says why programs cannot: BPF has
     /// atomic operations of 4 and 8 bytes alone.
-    pub fn at(name: &str, place: &Place) -> Result<Self> {
+    pub(crate) fn at(name: &str, place: &Place) -> Result<Self> {
         let (offset, width) = (place.bit_offset / 8, place.ty.size);
         let is_integer = place.ty.is_scalar() && place.bits.is_none();
         if !is_integer || !matches!(width, 4 | 8) || !offset.is_multiple_of(width) {
@@ -28,13 +28,13 @@ impl Number {
     }
 
     /// The number itself.
-    pub fn of(self, value: &[u8]) -> u64 {
+    pub(crate) fn of(self, value: &[u8]) -> u64 {
         let bytes = value.get(self.offset..self.offset + self.width);
         bytes.and_then(number).unwrap_or(0) as u64
     }
 
     /// Adds to it, modulo its width.
-    pub fn add_to(self, value: &mut [u8], delta: u64) {
+    pub(crate) fn add_to(self, value: &mut [u8], delta: u64) {
         let sum = self.of(value).wrapping_add(delta).to_le_bytes();
         if let Some(bytes) = value.get_mut(self.offset..self.offset + self.width) {
             bytes.copy_from_slice(&sum[..self.width]);
@@ -48,7 +48,7 @@ pub struct Counts {
     /// All of them.
     pub numbers: Vec<Number>,
     /// The names of what looks like one, and is left alone.
-    pub left: Vec<String>,
+    pub(crate) left: Vec<String>,
 }
 
 impl Counts {
@@ -63,7 +63,7 @@ impl Counts {
 }
 
 /// What these are not.
-pub fn no_counts(names: &[String]) -> String {
+pub(crate) fn no_counts(names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     format!(
         "{} (only aligned integers of 4 or 8 bytes, outside of unions, can be taken atomically)",

@@ -21,33 +21,33 @@ pub struct MapFacts {
     /// At most 15 characters of it.
     pub name: String,
     /// Of `enum bpf_map_type`.
-    pub type_number: u32,
+    pub(crate) type_number: u32,
     /// In bytes.
-    pub key_size: usize,
+    pub(crate) key_size: usize,
     /// In bytes, of one CPU.
-    pub value_size: usize,
+    pub(crate) value_size: usize,
     /// How many entries fit.
-    pub max_entries: u32,
+    pub(crate) max_entries: u32,
     /// Of its BTF; 0 where it has none.
-    pub btf_id: u32,
+    pub(crate) btf_id: u32,
     /// Within the BTF; 0 where the key has no type.
-    pub key_type_id: u32,
+    pub(crate) key_type_id: u32,
     /// Within the BTF; 0 where the value has no type.
-    pub value_type_id: u32,
+    pub(crate) value_type_id: u32,
     /// A key is an id of 8 bytes, with these tags, whatever the kernel takes.
-    pub id_keys: Option<Tags>,
+    pub(crate) id_keys: Option<Tags>,
     /// Within the kernel's own BTF, for a map that holds one of its structs; else 0.
-    pub kernel_value_type_id: u32,
+    pub(crate) kernel_value_type_id: u32,
     /// How a value is written, where the type of the map says so.
-    pub value_decoder: Option<Decoder>,
+    pub(crate) value_decoder: Option<Decoder>,
 }
 
 impl MapFacts {
     /// The kernel keeps 15 characters of a name.
-    pub const MOST_NAME: usize = 15;
+    pub(crate) const MOST_NAME: usize = 15;
 
     /// Whether the kernel would call a map of this name so.
-    pub fn may_be_called(&self, full: &str) -> bool {
+    pub(crate) fn may_be_called(&self, full: &str) -> bool {
         self.name == full.get(..Self::MOST_NAME).unwrap_or(full)
     }
 }
@@ -111,7 +111,7 @@ impl Declaration {
     }
 
     /// The bytes of a key, from text.
-    pub fn parse_key(&self, text: &str, names: &dyn Names) -> Result<Vec<u8>> {
+    pub(crate) fn parse_key(&self, text: &str, names: &dyn Names) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.key.ty.size];
         let (refused, tags) = (LeftOut::Refused, self.key_tags());
         parse(&self.key, &tags, text, refused, names, &mut bytes)
@@ -120,7 +120,7 @@ impl Declaration {
     }
 
     /// Writes text into the bytes of a value.
-    pub fn parse_value(
+    pub(crate) fn parse_value(
         &self,
         text: &str,
         left_out: LeftOut,
@@ -237,7 +237,7 @@ impl Declaration {
 
     /// The tags that describe the key: the map's decoder, where the key is a
     /// scalar or text.
-    pub fn key_tags(&self) -> Tags {
+    pub(crate) fn key_tags(&self) -> Tags {
         let is_whole = self.key.ty.members().is_empty();
         Tags {
             decoder: self.tags.decoder.clone().filter(|_| is_whole),
@@ -247,7 +247,7 @@ impl Declaration {
 
     /// The tags that describe the value: what the map is tagged with besides,
     /// where the value is a scalar.
-    pub fn value_tags(&self) -> Tags {
+    pub(crate) fn value_tags(&self) -> Tags {
         let is_whole = self.value.ty.members().is_empty();
         Tags {
             unit: self.tags.unit.clone().filter(|_| is_whole),

@@ -17,9 +17,9 @@ use super::value::Value;
 #[derive(Debug, PartialEq, Eq)]
 pub struct LengthMismatch {
     /// The size of the type.
-    pub expected: usize,
+    pub(crate) expected: usize,
     /// The number of bytes that were there.
-    pub found: usize,
+    pub(crate) found: usize,
 }
 
 impl fmt::Display for LengthMismatch {

@@ -10,9 +10,9 @@ use super::types::Type;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Histogram {
     /// Of all observations.
-    pub sum: u64,
+    pub(crate) sum: u64,
     /// Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i]; the last the rest.
-    pub buckets: [u64; Self::BUCKETS],
+    pub(crate) buckets: [u64; Self::BUCKETS],
 }
 
 // SAFETY: a C struct of integers, with no padding and no invalid bit patterns.
@@ -24,16 +24,16 @@ impl Histogram {
     /// Cells of a row: the sum, then the buckets.
     pub const CELLS: usize = 1 + Self::BUCKETS;
     /// Its name in C.
-    pub const C_NAME: &str = "tally_histogram";
+    pub(crate) const C_NAME: &str = "tally_histogram";
 
     /// With no observations.
-    pub const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         sum: 0,
         buckets: [0; Self::BUCKETS],
     };
 
     /// Out of a value's bytes; bytes that are too short are an empty one.
-    pub fn of_bytes(bytes: &[u8]) -> Self {
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
         let mut histogram = Self::EMPTY;
         match histogram.copy_from_bytes(bytes) {
             Ok(()) => histogram,
@@ -42,7 +42,7 @@ impl Histogram {
     }
 
     /// Out of a row's cells: the sum, then the buckets.
-    pub fn of_cells(cells: &[u64]) -> Self {
+    pub(crate) fn of_cells(cells: &[u64]) -> Self {
         let mut histogram = Self::EMPTY;
         histogram.sum = cells[0];
         histogram.buckets.copy_from_slice(&cells[1..Self::CELLS]);
@@ -50,7 +50,7 @@ impl Histogram {
     }
 
     /// As in a value.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         // SAFETY: of a `Plain` type, every byte is initialized.
         unsafe { plain::as_bytes(self) }.to_vec()
     }
@@ -71,14 +71,14 @@ impl Histogram {
     }
 
     /// The number of observations.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.buckets
             .iter()
             .fold(0, |sum, bucket| sum.wrapping_add(*bucket))
     }
 
     /// `[edge, count]` of each bucket that holds something.
-    pub fn pairs(&self) -> impl Iterator<Item = [u64; 2]> {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = [u64; 2]> {
         let counts = self.buckets.iter().copied().enumerate();
         counts
             .filter(|(_, count)| *count > 0)
@@ -86,7 +86,7 @@ impl Histogram {
     }
 
     /// The pairs as text, for formats without nesting.
-    pub fn pairs_text(&self) -> String {
+    pub(crate) fn pairs_text(&self) -> String {
         let pairs: Vec<String> = self
             .pairs()
             .map(|[edge, count]| format!("[{edge},{count}]"))
@@ -95,7 +95,7 @@ impl Histogram {
     }
 
     /// Adds the observations of another.
-    pub fn add(&mut self, more: &Self) {
+    pub(crate) fn add(&mut self, more: &Self) {
         self.sum = self.sum.wrapping_add(more.sum);
         for (bucket, more) in self.buckets.iter_mut().zip(more.buckets) {
             *bucket = bucket.wrapping_add(more);

@@ -134,7 +134,7 @@ fn fields(text: &str) -> Result<Input> {
 }
 
 /// `a[2].b` is `a.2.b`, as columns are named.
-pub fn dotted(path: &str) -> String {
+pub(crate) fn dotted(path: &str) -> String {
     path.replace('[', ".").replace(']', "")
 }
 

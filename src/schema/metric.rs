@@ -17,7 +17,7 @@ pub struct Metric {
     /// What it does over time.
     pub kind: MetricKind,
     /// Whether its author says so, or it is but a number.
-    pub is_declared: bool,
+    pub(crate) is_declared: bool,
     /// Where it is in the value.
     pub place: Place,
     /// What it counts.
@@ -73,13 +73,13 @@ impl Metric {
     }
 
     /// Its cells in a row.
-    pub fn range(&self) -> Range<usize> {
+    pub(crate) fn range(&self) -> Range<usize> {
         self.cell..self.cell + self.cells()
     }
 
     /// By how much it grew between two readings of a row; `None` where it was
     /// reset in between.
-    pub fn since(&self, now: &[u64], before: &[u64]) -> Option<Vec<u64>> {
+    pub(crate) fn since(&self, now: &[u64], before: &[u64]) -> Option<Vec<u64>> {
         let cells = now[self.range()].iter().zip(&before[self.range()]);
         cells
             .map(|(now, before)| self.grown(*now, *before))

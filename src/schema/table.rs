@@ -30,7 +30,7 @@ pub struct Table {
     pub labels: Vec<Label>,
     /// Whether the key has parts that are not among them: rows that differ only
     /// there look the same.
-    pub hides_key: bool,
+    pub(crate) hides_key: bool,
     /// The counted columns.
     pub metrics: Vec<Metric>,
     /// What else is in the value: text, names, and what has no number.
@@ -54,7 +54,7 @@ pub struct Label {
 
 /// Part of the value, as it is shown: a number or something else.
 #[derive(Debug, Clone, Copy)]
-pub enum Part<'t> {
+pub(crate) enum Part<'t> {
     /// A number that adds up.
     Metric(&'t Metric),
     /// Anything else.
@@ -80,7 +80,7 @@ pub struct OptionSpec {
 
 impl Label {
     /// Whether it shows a stack: frames with `;` between them, root first.
-    pub fn is_stack(&self) -> bool {
+    pub(crate) fn is_stack(&self) -> bool {
         let decoder = self.decoder.as_ref();
         decoder.is_some_and(|it| [Decoder::KSTACK, Decoder::USTACK].contains(it))
     }
@@ -244,7 +244,7 @@ impl Table {
     }
 
     /// The columns of the value in the order of its members.
-    pub fn parts(&self) -> Vec<Part<'_>> {
+    pub(crate) fn parts(&self) -> Vec<Part<'_>> {
         let metrics = self.metrics.iter().map(Part::Metric);
         let details = self.details.iter().map(Part::Detail);
         let mut columns: Vec<_> = metrics.chain(details).collect();
@@ -298,7 +298,7 @@ impl Table {
 
     /// Whether a row of these cells has nothing to show: its counters and
     /// histograms are all zero. A row of gauges alone always has.
-    pub fn counts_nothing(&self, cells: &[u64]) -> bool {
+    pub(crate) fn counts_nothing(&self, cells: &[u64]) -> bool {
         let mut counting = self
             .metrics
             .iter()

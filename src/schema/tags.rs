@@ -9,37 +9,37 @@ use super::unit::Unit;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tags {
     /// `TALLY(summary)`.
-    pub tally: Option<String>,
+    pub(crate) tally: Option<String>,
     /// `OPTION(...)`: its help.
-    pub option: Option<String>,
+    pub(crate) option: Option<String>,
     /// `TABLE(...)` and its kin: its help.
-    pub table: Option<String>,
+    pub(crate) table: Option<String>,
     /// `COUNTER(help)`.
-    pub counter: Option<String>,
+    pub(crate) counter: Option<String>,
     /// `GAUGE(help)`.
-    pub gauge: Option<String>,
+    pub(crate) gauge: Option<String>,
     /// `HISTOGRAM(help)`.
-    pub histogram: Option<String>,
+    pub(crate) histogram: Option<String>,
     /// `AS(decoder)`.
     pub decoder: Option<Decoder>,
     /// `UNIT(unit)`.
-    pub unit: Option<Unit>,
+    pub(crate) unit: Option<Unit>,
     /// `HIDDEN`.
-    pub hidden: bool,
+    pub(crate) hidden: bool,
     /// `WITH(option)`.
-    pub with: Option<String>,
+    pub(crate) with: Option<String>,
     /// `OPTIONAL`.
-    pub optional: bool,
+    pub(crate) optional: bool,
     /// `ALTERNATIVE(group)`.
-    pub alternative: Option<String>,
+    pub(crate) alternative: Option<String>,
     /// `ATTACH(target)`.
     pub attach: Option<String>,
     /// On the flag that says whether a command is followed.
-    pub follow: bool,
+    pub(crate) follow: bool,
     /// On the PID namespace whose numbers are shown.
-    pub pids: bool,
+    pub(crate) pids: bool,
     /// On the counter of events that the kernel did not report.
-    pub gaps: bool,
+    pub(crate) gaps: bool,
 }
 
 /// How a number or some bytes are shown: `AS(...)`. What each of them does stands
@@ -72,7 +72,7 @@ impl Decoder {
     }
 
     /// A scalar key's column is named so: `errno`, `state`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         let tag = self.tag();
         tag.split_once(':').map_or(tag, |(_, name)| name)
     }
@@ -80,7 +80,7 @@ impl Decoder {
 
 impl Tags {
     /// Whether they say that something is counted here.
-    pub fn is_metric(&self) -> bool {
+    pub(crate) fn is_metric(&self) -> bool {
         self.counter.is_some() || self.gauge.is_some() || self.histogram.is_some()
     }
 

@@ -105,7 +105,7 @@ impl Type {
     }
 
     /// The members of a struct; none for any other type.
-    pub fn struct_members(&self) -> &[Member] {
+    pub(crate) fn struct_members(&self) -> &[Member] {
         match &self.kind {
             Kind::Struct(members) => members,
             _ => &[],
@@ -113,7 +113,7 @@ impl Type {
     }
 
     /// The members of a struct or a union; none for any other type.
-    pub fn members(&self) -> &[Member] {
+    pub(crate) fn members(&self) -> &[Member] {
         match &self.kind {
             Kind::Struct(members) | Kind::Union(members) => members,
             _ => &[],
@@ -121,7 +121,7 @@ impl Type {
     }
 
     /// Whether this is a single number (or bool, or enum).
-    pub fn is_scalar(&self) -> bool {
+    pub(crate) fn is_scalar(&self) -> bool {
         matches!(
             self.kind,
             Kind::Int { .. } | Kind::Char | Kind::Bool | Kind::Enum { .. } | Kind::Pointer
@@ -130,12 +130,12 @@ impl Type {
 
     /// Whether this is a plain integer: something that can be counted with, in
     /// cells of 64 bits.
-    pub fn is_number(&self) -> bool {
+    pub(crate) fn is_number(&self) -> bool {
         matches!(self.kind, Kind::Int { .. }) && self.size <= 8
     }
 
     /// Whether programs change a value under a lock inside of it.
-    pub fn has_lock(&self) -> bool {
+    pub(crate) fn has_lock(&self) -> bool {
         match &self.kind {
             Kind::Array { element, .. } => element.has_lock(),
             _ => {
@@ -155,7 +155,7 @@ impl Type {
 impl Member {
     /// Whether it is not shown, and need not be given: its author said so, or it
     /// is the kernel's own, of which user space reads and writes only zeroes.
-    pub fn is_hidden(&self) -> bool {
+    pub(crate) fn is_hidden(&self) -> bool {
         self.tags.hidden || KERNELS_OWN.contains(&self.place.ty.name.as_str())
     }
 }
@@ -188,7 +188,7 @@ impl Place {
     }
 
     /// The same, alone in bytes of its own.
-    pub fn at_start(&self) -> Self {
+    pub(crate) fn at_start(&self) -> Self {
         Self {
             bit_offset: 0,
             ..self.clone()
@@ -204,7 +204,7 @@ impl Place {
     }
 
     /// The bytes of a value that is not a bitfield; `None` past the end.
-    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn bytes<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let start = self.bit_offset / 8;
         bytes.get(start..start.checked_add(self.ty.size)?)
     }
@@ -212,7 +212,7 @@ impl Place {
     /// The bits of this place as an unsigned number of at most 128 bits:
     /// little-endian, as BPF runs on every host that ktally is built for.
     /// `None` past the end, or where the value is wider.
-    pub fn raw(&self, bytes: &[u8]) -> Option<u128> {
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Option<u128> {
         let width = self.width();
         let first = self.bit_offset / 8;
         let last = (self.bit_offset + width).div_ceil(8);
@@ -245,7 +245,7 @@ impl Place {
 
     /// Of a struct or union, the place of the member of this name; those of
     /// anonymous members count as its own.
-    pub fn member(&self, name: &str) -> Option<Self> {
+    pub(crate) fn member(&self, name: &str) -> Option<Self> {
         self.ty.members().iter().find_map(|member| {
             let place = member.place.shifted(self.bit_offset);
             match member.name.as_str() {
@@ -265,7 +265,7 @@ impl Place {
     }
 
     /// Whether some bits are of both.
-    pub fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let end = |place: &Self| place.bit_offset + place.width();
         self.bit_offset < end(other) && other.bit_offset < end(self)
     }

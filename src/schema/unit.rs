@@ -115,7 +115,7 @@ impl Unit {
 }
 
 /// A number for people, without a unit: `12,304`, `4.6`, `0`.
-pub fn plain(number: f64) -> String {
+pub(crate) fn plain(number: f64) -> String {
     if number == 0.0 {
         "0".to_owned()
     } else if number.abs() < 0.05 {
@@ -128,7 +128,7 @@ pub fn plain(number: f64) -> String {
 }
 
 /// A whole number for people, to the last digit: `12,304`.
-pub fn whole(number: i128) -> String {
+pub(crate) fn whole(number: i128) -> String {
     thousands(&number.to_string())
 }
 

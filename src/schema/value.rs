@@ -38,7 +38,7 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// A number without a fraction.
-    pub fn integer(&self) -> Option<i128> {
+    pub(crate) fn integer(&self) -> Option<i128> {
         match self {
             Self::Uint(number) => i128::try_from(*number).ok(),
             Self::Int(number) => Some(*number),

@@ -25,7 +25,7 @@ pub struct Elements {
 #[derive(Debug)]
 pub struct Batch {
     /// How many entries the kernel copied.
-    pub count: usize,
+    pub(crate) count: usize,
     /// `ENOENT` is the end of the map.
     pub result: io::Result<()>,
 }

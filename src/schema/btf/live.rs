@@ -18,7 +18,7 @@ use crate::sys;
 
 /// The BTF that maps were loaded with, read once for all maps that share it.
 #[derive(Default)]
-pub struct MapBtf {
+pub(crate) struct MapBtf {
     known: RefCell<HashMap<u32, Option<Rc<Btf<'static>>>>>,
     /// The value of each type of the kernel's that a map holds.
     of_kernel: RefCell<HashMap<u32, Option<Arc<Type>>>>,
@@ -27,7 +27,7 @@ pub struct MapBtf {
 impl MapBtf {
     /// What is known about a map; without BTF, or where it is not to be had, its
     /// sizes alone.
-    pub fn declaration(&self, facts: &MapFacts) -> Declaration {
+    pub(crate) fn declaration(&self, facts: &MapFacts) -> Declaration {
         let value = self.kernel_type(facts.kernel_value_type_id);
         match self.btf(facts.btf_id) {
             Some(btf) => Reader::new(&btf).declaration(facts, value),
@@ -92,7 +92,7 @@ impl KernelBtf {
     }
 
     /// The names of one of the kernel's enums; none where it has no such enum.
-    pub fn enum_variants(&self, name: &str) -> Vec<Variant> {
+    pub(crate) fn enum_variants(&self, name: &str) -> Vec<Variant> {
         let wanted = Some(OsStr::new(name));
         let found = all::<BtfType<'_>>(&self.0)
             .into_iter()
@@ -104,12 +104,12 @@ impl KernelBtf {
     }
 
     /// Whether tp_btf and raw_tp programs can attach to this tracepoint.
-    pub fn has_tracepoint(&self, name: &str) -> bool {
+    pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
         self.has::<types::Typedef<'_>>(&format!("btf_trace_{name}"))
     }
 
     /// Whether the kernel has a function of this name.
-    pub fn has_function(&self, name: &str) -> bool {
+    pub(crate) fn has_function(&self, name: &str) -> bool {
         self.has::<types::Func<'_>>(name)
     }
 

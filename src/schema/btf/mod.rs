@@ -20,8 +20,10 @@ use super::table::Table;
 use super::tags::Tags;
 use super::types::{Kind, Member, Place, Type, Variant};
 
-pub use live::{KernelBtf, MapBtf};
-pub use object::{Schema, declared_types, raw_btf};
+pub use live::KernelBtf;
+pub(crate) use live::MapBtf;
+pub use object::Schema;
+pub(crate) use object::{declared_types, raw_btf};
 
 /// A variable of a section, with the tags beside it.
 #[derive(Debug)]

@@ -16,29 +16,29 @@ use crate::sys;
 #[derive(Debug, Clone, Default)]
 pub struct Schema {
     /// `TALLY(summary)`.
-    pub summary: Option<String>,
+    pub(crate) summary: Option<String>,
     /// In the order of the object.
     pub options: Vec<OptionSpec>,
     /// In the order of the object.
     pub tables: Vec<Table>,
     /// Where each table's `struct tally_health` is in `.bss.ktally`.
-    pub health: HashMap<String, Place>,
+    pub(crate) health: HashMap<String, Place>,
     /// Where the counter of gaps in its events is, in `.bss.ktally`; `None` where
     /// no program looks for them.
-    pub gaps: Option<Place>,
+    pub(crate) gaps: Option<Place>,
     /// Where the flag is that makes it follow a command, in `.rodata`; `None`
     /// where no program asks for it.
-    pub follow: Option<Place>,
+    pub(crate) follow: Option<Place>,
     /// Where the PID namespace stands whose numbers it filters and shows, in
     /// `.rodata`; `None` where no program asks for it.
-    pub pids: Option<Place>,
+    pub(crate) pids: Option<Place>,
     /// The tags of each function, by name.
     pub functions: HashMap<String, Tags>,
 }
 
 impl Schema {
     /// Of an object that is open, before libbpf rewrites its BTF for the kernel.
-    pub fn of_object(object: &OpenObject) -> Result<Self> {
+    pub(crate) fn of_object(object: &OpenObject) -> Result<Self> {
         // SAFETY: the pointer is valid for as long as `object` is borrowed, and
         // nothing here outlives this function.
         let raw = unsafe { object.as_libbpf_object().as_ref() };
@@ -84,7 +84,7 @@ impl Schema {
 
     /// These tables without the columns that are off with these contents of
     /// `.rodata`.
-    pub fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
+    pub(crate) fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
         let is_off = |name: &String| {
             let mut options = self.options.iter();
             let option = options.find(|option| option.name == *name);
@@ -99,7 +99,7 @@ impl Schema {
     }
 
     /// Of raw BTF, as [`raw_btf`] gives it.
-    pub fn of_raw(raw: &[u8]) -> Result<Self> {
+    pub(crate) fn of_raw(raw: &[u8]) -> Result<Self> {
         Ok(Self::of_btf(&parse_btf(raw)?))
     }
 
@@ -157,7 +157,7 @@ impl Reader<'_> {
 
 /// The BTF of an object that is open, with all of its tags; none where it has
 /// none.
-pub fn raw_btf(object: &OpenObject) -> Result<Vec<u8>> {
+pub(crate) fn raw_btf(object: &OpenObject) -> Result<Vec<u8>> {
     // SAFETY: the pointer is valid for as long as `object` is borrowed, and
     // nothing here outlives this function.
     let raw = unsafe { object.as_libbpf_object().as_ref() };
@@ -169,7 +169,7 @@ pub fn raw_btf(object: &OpenObject) -> Result<Vec<u8>> {
 
 /// What is in every map that raw BTF declares, as C without tags, by the name
 /// of the map or of the section.
-pub fn declared_types(raw: &[u8]) -> Result<HashMap<String, String>> {
+pub(crate) fn declared_types(raw: &[u8]) -> Result<HashMap<String, String>> {
     let btf = parse_btf(raw)?;
     let mut reader = Reader::new(&btf);
     let mut types = HashMap::new();
