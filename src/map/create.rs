@@ -58,7 +58,6 @@ pub fn type_names() -> Vec<&'static str> {
     (1..).map_while(sys::map::type_name).collect()
 }
 
-/// The kernel's number of a type.
 pub(crate) fn type_number(name: &str) -> Option<u32> {
     let at = type_names().iter().position(|known| *known == name)?;
     u32::try_from(at + 1).ok()

@@ -13,7 +13,6 @@ use crate::host;
 /// The kernel's `ENOTSUPP`, which user space has no name for.
 pub(super) const ENOTSUPP: i32 = 524;
 
-/// What was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Lookup,
@@ -42,7 +41,6 @@ impl fmt::Display for Operation {
 }
 
 impl Map {
-    /// The error of a failed operation.
     pub(super) fn refused(&self, operation: Operation, error: &io::Error) -> anyhow::Error {
         let reason = self.reason(operation, error.raw_os_error().unwrap_or(0));
         let reason = reason.unwrap_or_else(|| error.to_string());

@@ -11,7 +11,6 @@ use super::Map;
 use crate::host;
 use crate::sys::log;
 
-/// Opens the skeleton of a helper.
 pub(super) fn open<B: SkelBuilder<'static> + Default>() -> Result<B::Output> {
     log::listen();
     // A skeleton borrows the place of its object. It frees the object; the place

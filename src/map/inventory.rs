@@ -50,16 +50,13 @@ impl fmt::Display for Used {
 /// A process that has a descriptor of a map.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Holder {
-    /// Of the process.
     pub(crate) pid: u32,
-    /// Its name, as it chose it.
     pub(crate) comm: String,
 }
 
 /// A loaded program that uses a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// Of the program.
     pub(crate) id: u32,
     /// At most 15 characters of it.
     pub(crate) name: String,
@@ -74,13 +71,9 @@ pub(crate) struct Listed {
     pub(crate) map: Map,
     /// Name and types.
     pub(crate) declaration: Declaration,
-    /// How many entries it has.
     pub(crate) used: Used,
-    /// Where it is pinned.
     pub(crate) pins: Vec<PathBuf>,
-    /// The processes that hold it.
     pub(crate) holders: Vec<Holder>,
-    /// The programs that use it.
     pub(crate) programs: Vec<Program>,
 }
 
@@ -189,7 +182,6 @@ impl Inventory {
         })
     }
 
-    /// One map.
     pub(crate) fn describe(&self, map: Map, declaration: Declaration) -> Listed {
         Listed {
             used: self.used(&map),
@@ -207,7 +199,6 @@ impl Inventory {
         }
     }
 
-    /// How many entries a map has.
     pub(crate) fn used(&self, map: &Map) -> Used {
         match (self.usage.get(&map.id), map.ty) {
             (Some(used), _) => Used::Exactly(*used),
@@ -289,7 +280,6 @@ impl Inventory {
         Ok(())
     }
 
-    /// The programs that use one map.
     pub(crate) fn programs_using(map: u32) -> Vec<Program> {
         let mut inventory = Self::default();
         inventory.read_programs();

@@ -53,7 +53,6 @@ pub struct Map {
     pub id: u32,
     /// What kind of map; `Unknown` where it is younger than libbpf.
     pub(crate) ty: MapType,
-    /// The kernel's number of that kind.
     pub(crate) type_number: u32,
     /// In full where its BTF was looked at; else as the kernel cuts it.
     pub(crate) name: String,
@@ -143,7 +142,6 @@ impl Map {
         MapFdInfo::from_fd(self.fd()).ok()?.memlock
     }
 
-    /// Whether user space can only read it.
     pub(crate) fn is_frozen(&self) -> bool {
         MapFdInfo::from_fd(self.fd()).is_ok_and(|info| info.frozen == Some(true))
     }

@@ -83,7 +83,6 @@ pub(super) fn decoder(names: &HostNames, decoder: &Decoder) -> Rc<dyn Decode> {
 /// How one decoder shows a number or some bytes, and reads what was typed. The
 /// defaults leave all to the C type.
 pub(super) trait Decode {
-    /// The name of a number.
     fn name(&self, _number: u128) -> Option<String> {
         None
     }
@@ -94,7 +93,6 @@ pub(super) trait Decode {
         None
     }
 
-    /// What is shown of the bytes at a place.
     fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
         let number = place.raw(bytes)?;
         let name = if raw { None } else { self.name(number) };
@@ -112,13 +110,11 @@ pub(super) trait Decode {
         0..0
     }
 
-    /// The names of these.
     fn names(&self) -> Vec<String> {
         let names = self.numbers().filter_map(|number| self.name(number));
         names.filter(|name| !is_number(name)).collect()
     }
 
-    /// The number of a name.
     fn number(&self, name: &str) -> Option<i128> {
         let is_it = |number: &u128| self.name(*number).as_deref() == Some(name);
         self.numbers().find(is_it).map(|number| number as i128)

@@ -27,13 +27,11 @@ impl Number {
         Ok(Self { offset, width })
     }
 
-    /// The number itself.
     pub(crate) fn of(self, value: &[u8]) -> u64 {
         let bytes = value.get(self.offset..self.offset + self.width);
         bytes.and_then(number).unwrap_or(0) as u64
     }
 
-    /// Adds to it, modulo its width.
     pub(crate) fn add_to(self, value: &mut [u8], delta: u64) {
         let sum = self.of(value).wrapping_add(delta).to_le_bytes();
         if let Some(bytes) = value.get_mut(self.offset..self.offset + self.width) {

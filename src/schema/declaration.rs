@@ -23,10 +23,9 @@ pub struct MapFacts {
     /// Of `enum bpf_map_type`.
     pub(crate) type_number: u32,
     /// In bytes.
-    pub(crate) key_size: usize,
+    pub key_size: usize,
     /// In bytes, of one CPU.
-    pub(crate) value_size: usize,
-    /// How many entries fit.
+    pub value_size: usize,
     pub(crate) max_entries: u32,
     /// Of its BTF; 0 where it has none.
     pub(crate) btf_id: u32,
@@ -56,32 +55,29 @@ impl MapFacts {
 #[derive(Debug, Clone)]
 pub struct Declaration {
     /// The full name where it is certain, else the kernel's.
-    pub name: String,
+    pub(crate) name: String,
     /// The names that are declared for it, where none of them is certain.
-    pub possible_names: Vec<String>,
-    /// Of the map itself.
-    pub tags: Tags,
-    /// The key: all of its bytes.
-    pub key: Place,
+    pub(crate) possible_names: Vec<String>,
+    pub(crate) tags: Tags,
+    pub(crate) key: Place,
     /// The value: all bytes of one.
     pub value: Place,
     /// Both, as columns.
     pub table: Table,
     /// How a value is written, where the type of the map says so.
-    pub value_decoder: Option<Decoder>,
+    pub(crate) value_decoder: Option<Decoder>,
     /// Whether BTF says what is in it.
-    pub has_types: bool,
+    pub(crate) has_types: bool,
 }
 
 impl Declaration {
-    /// A type that does not fit the map's sizes is not used: bytes are bytes, and
-    /// as many as an integer has are an integer.
-    pub(super) fn new(
+    /// From the types of key and value. A type that does not fit the map's sizes is
+    /// not used: bytes are bytes, and as many as an integer has are an integer.
+    pub fn new(
         facts: &MapFacts,
         name: String,
         tags: Tags,
-        key: Option<Arc<Type>>,
-        value: Option<Arc<Type>>,
+        [key, value]: [Option<Arc<Type>>; 2],
     ) -> Self {
         let has_types = key.is_some() || value.is_some();
         let or_bytes = |ty: Option<Arc<Type>>, size: usize| match (ty, size) {
@@ -110,7 +106,6 @@ impl Declaration {
         }
     }
 
-    /// The bytes of a key, from text.
     pub(crate) fn parse_key(&self, text: &str, names: &dyn Names) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.key.ty.size];
         let (refused, tags) = (LeftOut::Refused, self.key_tags());
@@ -119,7 +114,6 @@ impl Declaration {
         Ok(bytes)
     }
 
-    /// Writes text into the bytes of a value.
     pub(crate) fn parse_value(
         &self,
         text: &str,
@@ -264,34 +258,18 @@ fn at(what: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::decode::Plain;
+    use crate::schema::testing::{member, structure, union};
     use crate::schema::types::Member;
 
-    fn declaration(members: Vec<(&str, usize, Arc<Type>)>) -> Declaration {
-        let members = members.into_iter().map(|(name, offset, ty)| Member {
-            name: name.to_owned(),
-            place: Place::whole(ty).shifted(offset * 8),
-            tags: Tags::default(),
-        });
-        let value = Arc::new(Type {
-            name: "struct value".to_owned(),
-            size: 64,
-            kind: Kind::Struct(members.collect()),
-        });
+    fn declaration(members: Vec<Member>) -> Declaration {
         let facts = MapFacts {
             key_size: 4,
             value_size: 64,
             ..MapFacts::default()
         };
-        let none = (String::new(), Tags::default());
-        Declaration::new(&facts, none.0, none.1, None, Some(value))
-    }
-
-    fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
-        Arc::new(Type {
-            name: name.to_owned(),
-            size,
-            kind,
-        })
+        let types = [None, Some(structure(64, members))];
+        Declaration::new(&facts, String::new(), Tags::default(), types)
     }
 
     /// A number that is pasted back is not one that counts.
@@ -303,45 +281,31 @@ mod tests {
             value_decoder: Some(Decoder::ID),
             ..MapFacts::default()
         };
-        let declaration = Declaration::new(&facts, String::new(), Tags::default(), None, None);
-        assert_eq!(declaration.table.cells(), 0);
-        let [id] = &declaration.table.details[..] else {
-            panic!("{:?}", declaration.table);
+        let map = Declaration::new(&facts, String::new(), Tags::default(), [None, None]);
+        assert_eq!(map.table.cells(), 0);
+        let [id] = &map.table.details[..] else {
+            panic!("{:?}", map.table);
         };
-        let bytes = 123_456u32.to_ne_bytes();
+        let (bytes, mut parsed) = (123_456u32.to_ne_bytes(), [0; 4]);
         assert_eq!(id.place.decode(&bytes).to_string(), "123456");
-        let mut parsed = [0; 4];
-        declaration
-            .parse_value(
-                "123456",
-                LeftOut::Refused,
-                &crate::schema::decode::Plain,
-                &mut parsed,
-            )
+        map.parse_value("123456", LeftOut::Refused, &Plain, &mut parsed)
             .unwrap();
         assert_eq!(parsed, bytes);
     }
 
-    fn array(element: Arc<Type>, len: usize) -> Arc<Type> {
-        let size = element.size.saturating_mul(len);
-        ty("", size, Kind::Array { element, len })
-    }
-
     #[test]
     fn what_is_two_things_at_once_is_no_count() {
-        let [byte, word] = [1, 8].map(Type::unsigned);
-        let either = [("words", array(word.clone(), 2)), ("bytes", array(byte, 4))];
-        let either = either.map(|(name, ty)| Member {
-            name: name.to_owned(),
-            place: Place::whole(ty),
-            tags: Tags::default(),
-        });
-        let either = ty("", 16, Kind::Union(either.into()));
+        let [byte, half, word] = [1, 4, 8].map(Type::unsigned);
+        let words = |len| Type::array(word.clone(), len);
+        let either = vec![
+            member("words", 0, &words(2)),
+            member("bytes", 0, &Type::array(byte, 4)),
+        ];
         let counts = declaration(vec![
-            ("calls", 0, word.clone()),
-            ("", 8, either),
-            ("long", 24, array(word, 3)),
-            ("odd", 49, Type::unsigned(4)),
+            member("calls", 0, &word),
+            member("", 8, &union(16, either)),
+            member("long", 24, &words(3)),
+            member("odd", 49, &half),
         ]);
         let counts = counts.counts().unwrap();
         let at = |offset| Number { offset, width: 8 };
@@ -351,8 +315,12 @@ mod tests {
 
     #[test]
     fn a_lock_at_any_depth_forbids_changes_in_place() {
-        let lock = ty("struct bpf_spin_lock", 4, Kind::Struct(Vec::new()));
-        let locked = declaration(vec![("n", 8, Type::unsigned(8)), ("l", 0, array(lock, 1))]);
+        let lock = Type::new("struct bpf_spin_lock", 4, Kind::Struct(Vec::new()));
+        let locks = Type::array(lock, 1);
+        let locked = declaration(vec![
+            member("n", 8, &Type::unsigned(8)),
+            member("l", 0, &locks),
+        ]);
         for error in [locked.counts().err(), locked.number(None).err()] {
             assert!(error.unwrap().to_string().contains("bpf_spin_lock"));
         }
@@ -361,16 +329,8 @@ mod tests {
     /// Hostile BTF may claim so.
     #[test]
     fn elements_without_bytes_are_not_counted() {
-        let nothing = ty("", 0, Kind::Struct(Vec::new()));
-        let endless = ty(
-            "",
-            8,
-            Kind::Array {
-                element: nothing,
-                len: usize::MAX,
-            },
-        );
-        let error = declaration(vec![("endless", 0, endless)]).counts();
+        let endless = Type::array(structure(0, Vec::new()), usize::MAX);
+        let error = declaration(vec![member("endless", 0, &endless)]).counts();
         assert!(error.unwrap_err().to_string().contains("nothing"));
     }
 }

@@ -1,9 +1,8 @@
-//! Bytes to values, by type. Total: every run of bytes of the right length has
-//! a value; a wrong length is an error, never a panic.
+//! Bytes to values, by type. Total: every run of bytes has a value, and what lies
+//! past its end is no bytes.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -12,24 +11,6 @@ use super::table::Label;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, number};
 use super::value::Value;
-
-/// The bytes are not as long as the type is.
-#[derive(Debug, PartialEq, Eq)]
-pub struct LengthMismatch {
-    /// The size of the type.
-    pub(crate) expected: usize,
-    /// The number of bytes that were there.
-    pub(crate) found: usize,
-}
-
-impl fmt::Display for LengthMismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { expected, found } = self;
-        write!(f, "{found} bytes, where the type has {expected}")
-    }
-}
-
-impl std::error::Error for LengthMismatch {}
 
 /// Names for numbers, as the `AS(...)` of a place asks for.
 pub trait Names {
@@ -92,18 +73,6 @@ impl Names for Plain {
     }
 }
 
-/// Decodes all of `bytes` as one value of type `ty`.
-pub fn decode<'a>(ty: &'a Type, bytes: &'a [u8]) -> Result<Value<'a>, LengthMismatch> {
-    if bytes.len() == ty.size {
-        Ok(whole(ty, bytes, &Plain))
-    } else {
-        Err(LengthMismatch {
-            expected: ty.size,
-            found: bytes.len(),
-        })
-    }
-}
-
 impl Place {
     /// The value at this place. What lies past the end decodes as no bytes.
     pub fn decode<'a>(&'a self, bytes: &'a [u8]) -> Value<'a> {
@@ -123,16 +92,13 @@ impl Place {
     }
 
     fn decode_with<'a>(&'a self, bytes: &'a [u8], names: &(impl Names + ?Sized)) -> Value<'a> {
-        match self.bits {
-            Some(bits) => match self.raw(bytes) {
-                Some(raw) => scalar(&self.ty, raw, usize::from(bits)),
-                None => Value::Bytes(Cow::Borrowed(&[])),
-            },
-            None => match self.bytes(bytes) {
-                Some(bytes) => whole(&self.ty, bytes, names),
-                None => Value::Bytes(Cow::Borrowed(&[])),
-            },
-        }
+        let value = match self.bits {
+            Some(bits) => self
+                .raw(bytes)
+                .map(|raw| scalar(&self.ty, raw, bits.into())),
+            None => self.bytes(bytes).map(|bytes| whole(&self.ty, bytes, names)),
+        };
+        value.unwrap_or(Value::Bytes(Cow::Borrowed(&[])))
     }
 }
 
@@ -299,182 +265,121 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::schema::{Tags, Variant};
+    use crate::schema::Variant;
+    use crate::schema::testing::{self, bitfield, int, member, structure, union};
 
-    fn ty(size: usize, kind: Kind) -> Arc<Type> {
-        Arc::new(Type {
-            name: String::new(),
-            size,
-            kind,
-        })
-    }
-
-    fn member(name: &str, bit_offset: usize, bits: Option<u8>, ty: Arc<Type>) -> Member {
-        Member {
-            name: name.into(),
-            place: Place {
-                bit_offset,
-                bits,
-                ty,
-            },
-            tags: Tags::default(),
+    /// Each type with bytes of it, and the JSON that they are shown as.
+    fn check<const N: usize>(cases: [(Arc<Type>, &[u8], &str); N]) {
+        for (ty, bytes, json) in cases {
+            let place = Place::whole(ty);
+            let shown = serde_json::to_string(&place.decode(bytes)).unwrap();
+            assert_eq!(shown, json, "{place:?}");
         }
-    }
-
-    fn json(ty: &Type, bytes: &[u8]) -> String {
-        serde_json::to_string(&decode(ty, bytes).unwrap()).unwrap()
     }
 
     #[test]
     fn integers_of_every_size_and_sign() {
         for size in [1, 2, 4, 8, 16] {
-            let ones = vec![0xff; size];
-            let unsigned = ty(size, Kind::Int { signed: false });
-            let signed = ty(size, Kind::Int { signed: true });
             let most = u128::MAX >> (128 - size * 8);
-            assert_eq!(decode(&unsigned, &ones), Ok(Value::Uint(most)), "u{size}");
-            assert_eq!(decode(&signed, &ones), Ok(Value::Int(-1)), "s{size}");
-            assert_eq!(json(&unsigned, &ones), most.to_string());
+            check([
+                (int(size, false), &vec![0xff; size], &most.to_string()),
+                (int(size, true), &vec![0xff; size], "-1"),
+            ]);
         }
-        assert_eq!(json(&ty(8, Kind::Pointer), &[1, 0, 0, 0, 0, 0, 0, 0]), "1");
+        let pointer = Type::new("void *", 8, Kind::Pointer);
+        check([
+            (pointer, &[1, 0, 0, 0, 0, 0, 0, 0], "1"),
+            (int(3, true), &[0xff; 3], "-1"),
+        ]);
     }
 
     #[test]
     fn bools_floats_and_text() {
-        assert_eq!(json(&ty(1, Kind::Bool), &[2]), "true");
-        assert_eq!(json(&ty(8, Kind::Float), &1.5f64.to_ne_bytes()), "1.5");
-        assert_eq!(json(&ty(4, Kind::Float), &0.25f32.to_ne_bytes()), "0.25");
-        assert_eq!(
-            json(&ty(8, Kind::Float), &f64::NAN.to_ne_bytes()),
-            "\"NaN\""
-        );
-        assert_eq!(
-            json(&ty(16, Kind::Float), &[0xab; 16]),
-            format!("\"hex:{}\"", "ab".repeat(16))
-        );
-        let comm = ty(
-            4,
-            Kind::Array {
-                element: ty(1, Kind::Char),
-                len: 4,
-            },
-        );
-        assert_eq!(json(&comm, b"sh\0x"), "\"sh\"");
-        assert_eq!(json(&comm, b"full"), "\"full\"");
-        assert_eq!(json(&comm, b"\xff\n\0\0"), r#""\\xff\n""#);
+        let float = |size| Type::new("float", size, Kind::Float);
+        let hex = format!("\"hex:{}\"", "ab".repeat(16));
+        check([
+            (Type::new("bool", 1, Kind::Bool), &[2], "true"),
+            (float(8), &1.5f64.to_ne_bytes(), "1.5"),
+            (float(4), &0.25f32.to_ne_bytes(), "0.25"),
+            (float(8), &f64::NAN.to_ne_bytes(), "\"NaN\""),
+            (float(16), &[0xab; 16], &hex),
+            (testing::text(4), b"sh\0x", "\"sh\""),
+            (testing::text(4), b"full", "\"full\""),
+            (testing::text(4), b"\xff\n\0\0", r#""\\xff\n""#),
+        ]);
     }
 
     #[test]
     fn enums_show_names_and_unknown_numbers() {
-        let variants = vec![
-            Variant {
-                name: "LOW".into(),
-                value: -1,
-            },
-            Variant {
-                name: "HIGH".into(),
-                value: i64::MAX.into(),
-            },
-        ];
-        let state = ty(
-            8,
-            Kind::Enum {
-                signed: true,
-                variants,
-            },
-        );
-        assert_eq!(json(&state, &(-1i64).to_ne_bytes()), "\"LOW\"");
-        assert_eq!(json(&state, &i64::MAX.to_ne_bytes()), "\"HIGH\"");
-        assert_eq!(json(&state, &7i64.to_ne_bytes()), "7");
+        let variants = [("LOW", -1), ("HIGH", i64::MAX.into())];
+        let variants = variants.map(|(name, value)| Variant {
+            name: name.to_owned(),
+            value,
+        });
+        let kind = Kind::Enum {
+            signed: true,
+            variants: variants.into(),
+        };
+        let state = Type::new("enum state", 8, kind);
+        check([
+            (state.clone(), &(-1i64).to_ne_bytes(), "\"LOW\""),
+            (state.clone(), &i64::MAX.to_ne_bytes(), "\"HIGH\""),
+            (state, &7i64.to_ne_bytes(), "7"),
+        ]);
     }
 
     #[test]
     fn structs_unions_bitfields_and_arrays() {
-        let u8s = ty(1, Kind::Int { signed: false });
-        let s32 = ty(4, Kind::Int { signed: true });
-        let union = ty(
-            4,
-            Kind::Union(vec![
-                member("word", 0, None, s32.clone()),
-                member("low", 0, None, u8s.clone()),
-            ]),
-        );
-        let flags = ty(
-            8,
-            Kind::Struct(vec![
-                member("a", 0, Some(3), s32.clone()),
-                member("", 3, Some(5), s32.clone()),
-                member("b", 8, Some(9), ty(4, Kind::Int { signed: false })),
-                member("", 32, None, union),
-            ]),
-        );
+        let (byte, word, signed) = (int(1, false), int(4, false), int(4, true));
+        let either = union(4, vec![member("word", 0, &signed), member("low", 0, &byte)]);
+        let members = vec![
+            bitfield("a", 0, 3, &signed),
+            bitfield("", 3, 5, &signed),
+            bitfield("b", 8, 9, &word),
+            member("", 4, &either),
+        ];
+        let pairs = Type::array(Type::array(byte, 2), 2);
         assert_eq!(
-            json(&flags, &[0b111, 0xff, 1, 0, 0xfe, 0xff, 0xff, 0xff]),
-            r#"{"a":-1,"b":511,"word":-2,"low":254}"#
-        );
-        let pair = ty(
-            2,
-            Kind::Array {
-                element: u8s,
-                len: 2,
-            },
-        );
-        let table = ty(
-            4,
-            Kind::Array {
-                element: pair,
-                len: 2,
-            },
-        );
-        assert_eq!(json(&table, &[1, 2, 3, 4]), "[[1,2],[3,4]]");
-        assert_eq!(
-            decode(&table, &[1, 2, 3, 4]).unwrap().to_string(),
+            Place::whole(pairs.clone())
+                .decode(&[1, 2, 3, 4])
+                .to_string(),
             "[[1,2],[3,4]]"
         );
+        check([
+            (
+                structure(8, members),
+                &[0b111, 0xff, 1, 0, 0xfe, 0xff, 0xff, 0xff],
+                r#"{"a":-1,"b":511,"word":-2,"low":254}"#,
+            ),
+            (pairs, &[1, 2, 3, 4], "[[1,2],[3,4]]"),
+        ]);
     }
 
+    /// What hostile BTF may claim: members past the end, arrays of nothing.
     #[test]
-    fn a_wrong_length_is_an_error_and_nonsense_types_do_not_panic() {
-        let int = ty(4, Kind::Int { signed: false });
-        assert_eq!(
-            decode(&int, &[0; 3]),
-            Err(LengthMismatch {
-                expected: 4,
-                found: 3
-            })
-        );
-        // What hostile BTF may claim: members past the end, arrays of nothing.
-        let nothing = ty(0, Kind::Struct(vec![]));
-        let liar = ty(
-            2,
-            Kind::Struct(vec![
-                member("past", 8, None, int.clone()),
-                member("far", usize::MAX / 2, None, int.clone()),
-                member("wide", 0, Some(255), int),
-                member("none", 0, Some(0), nothing.clone()),
-                member(
-                    "zeros",
-                    0,
-                    None,
-                    ty(
-                        0,
-                        Kind::Array {
-                            element: nothing,
-                            len: usize::MAX,
-                        },
-                    ),
-                ),
-            ]),
-        );
-        assert_eq!(
-            json(&liar, &[0; 2]),
-            r#"{"past":"hex:","far":"hex:","wide":"hex:","none":"hex:","zeros":[]}"#
-        );
-        assert_eq!(json(&ty(3, Kind::Int { signed: true }), &[0xff; 3]), "-1");
-        assert_eq!(
-            json(&ty(33, Kind::Int { signed: true }), &[1; 33]),
-            format!("\"hex:{}\"", "01".repeat(33))
-        );
-        assert_eq!(json(&ty(0, Kind::Int { signed: true }), &[]), "\"hex:\"");
+    fn nonsense_types_do_not_panic() {
+        let (word, nothing) = (int(4, false), structure(0, vec![]));
+        let zeros = Type::array(nothing.clone(), usize::MAX);
+        let members = vec![
+            member("past", 1, &word),
+            bitfield("far", usize::MAX / 2, None, &word),
+            bitfield("wide", 0, 255, &word),
+            bitfield("none", 0, 0, &nothing),
+            member("zeros", 0, &zeros),
+        ];
+        check([
+            (
+                structure(2, members),
+                &[0; 2],
+                r#"{"past":"hex:","far":"hex:","wide":"hex:","none":"hex:","zeros":[]}"#,
+            ),
+            (
+                int(33, true),
+                &[1; 33],
+                &format!("\"hex:{}\"", "01".repeat(33)),
+            ),
+            (int(0, true), &[], "\"hex:\""),
+            (word, &[0; 3], "\"hex:\""),
+        ]);
     }
 }

@@ -1,15 +1,16 @@
 //! `struct tally_histogram` of `ktally.bpf.h`: a log2 histogram.
 
+use anyhow::{Context, Result, bail, ensure};
 use plain::Plain;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::input::{Fields, Input};
 use super::types::Type;
 
 /// `struct tally_histogram`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Histogram {
-    /// Of all observations.
     pub(crate) sum: u64,
     /// Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i]; the last the rest.
     pub(crate) buckets: [u64; Self::BUCKETS],
@@ -26,7 +27,6 @@ impl Histogram {
     /// Its name in C.
     pub(crate) const C_NAME: &str = "tally_histogram";
 
-    /// With no observations.
     pub(crate) const EMPTY: Self = Self {
         sum: 0,
         buckets: [0; Self::BUCKETS],
@@ -49,13 +49,11 @@ impl Histogram {
         histogram
     }
 
-    /// As in a value.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
         // SAFETY: of a `Plain` type, every byte is initialized.
-        unsafe { plain::as_bytes(self) }.to_vec()
+        unsafe { plain::as_bytes(&self) }.to_vec()
     }
 
-    /// Whether a C type is this one.
     pub(super) fn is(ty: &Type) -> bool {
         let name = ty.name.strip_prefix("struct ");
         name == Some(Self::C_NAME) && ty.size == size_of::<Self>()
@@ -70,7 +68,6 @@ impl Histogram {
         }
     }
 
-    /// The number of observations.
     pub(crate) fn count(&self) -> u64 {
         self.buckets
             .iter()
@@ -94,12 +91,72 @@ impl Histogram {
         format!("[{}]", pairs.join(","))
     }
 
-    /// Adds the observations of another.
     pub(crate) fn add(&mut self, more: &Self) {
         self.sum = self.sum.wrapping_add(more.sum);
         for (bucket, more) in self.buckets.iter_mut().zip(more.buckets) {
             *bucket = bucket.wrapping_add(more);
         }
+    }
+}
+
+/// From text, as it is shown.
+impl Histogram {
+    /// Whether these fields are a histogram as it is shown, rather than as C
+    /// declares it.
+    pub(super) fn is_shown_as(ty: &Type, fields: &Fields) -> bool {
+        let is_pair = |input: &Input| matches!(input, Input::List(_));
+        Self::is(ty)
+            && fields.iter().any(|(name, input)| match input {
+                Input::List(items) => name == "buckets" && items.iter().all(is_pair),
+                _ => name == "count",
+            })
+    }
+
+    /// `sum`, `[edge, count]` pairs, and a `count` that must be theirs.
+    pub(super) fn from_fields(fields: &Fields) -> Result<Self> {
+        let mut histogram = Self::EMPTY;
+        let mut count = None;
+        for (name, input) in fields {
+            match (name.as_str(), input) {
+                ("sum", input) => {
+                    histogram.sum = whole(input).context("`sum` is a whole number")?;
+                }
+                ("count", input) => count = whole(input),
+                ("buckets", Input::List(pairs)) => {
+                    for pair in pairs {
+                        let (bucket, number) = bucket(pair)?;
+                        histogram.buckets[bucket] = number;
+                    }
+                }
+                (other, _) => bail!("a histogram has `count`, `sum` and `buckets`, no `{other}`"),
+            }
+        }
+        ensure!(
+            count.is_none_or(|count| count == histogram.count()),
+            "`count` is not what the buckets add up to"
+        );
+        Ok(histogram)
+    }
+}
+
+/// The index of a bucket and its count, from its edge and its count.
+fn bucket(pair: &Input) -> Result<(usize, u64)> {
+    let pair = match pair {
+        Input::List(pair) => pair.iter().map(whole).collect::<Option<Vec<_>>>(),
+        _ => None,
+    };
+    let Some(&[edge, count]) = pair.as_deref() else {
+        bail!("`buckets` is a list of [edge, count] pairs");
+    };
+    let bucket = (0..Histogram::BUCKETS).find(|i| Histogram::edge(*i) == edge);
+    let bucket = bucket.with_context(|| format!("{edge} is not the edge of a bucket"))?;
+    Ok((bucket, count))
+}
+
+fn whole(input: &Input) -> Option<u64> {
+    match input {
+        Input::Word(text) => text.parse().ok(),
+        _ => None,
     }
 }
 

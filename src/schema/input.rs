@@ -21,6 +21,9 @@ pub(super) enum Input {
     Fields(Vec<(String, Input)>),
 }
 
+/// The names and values of [`Input::Fields`].
+pub(super) type Fields = [(String, Input)];
+
 impl Input {
     pub(super) fn word(text: &str) -> Self {
         Self::Word(text.to_owned())

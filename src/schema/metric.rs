@@ -72,7 +72,6 @@ impl Metric {
         self.place.ty.kind == Kind::Int { signed: true }
     }
 
-    /// Its cells in a row.
     pub(crate) fn range(&self) -> Range<usize> {
         self.cell..self.cell + self.cells()
     }

@@ -284,7 +284,6 @@ impl Table {
         }
     }
 
-    /// Why it cannot be shown as it is declared.
     pub(super) fn fault(&self) -> Option<String> {
         if let Some(refused) = self.refused.first() {
             return Some(refused.clone());

@@ -86,22 +86,31 @@ pub struct Place {
 }
 
 impl Type {
+    /// A type of any kind.
+    pub fn new(name: impl Into<String>, size: usize, kind: Kind) -> Arc<Self> {
+        let name = name.into();
+        Arc::new(Self { name, size, kind })
+    }
+
     /// An unsigned integer of so many bytes.
     pub fn unsigned(size: usize) -> Arc<Self> {
-        Arc::new(Self {
-            name: format!("__u{}", size * 8),
+        Self::new(
+            format!("__u{}", size * 8),
             size,
-            kind: Kind::Int { signed: false },
-        })
+            Kind::Int { signed: false },
+        )
     }
 
     /// Bytes about which nothing is known.
     pub fn opaque(size: usize) -> Arc<Self> {
-        Arc::new(Self {
-            name: String::new(),
-            size,
-            kind: Kind::Opaque,
-        })
+        Self::new("", size, Kind::Opaque)
+    }
+
+    /// So many elements, one after the other.
+    pub fn array(element: Arc<Self>, len: usize) -> Arc<Self> {
+        let name = format!("{}[{len}]", element.name);
+        let size = element.size.saturating_mul(len);
+        Self::new(name, size, Kind::Array { element, len })
     }
 
     /// The members of a struct; none for any other type.
@@ -264,7 +273,6 @@ impl Place {
         }
     }
 
-    /// Whether some bits are of both.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let end = |place: &Self| place.bit_offset + place.width();
         self.bit_offset < end(other) && other.bit_offset < end(self)

@@ -2,8 +2,67 @@
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::types::{Kind, Member, Type};
+use super::decode::Names;
+use super::tags::Tags;
+use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
+use crate::error::unknown;
+
+/// One word: a text, or a number in whatever struct or array has its bytes.
+pub(super) fn write_word(
+    place: &Place,
+    tags: &Tags,
+    text: &str,
+    names: &dyn Names,
+    bytes: &mut [u8],
+) -> Result<()> {
+    let ty = &*place.ty;
+    match &ty.kind {
+        Kind::Array { .. } | Kind::Struct(_) | Kind::Union(_) => {
+            let decoder = tags.decoder.as_ref().filter(|_| ty.size == 16);
+            let address = decoder.map(|decoder| names.number(decoder, text));
+            match address.transpose()?.flatten() {
+                Some(address) => place.put(bytes, address as u128),
+                None if ty.is_text() => {
+                    place.put_bytes(bytes, &parse_text(ty.size, text)?);
+                }
+                None => bail!("{}", wanted(ty)),
+            }
+        }
+        Kind::Float => place.put_bytes(bytes, &parse_float(ty.size, text)?),
+        _ => place.put(bytes, number(place, tags, text, names)? as u128),
+    }
+    Ok(())
+}
+
+/// A number that fits its place, in two's complement.
+fn number(place: &Place, tags: &Tags, text: &str, names: &dyn Names) -> Result<i128> {
+    let ty = &*place.ty;
+    let named = match (&tags.decoder, &ty.kind) {
+        (Some(decoder), _) => names.number(decoder, text)?,
+        (None, Kind::Enum { variants, .. }) => {
+            let variant = variants.iter().find(|variant| variant.name == text);
+            if variant.is_none() && parse_number(text).is_none() {
+                let known = variants.iter().map(|variant| variant.name.as_str());
+                let what = if ty.name.is_empty() { "name" } else { &ty.name };
+                return Err(unknown(what, text, known));
+            }
+            variant.map(|variant| variant.value)
+        }
+        (None, Kind::Bool) => text.parse::<bool>().ok().map(i128::from),
+        _ => None,
+    };
+    let number = match (named, &tags.unit) {
+        (Some(number), _) => number,
+        (None, Some(unit)) => with_unit(unit, text)?,
+        (None, _) => parse_number(text).ok_or_else(|| anyhow!("{}", wanted(ty)))?,
+    };
+    if number < 0 && ty.name == "pid_t" {
+        bail!("a process id is not negative");
+    }
+    in_range(ty, place.width(), number)?;
+    Ok(number)
+}
 
 /// Decimal or `0x` hex, with an optional `-`.
 pub fn parse_number(text: &str) -> Option<i128> {
@@ -32,7 +91,7 @@ pub fn parse_number(text: &str) -> Option<i128> {
     })
 }
 
-pub(super) fn in_range(ty: &Type, bits: usize, number: i128) -> Result<()> {
+fn in_range(ty: &Type, bits: usize, number: i128) -> Result<()> {
     let signed = match &ty.kind {
         Kind::Int { signed } | Kind::Enum { signed, .. } => *signed,
         Kind::Bool => {
@@ -57,7 +116,7 @@ pub(super) fn in_range(ty: &Type, bits: usize, number: i128) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn parse_float(size: usize, text: &str) -> Result<Vec<u8>> {
+fn parse_float(size: usize, text: &str) -> Result<Vec<u8>> {
     let number: f64 = text
         .parse()
         .map_err(|_| anyhow!("write a number like `1.5`"))?;
@@ -69,7 +128,7 @@ pub(super) fn parse_float(size: usize, text: &str) -> Result<Vec<u8>> {
 }
 
 /// Text of at most `size` bytes, with NULs behind it.
-pub(super) fn parse_text(size: usize, text: &str) -> Result<Vec<u8>> {
+fn parse_text(size: usize, text: &str) -> Result<Vec<u8>> {
     let mut bytes = unescaped(text);
     let len = bytes.len();
     ensure!(len <= size, "{len} bytes are too long: at most {size}");
@@ -117,7 +176,7 @@ fn escape(text: &str) -> Option<(Vec<u8>, &str)> {
     }
 }
 
-pub(super) fn with_unit(unit: &Unit, text: &str) -> Result<i128> {
+fn with_unit(unit: &Unit, text: &str) -> Result<i128> {
     match text.strip_prefix('-') {
         Some(positive) => Ok(-i128::from(unit.parse(positive)?)),
         None => Ok(unit.parse(text)?.into()),
@@ -157,5 +216,89 @@ pub(super) fn field_names<'a>(members: &'a [Member], names: &mut Vec<&'a str>) {
             "" => field_names(member.place.ty.members(), names),
             name => names.push(name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Variant;
+    use crate::schema::testing::*;
+
+    #[test]
+    fn integers_are_checked_against_their_range() {
+        let [u8s, u64s, u128s] = [1, 8, 16].map(|size| int(size, false));
+        let s16 = int(2, true);
+        check_read([
+            (&u8s, "255", &[255]),
+            (&u8s, "0x2a", &[42]),
+            (&s16, "-32768", &[0, 0x80]),
+            (&u64s, "18446744073709551615", &[0xff; 8]),
+            (&u64s, "hex:01 00000000000002", &[1, 0, 0, 0, 0, 0, 0, 2]),
+            (&u128s, &u128::MAX.to_string(), &[0xff; 16]),
+        ]);
+        check_refused([
+            (&u8s, "256", "256 is out of range: 0 to 255"),
+            (&u8s, "-1", "-1 is out of range: 0 to 255"),
+            (&s16, "32768", "32768 is out of range: -32768 to 32767"),
+        ]);
+        for bad in ["", "x", "1.5", "--1", "+1", "0x", "0x+1", "-", "1 ", "[1]"] {
+            assert!(read(&u64s, bad).is_err(), "{bad:?}");
+        }
+        for bad in [&"9".repeat(41), "hex:01"] {
+            assert!(read(&u64s, bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(read(&u128s, "0x1"), read(&u128s, "1"));
+    }
+
+    /// Whatever bytes there are, up to the first NUL.
+    #[test]
+    fn text_is_typed_as_it_is_shown() {
+        let comm = text(6);
+        let pieces: [&[u8]; 6] = [b"\\", b"x41", b"\xff", b"u{1}", "é".as_bytes(), b"n"];
+        let pairs = pieces.iter().flat_map(|a| pieces.map(|b| [*a, b].concat()));
+        let mut seen = std::collections::HashSet::new();
+        for mut bytes in pairs.filter(|bytes| bytes.len() <= 6) {
+            bytes.resize(6, 0);
+            let shown = crate::schema::decode::text(&bytes).to_string();
+            assert_eq!(read(&comm, &shown), Ok(bytes), "{shown}");
+            assert!(seen.insert(shown.clone()), "{shown}");
+        }
+    }
+
+    #[test]
+    fn bools_enums_and_text() {
+        let flag = Type::new("bool", 1, Kind::Bool);
+        let kind = Kind::Enum {
+            signed: false,
+            variants: vec![Variant {
+                name: "ON".into(),
+                value: 3,
+            }],
+        };
+        let state = Type::new("t", 4, kind);
+        let comm = text(4);
+        let named = structure(4, vec![member("comm", 0, &comm)]);
+        check_read([
+            (&flag, "true", &[1]),
+            (&state, "ON", &[3, 0, 0, 0]),
+            (&state, "7", &[7, 0, 0, 0]),
+            (&comm, "sh", b"sh\0\0"),
+            (&comm, "bash", b"bash"),
+            (&comm, r"a\u{1b}b", b"a\x1bb\0"),
+            (&comm, r"\n\q\", b"\n\\q\\"),
+            (&comm, "\"a=\"", b"a=\0\0"),
+            // In quotes within quotes, the inner ones are the text's own.
+            (&comm, r#""\"a\"""#, b"\"a\"\0"),
+            (&named, r#"{"comm":"\"a\""}"#, b"\"a\"\0"),
+            (&named, r#"comm="\"""#, b"\"\0\0\0"),
+        ]);
+        check_refused([
+            (&flag, "yes", "write `true` or `false`"),
+            (&state, "OFF", "no t named `OFF`; known: `ON`"),
+            (&comm, r"\x00", "NUL"),
+            (&comm, "a\0b", "NUL"),
+            (&comm, "zshrc", "5 bytes are too long: at most 4"),
+        ]);
     }
 }

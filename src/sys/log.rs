@@ -71,7 +71,6 @@ fn receive(level: u32, message: &str) {
 /// What the verifier had against a program.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refusal {
-    /// The program's name.
     pub(crate) program: String,
     /// On one line.
     pub(crate) reason: String,

@@ -340,7 +340,6 @@ pub(crate) fn create(
     })
 }
 
-/// A descriptor of the BTF with this id.
 pub(crate) fn open_btf(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes an integer.
     descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })

@@ -32,7 +32,6 @@ pub(crate) struct ProgramInfo {
     target: Option<(u32, u32)>,
 }
 
-/// Asks the kernel about a program.
 pub(crate) fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
@@ -114,7 +113,6 @@ pub(crate) fn iterate(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Res
     descriptor(unsafe { libbpf_sys::bpf_iter_create(link.as_raw_fd()) })
 }
 
-/// The descriptor of the program of this id.
 pub(crate) fn open_id(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes an integer.
     descriptor(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })

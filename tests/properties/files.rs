@@ -1,11 +1,9 @@
 //! What is read back from where others can write: saved maps, and what a pinned
 //! instance says of itself.
 
-use std::sync::Arc;
-
 use ktally::map::saved::{Line, LineCodec, check_head};
 use ktally::names::HostNames;
-use ktally::schema::{Declaration, Place, Table, Tags, Type};
+use ktally::schema::Type;
 use ktally::tally::Meta;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -14,20 +12,7 @@ use serde_json::json;
 
 use crate::USUAL;
 use crate::hold::hold;
-use crate::shape::any_value;
-
-fn declaration(key: &Arc<Type>, value: &Arc<Type>) -> Declaration {
-    Declaration {
-        name: "x".into(),
-        possible_names: Vec::new(),
-        tags: Tags::default(),
-        key: Place::whole(Arc::clone(key)),
-        value: Place::whole(Arc::clone(value)),
-        table: Table::new("x", &Tags::default(), 1, key, value),
-        value_decoder: None,
-        has_types: true,
-    }
-}
+use crate::shape::{any_value, declaration};
 
 /// Something in the middle, and the rest or not.
 fn edit() -> impl Strategy<Value = (Index, String, bool)> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ktally::schema::{Kind, Member, Place, Tags, Type, Variant};
+use ktally::schema::{Declaration, Kind, MapFacts, Member, Place, Tags, Type, Variant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -124,36 +124,34 @@ pub fn any_value() -> impl Strategy<Value = (Arc<Type>, Vec<u8>)> {
     })
 }
 
-fn ty(name: &str, size: usize, kind: Kind) -> Arc<Type> {
-    let name = name.to_owned();
-    Arc::new(Type { name, size, kind })
+/// A map of these types.
+pub fn declaration(key: &Arc<Type>, value: &Arc<Type>) -> Declaration {
+    let mut facts = MapFacts::default();
+    (facts.key_size, facts.value_size) = (key.size, value.size);
+    let types = [key, value].map(|ty| Some(Arc::clone(ty)));
+    Declaration::new(&facts, "x".into(), Tags::default(), types)
 }
 
 /// Members one behind the other; each with a name that no other has.
 fn build(shape: &Shape, names: &mut usize) -> Arc<Type> {
+    let char = || Type::new("char", 1, Kind::Char);
     match shape {
-        Shape::Int(size, signed) => ty("t", *size, Kind::Int { signed: *signed }),
-        Shape::Char => ty("char", 1, Kind::Char),
-        Shape::Bool => ty("bool", 1, Kind::Bool),
-        Shape::Float(size) => ty("float", *size, Kind::Float),
-        Shape::Pointer => ty("void *", 8, Kind::Pointer),
+        Shape::Int(size, signed) => Type::new("t", *size, Kind::Int { signed: *signed }),
+        Shape::Char => char(),
+        Shape::Bool => Type::new("bool", 1, Kind::Bool),
+        Shape::Float(size) => Type::new("float", *size, Kind::Float),
+        Shape::Pointer => Type::new("void *", 8, Kind::Pointer),
         Shape::Opaque(size) => Type::opaque(*size),
         Shape::Enum(size, signed, values) => enumeration(*size, *signed, values),
-        Shape::Text(len) => {
-            let element = ty("char", 1, Kind::Char);
-            ty("char[]", *len, Kind::Array { element, len: *len })
-        }
-        Shape::Array(element, len) => {
-            let element = build(element, names);
-            ty("[]", element.size * len, Kind::Array { element, len: *len })
-        }
+        Shape::Text(len) => Type::array(char(), *len),
+        Shape::Array(element, len) => Type::array(build(element, names), *len),
         Shape::Struct(parts) => {
             let (members, end) = members(parts, names, false);
-            ty("struct s", end, Kind::Struct(members))
+            Type::new("struct s", end, Kind::Struct(members))
         }
         Shape::Union(parts) => {
             let (members, end) = members(parts, names, true);
-            ty("union u", end, Kind::Union(members))
+            Type::new("union u", end, Kind::Union(members))
         }
     }
 }
@@ -169,7 +167,7 @@ fn enumeration(size: usize, signed: bool, values: &[i64]) -> Arc<Type> {
         let name = format!("NAME{i}");
         variants.push(Variant { name, value });
     }
-    ty("enum e", size, Kind::Enum { signed, variants })
+    Type::new("enum e", size, Kind::Enum { signed, variants })
 }
 
 /// In bits. Compilers put none that is wider where it needs a 17th byte.

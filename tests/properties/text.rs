@@ -5,14 +5,14 @@ use std::sync::Arc;
 use ktally::map::MapRef;
 use ktally::names::HostNames;
 use ktally::schema::{
-    Declaration, Decoder, Names, OptionSpec, Place, Table, Tags, Type, Unit, Value, parse_number,
+    Decoder, LeftOut, Names, OptionSpec, Place, Tags, Type, Unit, Value, parse, parse_number,
 };
 use ktally::tally::resolve;
 use proptest::prelude::*;
 
 use crate::USUAL;
 use crate::hold::hold;
-use crate::shape::any_type;
+use crate::shape::{any_type, declaration};
 
 fn words() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -35,16 +35,8 @@ fn tags_are_understood_or_passed_over() {
         let mut tags = Tags::default();
         tags.add(&format!("{what}{text}"));
         tags.add(&text);
-        for known in [
-            "as",
-            "unit",
-            "counter",
-            "gauge",
-            "histogram",
-            "hidden",
-            "attach",
-            "option",
-        ] {
+        let known = "as unit counter gauge histogram hidden attach option";
+        for known in known.split(' ') {
             tags.add(&format!("ktally:{known}:{text}"));
         }
         let decoder: Decoder = tags.decoder.unwrap();
@@ -106,31 +98,14 @@ fn options_of_any_type_are_read_or_refused() {
     });
 }
 
+const DECODERS: &str = "comm pid uid syscall errno softirq cpu bool hex cgroup \
+    enum:bpf_map_type ip ipv4 ipv6 port dev ifindex signal nothing";
+
 /// By any decoder, of any number, in both directions.
 #[test]
 fn labels_have_a_name_or_a_number() {
     let cases = (
-        prop::sample::select(vec![
-            "comm",
-            "pid",
-            "uid",
-            "syscall",
-            "errno",
-            "softirq",
-            "cpu",
-            "bool",
-            "hex",
-            "cgroup",
-            "enum:bpf_map_type",
-            "ip",
-            "ipv4",
-            "ipv6",
-            "port",
-            "dev",
-            "ifindex",
-            "signal",
-            "nothing",
-        ]),
+        prop::sample::select(DECODERS.split(' ').collect::<Vec<_>>()),
         prop::sample::select(vec![1usize, 2, 4, 8, 16]),
         prop::array::uniform16(any::<u8>()),
         words(),
@@ -144,14 +119,8 @@ fn labels_have_a_name_or_a_number() {
         prop_assert!(serde_json::to_string(&shown).is_ok());
         let _ = shown.to_string();
         let mut read = vec![0; size];
-        let _ = ktally::schema::parse(
-            &place,
-            &tags,
-            &text,
-            ktally::schema::LeftOut::Refused,
-            &*labels,
-            &mut read,
-        );
+        let refused = LeftOut::Refused;
+        let _ = parse(&place, &tags, &text, refused, &*labels, &mut read);
         // A number that was shown as one is read as the same.
         if let Value::Uint(number) = shown {
             prop_assert!(number <= u128::MAX >> (128 - 8 * size));
@@ -183,17 +152,7 @@ fn maps_of_any_type_are_declared() {
         prop::collection::vec(any::<u8>(), 64),
     );
     hold(USUAL, cases, |(key, value, text, bytes)| {
-        let table = Table::new("x", &Tags::default(), 1, &key, &value);
-        let declaration = Declaration {
-            name: "x".into(),
-            possible_names: Vec::new(),
-            tags: Tags::default(),
-            key: Place::whole(key),
-            value: Place::whole(value),
-            table,
-            value_decoder: None,
-            has_types: true,
-        };
+        let declaration = declaration(&key, &value);
         let _ = declaration.as_c();
         let table = &declaration.table;
         let paths = table.metrics.iter().map(|it| it.name.as_str());

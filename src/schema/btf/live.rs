@@ -31,7 +31,7 @@ impl MapBtf {
         let value = self.kernel_type(facts.kernel_value_type_id);
         match self.btf(facts.btf_id) {
             Some(btf) => Reader::new(&btf).declaration(facts, value),
-            None => Declaration::new(facts, facts.name.clone(), Tags::default(), None, value),
+            None => Declaration::new(facts, facts.name.clone(), Tags::default(), [None, value]),
         }
     }
 
@@ -173,7 +173,7 @@ impl Reader<'_> {
         let name = name.unwrap_or_else(|| facts.name.clone());
         Declaration {
             possible_names,
-            ..Declaration::new(facts, name, tags.unwrap_or_default(), key, value)
+            ..Declaration::new(facts, name, tags.unwrap_or_default(), [key, value])
         }
     }
 }

@@ -189,48 +189,37 @@ impl<'a> Reader<'a> {
         match ty.kind() {
             BtfKind::Int => int(ty, name),
             BtfKind::Typedef => {
-                let inner = ty
-                    .next_type()
-                    .map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id()));
+                let inner = self.next(ty);
                 // An anonymous struct is known by its typedef; a named one keeps its name.
                 if inner.struct_members().is_empty() || inner.name.is_empty() {
-                    let inner = Type::clone(&inner);
-                    Arc::new(Type { name, ..inner })
+                    Type::new(name, inner.size, inner.kind.clone())
                 } else {
                     inner
                 }
             }
-            BtfKind::Const | BtfKind::Volatile | BtfKind::Restrict | BtfKind::TypeTag => ty
-                .next_type()
-                .map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id())),
-            BtfKind::Ptr => Arc::new(Type {
-                name: "void *".to_owned(),
-                size: 8,
-                kind: Kind::Pointer,
-            }),
-            BtfKind::Array => self.array(ty),
+            BtfKind::Const | BtfKind::Volatile | BtfKind::Restrict | BtfKind::TypeTag => {
+                self.next(ty)
+            }
+            BtfKind::Ptr => Type::new("void *", 8, Kind::Pointer),
+            BtfKind::Array => types::Array::try_from(ty).map_or_else(
+                |_| Type::opaque(0),
+                |array| Type::array(self.ty(array.ty()), array.capacity()),
+            ),
             BtfKind::DataSec => self.data_section(ty, name),
             BtfKind::Struct | BtfKind::Union => self.composite(ty, &name),
             BtfKind::Enum | BtfKind::Enum64 => enumeration(self.btf, ty, &name),
-            BtfKind::Float => Arc::new(Type {
-                name,
-                size: types::Float::try_from(ty).map_or(0, |float| float.size()),
-                kind: Kind::Float,
-            }),
+            BtfKind::Float => {
+                let size = types::Float::try_from(ty).map_or(0, |float| float.size());
+                Type::new(name, size, Kind::Float)
+            }
             _ => Type::opaque(0),
         }
     }
 
-    fn array(&mut self, ty: BtfType<'a>) -> Arc<Type> {
-        let Ok(array) = types::Array::try_from(ty) else {
-            return Type::opaque(0);
-        };
-        let (element, len) = (self.ty(array.ty()), array.capacity());
-        Arc::new(Type {
-            name: format!("{}[{len}]", element.name),
-            size: element.size.saturating_mul(len),
-            kind: Kind::Array { element, len },
-        })
+    /// The type that a typedef or a qualifier is of.
+    fn next(&mut self, ty: BtfType<'a>) -> Arc<Type> {
+        let next = ty.next_type();
+        next.map_or_else(|| Type::opaque(0), |next| self.ty(next.type_id()))
     }
 
     /// The variables of a section are as good as the members of a struct.
@@ -242,11 +231,7 @@ impl<'a> Reader<'a> {
             place: self.place(var),
             tags: var.tags.clone(),
         });
-        Arc::new(Type {
-            kind: Kind::Struct(members.collect()),
-            name,
-            size,
-        })
+        Type::new(name, size, Kind::Struct(members.collect()))
     }
 
     fn composite(&mut self, ty: BtfType<'a>, name: &str) -> Arc<Type> {
@@ -267,26 +252,18 @@ impl<'a> Reader<'a> {
         } else {
             ("union", Kind::Union(members))
         };
-        Arc::new(Type {
-            name: c_name(keyword, name),
-            size: composite.size(),
-            kind,
-        })
+        Type::new(c_name(keyword, name), composite.size(), kind)
     }
 
     fn member_place(&mut self, id: TypeId, attr: MemberAttr) -> Place {
-        let ty = self.ty(id);
-        match attr {
-            MemberAttr::Normal { offset } => Place {
-                bit_offset: offset as usize,
-                bits: None,
-                ty,
-            },
-            MemberAttr::BitField { size, offset } => Place {
-                bit_offset: offset as usize,
-                bits: Some(size),
-                ty,
-            },
+        let (offset, bits) = match attr {
+            MemberAttr::Normal { offset } => (offset, None),
+            MemberAttr::BitField { size, offset } => (offset, Some(size)),
+        };
+        Place {
+            bit_offset: offset as usize,
+            bits,
+            ty: self.ty(id),
         }
     }
 }
@@ -302,11 +279,7 @@ fn int(ty: BtfType<'_>, name: String) -> Arc<Type> {
         IntEncoding::Signed => Kind::Int { signed: true },
         IntEncoding::Char | IntEncoding::None => Kind::Int { signed: false },
     };
-    Arc::new(Type {
-        name,
-        size: int.size(),
-        kind,
-    })
+    Type::new(name, int.size(), kind)
 }
 
 /// Before clang 15 no enum says that it is signed, and one with values below zero
@@ -318,34 +291,23 @@ fn enumeration(btf: &Btf<'_>, ty: BtfType<'_>, name: &str) -> Arc<Type> {
         let is_signed = says_so(&narrow)
             || narrow.iter().any(|v| v.value > i32::MAX.into())
                 && !all::<types::Enum<'_>>(btf).iter().any(says_so);
-        let value = |value: i64| {
-            let value = if is_signed {
-                (value as i32).into()
-            } else {
-                value
-            };
-            i128::from(value)
-        };
-        let variants = narrow
-            .iter()
-            .map(|v| (string(v.name), value(v.value)))
-            .collect();
-        (narrow.size(), is_signed, variants)
+        let variants = narrow.iter().map(|v| match is_signed {
+            true => variant(v.name, (v.value as i32).into()),
+            false => variant(v.name, v.value.into()),
+        });
+        (narrow.size(), is_signed, variants.collect())
     } else if let Ok(wide) = types::Enum64::try_from(ty) {
-        let variants = wide.iter().map(|v| (string(v.name), v.value)).collect();
-        (wide.size(), wide.is_signed(), variants)
+        let variants = wide.iter().map(|v| variant(v.name, v.value));
+        (wide.size(), wide.is_signed(), variants.collect())
     } else {
         (0, false, Vec::new())
     };
-    let variants = variants
-        .into_iter()
-        .map(|(name, value)| Variant { name, value })
-        .collect();
-    Arc::new(Type {
-        name: c_name("enum", name),
-        size,
-        kind: Kind::Enum { signed, variants },
-    })
+    Type::new(c_name("enum", name), size, Kind::Enum { signed, variants })
+}
+
+fn variant(name: Option<&OsStr>, value: i128) -> Variant {
+    let name = string(name);
+    Variant { name, value }
 }
 
 /// From bytes of any origin.
