@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::common::schema::assert_documented;
 use crate::common::{assert_has, json, json_lines};
 use crate::{TALLIES, end, ktally, printed, program};
 
@@ -96,6 +97,13 @@ fn check_as_json() {
     assert_eq!(names(tallies), *TALLIES);
     assert!(tallies.iter().all(|tally| tally["ok"] == false));
     assert_eq!(printed("check -o jsonl"), printed("check -o json"));
+}
+
+#[test]
+fn list_and_check_have_what_is_documented() {
+    for command in ["list", "check"] {
+        assert_documented(command, |format| ktally([command, "-o", format]));
+    }
 }
 
 /// The columns of CSV are the fields of JSON; an object or a list is JSON.

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // Each test binary uses a part of it.
 
 pub mod impossible;
+pub mod schema;
 pub mod source;
 
 use std::ffi::{OsStr, OsString};

@@ -27,6 +27,7 @@ mod objects;
 mod privileges;
 mod programs;
 mod reader;
+mod schema;
 mod session;
 mod soak;
 mod stacks;

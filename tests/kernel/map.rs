@@ -16,6 +16,7 @@ mod names;
 mod pin;
 mod queue;
 mod save;
+mod schema;
 mod shape;
 mod sizes;
 mod storage;

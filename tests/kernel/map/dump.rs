@@ -132,7 +132,7 @@ fn a_map_is_dumped_to_its_end_when_its_creator_exits() {
 
 // ---- maps inside of maps ----------------------------------------------------
 
-const NESTED: &str = r#"
+pub(super) const NESTED: &str = r#"
 char LICENSE[] SEC("license") = "GPL";
 struct value { __u32 reads; __s32 left; };
 struct inner {

@@ -4,7 +4,7 @@ use libbpf_rs::{MapCore, MapFlags, MapType};
 
 use super::{Maps, create, id, map};
 
-const MIXED: &str = r#"
+pub(super) const MIXED: &str = r#"
 char LICENSE[] SEC("license") = "GPL";
 enum mode { OFF, ON = 5 };
 struct who { char name[8]; __u32 n; };

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::pin::Bpffs;
 use super::{Maps, create, create_with, id, json_lines, map};
+use crate::common::schema::assert_valid;
 use crate::common::{Args, PROGRAM, command};
 use crate::lifetime::Run;
 use crate::objects::is_map;
@@ -251,7 +252,11 @@ fn changes_are_watched() {
     set(2, 7);
     let line = format!("map watch {} --every 300ms --strict -o jsonl", id(&hash));
     let mut watch = Run::of(&mut line.pass_to(super::program()));
-    let mut next = || watch.next()["changes"].clone();
+    let mut next = || {
+        let interval = watch.next();
+        assert_valid("map-watch.json", &interval);
+        interval["changes"].clone()
+    };
     // Once it has written, it has read what there was.
     assert_eq!(next(), json!([]));
     set(1, 15);
