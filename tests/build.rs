@@ -3,11 +3,16 @@
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
+#[path = "common/mod.rs"]
+mod common;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
+
+use common::source;
 
 /// A folder with the headers and no tally yet; gone when dropped.
 struct Sources(tempfile::TempDir);
@@ -169,26 +174,29 @@ int BPF_URETPROBE(registers_at_return, long result)
 }
 "#;
 
-/// What the tests' own C files have before them.
-const PRELUDE: &str = r#"#include "ktally.bpf.h"
-#if defined(__TARGET_ARCH_x86)
-#define argument(regs) ((regs)->di)
-#else
-#define argument(regs) ((regs)->regs[0])
-#endif
-#define NR_getppid 0
-#define NR_getpriority 0
+/// Whatever the tests' own C files may have before them, and types of their own
+/// that are called like some of the kernel's.
+fn prelude() -> String {
+    let own = r#"
 #define SIZE 8
-#define number(regs) (argument(regs) - 1000)
-#define is_event(regs, id) ((id) == NR_getpriority && wanted_task())
+#define ROWS 8
 #define mine() ((pid_t)bpf_get_current_pid_tgid() == 42)
-/* Types of their own that are called like some of the kernel's. */
+#define add_one(table, key) __sync_fetch_and_add((__u64 *)tally_entry(table, key), 1)
 #define NONE own_none
 #define key own_key
 #define state own_state
 #define bpf_spin_lock own_spin_lock
 #define bpf_timer own_timer
 "#;
+    [
+        "#include \"ktally.bpf.h\"",
+        source::CALLS,
+        source::EVENTS,
+        source::MAPS,
+        own,
+    ]
+    .concat()
+}
 
 /// Every C file that there is: tallies, helpers, and those of the tests that
 /// are written in one piece.
@@ -213,12 +221,12 @@ fn c_files() -> Vec<(String, String)> {
             let pieces = text.split("r#\"").skip(1);
             let pieces = pieces.filter_map(|piece| Some(piece.split_once("\"#")?.0));
             let is_whole = |piece: &&str| {
-                let has_map = piece.contains("TABLE(") || piece.contains("SEC(\".maps\")");
-                has_map && !piece.contains("{{")
+                let maps = ["TABLE(", "\nMAP(", "SEC(\".maps\")"];
+                maps.iter().any(|map| piece.contains(map)) && !piece.contains("{{")
             };
             for (i, piece) in pieces.filter(is_whole).enumerate() {
                 let name = format!("{}, C file {i}", path.display());
-                files.push((name, PRELUDE.to_owned() + piece));
+                files.push((name, prelude() + piece));
             }
         }
     }

@@ -22,6 +22,46 @@ pub const CALLS: &str = "
 #endif
 ";
 
+/// For the C of tallies that count the events of children. `EVENT(name, number)
+/// { ... }` is a program that runs for each event with its number; `hit(table,
+/// key)` adds 1 in a table of `struct hits`.
+pub const EVENTS: &str = r#"
+OPTION(pid_t, pid, 0, "count only this process");
+#define number(regs) (argument(regs) - 1000)
+#define is_event(regs, id) ((id) == NR_getpriority && wanted_task())
+#define EVENT(name, number_)                                           \
+	static __always_inline void on_##name(__u64 number_);          \
+	SEC("tp_btf/sys_enter")                                        \
+	int BPF_PROG(name, struct pt_regs *regs, long id)              \
+	{                                                              \
+		if (is_event(regs, id))                                \
+			on_##name(number(regs));                       \
+		return 0;                                              \
+	}                                                              \
+	static __always_inline void on_##name(__u64 number_)
+struct hits {
+	__u64 count COUNTER("");
+};
+#define hits_of(table, key, n)                                         \
+	({                                                             \
+		struct hits *row_ = tally_entry(table, key);           \
+		if (row_)                                              \
+			__sync_fetch_and_add(&row_->count, n);         \
+	})
+#define hit(table, key) hits_of(table, key, 1)
+"#;
+
+/// For the C of maps: a map of these types.
+pub const MAPS: &str = r#"
+#define MAP(type_, entries, key_, value_, name_)                       \
+	struct {                                                       \
+		__uint(type, BPF_MAP_TYPE_##type_);                    \
+		__uint(max_entries, entries);                          \
+		__type(key, key_);                                     \
+		__type(value, value_);                                 \
+	} name_ SEC(".maps")
+"#;
+
 /// The first of the numbers by which [`event`](crate::support::event) calls:
 /// above all kinds of priorities.
 pub const FIRST_EVENT: u64 = 1000;
@@ -47,18 +87,15 @@ impl Source {
         Self { folder, name }
     }
 
-    /// A tally of this program. Its events are those of the tests' children:
-    /// `is_event(regs, id)` in `tp_btf/sys_enter`, and `number(regs)`.
+    /// A tally that counts the events of children: see [`EVENTS`].
     pub fn new(program: &str) -> Self {
-        let prelude = format!(
-            r#"#include "ktally.bpf.h"
-{CALLS}
-OPTION(pid_t, pid, 0, "count only this process");
-#define number(regs) (argument(regs) - {FIRST_EVENT})
-#define is_event(regs, id) ((id) == NR_getpriority && wanted_task())
-"#
-        );
-        Self::file("test.bpf.c", prelude + program)
+        Self::tally("test", program)
+    }
+
+    /// The same, of this name.
+    pub fn tally(name: &str, program: &str) -> Self {
+        let text = ["#include \"ktally.bpf.h\"", CALLS, EVENTS, program].concat();
+        Self::file(&format!("{name}.bpf.c"), text)
     }
 
     pub fn path(&self) -> PathBuf {

@@ -4,19 +4,19 @@
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+use libbpf_rs::{MapCore, MapHandle, MapType};
 use serde_json::Value;
 
 use crate::common::{PROGRAM, assert_has, command, end, json, rows};
 use crate::instances::{Host, links_of};
 use crate::lifetime::{Run, sum, total};
 use crate::objects::programs_called;
+use crate::support::maps::{create, get, set};
 use crate::support::{
     CALLS, Child, Source, amount, ask_for_parent, event, fail_to_open, kernel_series, missed, pin,
     wait_until,
@@ -601,12 +601,7 @@ fn instance_names_are_plain() {
 
 /// A map of somebody else.
 fn pin_foreign_map(path: &std::path::Path) {
-    let opts = libbpf_rs::libbpf_sys::bpf_map_create_opts {
-        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
-        ..Default::default()
-    };
-    let mut map = MapHandle::create(MapType::Array, Some("foreign"), 4, 4, 1, &opts).unwrap();
-    map.pin(path).unwrap();
+    create(MapType::Array, 4, 4, 1).pin(path).unwrap();
 }
 
 #[test]
@@ -647,7 +642,7 @@ fn what_is_foreign_is_left_alone_and_told() {
     host.good("detach --all").told(&[left]);
     for pin in foreign {
         let map = MapHandle::from_pinned_path(host.bpffs(pin)).unwrap();
-        assert_eq!(map.name(), "foreign");
+        assert_eq!(map.name(), "kt_map");
     }
     let left = " /mine /mine/maps /mine/maps/extra /single /theirs /theirs/map";
     let left: Vec<_> = left.split(' ').map(|it| format!("ktally{it}")).collect();
@@ -923,7 +918,7 @@ fn an_instance_of_another_release_is_read_and_detached() {
     drop(theirs);
     let meta = host.bpffs("ktally/own/meta");
     let said = MapHandle::from_pinned_path(&meta).unwrap();
-    let said = said.lookup(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    let said = get(&said, &[0; 4]).unwrap();
     let mut said: Value = serde_json::from_slice(&said).unwrap();
     said["version"] = "0.0.9".into();
     said["mood"] = "good".into();
@@ -958,29 +953,17 @@ fn an_instance_of_another_release_is_read_and_detached() {
 /// Pins other words in the place of those.
 pub fn rewrite(meta: &std::path::Path, said: &Value) {
     let said = said.to_string();
-    let opts = libbpf_rs::libbpf_sys::bpf_map_create_opts {
-        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
-        ..Default::default()
-    };
-    let size = said.len() as u32;
-    let mut map = MapHandle::create(MapType::Array, Some("meta"), 4, size, 1, &opts).unwrap();
-    map.update(&[0; 4], said.as_bytes(), MapFlags::ANY).unwrap();
+    let mut map = create(MapType::Array, 4, said.len() as u32, 1);
+    set(&map, &[0; 4], said.as_bytes());
     fs::remove_file(meta).unwrap();
     map.pin(meta).unwrap();
-    assert!(map.as_fd().try_clone_to_owned().is_ok());
 }
 
 /// A per-CPU value is longer than its map's value size says: what reads it by
 /// that size alone writes past the end of its buffer.
 #[test]
 fn pins_of_other_types_and_sizes_are_refused() {
-    let size = 16384;
-    let opts = libbpf_rs::libbpf_sys::bpf_map_create_opts {
-        sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
-        ..Default::default()
-    };
-    let other = MapHandle::create(MapType::PercpuArray, Some("other"), 4, size, 1, &opts);
-    let mut other = other.unwrap();
+    let mut other = create(MapType::PercpuArray, 4, 16384, 1);
     for pin in ["meta", "state", "btf", "maps/@rodata", "maps/@bss@ktally"] {
         let host = Host::new();
         host.good("attach failures");

@@ -1,103 +1,17 @@
 //! Block devices: loop devices of a test's own, over memory.
 
-use std::ffi::CString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use crate::support::{require_root, run, wait_until};
+use crate::support::{Aligned, Disk, run, wait_until};
 
 /// `include/uapi/linux/fs.h`
 const BLKDISCARD: libc::Ioctl = 0x1277;
 
 const BLOCK: usize = 4096;
-
-/// Buffers of direct I/O are aligned, as the device's blocks are.
-#[repr(C, align(4096))]
-pub struct Aligned<const SIZE: usize>(pub [u8; SIZE]);
-
-/// A disk in memory, gone when dropped.
-pub struct Loop {
-    pub path: PathBuf,
-    memory: File,
-}
-
-impl Loop {
-    /// Of so many bytes, with a cache to flush.
-    pub fn new(size: u64) -> Self {
-        require_root();
-        let name = CString::new("kt-loop").unwrap();
-        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-        // SAFETY: a name that lives; the descriptor is fresh and ours.
-        let memory = unsafe { File::from_raw_fd(libc::memfd_create(name.as_ptr(), flags)) };
-        memory.set_len(size).unwrap();
-        let file = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
-        let path = losetup(&["-f", "--show", &file]);
-        // Where there is udev, it looks at new disks.
-        let _ = Command::new("udevadm").arg("settle").status();
-        let disk = Self {
-            path: path.trim().into(),
-            memory,
-        };
-        assert!(
-            fs::metadata(&disk.path)
-                .unwrap()
-                .file_type()
-                .is_block_device()
-        );
-        disk
-    }
-
-    /// `loop7`.
-    pub fn name(&self) -> String {
-        self.path.file_name().unwrap().to_str().unwrap().to_owned()
-    }
-
-    pub fn open(&self) -> File {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_DIRECT);
-        options.open(&self.path).unwrap()
-    }
-
-    fn scheduler(&self) -> PathBuf {
-        Path::new("/sys/block")
-            .join(self.name())
-            .join("queue/scheduler")
-    }
-
-    /// From now on all writes to it fail.
-    fn seal(&self) {
-        // SAFETY: integers alone.
-        let ret = unsafe {
-            libc::fcntl(
-                self.memory.as_raw_fd(),
-                libc::F_ADD_SEALS,
-                libc::F_SEAL_FUTURE_WRITE,
-            )
-        };
-        assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        losetup(&["-d", self.path.to_str().unwrap()]);
-    }
-}
-
-fn losetup(arguments: &[&str]) -> String {
-    let output = Command::new("losetup").args(arguments).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        output.status.success() || std::thread::panicking(),
-        "{error}"
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// Holds the lock that a write to a disk's memory needs, as long as it lives:
 /// by a write of its own, from a page that is not there and that nobody brings.
@@ -113,7 +27,7 @@ impl Stall {
     const REGISTER: libc::Ioctl = 0xc020_aa00_u32 as libc::Ioctl;
     const ZEROPAGE: libc::Ioctl = 0xc020_aa04_u32 as libc::Ioctl;
 
-    fn new(disk: &Loop) -> Self {
+    fn new(disk: &Disk) -> Self {
         // SAFETY: a fresh page and a fresh descriptor, both ours.
         let (page, faults) = unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -158,7 +72,7 @@ impl Drop for Stall {
     }
 }
 
-/// Writes, so many, apart from each other; how many of them failed.
+/// Makes this number of writes, apart from each other. Returns how many failed.
 fn write(disk: &File, times: u64) -> usize {
     let data = Box::new(Aligned([7; BLOCK]));
     let offsets = (0..times).map(|i| i * 4 * BLOCK as u64);
@@ -183,7 +97,7 @@ fn discard(disk: &File, bytes: u64) {
 
 #[test]
 fn requests_by_device_and_operation() {
-    let (disk, other) = (Loop::new(1 << 20), Loop::new(1 << 20));
+    let (disk, other) = (Disk::new(1 << 20), Disk::new(1 << 20));
     let (file, other_file) = (disk.open(), other.open());
     let start = Instant::now();
     for device in [disk.name(), disk.path.to_str().unwrap().to_owned()] {
@@ -196,7 +110,6 @@ fn requests_by_device_and_operation() {
             }
             discard(&file, 65_536);
         });
-        counted.assert_whole();
         assert_eq!(counted.rows().len(), 4, "{:?}", counted.rows());
         for (operation, requests, bytes) in [
             ("write", 23, 23 * BLOCK as u64),
@@ -205,9 +118,8 @@ fn requests_by_device_and_operation() {
             ("discard", 1, 65_536),
         ] {
             let row = counted.row(&[&disk.name(), operation]);
-            assert_eq!(row.number("requests"), requests, "{operation}");
-            assert_eq!(row.number("bytes"), bytes, "{operation}");
-            assert_eq!(row.number("errors"), 0, "{operation}");
+            let numbers = row.numbers(["requests", "bytes", "errors"]);
+            assert_eq!(numbers, [requests, bytes, 0], "{operation}");
             let (timed, latency) = row.histogram("latency");
             assert_eq!(timed, requests, "{operation}");
             assert!(latency > 0 && u128::from(latency) < start.elapsed().as_nanos());
@@ -216,9 +128,8 @@ fn requests_by_device_and_operation() {
 }
 
 /// Requests that the disk has been given and has not completed.
-fn in_flight(disk: &Loop) -> u64 {
-    let path = Path::new("/sys/block").join(disk.name()).join("inflight");
-    let numbers = fs::read_to_string(path).unwrap();
+fn in_flight(disk: &Disk) -> u64 {
+    let numbers = fs::read_to_string(disk.sys("inflight")).unwrap();
     let numbers = numbers.split_whitespace();
     numbers.map(|number| number.parse::<u64>().unwrap()).sum()
 }
@@ -226,7 +137,7 @@ fn in_flight(disk: &Loop) -> u64 {
 #[test]
 fn latency_is_the_time_that_the_device_takes() {
     const NAP: Duration = Duration::from_millis(30);
-    let disk = Loop::new(1 << 20);
+    let disk = Disk::new(1 << 20);
     let start = Instant::now();
     let counted = run("blkio", &[("device", &disk.name())], || {
         let stall = Stall::new(&disk);
@@ -237,51 +148,45 @@ fn latency_is_the_time_that_the_device_takes() {
             drop(stall);
         });
     });
-    counted.assert_whole();
     let row = counted.row(&[&disk.name(), "write"]);
     let (requests, time) = row.histogram("latency");
     assert_eq!(requests, 1);
     let bounds = NAP.as_nanos()..start.elapsed().as_nanos();
-    assert!(
-        bounds.contains(&u128::from(time)),
-        "{time} not in {bounds:?}"
-    );
+    assert!(bounds.contains(&time.into()), "{time} not in {bounds:?}");
 }
 
 #[test]
 fn requests_that_fail_move_no_bytes() {
-    let disk = Loop::new(1 << 20);
+    let disk = Disk::new(1 << 20);
     let file = disk.open();
     disk.seal();
     let counted = run("blkio", &[("device", &disk.name())], || {
         assert_eq!(write(&file, 23), 23);
         read(&file, 1);
     });
-    counted.assert_whole();
     let row = counted.row(&[&disk.name(), "write"]);
-    assert_eq!(row.number("requests"), 23);
-    assert_eq!(row.number("errors"), 23);
-    assert_eq!(row.number("bytes"), 0);
+    let numbers = row.numbers(["requests", "errors", "bytes"]);
+    assert_eq!(numbers, [23, 23, 0]);
     assert_eq!(row.histogram("latency").0, 23);
     let row = counted.row(&[&disk.name(), "read"]);
-    assert_eq!((row.number("requests"), row.number("errors")), (1, 0));
+    assert_eq!(row.numbers(["requests", "errors"]), [1, 0]);
 }
 
 #[test]
 fn time_in_the_queue_of_a_scheduler() {
-    let disk = Loop::new(1 << 20);
+    let disk = Disk::new(1 << 20);
     let file = disk.open();
-    let known = fs::read_to_string(disk.scheduler()).unwrap();
+    let path = disk.sys("queue/scheduler");
+    let known = fs::read_to_string(&path).unwrap();
     for scheduler in ["none", "mq-deadline"] {
         if !known.contains(scheduler) {
             continue; // This kernel was built without it.
         }
-        fs::write(disk.scheduler(), scheduler).unwrap();
+        fs::write(&path, scheduler).unwrap();
         let start = Instant::now();
         let counted = run("blkio", &[("device", &disk.name())], || {
             assert_eq!(write(&file, 23), 0);
         });
-        counted.assert_whole();
         let row = counted.row(&[&disk.name(), "write"]);
         assert_eq!(row.number("requests"), 23);
         let queued = row.number("queued");

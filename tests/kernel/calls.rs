@@ -1,51 +1,25 @@
-//! System calls that return twice, not at all, or because somebody meddled.
+//! System calls that return twice, not at all, or because something interfered.
 
-use std::ffi::{CString, c_int, c_long};
+use std::ffi::{c_int, c_long};
 use std::fs::{self, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::{
-    Child, Counted, Impossible, ask_for_parent, nap, on_two_cpus, rename, run, wait_until,
+    Child, Counted, Impossible, ask_for_parent, clone, count, event, exec, exit, fork, link_true,
+    nap, on_two_cpus, raise, reap, rename, run, run_once, set_timer, wait_until,
 };
 
 // ---- what children do -------------------------------------------------------
 
-/// Ends the process.
-fn exit(code: c_int) -> ! {
-    // SAFETY: an integer.
-    unsafe { libc::_exit(code) }
-}
-
-/// Waits for children, so many.
-fn reap(times: u64) {
+/// Makes processes by this call, one after the other.
+fn fork_and_reap(times: u64, call: impl Fn() -> c_long, life: impl Fn()) {
     for _ in 0..times {
-        // SAFETY: asks for no status.
-        unsafe { libc::syscall(libc::SYS_wait4, -1, 0, 0, 0) };
+        fork(1, &call, &life);
+        reap(1);
     }
-}
-
-/// Makes processes by this call, so many, which live this life and end.
-fn fork(times: u64, call: impl Fn() -> c_long, life: impl Fn()) {
-    for _ in 0..times {
-        match call() {
-            0 => {
-                life();
-                exit(0);
-            }
-            -1 => exit(5),
-            _ => reap(1),
-        }
-    }
-}
-
-fn clone() -> c_long {
-    // SAFETY: without CLONE_VM this is fork.
-    unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) }
 }
 
 fn clone3() -> c_long {
@@ -120,7 +94,7 @@ fn refuse_getppid() {
 /// Makes a child that asks to be traced, and stops it at the start and at the
 /// return of each of its calls.
 fn trace(life: impl Fn()) {
-    let child = clone();
+    let child = clone(0);
     // SAFETY: our own child, and a status that lives.
     unsafe {
         if child == 0 {
@@ -142,15 +116,15 @@ fn trace(life: impl Fn()) {
 
 // ---- calls that make tasks --------------------------------------------------
 
-/// A call, so many of which returned, failed and were timed.
+/// This many calls returned, failed and were timed.
 fn assert_calls(counted: &Counted, comm: &str, call: &str, numbers: [u64; 3]) {
     let row = counted.row(&[comm, call]);
-    let seen = [
-        row.number("calls"),
-        row.number("errors"),
-        row.histogram("latency").0,
-    ];
-    assert_eq!(seen, numbers, "{call}");
+    let [calls, errors] = row.numbers(["calls", "errors"]);
+    assert_eq!(
+        [calls, errors, row.histogram("latency").0],
+        numbers,
+        "{call}"
+    );
 }
 
 /// A new task comes out of the call that its parent made. By name, so that the
@@ -160,14 +134,13 @@ fn a_fork_is_one_call() {
     let child = Child::new("kt-forks", || {
         #[cfg(target_arch = "x86_64")]
         {
-            fork(23, fork_itself, || ());
-            fork(23, vfork, || ());
+            fork_and_reap(23, fork_itself, || ());
+            fork_and_reap(23, vfork, || ());
         }
-        fork(23, clone, || ask_for_parent(1));
-        fork(23, clone3, || ());
+        fork_and_reap(23, || clone(0), || ask_for_parent(1));
+        fork_and_reap(23, clone3, || ());
     });
     let counted = run("syscalls", &[("comm", "kt-forks")], || child.work());
-    counted.assert_whole();
     let x86: &[&str] = match cfg!(target_arch = "x86_64") {
         true => &["fork", "vfork"],
         false => &[],
@@ -183,10 +156,9 @@ fn a_fork_is_one_call() {
 fn forks_of_a_filtered_process_are_one_call_each() {
     let child = Child::new("kt-seccomp", || {
         refuse_getppid();
-        fork(23, clone, || ask_for_parent(1));
+        fork_and_reap(23, || clone(0), || ask_for_parent(1));
     });
     let counted = run("syscalls", &[("comm", "kt-seccomp")], || child.work());
-    counted.assert_whole();
     assert_calls(&counted, "kt-seccomp", "clone", [23, 0, 23]);
     // Refused ahead of the event that begins a call: not timed.
     assert_calls(&counted, "kt-seccomp", "getppid", [23, 23, 0]);
@@ -196,12 +168,11 @@ fn forks_of_a_filtered_process_are_one_call_each() {
 fn forks_of_a_traced_process_are_one_call_each() {
     let child = Child::new("kt-ptrace", || {
         trace(|| {
-            fork(23, clone3, || ());
+            fork_and_reap(23, clone3, || ());
             ask_for_parent(23);
         });
     });
     let counted = run("syscalls", &[("comm", "kt-ptrace")], || child.work());
-    counted.assert_whole();
     assert_calls(&counted, "kt-ptrace", "clone", [1, 0, 1]);
     assert_calls(&counted, "kt-ptrace", "clone3", [23, 0, 23]);
     assert_calls(&counted, "kt-ptrace", "getppid", [23, 0, 23]);
@@ -274,7 +245,6 @@ fn calls_of_a_32_bit_program_have_their_names() {
             Ok(status) => status.success(),
         });
     });
-    counted.assert_whole();
     let call = match cfg!(target_arch = "aarch64") {
         true => "arm:getppid",
         false => "i386:getppid",
@@ -297,18 +267,11 @@ fn catch_signals(signal: c_int) {
     unsafe { libc::signal(signal, handler as libc::sighandler_t) };
 }
 
-/// Calls this number, so often.
+/// Calls this number, this many times.
 fn call(times: u64, number: c_long) {
     for _ in 0..times {
         // SAFETY: there is no such call.
         unsafe { libc::syscall(number) };
-    }
-}
-
-fn raise(times: u64) {
-    for _ in 0..times {
-        // SAFETY: integers.
-        unsafe { libc::syscall(libc::SYS_kill, libc::getpid(), libc::SIGUSR1) };
     }
 }
 
@@ -317,20 +280,17 @@ fn a_call_of_no_number_is_no_sigreturn() {
     let child = Child::new("kt-no-call", || {
         catch_signals(libc::SIGUSR1);
         call(33, -1);
-        raise(5);
+        (0..5).for_each(|_| raise(libc::SIGUSR1));
         call(7, 0x8000_0006);
         call(3, -0x8000_0000);
         call(11, 9_999);
     });
-    let pid = child.pid();
-    let counted = run("syscalls", &[("pid", &pid)], || child.work());
-    counted.assert_whole();
+    let counted = count("syscalls", &child, &[]);
     assert_calls(&counted, "kt-no-call", "negative", [43, 43, 43]);
     assert_calls(&counted, "kt-no-call", "9999", [11, 11, 11]);
     assert_calls(&counted, "kt-no-call", "rt_sigreturn", [5, 0, 5]);
 
-    let counted = run("failures", &[("pid", &pid)], || child.work());
-    counted.assert_whole();
+    let counted = count("failures", &child, &[]);
     let row = counted.row(&["kt-no-call", "ENOSYS"]);
     assert_eq!(row.number("calls"), 54);
     assert_eq!(counted.sum("calls"), 54);
@@ -341,46 +301,23 @@ fn a_call_of_no_number_is_no_sigreturn() {
 #[test]
 fn a_sigreturn_to_a_call_of_no_number() {
     let child = Child::new("kt-no-call-sig", || {
-        let timer = |microseconds| libc::itimerval {
-            it_interval: libc::timeval {
-                tv_sec: 0,
-                tv_usec: microseconds,
-            },
-            it_value: libc::timeval {
-                tv_sec: 0,
-                tv_usec: microseconds,
-            },
-        };
         catch_signals(libc::SIGALRM);
-        // SAFETY: the kernel reads the timers, and writes nothing.
-        unsafe {
-            libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &timer(500), 0);
-            while CAUGHT.load(Ordering::SeqCst) < 50 {
-                call(23, -1);
-            }
-            libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &timer(0), 0);
+        set_timer(500, 500);
+        while CAUGHT.load(Ordering::SeqCst) < 50 {
+            call(23, -1);
         }
+        set_timer(0, 0);
         ask_for_parent(CAUGHT.load(Ordering::SeqCst));
     });
     // Once, as it counts its signals.
-    let counted = crate::support::run_once(
-        "syscalls".as_ref(),
-        &[("pid", &child.pid())],
-        None,
-        &mut || child.work(),
-    );
-    let signals = counted.row(&["kt-no-call-sig", "getppid"]).number("calls");
+    let of_pid = [("pid", &*child.pid())];
+    let counted = run_once("syscalls".as_ref(), &of_pid, None, &mut || child.work());
+    let comm = "kt-no-call-sig";
+    let signals = counted.row(&[comm, "getppid"]).number("calls");
     assert!(signals >= 50);
-    assert_calls(
-        &counted,
-        "kt-no-call-sig",
-        "rt_sigreturn",
-        [signals, 0, signals],
-    );
-    assert_eq!(
-        counted.row(&["kt-no-call-sig", "negative"]).number("calls") % 23,
-        0
-    );
+    assert_calls(&counted, comm, "rt_sigreturn", [signals, 0, signals]);
+    let negative = counted.row(&[comm, "negative"]).number("calls");
+    assert_eq!(negative % 23, 0);
 }
 
 /// By the door for 32-bit programs, which is open to all.
@@ -405,8 +342,7 @@ fn numbers_that_no_32_bit_call_has() {
         call_32(11, 9_999);
         call_32(23, 64);
     });
-    let counted = run("syscalls", &[("pid", &*child.pid())], || child.work());
-    counted.assert_whole();
+    let counted = count("syscalls", &child, &[]);
     assert_calls(&counted, "kt-no-call-32", "i386:negative", [40, 40, 40]);
     assert_calls(&counted, "kt-no-call-32", "i386:9999", [11, 11, 11]);
     assert_calls(&counted, "kt-no-call-32", "i386:getppid", [23, 0, 23]);
@@ -423,11 +359,7 @@ fn assert_turns(options: &[(&str, &str)], comm: &str, call: &str, turn: impl Fn(
         turn(true);
         ask_for_parent(23);
     });
-    let pid = child.pid();
-    let counted = run("syscalls", &[&[("pid", &*pid)], options].concat(), || {
-        child.work();
-    });
-    counted.assert_whole();
+    let counted = count("syscalls", &child, options);
     assert_calls(&counted, comm, "getppid", [23, 0, 23]);
     // The one that ends it begins where nobody looks.
     assert_calls(&counted, comm, call, [2, 0, 1]);
@@ -457,21 +389,18 @@ fn a_call_that_changes_its_user_takes_its_start_along() {
 #[test]
 fn an_exec_is_one_call() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("kt-exec-call");
-    let program = ["/bin/true", "/bin/busybox"].map(Path::new);
-    let program = program.into_iter().find(|path| path.exists()).unwrap();
-    symlink(program, &path).unwrap();
-    let file = CString::new(path.as_os_str().as_bytes()).unwrap();
+    let file = link_true(&folder.path().join("kt-exec-call"));
     let child = Child::new("kt-exec-call", || {
-        fork(23, clone, || {
-            let argv = [c"true".as_ptr(), std::ptr::null()];
-            // SAFETY: texts and lists that end as they should.
-            unsafe { libc::syscall(libc::SYS_execve, file.as_ptr(), argv.as_ptr(), &argv[1]) };
-            exit(7);
-        });
+        fork_and_reap(
+            23,
+            || clone(0),
+            || {
+                exec(&file);
+                exit(7);
+            },
+        );
     });
     let counted = run("syscalls", &[("comm", "kt-exec-call")], || child.work());
-    counted.assert_whole();
     assert_calls(&counted, "kt-exec-call", "execve", [23, 0, 23]);
     assert_calls(&counted, "kt-exec-call", "clone", [23, 0, 23]);
 }
@@ -481,20 +410,15 @@ fn an_exec_is_one_call() {
 #[test]
 fn the_last_call_of_a_process() {
     let mut children: Vec<Child> = (0..23).map(|_| Child::new("kt-killed", || ())).collect();
-    let child = Child::new("kt-exits-call", || fork(23, clone, || ()));
+    let child = Child::new("kt-exits-call", || fork_and_reap(23, || clone(0), || ()));
     let counted = run("syscalls", &[("comm", "kt-killed")], || children.clear());
-    counted.assert_whole();
-    assert_eq!(counted.rows().len(), 1, "{:?}", counted.rows());
+    counted.only_row(&["kt-killed", "read"]);
     assert_calls(&counted, "kt-killed", "read", [23, 23, 0]);
 
     let counted = run("syscalls", &[("comm", "kt-exits-call")], || child.work());
-    counted.assert_whole();
-    let calls: Vec<_> = counted
-        .rows()
-        .iter()
-        .map(|it| it.labels[1].clone())
-        .collect();
-    assert!(!calls.iter().any(|call| call == "exit_group"), "{calls:?}");
+    let rows = counted.rows();
+    let mut calls = rows.iter().map(|row| &*row.labels[1]);
+    assert!(!calls.any(|call| call == "exit_group"), "{rows:?}");
 }
 
 // ---- one CPU ----------------------------------------------------------------
@@ -502,19 +426,12 @@ fn the_last_call_of_a_process() {
 /// Two threads, each on a CPU of its own, whose calls fail.
 #[test]
 fn failures_of_one_cpu() {
-    for (options, calls) in [
-        (vec![], 46),
-        (vec![("cpu", "0")], 23),
-        (vec![("cpu", "1")], 23),
-    ] {
+    let options = [&[][..], &[("cpu", "0")], &[("cpu", "1")]];
+    for (options, calls) in options.into_iter().zip([46, 23, 23]) {
         let child = Child::new("kt-cpu-failures", || {
-            on_two_cpus(23, |_, round| crate::support::event(round));
+            on_two_cpus(23, |_, round| event(round));
         });
-        let pid = child.pid();
-        let counted = run("failures", &[&[("pid", &*pid)], &*options].concat(), || {
-            child.work();
-        });
-        counted.assert_whole();
+        let counted = count("failures", &child, options);
         let row = counted.row(&["kt-cpu-failures", "EINVAL"]);
         assert_eq!(row.number("calls"), calls, "{options:?}");
     }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use ktally::cli::{default, flag};
 use ktally::schema::{Decoder, MetricKind, Table};
-use ktally::tally::{RawOption, Session, Tally, resolve};
+use ktally::tally::{Session, Tally};
 
-use crate::support::{Impossible, kernel_series, require_root};
+use crate::support::{Impossible, kernel_series, options_of, require_root};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tallies.md");
 
@@ -89,12 +89,9 @@ fn describe_table(page: &mut String, table: &Table) {
 /// attach to is another question.
 fn verified(tally: &Tally) -> Vec<(String, u32)> {
     let needed = [("path", "libc.so.6"), ("function", "getppid")];
-    let given: Vec<RawOption> = needed
-        .into_iter()
-        .filter(|(name, _)| tally.schema.options.iter().any(|it| it.name == *name))
-        .map(|(name, text)| (name.to_owned(), text.to_owned()))
-        .collect();
-    let options = resolve(&tally.schema.options, &given).unwrap();
+    let has = |(name, _): &(&str, &str)| tally.schema.options.iter().any(|it| it.name == *name);
+    let given: Vec<_> = needed.into_iter().filter(has).collect();
+    let options = options_of(tally, &given).unwrap();
     Session::verify(tally, &options).unwrap_or_else(|error| {
         Impossible::of(tally, &error);
         Vec::new()

@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::process::Stdio;
 
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, MapType};
+use libbpf_rs::{Link, MapHandle, MapType};
 use serde_json::Value;
 
 use crate::attach::{GETPPID, rewrite};
@@ -15,6 +15,7 @@ use crate::common::{Ended, NOBODY, assert_has, end, full};
 use crate::fate::{self, Fate};
 use crate::instances::Host;
 use crate::lifetime::sum;
+use crate::support::maps::{create, get, set};
 use crate::support::{Child, amount, ask_for_parent, cases, nap, needs};
 
 /// More than a program has system calls.
@@ -180,7 +181,7 @@ fn a_state_that_is_forged_removes_nothing() {
     let state = MapHandle::from_pinned_path(host.bpffs("ktally/syscalls/state")).unwrap();
     for goal in [1u64, 7, u64::MAX] {
         let state_of = [goal, 0, 0].map(u64::to_ne_bytes).concat();
-        state.update(&[0; 4], &state_of, MapFlags::ANY).unwrap();
+        set(&state, &[0; 4], &state_of);
         host.good("status");
         let reading = host.json("read syscalls -o json");
         assert_eq!(sum(&reading, GETPPID, "calls"), 23, "{goal}");
@@ -322,7 +323,7 @@ fn no_pin_leads_out_of_the_folder() {
     let meta = host.bpffs("ktally/failures/meta");
     host.good("attach failures");
     let said = MapHandle::from_pinned_path(&meta).unwrap();
-    let said = said.lookup(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    let said = get(&said, &[0; 4]).unwrap();
     let good: Value = serde_json::from_slice(&said).unwrap();
     let path = format!("links/../../../../../..{}", file.display());
     for pin in [
@@ -381,13 +382,6 @@ fn pins_of_another_kind_are_refused() {
     let host = Host::new();
     host.good("attach failures --as there");
     let pin = |below: &str| host.bpffs(&format!("ktally/there/{below}"));
-    let make = |kind, key, value, entries| {
-        let opts = libbpf_rs::libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
-            ..Default::default()
-        };
-        MapHandle::create(kind, Some("other"), key, value, entries, &opts).unwrap()
-    };
     let entry = fs::read_dir(pin("entries"))
         .unwrap()
         .next()
@@ -395,11 +389,11 @@ fn pins_of_another_kind_are_refused() {
         .unwrap();
     let entry = format!("entries/{}", entry.file_name().display());
     let others: [(&str, MapHandle); 5] = [
-        ("meta", make(MapType::PercpuArray, 4, 4096, 1)),
-        ("meta", make(MapType::Array, 4, 64, 2)),
-        ("btf", make(MapType::Hash, 4, 64, 1)),
-        ("maps/failures", make(MapType::Queue, 0, 64, 1)),
-        (&entry, make(MapType::Array, 4, 64, 1)),
+        ("meta", create(MapType::PercpuArray, 4, 4096, 1)),
+        ("meta", create(MapType::Array, 4, 64, 2)),
+        ("btf", create(MapType::Hash, 4, 64, 1)),
+        ("maps/failures", create(MapType::Queue, 0, 64, 1)),
+        (&entry, create(MapType::Array, 4, 64, 1)),
     ];
     for (name, mut other) in others {
         fs::rename(pin(name), pin("maps/aside")).unwrap();
@@ -414,14 +408,14 @@ fn pins_of_another_kind_are_refused() {
     // What is emptied is a slot, and no other map.
     let (slot, mut other) = (
         entry.replace("entries", "slots"),
-        make(MapType::Hash, 4, 4, 1),
+        create(MapType::Hash, 4, 4, 1),
     );
-    other.update(&[0; 4], &[1; 4], MapFlags::ANY).unwrap();
+    set(&other, &[0; 4], &[1; 4]);
     fs::rename(pin(&slot), pin("maps/aside")).unwrap();
     other.pin(pin(&slot)).unwrap();
     host.ktally("detach there")
         .refused(1, &["is not an array of programs"]);
-    assert!(other.lookup(&[0; 4], MapFlags::ANY).unwrap().is_some());
+    assert!(get(&other, &[0; 4]).is_some());
     fs::remove_file(pin(&slot)).unwrap();
     fs::rename(pin("maps/aside"), pin(&slot)).unwrap();
     host.good("detach there");

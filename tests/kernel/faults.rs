@@ -6,17 +6,15 @@
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
-use std::fs::{self, File};
-use std::os::fd::FromRawFd;
+use std::fs;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::common::{Args, PROGRAM, command, end, ktally, limit as restrict, program};
 use crate::instances::Host;
 use crate::lifetime::{Run, sum, total};
-use crate::memory::Limited;
 use crate::objects::Objects;
-use crate::support::{Child, Source, ask_for_parent, fail_to_open, needs};
+use crate::support::{Child, Limited, Source, ask_for_parent, fail_to_open, needs, terminal};
 
 const BPFFS: &str = "/sys/fs/bpf";
 const ENOENT: (&str, &str) = ("error", "ENOENT");
@@ -116,23 +114,7 @@ fn stopped_and_continued() {
 #[test]
 fn a_terminal_that_vanishes() {
     let child = Child::new("kt-terminal", || ask_for_parent(23));
-    let (mut master, mut slave) = (-1, -1);
-    // SAFETY: the kernel fills both; the rest may be left out.
-    let ret = unsafe {
-        let nothing = std::ptr::null_mut();
-        libc::openpty(
-            &raw mut master,
-            &raw mut slave,
-            nothing,
-            nothing.cast(),
-            nothing.cast(),
-        )
-    };
-    assert_eq!(ret, 0);
-    // SAFETY: integers alone. Who writes must not keep the other side open.
-    unsafe { libc::fcntl(master, libc::F_SETFD, libc::FD_CLOEXEC) };
-    // SAFETY: ours alone.
-    let [master, slave] = [master, slave].map(|fd| unsafe { File::from_raw_fd(fd) });
+    let [master, slave] = terminal();
     let line = format!("run syscalls -v --every 50ms --pid {}", child.pid());
     let mut run = Run::with_output(&mut line.pass_to(program()), slave);
     run.wait_until_counting();

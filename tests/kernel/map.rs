@@ -23,13 +23,13 @@ mod storage;
 mod types;
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::fmt::Display;
 
-use libbpf_rs::{
-    MapCore, MapHandle, MapInfo, MapType, Object, ObjectBuilder, OpenObject, ProgramMut, libbpf_sys,
-};
+use libbpf_rs::{MapCore, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
 
+use crate::common::source::MAPS;
 use crate::common::{Ended, end, end_with_input, json, json_lines, program};
+use crate::support::maps::id;
 use crate::support::{Source, require_root};
 
 // ---- the program ------------------------------------------------------------
@@ -44,6 +44,11 @@ fn map_reading(args: &[&str], input: &str) -> Ended {
     end_with_input(program().arg("map").args(args), input)
 }
 
+/// `ktally map restore` of this text.
+fn restore(map: impl Display, text: &str) -> Ended {
+    map_reading(&["restore", &map.to_string(), "-"], text)
+}
+
 /// Arguments without spaces.
 fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
@@ -53,7 +58,18 @@ fn words(line: &str) -> Vec<&str> {
 macro_rules! map {
     ($($arg:expr),+ $(,)?) => { $crate::map::run([$($arg.to_string()),+]) };
 }
-use map;
+
+/// The same, and what it prints as JSON.
+macro_rules! map_json {
+    ($($arg:expr),+ $(,)?) => { $crate::map::map!($($arg),+, "-o", "json").json() };
+}
+
+/// The same, and what it prints as JSON lines.
+macro_rules! map_lines {
+    ($($arg:expr),+ $(,)?) => { $crate::map::map!($($arg),+, "-o", "jsonl").json_lines() };
+}
+
+use {map, map_json, map_lines};
 
 // ---- maps with types --------------------------------------------------------
 
@@ -104,30 +120,12 @@ impl Maps {
     }
 }
 
-/// An object of this C file: `kernel.h` and libbpf's headers are there.
+/// An object of this C file: the headers and [`MAPS`] are there, and a licence.
 fn compile(c: &str) -> Vec<u8> {
-    Source::file("test.bpf.c", format!("#include \"ktally.bpf.h\"\n{c}")).compile()
-}
-
-// ---- maps without types -----------------------------------------------------
-
-/// A map that this process holds.
-#[track_caller]
-fn create(ty: MapType, key: u32, value: u32, max_entries: u32) -> MapHandle {
-    create_with(ty, key, value, max_entries, 0)
-}
-
-#[track_caller]
-fn create_with(ty: MapType, key: u32, value: u32, max_entries: u32, flags: u32) -> MapHandle {
-    require_root();
-    let opts = libbpf_sys::bpf_map_create_opts {
-        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-        map_flags: flags,
-        ..Default::default()
+    let licence = match c.contains("TALLY(") {
+        true => "",
+        false => "char LICENSE[] SEC(\"license\") = \"GPL\";\n",
     };
-    MapHandle::create(ty, Some("kt_map"), key, value, max_entries, &opts).unwrap()
-}
-
-fn id(map: &MapHandle) -> u32 {
-    MapInfo::new(map.as_fd()).unwrap().info.id
+    let text = ["#include \"ktally.bpf.h\"\n", licence, MAPS, c].concat();
+    Source::file("test.bpf.c", text).compile()
 }

@@ -4,15 +4,15 @@
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
 use ktally::map::Map;
 use ktally::sys;
 use libbpf_rs::query::ProgInfoIter;
-use libbpf_rs::{MapHandle, MapInfo, MapType, Program, libbpf_sys};
+use libbpf_rs::{MapType, Program};
 
+use crate::support::maps::{create, id};
 use crate::support::wait_until;
 
 /// Ids of programs and maps.
@@ -70,18 +70,7 @@ pub fn programs_called(name: &str) -> BTreeSet<u32> {
 pub fn maps_called(prefix: &str) -> Vec<Map> {
     /// How many ids ago one was made that still is young.
     const YOUNG: u32 = 20_000;
-    let newest = MapHandle::create(
-        MapType::Array,
-        Some("kt_newest"),
-        4,
-        4,
-        1,
-        &libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-            ..Default::default()
-        },
-    );
-    let newest = MapInfo::new(newest.unwrap().as_fd()).unwrap().info.id;
+    let newest = id(&create(MapType::Array, 4, 4, 1));
     let mut maps = Vec::new();
     let mut id = newest.saturating_sub(YOUNG);
     while let Some(next) = sys::map::next_id(id).unwrap() {

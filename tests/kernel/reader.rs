@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -11,25 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ktally::map::{Map, Outcome, Reader};
 use ktally::sys::map::Elements;
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
+use libbpf_rs::{MapCore, MapHandle, MapType, num_possible_cpus};
 
-use crate::support::{amount, needs, require_root};
+use crate::support::maps::{create, fill, set, set_on_cpus};
+use crate::support::{amount, beside, needs, require_root, status_number, wait_until};
 
 const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
-
-fn create(ty: MapType, key_size: u32, value_size: u32, max_entries: u32) -> MapHandle {
-    require_root();
-    let opts = libbpf_sys::bpf_map_create_opts {
-        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-        map_flags: match ty {
-            MapType::LpmTrie => libbpf_sys::BPF_F_NO_PREALLOC,
-            _ => 0,
-        },
-        ..Default::default()
-    };
-    let name = Some("kt_reader");
-    MapHandle::create(ty, name, key_size, value_size, max_entries, &opts).unwrap()
-}
 
 fn open(map: &MapHandle) -> Map {
     Map::new(map.as_fd()).unwrap()
@@ -66,22 +52,6 @@ fn value_of(key: u64) -> u64 {
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Keys from 0 on, each with its [`value_of`].
-fn fill(map: &MapHandle, entries: u64) {
-    const BATCH: usize = 1 << 14;
-    let keys: Vec<u64> = (0..entries).collect();
-    for keys in keys.chunks(BATCH) {
-        let count = keys.len() as u32;
-        let values: Vec<u8> = keys
-            .iter()
-            .flat_map(|key| value_of(*key).to_ne_bytes())
-            .collect();
-        let keys: Vec<u8> = keys.iter().flat_map(|key| key.to_ne_bytes()).collect();
-        map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY)
-            .unwrap();
-    }
-}
-
 fn number(bytes: &[u8]) -> u64 {
     u64::from_ne_bytes(bytes.try_into().unwrap())
 }
@@ -113,13 +83,14 @@ fn a_million_entries_are_read_in_little_memory() {
 fn read_a_million() {
     let million = amount(1_000_000);
     let map = create(MapType::Hash, 8, 8, million as u32);
-    fill(&map, million);
+    fill(&map, million, value_of);
     // With one entry a batch, the first bucket of two makes it grow.
     for batch in [1, 2, 7, 256, 4096, 65_536] {
         let mut seen = vec![0u64; million.div_ceil(64) as usize];
         let mut count = 0;
-        reset_peak();
-        let before = memory("VmRSS:");
+        // `VmHWM` starts over at `VmRSS`.
+        fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = status_number("self", "VmRSS");
         let outcome = Reader::new(&open(&map))
             .with_batch(batch)
             .read(|key, copied| {
@@ -131,37 +102,17 @@ fn read_a_million() {
                 count += 1;
                 CONTINUE
             });
-        let grown = memory("VmHWM:").saturating_sub(before);
+        let grown = status_number("self", "VmHWM").saturating_sub(before);
         assert_eq!(outcome.unwrap(), Outcome::Complete, "batch {batch}");
         assert_eq!(count, million, "batch {batch}");
         assert!(grown < 16 << 10, "batch {batch}: {grown} KiB more");
     }
 }
 
-/// In KiB.
-fn memory(what: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    line.unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap()
-}
-
-/// `VmHWM` starts over at `VmRSS`.
-fn reset_peak() {
-    let mut file = fs::File::options()
-        .write(true)
-        .open("/proc/self/clear_refs")
-        .unwrap();
-    file.write_all(b"5").unwrap();
-}
-
 #[test]
 fn batches_and_the_walk_by_keys_see_the_same() {
     let map = create(MapType::Hash, 8, 8, 10_000);
-    fill(&map, 10_000);
+    fill(&map, 10_000, value_of);
     let entries = read_all(&map);
     assert_eq!(entries.len(), 10_000);
     for (key, value) in &entries {
@@ -176,33 +127,21 @@ const PASSING: u64 = 3_000;
 
 /// Calls `work` while other keys come and go, and have done so for some time.
 fn while_keys_pass(map: &MapHandle, work: impl FnOnce()) {
-    let (started, stop) = (AtomicBool::new(false), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                for key in STABLE..STABLE + PASSING {
-                    let (key, value) = (key.to_ne_bytes(), value_of(key).to_ne_bytes());
-                    map.update(&key, &value, MapFlags::ANY).unwrap();
-                }
-                started.store(true, Ordering::Relaxed);
-                for key in STABLE..STABLE + PASSING {
-                    map.delete(&key.to_ne_bytes()).unwrap();
-                }
-            }
-        });
-        // A panic must end the other thread too.
-        let _stop = Stop(&stop);
-        crate::support::wait_until("keys pass", || started.load(Ordering::Relaxed));
+    let started = AtomicBool::new(false);
+    let pass = || {
+        for key in STABLE..STABLE + PASSING {
+            let (key, value) = (key.to_ne_bytes(), value_of(key).to_ne_bytes());
+            set(map, &key, &value);
+        }
+        started.store(true, Ordering::Relaxed);
+        for key in STABLE..STABLE + PASSING {
+            map.delete(&key.to_ne_bytes()).unwrap();
+        }
+    };
+    beside(pass, || {
+        wait_until("keys pass", || started.load(Ordering::Relaxed));
         work();
     });
-}
-
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// How often each stable key came, with its value each time.
@@ -218,7 +157,7 @@ fn count_stable(times: &mut [u8], key: &[u8], copied: &[u8]) -> ControlFlow<()> 
 #[test]
 fn batches_see_each_stable_key_once_while_others_pass() {
     let map = create(MapType::Hash, 8, 8, 16_384);
-    fill(&map, STABLE);
+    fill(&map, STABLE, value_of);
     while_keys_pass(&map, || {
         for batch in [1, 16, 1024, 16_384].repeat(10) {
             let mut times = vec![0; STABLE as usize];
@@ -235,7 +174,7 @@ fn batches_see_each_stable_key_once_while_others_pass() {
 #[test]
 fn the_walk_by_keys_repeats_nothing_while_others_pass() {
     let map = create(MapType::Hash, 8, 8, 16_384);
-    fill(&map, STABLE);
+    fill(&map, STABLE, value_of);
     while_keys_pass(&map, || {
         for _ in 0..20 {
             let mut times = vec![0; STABLE as usize];
@@ -256,7 +195,7 @@ fn the_walk_by_keys_repeats_nothing_while_others_pass() {
 #[test]
 fn the_walk_by_keys_survives_that_its_keys_are_deleted() {
     let map = create(MapType::Hash, 8, 8, 16_384);
-    fill(&map, 1000);
+    fill(&map, 1000, value_of);
     let mut entries = Entries::new();
     let outcome = Reader::new(&open(&map)).read_by_keys(|key, copied| {
         map.delete(key).unwrap();
@@ -270,13 +209,12 @@ fn the_walk_by_keys_survives_that_its_keys_are_deleted() {
 #[test]
 fn the_walk_by_keys_gives_up_on_an_endless_map() {
     let map = create(MapType::Hash, 8, 8, 16);
-    fill(&map, 1);
+    fill(&map, 1, value_of);
     let mut steps = 0u64;
     let outcome = Reader::new(&open(&map)).read_by_keys(|key, _| {
         steps += 1;
         map.delete(key).unwrap();
-        map.update(&steps.to_ne_bytes(), &[0; 8], MapFlags::ANY)
-            .unwrap();
+        set(&map, &steps.to_ne_bytes(), &[0; 8]);
         CONTINUE
     });
     let Outcome::Incomplete(why) = outcome.unwrap() else {
@@ -292,7 +230,7 @@ fn the_walk_by_keys_gives_up_on_an_endless_map() {
 fn a_trie_whose_keys_are_deleted_repeats_nothing() {
     let map = create(MapType::LpmTrie, 8, 8, 64);
     for number in 0..16 {
-        map.update(&prefix(number), &[1; 8], MapFlags::ANY).unwrap();
+        set(&map, &prefix(number), &[1; 8]);
     }
     let mut entries = Entries::new();
     let outcome = Reader::new(&open(&map)).with_batch(1).read(|key, copied| {
@@ -314,8 +252,7 @@ fn keys_of_one_to_three_bytes() {
     for size in 1..=3 {
         let map = create(MapType::Hash, size as u32, 8, 256);
         for key in 0..200u8 {
-            map.update(&vec![key; size], &[key; 8], MapFlags::ANY)
-                .unwrap();
+            set(&map, &vec![key; size], &[key; 8]);
         }
         let entries = read_all(&map);
         assert_eq!(entries.len(), 200);
@@ -338,11 +275,8 @@ fn per_cpu_values_of_odd_sizes() {
         for size in [4, 12] {
             let map = create(ty, 4, size as u32, 100);
             for key in 0..100u32 {
-                let values: Vec<Vec<u8>> = (0..cpus)
-                    .map(|cpu| vec![key as u8 + cpu as u8; size])
-                    .collect();
-                map.update_percpu(&key.to_ne_bytes(), &values, MapFlags::ANY)
-                    .unwrap();
+                let value = |cpu| vec![key as u8 + cpu as u8; size];
+                set_on_cpus(&map, &key.to_ne_bytes(), value);
             }
             let entries = read_all(&map);
             assert_eq!(entries.len(), 100, "{ty:?}");
@@ -362,8 +296,7 @@ fn per_cpu_values_of_odd_sizes() {
 #[test]
 fn arrays_hold_all_of_their_keys() {
     let map = create(MapType::Array, 4, 3, 1000);
-    map.update(&7u32.to_ne_bytes(), b"abc", MapFlags::ANY)
-        .unwrap();
+    set(&map, &7u32.to_ne_bytes(), b"abc");
     let entries = read_all(&map);
     assert_eq!(entries.len(), 1000);
     for (key, value) in &entries {
@@ -376,7 +309,7 @@ fn arrays_hold_all_of_their_keys() {
 fn lru_hashes() {
     // It may evict from half full on.
     let map = create(MapType::LruHash, 8, 8, 16_384);
-    fill(&map, 1000);
+    fill(&map, 1000, value_of);
     let entries = read_all(&map);
     assert_eq!(entries.len(), 1000);
     for (key, value) in &entries {
@@ -396,8 +329,7 @@ fn prefix(number: u8) -> [u8; 8] {
 fn tries() {
     let map = create(MapType::LpmTrie, 8, 8, 256);
     for number in 0..200 {
-        map.update(&prefix(number), &[number; 8], MapFlags::ANY)
-            .unwrap();
+        set(&map, &prefix(number), &[number; 8]);
     }
     let entries = read_all(&map);
     assert_eq!(entries.len(), 200);
@@ -414,8 +346,7 @@ fn maps_without_batches() {
     for ty in [MapType::DevmapHash, MapType::Devmap] {
         let map = create(ty, 4, 4, 100);
         for key in 0..50u32 {
-            map.update(&key.to_ne_bytes(), &loopback, MapFlags::ANY)
-                .unwrap();
+            set(&map, &key.to_ne_bytes(), &loopback);
         }
         let (mut keys, mut values) = ([0; 400], [0; 400]);
         let mut token = [0; 8];
@@ -457,32 +388,15 @@ fn no_call_goes_past_the_end_of_a_buffer() {
         refused(elements.next_key(Some(&[0; 3]), &mut [0; 4]));
         refused(elements.next_key(None, &mut [0; 3]));
         let (token, keys) = (&mut [0; 4], &mut [0; 4]);
-        refused(
-            elements
-                .lookup_batch(None, &mut [0; 3], keys, &mut value, 1)
-                .result,
-        );
-        refused(
-            elements
-                .lookup_batch(None, token, &mut [0; 3], &mut value, 1)
-                .result,
-        );
-        refused(
-            elements
-                .lookup_batch(None, token, keys, &mut value[..short], 1)
-                .result,
-        );
-        refused(
-            elements
-                .lookup_batch(None, token, keys, &mut value, 2)
-                .result,
-        );
-        let first = Some(&mut [0; 3][..]);
-        refused(
-            elements
-                .lookup_batch(first, token, keys, &mut value, 1)
-                .result,
-        );
+        for batch in [
+            elements.lookup_batch(None, &mut [0; 3], keys, &mut value, 1),
+            elements.lookup_batch(None, token, &mut [0; 3], &mut value, 1),
+            elements.lookup_batch(None, token, keys, &mut value[..short], 1),
+            elements.lookup_batch(None, token, keys, &mut value, 2),
+            elements.lookup_batch(Some(&mut [0; 3][..]), token, keys, &mut value, 1),
+        ] {
+            refused(batch.result);
+        }
     }
 }
 
@@ -527,7 +441,7 @@ fn empty_maps_are_complete() {
 #[test]
 fn whoever_has_enough_stops_the_reading() {
     let map = create(MapType::Hash, 8, 8, 1000);
-    fill(&map, 1000);
+    fill(&map, 1000, value_of);
     let stop_at_17 = |seen: &mut u64| {
         *seen += 1;
         match *seen {

@@ -1,33 +1,40 @@
-//! What a session does with tallies of the test's own: what C files declare,
-//! how programs attach, and what is refused. Every program counts only the
-//! thread of its test, so that tests beside it change nothing.
+//! What a session does with tallies of the test's own: how programs attach, how
+//! they end, and what is refused. Every program counts only the thread of its
+//! test, so that tests beside it change nothing.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Table, Unit};
-use ktally::snapshot::{Reading, count};
-use ktally::tally::{RawOption, Session, Tally, fentry_fact, resolve};
-use serde_json::{Value as Json, json};
+use ktally::snapshot::Reading;
+use ktally::tally::{Session, Tally, fentry_fact};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::{Pid, gettid};
 
 use crate::common::assert_has;
 use crate::objects::{Objects, maps_called, programs_called};
-use crate::support::{CALLS, Source, ask_for_parent, kernel_series, require_root, wait_until};
+use crate::support::{
+    CALLS, Source, ask_for_parent, beside, kernel_series, options_of, require_root, spin,
+    wait_until,
+};
 
 /// A C file `NAME.bpf.c` with what the tests' programs share: `mine()` is whether
 /// the thread of the option `tid` is running, `argument(regs)` a call's first
-/// argument.
-fn tally_of(name: &str, program: &str) -> Source {
+/// argument, and `add_one` counts in a table of numbers.
+pub fn tally_of(name: &str, program: &str) -> Source {
     require_root();
     let prelude = r#"#include "ktally.bpf.h"
 TALLY("a test's own");
 OPTION(pid_t, tid, 0, "count only this thread");
 #define mine() ((pid_t)bpf_get_current_pid_tgid() == tid)
+#define add_one(table, key)                            \
+	({                                             \
+		__u64 *row_ = tally_entry(table, key); \
+		if (row_)                              \
+			__sync_fetch_and_add(row_, 1); \
+	})
 "#;
     let text = [prelude, CALLS, program].concat();
     Source::file(&format!("{name}.bpf.c"), text)
@@ -48,36 +55,22 @@ SEC("tp_btf/sys_enter")
 int BPF_PROG(enter_{table}, struct pt_regs *regs, long id)
 {{
 	__u32 key = 0;
-	__u64 *calls;
 
-	if (!mine() || id != NR_getppid)
-		return 0;
-	calls = tally_entry({table}, &key);
-	if (calls)
-		__sync_fetch_and_add(calls, 1);
+	if (mine() && id == NR_getppid)
+		add_one({table}, &key);
 	return 0;
 }}
 "#
     )
 }
 
-fn tid() -> String {
-    // SAFETY: no arguments.
-    unsafe { libc::syscall(libc::SYS_gettid) }.to_string()
-}
-
-fn start(tally: &Tally, options: &[(&str, &str)]) -> Result<Session> {
-    let given: Vec<RawOption> = options
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-        .collect();
-    let options = resolve(&tally.schema.options, &given)?;
-    Session::start(tally, &options, None)
+pub fn start(tally: &Tally, options: &[(&str, &str)]) -> Result<Session> {
+    Session::start(tally, &options_of(tally, options)?, None)
 }
 
 /// The final reading of this thread's `work`.
-fn count_work(tally: &Tally, options: &[(&str, &str)], work: impl FnOnce()) -> Reading {
-    let tid = tid();
+pub fn count_work(tally: &Tally, options: &[(&str, &str)], work: impl FnOnce()) -> Reading {
+    let tid = gettid().to_string();
     let options = [options, &[("tid", &tid)]].concat();
     let mut session = start(tally, &options).unwrap();
     work();
@@ -86,7 +79,7 @@ fn count_work(tally: &Tally, options: &[(&str, &str)], work: impl FnOnce()) -> R
 }
 
 /// Of the first table, all cells of the only row.
-fn only_row(reading: &Reading) -> &[u64] {
+pub fn only_row(reading: &Reading) -> &[u64] {
     let rows = &reading.tables[0].rows;
     assert_eq!(rows.len(), 1);
     rows.cells(0)
@@ -94,24 +87,18 @@ fn only_row(reading: &Reading) -> &[u64] {
 
 // ---- attaching --------------------------------------------------------------
 
-const ABSENT: &str = r#"
-int BPF_PROG(absent)
-{
-	return 0;
-}
-"#;
+const ABSENT: &str = "int BPF_PROG(absent) { return 0; }";
 
 #[test]
 fn without_an_optional_program_it_goes_on_and_says_so() {
     let absent = format!("SEC(\"tp_btf/no_such_event\") OPTIONAL {ABSENT}");
     let file = tally_of("lacking", &(count_parents("kt_lacking") + &absent));
-    let (tally, tid) = (file.find().unwrap(), tid());
+    let (tally, tid) = (file.find().unwrap(), gettid().to_string());
     let mut session = start(&tally, &[("tid", &tid)]).unwrap();
     let [warning] = session.warnings() else {
         panic!("one warning: {:?}", session.warnings());
     };
-    assert!(warning.contains("`absent`"), "{warning}");
-    assert!(warning.contains("no_such_event"), "{warning}");
+    assert_has(warning, &["`absent`", "no_such_event"]);
     ask_for_parent(23);
     session.detach();
     assert_eq!(only_row(&session.read().unwrap()), [23]);
@@ -121,8 +108,7 @@ fn without_an_optional_program_it_goes_on_and_says_so() {
 fn without_a_program_that_it_needs_it_does_not_start() {
     let absent = format!("SEC(\"tp_btf/no_such_event\") {ABSENT}");
     let file = tally_of("needing", &(count_parents("kt_needing") + &absent));
-    let error = why_not(&file);
-    assert_has(&error, &["`needing`", "no_such_event"]);
+    assert_has(&why_not(&file), &["`needing`", "no_such_event"]);
 }
 
 /// A tally of this program alone does not start; what it says why.
@@ -147,14 +133,8 @@ int BPF_PROG(unchecked)
 "#;
     let error = refused("unchecked", program);
     let (first, rest) = error.split_once('\n').unwrap();
-    assert_has(
-        first,
-        &[
-            "`unchecked`",
-            "verifier refused program",
-            "map_value_or_null",
-        ],
-    );
+    let refused = "verifier refused program";
+    assert_has(first, &["`unchecked`", refused, "map_value_or_null"]);
     assert_has(rest, &["*row = 1;"]);
     // Younger kernels say in which file, too.
     let names_file = kernel_series() >= (6, 9);
@@ -167,18 +147,15 @@ int BPF_PROG(unchecked)
 fn what_the_kernel_lacks_is_told_when_attaching_fails() {
     let has_no_fentry = fentry_fact().fix.is_some();
     assert!(!cfg!(target_arch = "aarch64") || has_no_fentry == (kernel_series() < (6, 4)));
+    let has_no_kprobes = !ktally::host::has_kprobes();
     for (section, lacks, words) in [
-        // Somebody may mount tracefs at any time.
+        // tracefs may be mounted at any time.
         (
             "tracepoint/no/event",
             true,
             ["no tracepoint", "mount -t tracefs"],
         ),
-        (
-            "kprobe/do_exit",
-            !ktally::host::has_kprobes(),
-            ["no kprobes"; 2],
-        ),
+        ("kprobe/do_exit", has_no_kprobes, ["no kprobes"; 2]),
         ("fentry/vfs_read", has_no_fentry, ["refuses fentry"; 2]),
         ("fentry/no_such", true, ["no function `no_such`"; 2]),
     ] {
@@ -188,10 +165,8 @@ fn what_the_kernel_lacks_is_told_when_attaching_fails() {
         let program = format!("SEC(\"{section}\") int probe(void *ctx) {{ return 0; }}");
         let error = refused("lacking", &program);
         assert!(error.contains("`lacking`"), "{section}: {error}");
-        assert!(
-            words.iter().any(|word| error.contains(word)),
-            "{section}: {error}"
-        );
+        let is_said = words.iter().any(|word| error.contains(word));
+        assert!(is_said, "{section}: {error}");
         assert_eq!(error.lines().count(), 1, "{section}: {error}");
     }
 }
@@ -217,10 +192,8 @@ SEC("perf_event") ATTACH("cpu-clock@$hz")
 int sample(void *ctx)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	__u64 *samples = tally_entry(kt_clock, &cpu);
 
-	if (samples)
-		__sync_fetch_and_add(samples, 1);
+	add_one(kt_clock, &cpu);
 	return 0;
 }
 "#,
@@ -232,10 +205,7 @@ int sample(void *ctx)
     // A busy host may skip samples, but a CPU that has some gets more.
     wait_until("each CPU has 50 samples", || {
         // An idle CPU is sampled too, but this way one is busy.
-        let spin = Instant::now();
-        while spin.elapsed() < Duration::from_millis(20) {
-            std::hint::spin_loop();
-        }
+        spin(Duration::from_millis(20));
         let reading = session.read().unwrap();
         let rows = &reading.tables[0].rows;
         rows.len() == cpus && rows.iter().all(|(_, cells)| cells[0] >= 50)
@@ -250,45 +220,27 @@ int sample(void *ctx)
     assert_eq!(tally.schema.tables[0].labels[0].name, "cpu");
 }
 
+/// A tally of a clock that is refused: its option, and what it attaches to.
+fn refused_clock(name: &str, option: &str, target: &str) -> String {
+    let program = format!(
+        "OPTION(__u32, {option}, \"samples a second\");\n\
+         SEC(\"perf_event\") ATTACH(\"{target}\") int sample(void *ctx) {{ return 0; }}"
+    );
+    refused(name, &program)
+}
+
 /// At 0 Hz there is nothing to attach.
 #[test]
 fn a_clock_needs_a_frequency() {
-    let file = tally_of(
-        "stopped",
-        r#"
-OPTION(__u32, hz, 0, "samples a second");
-TABLE(kt_stopped, __u32, __u64, 1, "samples");
-SEC("perf_event") ATTACH("cpu-clock@$hz")
-int sample(void *ctx)
-{
-	return 0;
-}
-"#,
-    );
-    let error = why_not(&file);
-    assert!(error.contains("`stopped`"), "{error}");
-    assert!(error.contains("0 samples a second; write 1 to"), "{error}");
+    let error = refused_clock("stopped", "hz, 0", "cpu-clock@$hz");
+    assert_has(&error, &["`stopped`", "0 samples a second; write 1 to"]);
 }
 
 #[test]
 fn a_target_names_only_options_that_there_are() {
-    let file = tally_of(
-        "misnamed",
-        r#"
-OPTION(__u32, rate, 7, "samples a second");
-TABLE(kt_misnamed, __u32, __u64, 1, "samples");
-SEC("perf_event") ATTACH("cpu-clock@$rates")
-int sample(void *ctx)
-{
-	return 0;
-}
-"#,
-    );
-    let error = why_not(&file);
-    assert_has(
-        &error,
-        &["`misnamed`", "`sample`", "`rates`", "did you mean `rate`?"],
-    );
+    let error = refused_clock("misnamed", "rate, 7", "cpu-clock@$rates");
+    let words = ["`misnamed`", "`sample`", "`rates`", "did you mean `rate`?"];
+    assert_has(&error, &words);
 }
 
 #[unsafe(no_mangle)]
@@ -310,13 +262,9 @@ SEC("uprobe") ATTACH("uprobe:$path:$function")
 int called(void *ctx)
 {
 	__u32 key = 0;
-	__u64 *calls;
 
-	if (!mine())
-		return 0;
-	calls = tally_entry(kt_probe, &key);
-	if (calls)
-		__sync_fetch_and_add(calls, 1);
+	if (mine())
+		add_one(kt_probe, &key);
 	return 0;
 }
 "#,
@@ -335,21 +283,19 @@ int called(void *ctx)
     let folder = tempfile::tempdir().unwrap();
     let odd = folder.path().join("a:b $function");
     std::os::unix::fs::symlink(path, &odd).unwrap();
-    let options = [
-        ("path", odd.to_str().unwrap()),
-        ("function", "ktally_test_probed"),
-    ];
+    let odd = odd.to_str().unwrap();
+    let options = [("path", odd), ("function", "ktally_test_probed")];
     let reading = count_work(&tally, &options, || {
         assert_eq!(ktally_test_probed(1), 2);
     });
     assert_eq!(only_row(&reading), [1]);
 
     let options = [("path", path), ("function", "ktally_no_such_function")];
-    let error = start(&tally, &options).unwrap_err();
-    let error = format!("{error:#}");
-    for part in ["no function named `ktally_no_such_function`", path] {
-        assert!(error.contains(part), "{error}");
-    }
+    let error = format!("{:#}", start(&tally, &options).unwrap_err());
+    assert_has(
+        &error,
+        &["no function named `ktally_no_such_function`", path],
+    );
 }
 
 #[unsafe(no_mangle)]
@@ -423,19 +369,15 @@ int BPF_URETPROBE(returned, __u64 result)
 fn a_broken_c_file_gives_the_compilers_words() {
     let file = Source::file("broken.bpf.c", "#include \"ktally.bpf.h\"\n\nint x = y;\n");
     let error = format!("{:#}", file.find().unwrap_err());
-    assert!(error.contains("broken.bpf.c:3:9: error:"), "{error}");
-    assert!(error.contains("'y'"), "{error}");
+    assert_has(&error, &["broken.bpf.c:3:9: error:", "'y'"]);
 }
 
 /// A mistake in what a macro is given is where the macro is used.
 #[test]
 fn an_unknown_type_in_a_table_names_the_line() {
-    let text = "\nTALLY(\"x\");\nTABLE(t, struct nothing, __u64, 1, \"x\");\n\
+    let text = "#include \"ktally.bpf.h\"\nTALLY(\"x\");\nTABLE(t, struct nothing, __u64, 1, \"x\");\n\
                 int f(void)\n{\n\tstruct nothing k = {};\n\treturn 0;\n}\n";
-    let file = Source::file(
-        "untyped.bpf.c",
-        "#include \"ktally.bpf.h\"".to_owned() + text,
-    );
+    let file = Source::file("untyped.bpf.c", text);
     let error = format!("{:#}", file.find().unwrap_err());
     assert!(error.contains("untyped.bpf.c:6:"), "{error}");
 }
@@ -480,16 +422,7 @@ fn a_truncated_object_is_an_error_that_names_the_file() {
 
 #[test]
 fn a_tally_without_tables_is_refused() {
-    let file = tally_of(
-        "tableless",
-        r#"
-SEC("tp_btf/sys_enter")
-int BPF_PROG(enter)
-{
-	return 0;
-}
-"#,
-    );
+    let file = tally_of("tableless", &format!("SEC(\"tp_btf/sys_enter\") {ABSENT}"));
     let error = why_not(&file);
     assert!(error.contains("`tableless` has no tables"), "{error}");
 }
@@ -508,8 +441,7 @@ fn tables_that_no_kernel_holds_are_refused_and_nothing_stays() {
     let tally = file.find().unwrap();
     let error = Session::start(&tally, &[], Some(u32::MAX)).unwrap_err();
     let error = format!("{error:#}");
-    assert!(error.contains("`endless`"), "{error}");
-    assert!(error.contains("--max-rows"), "{error}");
+    assert_has(&error, &["`endless`", "--max-rows"]);
     wait_until("nothing stays", || {
         ids("enter_kt_endless", "kt_endless") == Objects::default()
     });
@@ -524,444 +456,26 @@ fn max_rows_resizes_tables() {
     assert_eq!(maps[0].max_entries, 4321);
 }
 
-// ---- options ----------------------------------------------------------------
-
-const OPTIONS: &str = r#"
-enum colour { RED = 3, GREEN = -4 };
-enum plain { NONE, SOME };
-typedef char text[12];
-OPTION(__u8, small, 7, "a byte");
-OPTION(__s16, below, -300, "signed");
-OPTION(bool, on, true, "a bool");
-OPTION(enum colour, colour, RED, "signed enum");
-OPTION(enum plain, plain, SOME, "unsigned enum");
-OPTION(__u64 UNIT(ns), longer_than, 1500, "a time");
-OPTION(__s64, least, -1, "the widest");
-OPTION(text, word, "default", "text");
-OPTION(uid_t AS(uid), uid, 0, "a user");
-
-struct key {
-	__u8 small;
-	__s16 below;
-	bool on;
-	enum colour colour;
-	enum plain plain;
-	__u64 longer_than;
-	__s64 least;
-	text word;
-	uid_t uid;
-	bool uid_given;
-};
-TABLE(kt_options, struct key, __u64, 16, "the options as the program has them");
-
-SEC("tp_btf/sys_enter")
-int BPF_PROG(enter, struct pt_regs *regs, long id)
-{
-	struct key key;
-	__u64 *calls;
-
-	if (!mine() || id != NR_getppid)
-		return 0;
-	__builtin_memset(&key, 0, sizeof(key));
-	key.small = small;
-	key.below = below;
-	key.on = on;
-	key.colour = colour;
-	key.plain = plain;
-	key.longer_than = longer_than;
-	key.least = least;
-	for (int i = 0; i < sizeof(word); i++)
-		key.word[i] = word[i];
-	key.uid = uid;
-	key.uid_given = uid_given;
-	calls = tally_entry(kt_options, &key);
-	if (calls)
-		__sync_fetch_and_add(calls, 1);
-	return 0;
-}
-"#;
-
-/// What the program saw, by option.
-fn seen(tally: &Tally, options: &[(&str, &str)]) -> BTreeMap<String, Json> {
-    let reading = count_work(tally, options, || ask_for_parent(1));
-    assert_eq!(only_row(&reading), [1]);
-    let key = reading.tables[0].rows.key(0);
-    let labels = tally.schema.tables[0].labels.iter();
-    labels
-        .map(|label| (label.name.clone(), json!(label.place.decode(key))))
-        .collect()
-}
-
-#[test]
-fn options_of_every_kind_reach_the_program() {
-    let file = tally_of("options", OPTIONS);
-    let tally = file.find().unwrap();
-    let text = |text: &str| json!(text);
-    let expect = |values: [Json; 10]| -> BTreeMap<String, Json> {
-        let names = [
-            "small",
-            "below",
-            "on",
-            "colour",
-            "plain",
-            "longer_than",
-            "least",
-            "word",
-            "uid",
-            "uid_given",
-        ];
-        names.map(str::to_owned).into_iter().zip(values).collect()
-    };
-    let defaults = expect([
-        json!(7),
-        json!(-300),
-        json!(true),
-        text("RED"),
-        text("SOME"),
-        json!(1500),
-        json!(-1),
-        text("default"),
-        json!(0),
-        json!(false),
-    ]);
-    assert_eq!(seen(&tally, &[]), defaults);
-
-    let options = [
-        ("small", "255"),
-        ("below", "-32768"),
-        ("on", "false"),
-        ("colour", "GREEN"),
-        ("plain", "NONE"),
-        ("longer_than", "10ms"),
-        ("least", "-9223372036854775808"),
-        ("word", "eleven byte"),
-        ("uid", "4294967294"),
-    ];
-    let given = expect([
-        json!(255),
-        json!(-32768),
-        json!(false),
-        text("GREEN"),
-        text("NONE"),
-        json!(10_000_000),
-        json!(i64::MIN),
-        text("eleven byte"),
-        json!(4_294_967_294_u32),
-        json!(true),
-    ]);
-    assert_eq!(seen(&tally, &options), given);
-
-    // Root's id is zero, as is no id at all: the flag tells.
-    let root = seen(&tally, &[("uid", "0"), ("word", "")]);
-    assert_eq!(root["uid_given"], json!(true));
-    assert_eq!(root["uid"], json!(0));
-    assert_eq!(root["word"], text(""));
-
-    // Of one tally many sessions: none leaves its options behind.
-    assert_eq!(seen(&tally, &[]), defaults);
-}
-
-#[test]
-fn what_options_say_is_in_the_schema() {
-    let file = tally_of("declared", OPTIONS);
-    let tally = file.find().unwrap();
-    let option = |name: &str| {
-        let mut options = tally.schema.options.iter();
-        options.find(|option| option.name == name).expect(name)
-    };
-    // The header's own filters are none of this tally's options.
-    assert_eq!(tally.schema.options.len(), 10);
-    assert_eq!(option("longer_than").unit, Some(Unit::Time(1)));
-    assert_eq!(option("longer_than").help, "a time");
-    assert_eq!(option("uid").decoder, Some(Decoder::from_tag("uid")));
-    assert!(option("uid").given.is_some());
-    assert!(option("word").given.is_none());
-    assert!(option("word").place.ty.is_text());
-    let word = option("word").place.decode(&tally.rodata);
-    assert_eq!(word.to_string(), "default");
-}
-
-// ---- types ------------------------------------------------------------------
-
-const TYPES: &str = r#"
-enum state { IDLE, BUSY = 5 };
-enum sign { MINUS = -1, PLUS = 1 };
-enum wide { WIDE_ONE = 1, WIDE_MOST = 0xffffffffffffffffULL };
-typedef struct { __u16 port; __u16 pad HIDDEN; } endpoint;
-typedef __u32 AS(hex) flags_t;
-struct inner { __s8 deep; struct { __u8 deeper; } more; };
-
-struct key {
-	__u8 u8; __s8 s8; __u16 u16; __s16 s16;
-	__u32 u32; __s32 s32; __u64 u64; __s64 s64;
-	unsigned __int128 u128;
-	bool flag;
-	char letter;
-	char comm[TASK_COMM_LEN] AS(comm);
-	enum state state;
-	enum sign sign;
-	enum wide wide;
-	void *pointer;
-	const volatile pid_t pid AS(pid);
-	__u32 call AS(syscall);
-	__u32 reason AS(enum:skb_drop_reason);
-	__u32 hidden HIDDEN;
-	struct inner inner;
-	endpoint end;
-	union { __u32 word; __u8 bytes[4]; } both;
-	struct { __u32 unnamed; };
-	__u32 low : 3; __s32 mid : 5; __u64 high : 40;
-	__u8 address[4] AS(hex);
-	__u16 matrix[2][3];
-};
-
-struct value {
-	__u64 calls COUNTER("calls made");
-	__u64 bytes COUNTER("bytes moved") UNIT(bytes);
-	__s32 depth GAUGE("how deep");
-	__u64 time COUNTER("time taken") UNIT(us);
-	struct { __u32 in COUNTER("inward"); __u32 out; } net;
-	__u64 each[3] COUNTER("of each kind");
-	struct tally_histogram sizes HISTOGRAM("sizes") UNIT(bytes);
-	__u32 five : 5;
-	__u64 private HIDDEN;
-	__u8 last COUNTER("the last");
-};
-
-TABLE(kt_types, struct key, struct value, 77, "everything");
-ARRAY_TABLE(kt_array, __u64, 13, "by number") AS(softirq) COUNTER("interrupts");
-PERCPU_TABLE(kt_percpu, pid_t, struct tally_histogram, 5, "one histogram") UNIT(ns)
-	HISTOGRAM("delays");
-
-SEC("tp_btf/sys_enter")
-int BPF_PROG(enter)
-{
-	return 0;
-}
-"#;
-
-#[test]
-fn types_are_read_as_c_declares_them() {
-    let file = tally_of("types", TYPES);
-    let tally = file.find().unwrap();
-    assert_eq!(tally.name, "types");
-    assert_eq!(tally.summary(), "a test's own");
-    let programs = [("enter".to_owned(), "tp_btf/sys_enter".to_owned())];
-    assert_eq!(tally.programs, programs);
-    let [types, array, percpu] = &tally.schema.tables[..] else {
-        panic!("three tables: {:?}", tally.schema.tables);
-    };
-    check_labels(types);
-    check_metrics(types);
-
-    assert_eq!((&*array.name, &*array.help), ("kt_array", "by number"));
-    assert_eq!((array.key_size, array.value_size), (4, 8));
-    assert_eq!(array.max_entries, 13);
-    assert_eq!(array.labels[0].name, "softirq");
-    assert_eq!(array.labels[0].decoder, Some(Decoder::from_tag("softirq")));
-    assert_eq!(array.metrics[0].name, "value");
-    assert_eq!(array.metrics[0].help, "interrupts");
-
-    assert_eq!((percpu.key_size, percpu.value_size), (4, 520));
-    assert_eq!(percpu.labels[0].name, "key");
-    assert_eq!(percpu.metrics[0].kind, MetricKind::Histogram);
-    assert_eq!(percpu.metrics[0].help, "delays");
-    assert_eq!(percpu.metrics[0].unit, Some(Unit::Time(1)));
-    assert_eq!(percpu.cells(), Histogram::CELLS);
-
-    // The kernel takes all of it too.
-    let session = start(&tally, &[]).unwrap();
-    let reading = session.read().unwrap();
-    assert!(reading.tables.iter().all(|table| table.rows.is_empty()));
-}
-
-fn check_labels(table: &Table) {
-    assert_eq!((&*table.name, &*table.help), ("kt_types", "everything"));
-    assert_eq!(table.max_entries, 77);
-    let int = |signed| Kind::Int { signed };
-    // Name, size, width in bits, kind of type, decoder.
-    let hex = || Some(Decoder::from_tag("hex"));
-    let expected = [
-        ("u8", 1, 8, Some(int(false)), None),
-        ("s8", 1, 8, Some(int(true)), None),
-        ("u16", 2, 16, Some(int(false)), None),
-        ("s16", 2, 16, Some(int(true)), None),
-        ("u32", 4, 32, Some(int(false)), None),
-        ("s32", 4, 32, Some(int(true)), None),
-        ("u64", 8, 64, Some(int(false)), None),
-        ("s64", 8, 64, Some(int(true)), None),
-        ("u128", 16, 128, Some(int(false)), None),
-        ("flag", 1, 8, Some(Kind::Bool), None),
-        ("letter", 1, 8, Some(Kind::Char), None),
-        ("comm", 16, 128, None, Some(Decoder::from_tag("comm"))),
-        ("state", 4, 32, None, None),
-        ("sign", 4, 32, None, None),
-        ("wide", 8, 64, None, None),
-        ("pointer", 8, 64, Some(Kind::Pointer), None),
-        (
-            "pid",
-            4,
-            32,
-            Some(int(true)),
-            Some(Decoder::from_tag("pid")),
-        ),
-        (
-            "call",
-            4,
-            32,
-            Some(int(false)),
-            Some(Decoder::from_tag("syscall")),
-        ),
-        (
-            "reason",
-            4,
-            32,
-            Some(int(false)),
-            Some(Decoder::from_tag("enum:skb_drop_reason")),
-        ),
-        ("inner.deep", 1, 8, Some(int(true)), None),
-        ("inner.more.deeper", 1, 8, Some(int(false)), None),
-        ("end.port", 2, 16, Some(int(false)), None),
-        ("both", 4, 32, None, None),
-        ("unnamed", 4, 32, Some(int(false)), None),
-        ("low", 4, 3, Some(int(false)), None),
-        ("mid", 4, 5, Some(int(true)), None),
-        ("high", 8, 40, Some(int(false)), None),
-        ("address", 4, 32, None, hex()),
-        ("matrix", 12, 96, None, None),
-    ];
-    let names: Vec<&str> = table.labels.iter().map(|it| &*it.name).collect();
-    assert_eq!(names, expected.each_ref().map(|row| row.0));
-    for (label, (name, size, width, kind, decoder)) in table.labels.iter().zip(expected) {
-        assert_eq!(label.place.ty.size, size, "{name}");
-        assert_eq!(label.place.width(), width, "{name}");
-        assert_eq!(label.decoder, decoder, "{name}");
-        if let Some(kind) = kind {
-            assert_eq!(label.place.ty.kind, kind, "{name}");
-        }
-    }
-
-    // Members without overlap, in order, inside the key.
-    let places = table.labels.iter().map(|label| &label.place);
-    let end = places.fold(0, |end, place| {
-        assert!(place.bit_offset >= end);
-        place.bit_offset + place.width()
-    });
-    assert!(end <= table.key_size * 8);
-
-    let place = |name: &str| &table.labels[table.label(name).unwrap()].place;
-    let decode = |name: &str, number: u64| {
-        let place = place(name);
-        let mut key = vec![0; table.key_size + 8];
-        // A bitfield's bits do not begin at a byte.
-        let number = u128::from(number) << (place.bit_offset % 8);
-        key[place.bit_offset / 8..][..8].copy_from_slice(&number.to_le_bytes()[..8]);
-        json!(place.decode(&key))
-    };
-    let text = |text: &str| json!(text);
-    assert_eq!(decode("state", 5), text("BUSY"));
-    assert_eq!(decode("state", 6), json!(6));
-    assert_eq!(decode("sign", 0xffff_ffff), text("MINUS"));
-    assert_eq!(decode("wide", 1), text("WIDE_ONE"));
-    assert_eq!(decode("low", 0xff), json!(7));
-    assert_eq!(decode("mid", 0x1f), json!(-1));
-    assert_eq!(decode("high", (1 << 40) - 1), json!((1u64 << 40) - 1));
-    assert_eq!(
-        decode("both", 0x0403_0201),
-        json!({"word": 0x0403_0201, "bytes": [1, 2, 3, 4]})
-    );
-    assert_eq!(
-        decode("matrix", 0x0004_0003_0002_0001),
-        json!([[1, 2, 3], [4, 0, 0]])
-    );
-}
-
-fn check_metrics(table: &Table) {
-    use MetricKind::{Counter, Gauge, Histogram as Distribution};
-    let time = || Some(Unit::Time(1000));
-    let expected = [
-        ("calls", "calls made", Counter, None, 64),
-        ("bytes", "bytes moved", Counter, Some(Unit::Bytes), 64),
-        ("depth", "how deep", Gauge, None, 32),
-        ("time", "time taken", Counter, time(), 64),
-        ("net.in", "inward", Counter, None, 32),
-        ("net.out", "", Counter, None, 32),
-        ("each.0", "of each kind", Counter, None, 64),
-        ("each.1", "of each kind", Counter, None, 64),
-        ("each.2", "of each kind", Counter, None, 64),
-        ("sizes", "sizes", Distribution, Some(Unit::Bytes), 65 * 64),
-        ("five", "", Counter, None, 5),
-        ("last", "the last", Counter, None, 8),
-    ];
-    let found: Vec<_> = table
-        .metrics
-        .iter()
-        .map(|metric| {
-            let (name, help) = (&*metric.name, &*metric.help);
-            let width = metric.place.width();
-            (name, help, metric.kind, metric.unit.clone(), width)
-        })
-        .collect();
-    assert_eq!(found, expected);
-    // 3 words, each of `net` and `each`, the histogram, the bitfield, 2 more.
-    assert_eq!(table.value_size, 8 * (4 + 1 + 3 + 65 + 1 + 1 + 1));
-    assert_eq!(table.cells(), 9 + Histogram::CELLS + 2);
-    let depth = &table.metrics[2];
-    assert!(depth.is_signed());
-    let mut value = vec![0; table.value_size];
-    value[depth.place.bit_offset / 8..][..4].copy_from_slice(&(-3i32).to_le_bytes());
-    let mut cells = vec![0; table.cells()];
-    table.add_cells(&value, &mut cells);
-    assert_eq!(cells[depth.cell] as i64, -3);
-}
-
 // ---- ends -------------------------------------------------------------------
-
-/// Calls `getppid` on another CPU until it is dropped.
-struct Spinner<'a> {
-    stop: &'a AtomicBool,
-    tid: String,
-}
-
-impl<'a> Spinner<'a> {
-    fn start<'s>(scope: &'s std::thread::Scope<'s, '_>, stop: &'a AtomicBool) -> Self
-    where
-        'a: 's,
-    {
-        let (send, receive) = mpsc::channel();
-        scope.spawn(move || {
-            // SAFETY: an all-zero set is empty, and the calls only read and
-            // write it.
-            unsafe {
-                let mut cpus: libc::cpu_set_t = std::mem::zeroed();
-                libc::CPU_SET(ktally::host::cpus() - 1, &mut cpus);
-                libc::sched_setaffinity(0, size_of_val(&cpus), &raw const cpus);
-            }
-            send.send(tid()).unwrap();
-            while !stop.load(Ordering::Relaxed) {
-                ask_for_parent(100);
-            }
-        });
-        let tid = receive.recv().unwrap();
-        Self { stop, tid }
-    }
-}
-
-impl Drop for Spinner<'_> {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
 
 #[test]
 fn what_is_read_after_detaching_is_final() {
     let file = tally_of("ending", &count_parents("kt_ending"));
     let tally = file.find().unwrap();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let spinner = Spinner::start(scope, &stop);
+    let (send, receive) = mpsc::channel();
+    // On another CPU, as long as this test runs.
+    let call = move || {
+        let mut last = CpuSet::new();
+        last.set(ktally::host::cpus() - 1).unwrap();
+        let _ = sched_setaffinity(Pid::from_raw(0), &last);
+        // Nobody listens after the first.
+        let _ = send.send(gettid().to_string());
+        ask_for_parent(100);
+    };
+    beside(call, || {
+        let tid = receive.recv().unwrap();
         for _ in 0..10 {
-            let mut session = start(&tally, &[("tid", &spinner.tid)]).unwrap();
+            let mut session = start(&tally, &[("tid", &tid)]).unwrap();
             let calls = |session: &Session| {
                 let reading = session.read().unwrap();
                 let rows = &reading.tables[0].rows;
@@ -994,8 +508,6 @@ fn a_dropped_session_leaves_nothing_in_the_kernel() {
     objects.wait_until_gone();
 }
 
-// ---- histograms -------------------------------------------------------------
-
 #[test]
 fn a_panic_leaves_nothing_in_the_kernel() {
     let file = tally_of("panicking", &count_parents("kt_panic"));
@@ -1008,61 +520,4 @@ fn a_panic_leaves_nothing_in_the_kernel() {
     });
     let objects = panicked.unwrap_err().downcast::<Objects>().unwrap();
     objects.wait_until_gone();
-}
-
-#[test]
-fn each_number_is_in_the_bucket_of_the_next_power_of_two() {
-    let program = r#"
-struct row {
-	struct tally_histogram numbers HISTOGRAM("arguments");
-};
-TABLE(kt_edges, __u64, struct row, 256, "a row a number");
-SEC("tp_btf/sys_enter")
-int BPF_PROG(enter, struct pt_regs *regs, long id)
-{
-	__u64 number;
-	struct row *row;
-
-	if (!mine() || id != NR_getpriority)
-		return 0;
-	number = argument(regs);
-	row = tally_entry(kt_edges, &number);
-	if (row)
-		tally_observe(&row->numbers, number);
-	return 0;
-}
-"#;
-    let file = tally_of("edges", program);
-    let mut numbers = vec![0, 1, 2, 3, 4, 5, 8, 9, u64::MAX];
-    // Around every edge: exactly at it, and one beyond.
-    for power in 2..64 {
-        numbers.extend([(1u64 << power) - 1, 1 << power, (1 << power) + 1]);
-    }
-    numbers.sort_unstable();
-    numbers.dedup();
-    // Three times, so that sums of the large ones wrap.
-    const TIMES: u64 = 3;
-    let reading = count_work(&file.find().unwrap(), &[], || {
-        for _ in 0..TIMES {
-            for number in &numbers {
-                // SAFETY: two integers; the call has no effect.
-                unsafe { libc::syscall(libc::SYS_getpriority, *number, 0) };
-            }
-        }
-    });
-    let rows = &reading.tables[0].rows;
-    assert_eq!(rows.len(), numbers.len());
-    for (key, cells) in rows.iter() {
-        let number = u64::from_ne_bytes(key.try_into().unwrap());
-        let bucket = cells[1..].iter().position(|count| *count > 0).unwrap();
-        let expected = match number.checked_next_power_of_two() {
-            Some(edge) => (edge.ilog2() as usize).min(Histogram::BUCKETS - 1),
-            None => Histogram::BUCKETS - 1,
-        };
-        assert_eq!(bucket, expected, "{number}");
-        assert_eq!(count(cells), TIMES, "{number}");
-        assert_eq!(cells[0], number.wrapping_mul(TIMES), "{number}");
-        assert!(number <= Histogram::edge(bucket), "{number}");
-        assert!(bucket == 0 || number > Histogram::edge(bucket - 1));
-    }
 }

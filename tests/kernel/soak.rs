@@ -16,7 +16,7 @@ use crate::common::{Args, ktally, program};
 use crate::instances::Host;
 use crate::lifetime::{Run, sum};
 use crate::objects::Objects;
-use crate::support::{Child, fail_to_open, require_root};
+use crate::support::{Child, fail_to_open, require_root, status_number};
 
 /// What a process has for longer than a moment.
 #[derive(Debug)]
@@ -43,19 +43,13 @@ impl Usage {
 
     fn now(run: &Run) -> Self {
         thread::sleep(Duration::from_millis(20));
-        let folder = format!("/proc/{}", run.id());
-        let files = fs::read_dir(folder.clone() + "/fd").unwrap();
+        let files = fs::read_dir(format!("/proc/{}/fd", run.id())).unwrap();
         let kinds = files.filter_map(|file| fs::metadata(file.unwrap().path()).ok());
         let (programs, others): (Vec<_>, Vec<_>) = kinds.partition(|file| file.len() > 0);
-        let status = fs::read_to_string(folder + "/status").unwrap();
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"));
-        let resident = resident.unwrap().trim().trim_end_matches(" kB");
         Self {
             programs: programs.len(),
             others: others.len(),
-            resident: resident.parse().unwrap(),
+            resident: status_number(run.id(), "RssAnon"),
         }
     }
 }

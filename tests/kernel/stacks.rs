@@ -4,12 +4,13 @@ use std::arch::naked_asm;
 use std::time::Duration;
 
 use ktally::host;
-use ktally::tally::{Session, Support, Tally, resolve};
+use ktally::tally::{Session, Support, Tally};
 
 use crate::common::{end, ktally, program, rows};
 use crate::lifetime::Run;
 use crate::support::{
-    Child, Counted, ask_for_parent, is_slow, nap, needs, on_two_cpus, rename, require_root, run,
+    Child, Counted, ask_for_parent, count, cpu_time, is_slow, nap, needs, on_two_cpus, options_of,
+    rename, require_root, run,
 };
 
 // ---- functions that are looked for ------------------------------------------
@@ -53,7 +54,7 @@ extern "C" fn from_a_frame(call: extern "C" fn(u64) -> u64, with: u64) -> u64 {
     );
 }
 
-/// Spins until this thread has had so much time on a CPU.
+/// Spins until this thread has had this much time on a CPU.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn kt_spins_for(millis: u64) -> u64 {
@@ -81,7 +82,7 @@ extern "C" fn kt_renames() -> u64 {
     1
 }
 
-/// Calls itself so often.
+/// Calls itself this many times.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn kt_recurses(depth: u64) -> u64 {
@@ -92,24 +93,10 @@ extern "C" fn kt_recurses(depth: u64) -> u64 {
     kt_recurses(depth - 1) + 1
 }
 
-/// Of this thread.
-fn cpu_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the kernel writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 /// The path of this program.
 fn this_program() -> String {
-    std::env::current_exe()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned()
+    let path = std::env::current_exe().unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 // ---- profile ----------------------------------------------------------------
@@ -134,7 +121,6 @@ fn a_spinning_function_is_at_the_top_of_a_profile() {
         child.work();
         twin.work();
     });
-    counted.assert_whole();
     let [comm, user, _] = &top(&counted)[..] else {
         panic!("not three labels");
     };
@@ -145,12 +131,9 @@ fn a_spinning_function_is_at_the_top_of_a_profile() {
     assert!(callers.into_iter().any(|it| !it.starts_with('[')), "{user}");
     // All of it is this child's, at its rate: the clock of an emulated CPU loses
     // ticks where its host is busy.
-    let spinning: u64 = counted
-        .rows()
-        .iter()
-        .filter(|row| row.labels[1].ends_with("kt_spins"))
-        .map(|row| row.number("samples"))
-        .sum();
+    let mut rows = counted.rows();
+    rows.retain(|row| row.labels[1].ends_with("kt_spins"));
+    let spinning: u64 = rows.iter().map(|row| row.number("samples")).sum();
     let due = HZ * MILLIS / 1000;
     let all = counted.sum("samples");
     assert!(spinning > all / 2, "{spinning} of {all}");
@@ -170,9 +153,7 @@ fn a_profile_of_one_cpu() {
                 }
             });
         });
-        let options = [("pid", &*child.pid()), ("hz", "499"), ("cpu", cpu)];
-        let counted = run("profile", &options, || child.work());
-        counted.assert_whole();
+        let counted = count("profile", &child, &[("hz", "499"), ("cpu", cpu)]);
         let rows = counted.rows();
         let seen = rows.iter().any(|row| row.labels[1].contains("kt_spins"));
         assert_eq!(seen, is_seen, "{cpu}: {rows:?}");
@@ -187,9 +168,7 @@ fn kernel_stacks_have_names() {
             ask_for_parent(1000);
         }
     });
-    let options = [("pid", &*child.pid()), ("hz", "499")];
-    let counted = run("profile", &options, || child.work());
-    counted.assert_whole();
+    let counted = count("profile", &child, &[("hz", "499")]);
     let entry = if cfg!(target_arch = "x86_64") {
         "do_syscall_64"
     } else {
@@ -292,6 +271,13 @@ run profile -o svg --every 1s => one picture",
 
 // ---- functions of programs --------------------------------------------------
 
+/// Counts a child's calls of a function of this program.
+fn count_calls(child: &Child, function: &str, options: &[(&str, &str)]) -> Counted {
+    let path = this_program();
+    let function = [("path", &*path), ("function", function)];
+    count("ufunc", child, &[&function, options].concat())
+}
+
 #[test]
 fn calls_of_a_function_of_a_program() {
     let work = || {
@@ -304,9 +290,7 @@ fn calls_of_a_function_of_a_program() {
         child.work();
         twin.work();
     });
-    counted.assert_whole();
-    assert_eq!(counted.rows().len(), 1);
-    let row = counted.row(&["kt-ufunc"]);
+    let row = counted.only_row(&["kt-ufunc"]);
     assert_eq!(row.number("calls"), 23);
     let time = row.number("time");
     // Ten naps of 1 ms each.
@@ -318,18 +302,14 @@ fn calls_of_a_function_of_a_program() {
 /// Its time is with its call, also where the new name is not wanted.
 #[test]
 fn calls_of_a_function_that_renames_its_task() {
-    for filter in [None, Some(("comm", "kt-ufunc-before"))] {
+    for filter in [&[][..], &[("comm", "kt-ufunc-before")]] {
         let child = Child::new("kt-ufunc-before", || {
             for _ in 0..23 {
                 rename(c"kt-ufunc-before");
                 kt_renames();
             }
         });
-        let (pid, path) = (child.pid(), this_program());
-        let mut options = vec![("pid", &*pid), ("path", &*path), ("function", "kt_renames")];
-        options.extend(filter);
-        let counted = run("ufunc", &options, || child.work());
-        counted.assert_whole();
+        let counted = count_calls(&child, "kt_renames", filter);
         let row = counted.row(&["kt-ufunc-before"]);
         assert_eq!(row.number("calls"), 23);
         assert_eq!(row.histogram("latency"), (23, row.number("time")));
@@ -345,15 +325,7 @@ fn calls_of_a_function_on_one_cpu() {
             kt_sleeps();
         });
     });
-    let (pid, path) = (child.pid(), this_program());
-    let options = [
-        ("pid", &*pid),
-        ("path", &*path),
-        ("function", "kt_sleeps"),
-        ("cpu", "1"),
-    ];
-    let counted = run("ufunc", &options, || child.work());
-    counted.assert_whole();
+    let counted = count_calls(&child, "kt_sleeps", &[("cpu", "1")]);
     let row = counted.row(&["kt-ufunc-cpu"]);
     assert_eq!(row.number("calls"), 23);
     assert_eq!(row.histogram("latency").0, 23);
@@ -367,14 +339,7 @@ fn recursive_calls_are_told_apart() {
         let child = Child::new("kt-recurse", move || {
             (0..3).map(|_| kt_recurses(depth)).sum::<u64>();
         });
-        let (pid, path) = (child.pid(), this_program());
-        let options = [
-            ("pid", &*pid),
-            ("path", &*path),
-            ("function", "kt_recurses"),
-        ];
-        let counted = run("ufunc", &options, || child.work());
-        counted.assert_whole();
+        let counted = count_calls(&child, "kt_recurses", &[]);
         let row = counted.row(&["kt-recurse"]);
         assert_eq!(row.number("calls"), 3 * (depth + 1));
         let (count, sum) = row.histogram("latency");
@@ -408,18 +373,14 @@ run ufunc --path /no/such --function main => failed to open `/no/such`"
 fn calls_of_a_function_of_the_kernel() {
     needs((5, 13), "task storage");
     let tally = Tally::find("kfunc".as_ref()).unwrap();
-    let function = ("function".to_owned(), "hrtimer_nanosleep".to_owned());
     let obstacles = Support::probe().obstacles(&tally);
     if !host::has_kprobes() {
         assert_eq!(obstacles[0], "this kernel has no kprobes (CONFIG_KPROBES)");
-        let options = resolve(&tally.schema.options, &[function]).unwrap();
+        let options = options_of(&tally, &[("function", "hrtimer_nanosleep")]).unwrap();
         let error = Session::start(&tally, &options, None).unwrap_err();
         let error = format!("{error:#}");
         assert!(error.starts_with("failed to attach program"), "{error}");
-        assert!(
-            error.ends_with("this kernel has no kprobes (CONFIG_KPROBES)"),
-            "{error}"
-        );
+        assert!(error.ends_with(&obstacles[0]), "{error}");
         return;
     }
     assert_eq!(obstacles, [""; 0]);
@@ -431,7 +392,6 @@ fn calls_of_a_function_of_the_kernel() {
             child.work();
             twin.work();
         });
-        counted.assert_whole();
         let row = counted.row(&["hrtimer_nanosleep"]);
         assert_eq!(row.number("calls"), 23);
         let time = row.number("time");

@@ -9,8 +9,9 @@ use libbpf_rs::{MapCore, MapFlags, MapType, libbpf_sys};
 use serde_json::json;
 
 use super::pin::Bpffs;
-use super::{Ended, create, create_with, end, id, map, words};
+use super::{Ended, end, map, words};
 use crate::common::{OPEN_PROGRAM, command, without_privileges};
+use crate::support::maps::{create, create_with, id, set};
 use crate::support::{kernel_series, needs};
 
 /// As a user without privileges.
@@ -61,8 +62,7 @@ fn flags_for_programs_bind_add_and_drain() {
 #[test]
 fn a_reader_without_privileges_reads_what_is_readable() {
     let hash = create(MapType::Hash, 4, 4, 4);
-    hash.update(&[1, 0, 0, 0], &[7, 0, 0, 0], MapFlags::ANY)
-        .unwrap();
+    set(&hash, &[1, 0, 0, 0], &[7, 0, 0, 0]);
     let map_id = id(&hash).to_string();
     for args in [
         &["dump", &map_id][..],

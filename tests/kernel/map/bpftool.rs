@@ -6,11 +6,12 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
+use libbpf_rs::{MapCore, MapHandle, MapType, num_possible_cpus};
 use serde_json::Value as Json;
 
 use super::shape::{Dice, Shape, Shapes};
-use super::{Ended, Maps, create, create_with, id, json, map, run};
+use super::{Ended, Maps, json, map, map_json, run};
+use crate::support::maps::{create, id, set, set_on_cpus};
 
 /// Set this to a seed that a failure told.
 const SEED: &str = "KTALLY_TEST_SEED";
@@ -77,6 +78,8 @@ struct Random {
     handle: MapHandle,
     key: Shape,
     value: Shape,
+    /// In C.
+    declared: String,
 }
 
 impl Random {
@@ -97,15 +100,9 @@ impl Random {
     fn set(&self, key: &[u8], dice: &mut Dice) {
         let size = self.handle.value_size() as usize;
         if self.handle.map_type().is_percpu() {
-            let cpus = num_possible_cpus().unwrap();
-            let values: Vec<Vec<u8>> = (0..cpus).map(|_| dice.bytes(size)).collect();
-            self.handle
-                .update_percpu(key, &values, MapFlags::ANY)
-                .unwrap();
+            set_on_cpus(&self.handle, key, |_| dice.bytes(size));
         } else {
-            self.handle
-                .update(key, &dice.bytes(size), MapFlags::ANY)
-                .unwrap();
+            set(&self.handle, key, &dice.bytes(size));
         }
     }
 
@@ -135,7 +132,7 @@ impl Random {
 }
 
 /// One C file of as many maps, loaded.
-fn random_maps(dice: &mut Dice) -> (Maps, Vec<Random>, String) {
+fn random_maps(dice: &mut Dice) -> (Maps, Vec<Random>) {
     const KINDS: [&str; 6] = [
         "HASH",
         "ARRAY",
@@ -144,9 +141,7 @@ fn random_maps(dice: &mut Dice) -> (Maps, Vec<Random>, String) {
         "PERCPU_ARRAY",
         "LRU_PERCPU_HASH",
     ];
-    let mut c =
-        "char LICENSE[] SEC(\"license\") = \"GPL\";\n#define BPF_MAP_TYPE_LRU_PERCPU_HASH 10\n"
-            .to_owned();
+    let mut c = "#define BPF_MAP_TYPE_LRU_PERCPU_HASH 10\n".to_owned();
     let mut random = Vec::new();
     for i in 0..MAPS {
         let kind = KINDS[dice.roll(KINDS.len())];
@@ -159,25 +154,26 @@ fn random_maps(dice: &mut Dice) -> (Maps, Vec<Random>, String) {
             false => shapes.any(2),
         };
         let value = shapes.any(3);
-        c += &format!(
-            "typedef {};\ntypedef {};\nstruct {{\n__uint(type, BPF_MAP_TYPE_{kind});\n__uint(max_entries, 64);\n\
-             __type(key, key{i});\n__type(value, value{i});\n}} map{i} SEC(\".maps\");\n",
+        let declared = format!(
+            "typedef {};\ntypedef {};\nMAP({kind}, 64, key{i}, value{i}, map{i});\n",
             key.declare(&format!("key{i}")),
             value.declare(&format!("value{i}")),
         );
-        random.push((kind, key, value));
+        c += &declared;
+        random.push((kind, key, value, declared));
     }
     let maps = Maps::load(&c);
-    let random = random.into_iter().enumerate();
+    let random = (0..).zip(random);
     let random = random
-        .map(|(i, (kind, key, value))| Random {
+        .map(|(i, (kind, key, value, declared)): (u32, _)| Random {
             kind,
             handle: maps.handle(&format!("map{i}")),
             key,
             value,
+            declared,
         })
         .collect();
-    (maps, random, c)
+    (maps, random)
 }
 
 #[test]
@@ -194,18 +190,12 @@ fn random_types_are_shown_and_written_alike() {
             .into(),
     };
     let dice = &mut Dice::new(seed);
-    let (_maps, random, c) = random_maps(dice);
+    let (_maps, random) = random_maps(dice);
     for (i, random) in random.iter().enumerate() {
         random.fill(dice);
         let agree = dumps_agree(random).and_then(|()| verbs_agree(random, dice));
         if let Err(error) = agree {
-            let from = c
-                .find(&format!("__uint(type, BPF_MAP_TYPE_{});", random.kind))
-                .map_or("", |_| {
-                    let end = c.find(&format!("}} map{i} SEC")).unwrap();
-                    &c[c[..end].rfind(" SEC(\".maps\");").unwrap_or(0)..end]
-                });
-            panic!("{SEED}={seed}: map{i} ({}): {error}\n{from}", random.kind);
+            panic!("{SEED}={seed}: map{i}: {error}\n{}", random.declared);
         }
     }
 }
@@ -334,27 +324,21 @@ fn maps_without_types_are_read_alike() {
     if BPFTOOL.is_none() {
         return;
     }
-    let trie = create_with(MapType::LpmTrie, 8, 3, 8, libbpf_sys::BPF_F_NO_PREALLOC);
+    let trie = create(MapType::LpmTrie, 8, 3, 8);
     for i in 0..4u8 {
         let prefix = [&[8 * i, 0, 0, 0][..], &[10, i, 0, 0]].concat();
-        trie.update(&prefix, &[i; 3], MapFlags::ANY).unwrap();
+        set(&trie, &prefix, &[i; 3]);
     }
     let odd = create(MapType::Hash, 7, 5, 8);
-    odd.update(&[1; 7], &[2; 5], MapFlags::ANY).unwrap();
+    set(&odd, &[1; 7], &[2; 5]);
     let percpu = create(MapType::PercpuHash, 3, 5, 8);
-    let values: Vec<Vec<u8>> = (0..num_possible_cpus().unwrap())
-        .map(|cpu| vec![cpu as u8 + 1; 5])
-        .collect();
-    percpu
-        .update_percpu(&[9; 3], &values, MapFlags::ANY)
-        .unwrap();
+    set_on_cpus(&percpu, &[9; 3], |cpu| vec![cpu as u8 + 1; 5]);
     let cpus = create(MapType::Cpumap, 4, 4, 2);
-    cpus.update(&[0; 4], &192u32.to_ne_bytes(), MapFlags::ANY)
-        .unwrap();
+    set(&cpus, &[0; 4], &192u32.to_ne_bytes());
     for handle in [&trie, &odd, &percpu, &cpus] {
         let map = id(handle);
         let theirs = bpftool!("dump", "id", map).json();
-        let ours = map!("dump", map, "--raw", "-o", "json").json();
+        let ours = map_json!("dump", map, "--raw");
         let mut count = 0;
         for entry in theirs.as_array().unwrap() {
             // Keys that have no value: of an array of something, unused ones.
@@ -429,7 +413,6 @@ fn ids_inside_are_told_and_taken_alike() {
     }
     let maps = Maps::load(
         r#"
-char LICENSE[] SEC("license") = "GPL";
 struct inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2);
@@ -451,7 +434,7 @@ struct {
     );
     assert_eq!(written.code, 0, "{written:?}");
     let theirs = bpftool!("dump", "id", outer).json();
-    let ours = map!("dump", outer, "--raw", "-o", "json").json();
+    let ours = map_json!("dump", outer, "--raw");
     assert_eq!(ours.as_array().unwrap().len(), 2);
     for (theirs, ours) in theirs
         .as_array()

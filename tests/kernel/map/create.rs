@@ -3,8 +3,9 @@
 use libbpf_rs::MapType;
 
 use super::pin::{Bpffs, create_at};
-use super::{create, id, map};
+use super::{map, map_json};
 use crate::common::rows;
+use crate::support::maps::{create, id};
 
 /// Bad usage, each with the words that mend it; nothing is made.
 #[test]
@@ -45,7 +46,7 @@ fn what_a_type_wants_is_said() {
     let sizes = "--type hash --key 4 --value 4 --max-entries 1";
     create_at(&long, sizes).failed(2, &["25 characters", "--name"]);
     create_at(&long, &format!("{sizes} --name fifteen_letters")).done();
-    let seen = map!("show", long.display(), "-o", "json").json();
+    let seen = map_json!("show", long.display());
     assert_eq!(seen["name"], "fifteen_letters");
     map!("dump", long.parent().unwrap().display()).failed(2, &["is a folder, not the pin"]);
     map!("dump", "/proc").failed(2, &["`/proc` is a folder"]);

@@ -10,11 +10,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+use libbpf_rs::{MapHandle, MapType};
 use serde_json::{Value as Json, json};
 
-use super::{Ended, Maps, create, end, id, json_lines, map, program};
+use super::{Ended, Maps, end, json_lines, map, map_json, program};
 use crate::common::{full, limit};
+use crate::support::maps::{create, fill, id};
 use crate::support::needs;
 
 const ENTRIES: u32 = 20_000;
@@ -22,11 +23,7 @@ const ENTRIES: u32 = 20_000;
 /// Keys from 0 on, each with one more than itself.
 fn filled() -> MapHandle {
     let map = create(MapType::Hash, 4, 8, ENTRIES);
-    let keys: Vec<u8> = (0..ENTRIES).flat_map(u32::to_ne_bytes).collect();
-    let values = (1..=u64::from(ENTRIES)).flat_map(u64::to_ne_bytes);
-    let values: Vec<u8> = values.collect();
-    map.update_batch(&keys, &values, ENTRIES, MapFlags::ANY, MapFlags::ANY)
-        .unwrap();
+    fill(&map, ENTRIES.into(), |key| key + 1);
     map
 }
 
@@ -84,7 +81,7 @@ fn what_cannot_be_written_is_kept_in_a_file() {
             let ended = end(drain(&map, format, folder.path()).stdout(output()));
             let ended = ended.failed(1, &["failed to write what was taken", why]);
             assert_whole(&kept(folder.path(), &ended));
-            assert_eq!(map!("drain", id(&map), "-o", "json").json(), json!([]));
+            assert_eq!(map_json!("drain", id(&map)), json!([]));
         }
     }
 }
@@ -211,7 +208,6 @@ fn wait_until_full(pipe: &impl AsRawFd) {
 // ---- what counts ------------------------------------------------------------
 
 const MIXED: &str = r#"
-char LICENSE[] SEC("license") = "GPL";
 struct bpf_spin_lock { __u32 val; };
 struct bpf_timer { __u64 __opaque[2]; } __attribute__((aligned(8)));
 struct pair { __u32 a; __u32 b; };
@@ -229,17 +225,10 @@ struct mixed {
 struct locked { struct bpf_spin_lock lock; __u32 number; };
 struct timed { __u64 number; struct bpf_timer timer; };
 struct text { char name[8]; bool on; };
-#define MAP(name, contents)                            \
-	struct {                                       \
-		__uint(type, BPF_MAP_TYPE_HASH);       \
-		__uint(max_entries, 4);                \
-		__type(key, struct pair);              \
-		__type(value, struct contents);        \
-	} name SEC(".maps")
-MAP(mixed_values_with_a_long_name, mixed);
-MAP(locked, locked);
-MAP(timed, timed);
-MAP(text, text);
+MAP(HASH, 4, struct pair, struct mixed, mixed_values_with_a_long_name);
+MAP(HASH, 4, struct pair, struct locked, locked);
+MAP(HASH, 4, struct pair, struct timed, timed);
+MAP(HASH, 4, struct pair, struct text, text);
 "#;
 
 const WHOLE: &str = r#"{"calls":7,"odd":1,"flag":2,"name":"abc","words":[8,9],
@@ -254,12 +243,12 @@ fn what_is_no_count_is_left_alone_and_told() {
     let maps = Maps::load(MIXED);
     let map = maps.id("mixed_values_with_a_long_name");
     map!("update", map, KEY, WHOLE).done();
-    let before = map!("lookup", map, KEY, "-o", "json").json();
+    let before = map_json!("lookup", map, KEY);
     let ended = map!("drain", map, "-o", "json");
     let told = "left alone: `odd`, `flag`, `small.0`, `small.1`, `words`, `bytes`, `wide` (";
     assert!(ended.stderr.contains(told), "{ended:?}");
     let taken = ended.json()[0]["value"].clone();
-    let after = map!("lookup", map, KEY, "-o", "json").json();
+    let after = map_json!("lookup", map, KEY);
     let pairs = json!([{"a": 1, "b": 2}, {"a": 3, "b": 4}]);
     assert_eq!((&taken["calls"], &taken["pairs"]), (&json!(7), &pairs));
     let zeroes = json!([{"a": 0, "b": 0}, {"a": 0, "b": 0}]);
@@ -290,7 +279,7 @@ fn values_with_a_lock_or_a_timer() {
         let ended = ended.failed(1, &["`locked`", "bpf_spin_lock"]);
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     }
-    let seen = map!("lookup", locked, KEY, "-o", "json").json();
+    let seen = map_json!("lookup", locked, KEY);
     assert_eq!(seen, json!({"number": 6}));
     // Kernels before 6.4 freeze it all the same.
     let frozen = map!("freeze", locked);
@@ -317,7 +306,7 @@ fn anonymous_unions_have_names_in_every_format() {
     let map = maps.id("mixed_values_with_a_long_name");
     map!("update", map, KEY, WHOLE).done();
     map!("add", map, KEY, "words[1]=3").done();
-    let value = map!("lookup", map, KEY, "-o", "json").json();
+    let value = map_json!("lookup", map, KEY);
     assert_eq!(
         (&value["words"], &value["bytes"]),
         (&json!([8, 12]), &json!([8, 0, 0, 0]))

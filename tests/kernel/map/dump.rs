@@ -4,30 +4,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+use libbpf_rs::MapType;
 use serde_json::{Value as Json, json};
 
-use super::{Maps, create, id, json_lines, map, program};
+use super::{Maps, json_lines, map, map_json, map_lines, program};
+use crate::support::maps::{create, fill, id};
 use crate::support::{amount, needs};
 
-/// Keys from 0 on, each with its own value.
-fn fill(map: &MapHandle, entries: u32) {
-    const BATCH: usize = 1 << 14;
-    let keys: Vec<u32> = (0..entries).collect();
-    for keys in keys.chunks(BATCH) {
-        let values: Vec<u8> = keys
-            .iter()
-            .flat_map(|key| value_of(*key).to_ne_bytes())
-            .collect();
-        let count = keys.len() as u32;
-        let keys: Vec<u8> = keys.iter().flat_map(|key| key.to_ne_bytes()).collect();
-        map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY)
-            .unwrap();
-    }
-}
-
-fn value_of(key: u32) -> u64 {
-    u64::from(key).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+fn value_of(key: u64) -> u64 {
+    key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The two numbers of a line; `None` for lines around the entries.
@@ -42,7 +27,7 @@ fn numbers(line: &str) -> Option<(u32, u64)> {
 fn a_million_entries_are_complete_in_every_format() {
     let million = amount(1_000_000) as u32;
     let large = create(MapType::Hash, 4, 8, million);
-    fill(&large, million);
+    fill(&large, million.into(), value_of);
     let map = id(&large).to_string();
     let dump = |format: &str| {
         let mut process = program()
@@ -56,7 +41,7 @@ fn a_million_entries_are_complete_in_every_format() {
             let line = line.unwrap();
             match numbers(&line).filter(|_| !line.contains("entries")) {
                 Some((key, value)) => {
-                    assert!(value == value_of(key) || format == "table", "{line}");
+                    assert!(value == value_of(key.into()) || format == "table", "{line}");
                     assert!(
                         !std::mem::replace(&mut seen[key as usize], true),
                         "{line} twice"
@@ -96,7 +81,7 @@ fn a_map_is_dumped_to_its_end_when_its_creator_exits() {
     const ENTRIES: u32 = 100_000;
     if std::env::var_os(CREATOR).is_some() {
         let map = create(MapType::Hash, 4, 8, ENTRIES);
-        fill(&map, ENTRIES);
+        fill(&map, ENTRIES.into(), value_of);
         println!("map={}", id(&map));
         let _ = std::io::stdin().read(&mut [0]);
         return;
@@ -133,7 +118,6 @@ fn a_map_is_dumped_to_its_end_when_its_creator_exits() {
 // ---- maps inside of maps ----------------------------------------------------
 
 pub(super) const NESTED: &str = r#"
-char LICENSE[] SEC("license") = "GPL";
 struct value { __u32 reads; __s32 left; };
 struct inner {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -153,12 +137,7 @@ struct {
 	__type(key, __u32);
 	__array(values, struct inner);
 } outer_array SEC(".maps");
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} stranger SEC(".maps");
+MAP(ARRAY, 1, __u32, __u32, stranger);
 "#;
 
 /// Their ids, or their entries; and an id puts a map there.
@@ -171,11 +150,8 @@ fn maps_inside_are_told_by_id_put_there_and_dumped() {
     map!("update", first, "b", "reads=2,left=-2").done();
     map!("update", second, "c", "reads=3,left=-3").done();
 
-    assert_eq!(map!("dump", outer, "-o", "json").json(), json!([]));
-    assert_eq!(
-        map!("dump", outer, "--recurse", "-o", "json").json(),
-        json!([])
-    );
+    assert_eq!(map_json!("dump", outer), json!([]));
+    assert_eq!(map_json!("dump", outer, "--recurse"), json!([]));
     map!("update", outer, 10, first).done();
     map!("update", outer, 20, second, "--noexist").done();
     map!("update", outer, 20, second, "--noexist").failed(1, &["there already"]);
@@ -183,7 +159,7 @@ fn maps_inside_are_told_by_id_put_there_and_dumped() {
     map!("update", outer, 30, stranger).failed(1, &["outer"]);
     map!("update", outer, 30, u32::MAX).failed(3, &["no map with id"]);
     assert_eq!(map!("lookup", outer, 10).done(), format!("{first}\n"));
-    let ids = map!("dump", outer, "-o", "json").json();
+    let ids = map_json!("dump", outer);
     let mut ids: Vec<Json> = ids.as_array().unwrap().clone();
     ids.sort_by_key(|entry| entry["key"].as_u64());
     assert_eq!(
@@ -191,11 +167,11 @@ fn maps_inside_are_told_by_id_put_there_and_dumped() {
         json!([{"key": 10, "value": first}, {"key": 20, "value": second}])
     );
     assert_eq!(
-        map!("dump", array, "-o", "json").json(),
+        map_json!("dump", array),
         json!([{"key": 2, "value": second}])
     );
 
-    let mut inside = json_lines(&map!("dump", outer, "--recurse", "-o", "jsonl").done());
+    let mut inside = map_lines!("dump", outer, "--recurse");
     inside.sort_by_key(|entry| entry["key"].as_str().map(str::to_owned));
     let entry = |outer: u32, map: u32, key: &str, n: i64| json!({"outer": outer, "map": map, "key": key, "value": {"reads": n, "left": -n}});
     let wanted = [
@@ -226,15 +202,9 @@ fn maps_inside_are_told_by_id_put_there_and_dumped() {
 fn entries_are_chosen_sorted_and_grouped() {
     let maps = Maps::load(
         r#"
-char LICENSE[] SEC("license") = "GPL";
 struct key { char comm[8]; __u32 call AS(errno); };
 struct value { __u64 calls; __u32 bytes; };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16);
-	__type(key, struct key);
-	__type(value, struct value);
-} seen SEC(".maps");
+MAP(HASH, 16, struct key, struct value, seen);
 "#,
     );
     let seen = maps.id("seen");

@@ -1,12 +1,12 @@
 //! `lookup`, `update`, `delete`, `clear` and `next-key`, flag by flag.
 
-use libbpf_rs::{MapCore, MapFlags, MapType, num_possible_cpus};
+use libbpf_rs::{MapCore, MapType, num_possible_cpus};
 use serde_json::json;
 
-use super::{Maps, create, id, map};
+use super::{Maps, map, map_json};
+use crate::support::maps::{create, get, id, set};
 
 const PAIRS: &str = r#"
-char LICENSE[] SEC("license") = "GPL";
 enum mode { SLOW = -2, OFF = 0, FAST = 7 };
 struct key {
 	char comm[TASK_COMM_LEN];
@@ -22,24 +22,9 @@ struct value {
 	union { __u32 word; __u8 first; };
 	bool on;
 };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 3);
-	__type(key, struct key);
-	__type(value, struct value);
-} pairs SEC(".maps");
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 4);
-	__type(key, __u32);
-	__type(value, __s8);
-} small SEC(".maps");
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, __u32);
-} percpu SEC(".maps");
+MAP(HASH, 3, struct key, struct value, pairs);
+MAP(ARRAY, 4, __u32, __s8, small);
+MAP(PERCPU_ARRAY, 2, __u32, __u32, percpu);
 struct bpf_spin_lock {
 	__u32 val;
 };
@@ -47,12 +32,7 @@ struct locked {
 	struct bpf_spin_lock lock;
 	__u32 number;
 };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2);
-	__type(key, __u32);
-	__type(value, struct locked);
-} locked SEC(".maps");
+MAP(HASH, 2, __u32, struct locked, locked);
 "#;
 
 const WHOLE: &str = "calls=18446744073709551615,balance=-3,mode=FAST,bytes=[1,2,3,4],bits.low=5,bits.high=17,word=513,on=true";
@@ -63,14 +43,7 @@ fn typed_values_come_back() {
     let maps = Maps::load(PAIRS);
     let pairs = maps.id("pairs");
     map!("update", pairs, "comm=bash,port=80,level=-1", WHOLE).done();
-    let seen = map!(
-        "lookup",
-        pairs,
-        "comm=bash,port=0x50,level=-1",
-        "-o",
-        "json"
-    )
-    .json();
+    let seen = map_json!("lookup", pairs, "comm=bash,port=0x50,level=-1");
     let value = json!({
         "calls": 18446744073709551615u64, "balance": -3, "mode": "FAST", "bytes": [1, 2, 3, 4],
         "bits": {"low": 5, "high": 17}, "word": 513, "first": 1, "on": true,
@@ -79,7 +52,7 @@ fn typed_values_come_back() {
     // What it prints is what it reads.
     let key = r#"{"comm":"zsh","port":0,"level":32767}"#;
     map!("update", pairs, key, value).done();
-    assert_eq!(map!("lookup", pairs, key, "-o", "json").json(), value);
+    assert_eq!(map_json!("lookup", pairs, key), value);
     // The same bytes as the C compiler would have written.
     let raw = map!("lookup", "--raw", pairs, key_bytes("zsh", 0, 32767)).done();
     assert_eq!(
@@ -179,7 +152,7 @@ fn a_value_is_updated_under_its_lock() {
         "update", locked, 1, "number=8", "--lock", "--exist", "--merge"
     )
     .done();
-    let seen = map!("lookup", locked, 1, "-o", "json").json();
+    let seen = map_json!("lookup", locked, 1);
     assert_eq!(seen["number"], 8);
     map!(
         "update",
@@ -200,12 +173,7 @@ fn a_value_is_updated_under_its_lock() {
 fn maps_are_told_by_their_whole_names() {
     let maps = Maps::load(
         r#"
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} a_name_of_more_than_15_letters SEC(".maps");
+MAP(HASH, 1, __u32, __u32, a_name_of_more_than_15_letters);
 "#,
     );
     let (map, name) = (
@@ -246,7 +214,7 @@ fn values_come_from_files_too() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("hex:{hex}\n")).unwrap();
     let at = format!("@{}", file.path().display());
-    let seen = || large.lookup(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    let seen = || get(&large, &[0; 4]).unwrap();
     map!("update", id(&large), 0, at).done();
     assert_eq!(seen(), bytes);
     hex.replace_range(..2, "ff");
@@ -259,12 +227,7 @@ fn values_come_from_files_too() {
     // In quotes it is itself.
     let maps = Maps::load(
         r#"
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, char[8]);
-} texts SEC(".maps");
+MAP(HASH, 1, __u32, char[8], texts);
 "#,
     );
     let texts = maps.id("texts");
@@ -278,7 +241,7 @@ fn fields_left_out_are_kept_or_become_zero() {
     let pairs = maps.id("pairs");
     let key = "comm=a,port=1,level=1";
     let calls_and_balance = || {
-        let seen = map!("lookup", pairs, key, "-o", "json").json();
+        let seen = map_json!("lookup", pairs, key);
         [seen["calls"].as_i64(), seen["balance"].as_i64()].map(Option::unwrap)
     };
     map!("update", pairs, key, "calls=1", "--merge").failed(3, &["nothing to merge with"]);
@@ -298,7 +261,7 @@ fn values_of_cpus_are_updated_together_or_alone() {
     let percpu = maps.id("percpu");
     let cpus = num_possible_cpus().unwrap();
     let each = || {
-        let seen = map!("lookup", percpu, 0, "--per-cpu", "-o", "json").json();
+        let seen = map_json!("lookup", percpu, 0, "--per-cpu");
         serde_json::from_value::<Vec<u32>>(seen).unwrap()
     };
     let of = |first: u32, others: u32| {
@@ -315,7 +278,7 @@ fn values_of_cpus_are_updated_together_or_alone() {
     map!("update", percpu, 0, 7, "--cpu", 0).done();
     assert_eq!(each(), of(7, 4));
     let sum = 7 + 4 * (cpus as u32 - 1);
-    assert_eq!(map!("lookup", percpu, 0, "-o", "json").json(), sum);
+    assert_eq!(map_json!("lookup", percpu, 0), sum);
     map!("update", percpu, 0, 1, "--cpu", cpus).failed(2, &["no CPU"]);
     map!("update", percpu, 0, 1, "--cpu", 0, "--all-cpus").failed(2, &["cannot be used with"]);
     map!("update", maps.id("small"), 0, 1, "--cpu", 0).failed(2, &["one value for all CPUs"]);
@@ -327,8 +290,7 @@ fn every_deleted_key_has_a_fate() {
     let hash = create(MapType::Hash, 4, 4, 8);
     let hash_id = id(&hash);
     for key in 1..=5u32 {
-        hash.update(&key.to_ne_bytes(), &key.to_ne_bytes(), MapFlags::ANY)
-            .unwrap();
+        set(&hash, &key.to_ne_bytes(), &key.to_ne_bytes());
     }
     assert_eq!(map!("delete", hash_id, 1).done(), "1: deleted\n");
     let ended = map!("delete", hash_id, 1, 2, "0x3").failed(3, &[]);
@@ -347,8 +309,7 @@ fn clear_deletes_all_when_it_is_meant() {
     let hash = create(MapType::Hash, 4, 4, 100);
     let hash_id = id(&hash);
     for key in 0..100u32 {
-        hash.update(&key.to_ne_bytes(), &[0; 4], MapFlags::ANY)
-            .unwrap();
+        set(&hash, &key.to_ne_bytes(), &[0; 4]);
     }
     map!("clear", hash_id).failed(2, &["--yes"]);
     assert_eq!(hash.keys().count(), 100);
@@ -361,7 +322,7 @@ fn clear_deletes_all_when_it_is_meant() {
     map!("clear", id(&array), "--yes").failed(1, &["cannot be deleted"]);
     // Indexes that are not used are walked, and there is nothing to delete.
     let cpus = create(MapType::Cpumap, 4, 4, 8);
-    cpus.update(&[0; 4], &[64, 0, 0, 0], MapFlags::ANY).unwrap();
+    set(&cpus, &[0; 4], &[64, 0, 0, 0]);
     for deleted in ["deleted 1 entry", "deleted 0 entries"] {
         let ended = map!("clear", id(&cpus), "--yes");
         assert!(ended.stderr.contains(deleted), "{ended:?}");
@@ -386,8 +347,7 @@ fn keys_are_walked_one_by_one() {
     let ended = map!("next-key", hash_id, "-o", "json").failed(3, &["is empty"]);
     assert_eq!(ended.stdout, "null\n");
     for key in [3u32, 5, 7] {
-        hash.update(&key.to_ne_bytes(), &[0; 4], MapFlags::ANY)
-            .unwrap();
+        set(&hash, &key.to_ne_bytes(), &[0; 4]);
     }
     let mut keys = vec![map!("next-key", hash_id).done()];
     for _ in 0..2 {
@@ -428,12 +388,7 @@ fn missing_fields_are_told_from_wrong_ones() {
     let maps = Maps::load(
         r#"
 struct pair { __u32 a; __u32 b; };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct pair);
-} pairs SEC(".maps");
+MAP(HASH, 1, __u32, struct pair, pairs);
 "#,
     );
     let map = maps.id("pairs");

@@ -1,11 +1,11 @@
 //! What `dump` writes: columns, headers, numbers and text.
 
-use libbpf_rs::{MapCore, MapFlags, MapType};
+use libbpf_rs::{MapCore, MapType};
 
-use super::{Maps, create, id, map};
+use super::{Maps, map};
+use crate::support::maps::{create, id, set};
 
 pub(super) const MIXED: &str = r#"
-char LICENSE[] SEC("license") = "GPL";
 enum mode { OFF, ON = 5 };
 struct who { char name[8]; __u32 n; };
 struct mixed {
@@ -16,15 +16,8 @@ struct mixed {
 	__u32 few[2];
 	__s64 below;
 };
-#define MIXED(name_, type_)                \
-	struct {                           \
-		__uint(type, type_);       \
-		__uint(max_entries, 8);    \
-		__type(key, struct who);   \
-		__type(value, struct mixed); \
-	} name_ SEC(".maps")
-MIXED(mixed, BPF_MAP_TYPE_HASH);
-MIXED(mixed_percpu, BPF_MAP_TYPE_PERCPU_HASH);
+MAP(HASH, 8, struct who, struct mixed, mixed);
+MAP(PERCPU_HASH, 8, struct who, struct mixed, mixed_percpu);
 "#;
 
 /// In the order in which C has them, numbers or not.
@@ -120,7 +113,7 @@ fn no_text_forges_a_record() {
         let mut key = [0; 12];
         key[..name.len()].copy_from_slice(name.as_bytes());
         key[8..].copy_from_slice(&n.to_ne_bytes());
-        mixed.update(&key, &value, MapFlags::ANY).unwrap();
+        set(&mixed, &key, &value);
     }
     let csv = map!("dump", id(&mixed), "-o", "csv").done();
     let mut lines: Vec<&str> = csv.lines().collect();
@@ -149,8 +142,7 @@ fn no_text_forges_a_record() {
 fn numbers_of_64_bits_are_exact() {
     let map = create(MapType::Hash, 4, 8, 4);
     for (key, value) in [(1u32, u64::MAX), (2, (1 << 53) + 1)] {
-        map.update(&key.to_ne_bytes(), &value.to_ne_bytes(), MapFlags::ANY)
-            .unwrap();
+        set(&map, &key.to_ne_bytes(), &value.to_ne_bytes());
     }
     for format in ["json", "jsonl", "csv", "table"] {
         let text = map!("dump", id(&map), "-o", format).done();

@@ -11,7 +11,8 @@ use ktally::schema::Number;
 use libbpf_rs::{Link, MapCore, MapFlags, MapType, num_possible_cpus};
 use serde_json::{Value as Json, json};
 
-use super::{Maps, create, create_with, id, map, program};
+use super::{Maps, map, map_json, program};
+use crate::support::maps::{create, id, set, set_on_cpus};
 use crate::support::{CALLS, Child, event, needs, on_two_cpus};
 
 /// Numbers of every kind, and a program that counts a child's events into them.
@@ -31,12 +32,7 @@ struct counted {
 };
 TABLE(counted, __u64, struct counted, 2, "");
 PERCPU_TABLE(percpu, __u64, struct counted, 2, "");
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct { __u16 odd; __u16 even; });
-} narrow SEC(".maps");
+MAP(HASH, 1, __u32, struct { __u16 odd; __u16 even; }, narrow);
 SEC("tp_btf/sys_enter")
 int BPF_PROG(enter, struct pt_regs *regs, long call)
 {
@@ -89,7 +85,7 @@ impl Counted {
 /// The value of key 0.
 #[track_caller]
 fn value(map: u32) -> Json {
-    map!("lookup", map, 0, "-o", "json").json()
+    map_json!("lookup", map, 0)
 }
 
 #[test]
@@ -151,7 +147,7 @@ fn every_kind_of_number_is_added_to_in_place() {
         "sizes": {"count": 2, "sum": 12, "buckets": [[8, 2]]},
     });
     assert_eq!(value(map), wanted);
-    let added = map!("add", map, 0, "narrow=2", "--repeat", 3, "-o", "json").json();
+    let added = map_json!("add", map, 0, "narrow=2", "--repeat", 3);
     let wanted = json!({
         "key": 0, "field": "narrow", "before": 16, "after": 22, "wrapped": false, "one_cpu": false,
     });
@@ -204,32 +200,12 @@ fn wrapping_around_is_said() {
         assert_eq!(ended.stdout.trim(), said);
     }
     // Around and past the start once more, in one command.
-    let added = map!(
-        "add",
-        map,
-        0,
-        "list[0]=2147483648",
-        "--repeat",
-        3,
-        "-o",
-        "json"
-    )
-    .json();
+    let added = map_json!("add", map, 0, "list[0]=2147483648", "--repeat", 3);
     assert_eq!(
         (&added["after"], &added["wrapped"]),
         (&json!(2_147_483_648u64), &json!(true))
     );
-    let added = map!(
-        "add",
-        map,
-        0,
-        "list[2]=2147483648",
-        "--repeat",
-        2,
-        "-o",
-        "json"
-    )
-    .json();
+    let added = map_json!("add", map, 0, "list[2]=2147483648", "--repeat", 2);
     assert_eq!(
         (&added["after"], &added["wrapped"]),
         (&json!(0), &json!(true))
@@ -265,13 +241,7 @@ fn create_makes_a_row_of_zeroes_where_there_is_room() {
         "value: 0 -> 7\n"
     );
     // What programs cannot change in place is refused by name, and left alone.
-    let trie = create_with(
-        MapType::LpmTrie,
-        8,
-        8,
-        2,
-        libbpf_rs::libbpf_sys::BPF_F_NO_PREALLOC,
-    );
+    let trie = create(MapType::LpmTrie, 8, 8, 2);
     map!("add", id(&trie), "hex:0000000000000000", 7, "--create").failed(1, &["type lpm_trie"]);
     assert_eq!(trie.keys().count(), 0);
     let queue = create(MapType::Queue, 0, 8, 2);
@@ -290,7 +260,7 @@ fn a_per_cpu_number_is_added_to_on_one_cpu() {
         assert!(said.contains("(this CPU's copy)"), "{said}");
         assert_eq!(value(percpu)["calls"], sum);
     }
-    let added = map!("add", percpu, 0, "calls=-5", "-o", "json").json();
+    let added = map_json!("add", percpu, 0, "calls=-5");
     assert_eq!(added["one_cpu"], true);
     assert_eq!(value(percpu)["calls"], 0);
 }
@@ -299,7 +269,7 @@ fn a_per_cpu_number_is_added_to_on_one_cpu() {
 
 /// Of the only entry, or zeroes.
 fn taken(map: u32) -> [u64; 3] {
-    let taken = map!("drain", map, "-o", "json").json();
+    let taken = map_json!("drain", map);
     let entries = taken.as_array().unwrap();
     assert!(entries.len() <= 1, "{taken}");
     let numbers = |entry: &Json| {
@@ -379,7 +349,7 @@ fn gauges_and_text_stay() {
     let whole = r#"{"calls":1,"balance":-2,"narrow":3,"below":-4,"inner":[{"a":5,"b":6},{"a":7,"b":8}],
         "list":[9,10,11],"text":"abc","sizes":{"count":2,"sum":12,"buckets":[[8,2]]}}"#;
     map!("update", map, 0, whole).done();
-    let taken = map!("drain", map, "-o", "json").json();
+    let taken = map_json!("drain", map);
     let left = value(map);
     let (taken, whole) = (&taken[0]["value"], super::json(whole));
     for name in ["balance", "text"] {
@@ -395,10 +365,7 @@ fn gauges_and_text_stay() {
     let narrow = counted.id("narrow");
     map!("update", narrow, 1, "odd=1,even=2").done();
     map!("drain", narrow).failed(1, &["`odd`", "4 or 8 bytes"]);
-    assert_eq!(
-        map!("lookup", narrow, 1, "-o", "json").json(),
-        json!({"odd": 1, "even": 2})
-    );
+    assert_eq!(map_json!("lookup", narrow, 1), json!({"odd": 1, "even": 2}));
 }
 
 /// More than the records of one walk hold: each entry is taken once.
@@ -462,14 +429,10 @@ fn maps_of_other_types_are_drained_or_refused_by_name() {
             _ => 1,
         };
         let some = create(ty, 4, 8, 64);
-        let values = vec![7u64.to_ne_bytes().to_vec(); copies];
+        let (key, value) = (1u32.to_ne_bytes(), 7u64.to_ne_bytes());
         match copies {
-            1 => some
-                .update(&1u32.to_ne_bytes(), &values[0], MapFlags::ANY)
-                .unwrap(),
-            _ => some
-                .update_percpu(&1u32.to_ne_bytes(), &values, MapFlags::ANY)
-                .unwrap(),
+            1 => set(&some, &key, &value),
+            _ => set_on_cpus(&some, &key, |_| value.to_vec()),
         }
         let taken = map!("drain", id(&some), "-o", "csv").done();
         assert_eq!(
@@ -478,19 +441,9 @@ fn maps_of_other_types_are_drained_or_refused_by_name() {
             "{ty:?}"
         );
         assert_eq!(map!("drain", id(&some), "-o", "jsonl").done(), "", "{ty:?}");
-        assert_eq!(
-            map!("drain", id(&some), "-o", "json").json(),
-            json!([]),
-            "{ty:?}"
-        );
+        assert_eq!(map_json!("drain", id(&some)), json!([]), "{ty:?}");
     }
-    let trie = create_with(
-        MapType::LpmTrie,
-        8,
-        8,
-        2,
-        libbpf_rs::libbpf_sys::BPF_F_NO_PREALLOC,
-    );
+    let trie = create(MapType::LpmTrie, 8, 8, 2);
     map!("drain", id(&trie)).failed(1, &["failed to drain", "type lpm_trie"]);
 }
 

@@ -1,24 +1,23 @@
 //! `list` and `show`: what is known about a map, among maps that come and go.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 
-use libbpf_rs::{MapCore, MapFlags, MapType, libbpf_sys};
+use libbpf_rs::{MapCore, MapType, libbpf_sys};
 use serde_json::{Value as Json, json};
 
 use super::pin::Bpffs;
-use super::{Maps, create, create_with, id, json_lines, map};
+use super::{Maps, json_lines, map, map_json, map_lines};
 use crate::common::schema::assert_valid;
 use crate::common::{Args, PROGRAM, command};
 use crate::lifetime::Run;
 use crate::objects::is_map;
-use crate::support::needs;
+use crate::support::maps::{create, create_with, id, set};
+use crate::support::{beside, needs};
 
 /// The line of this map; panics where there is none, or more.
 #[track_caller]
 fn listed(map: u32) -> Json {
-    let mut lines = json_lines(&map!("list", "-o", "jsonl").done());
+    let mut lines = map_lines!("list");
     lines.retain(|line| line["id"] == map);
     assert_eq!(lines.len(), 1);
     lines.remove(0)
@@ -29,8 +28,7 @@ fn all_that_is_known_is_listed() {
     let flags = libbpf_sys::BPF_F_NO_PREALLOC | libbpf_sys::BPF_F_ZERO_SEED;
     let hash = create_with(MapType::Hash, 4, 8, 10, flags);
     for key in 0..3u32 {
-        hash.update(&key.to_ne_bytes(), &[0; 8], MapFlags::ANY)
-            .unwrap();
+        set(&hash, &key.to_ne_bytes(), &[0; 8]);
     }
     let bpffs = Bpffs::new();
     let pin = bpffs.path("a pin");
@@ -119,29 +117,6 @@ SEC("socket") int uses(void *ctx)
     }
 }
 
-/// Goes round and round beside `work`; how often.
-fn beside(round: impl Fn() + Sync, work: impl FnOnce()) -> u64 {
-    let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
-    // Also where an assertion fails, which would wait for the thread for ever.
-    struct Stop<'a>(&'a AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    thread::scope(|scope| {
-        let _stop = Stop(&stop);
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                round();
-                rounds.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        work();
-    });
-    rounds.load(Ordering::Relaxed)
-}
-
 /// Maps that vanish are notes; those that stay are all there.
 #[test]
 fn two_hundred_maps_come_and_go_during_a_list() {
@@ -205,11 +180,11 @@ int jumps(void *ctx)
     let array = "kt_left_alone";
     let id = loaded.id(array);
     assert_eq!(listed(id)["name"], array);
-    assert_eq!(map!("show", array, "-o", "json").json()["id"], id);
+    assert_eq!(map_json!("show", array)["id"], id);
     let program = loaded.program("jumps").as_fd().try_clone_to_owned();
     drop(loaded);
     assert!(is_map(id), "the program has it");
-    let lines = json_lines(&map!("list", "-o", "jsonl").done());
+    let lines = map_lines!("list");
     assert!(lines.iter().all(|line| line["id"] != id));
     map!("show", array).failed(3, &["no map"]);
     drop(program);
@@ -220,7 +195,7 @@ int jumps(void *ctx)
 #[test]
 fn empty_indexes_are_not_walked_for_ever() {
     let [small, large] = [100, 20_000].map(|most| create(MapType::Devmap, 4, 4, most));
-    let shown = |map| map!("show", id(map), "-o", "json").json();
+    let shown = |map| map_json!("show", id(map));
     let shown = [&small, &large].map(shown);
     let used = |shown: &Json| (shown["used"].clone(), shown["used_is_exact"].clone());
     assert_eq!(used(&shown[0]), (json!(0), json!(true)));
@@ -244,12 +219,11 @@ fn maps_are_opened_one_after_the_other() {
 #[test]
 fn changes_are_watched() {
     let hash = create(MapType::Hash, 4, 8, 8);
-    let set = |key: u32, value: u64| {
-        hash.update(&key.to_ne_bytes(), &value.to_ne_bytes(), MapFlags::ANY)
-            .unwrap();
+    let put = |key: u32, value: u64| {
+        set(&hash, &key.to_ne_bytes(), &value.to_ne_bytes());
     };
-    set(1, 5);
-    set(2, 7);
+    put(1, 5);
+    put(2, 7);
     let line = format!("map watch {} --every 300ms --strict -o jsonl", id(&hash));
     let mut watch = Run::of(&mut line.pass_to(super::program()));
     let mut next = || {
@@ -259,8 +233,8 @@ fn changes_are_watched() {
     };
     // Once it has written, it has read what there was.
     assert_eq!(next(), json!([]));
-    set(1, 15);
-    set(3, 1);
+    put(1, 15);
+    put(3, 1);
     hash.delete(&2u32.to_ne_bytes()).unwrap();
     // An interval may end between these.
     let mut changes = Vec::new();
@@ -281,7 +255,7 @@ fn changes_are_watched() {
     );
     assert_eq!(next(), json!([]));
     // Set to zero by somebody, and counted since.
-    set(1, 4);
+    put(1, 4);
     let mut changes = json!([]);
     while changes == json!([]) {
         changes = next();
@@ -297,14 +271,8 @@ fn changes_are_watched() {
 fn numbers_of_128_bits_are_whole() {
     let maps = Maps::load(
         r#"
-char LICENSE[] SEC("license") = "GPL";
 struct wide { unsigned __int128 all; __s64 other; };
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct wide);
-} wide SEC(".maps");
+MAP(ARRAY, 1, __u32, struct wide, wide);
 "#,
     );
     let wide = maps.id("wide");

@@ -1,21 +1,15 @@
 //! Names: the kernel keeps 15 characters of them, and several maps of an object
 //! may agree in these.
 
-use libbpf_rs::{MapCore, MapFlags};
-
-use super::{Maps, compile, map};
+use super::{Maps, compile, map, map_json};
+use crate::support::maps::set;
 
 /// Maps of these names, types and sizes, each with an entry; of all of them,
 /// only some are made.
 fn load(declared: &[(&str, &str, u32)], made: &[&str]) -> Maps {
     let c: Vec<String> = declared
         .iter()
-        .map(|(name, kind, max)| {
-            format!(
-                "struct {{ __uint(type, BPF_MAP_TYPE_{kind}); __uint(max_entries, {max}); \
-                 __type(key, __u32); __type(value, __u64); }} {name} SEC(\".maps\");\n"
-            )
-        })
+        .map(|(name, kind, max)| format!("MAP({kind}, {max}, __u32, __u64, {name});\n"))
         .collect();
     let maps = Maps::of(&compile(&c.concat()), |opened| {
         for mut map in opened.maps_mut() {
@@ -26,15 +20,13 @@ fn load(declared: &[(&str, &str, u32)], made: &[&str]) -> Maps {
         }
     });
     for name in made {
-        maps.handle(name)
-            .update(&[0; 4], &[1; 8], MapFlags::ANY)
-            .unwrap();
+        set(&maps.handle(name), &[0; 4], &[1; 8]);
     }
     maps
 }
 
 fn shown_name(maps: &Maps, name: &str) -> String {
-    let shown = map!("show", maps.id(name), "-o", "json").json();
+    let shown = map_json!("show", maps.id(name));
     shown["name"].as_str().unwrap().to_owned()
 }
 
@@ -96,10 +88,7 @@ fn a_name_that_is_not_certain_is_refused_with_the_candidates() {
 #[test]
 fn another_size_leaves_the_name_uncertain_and_the_types_known() {
     let name = "rs_malloc_calls_total";
-    let c = format!(
-        "struct {{ __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10); \
-         __type(key, __u32); __type(value, __u64); }} {name} SEC(\".maps\") AS(errno);\n"
-    );
+    let c = format!("MAP(HASH, 10, __u32, __u64, {name}) AS(errno);\n");
     let maps = Maps::load_with(&c, |opened| {
         let mut all = opened.maps_mut();
         let mut map = all.find(|map| map.name() == name).unwrap();

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use libbpf_rs::{MapCore, MapFlags, MapType};
+use libbpf_rs::MapType;
 use nix::mount::{MntFlags, umount2};
 use serde_json::{Value, json};
 
-use super::{Ended, Maps, compile, create, id, map, words};
+use super::{Ended, Maps, compile, map, map_json, words};
 use crate::common::rows;
+use crate::support::maps::{create, id, set};
 use crate::support::{mount_new, own_mounts, require_root};
 
 /// A bpffs of a test's own, in mounts of its thread's own: it goes with the
@@ -49,7 +50,7 @@ fn a_pin_outlives_its_maker_and_goes_when_told() {
     };
     map!("update", shown, 1, 2).done();
     assert_eq!(map!("lookup", map_id, 1).done(), "2\n");
-    let seen = map!("show", shown, "-o", "json").json();
+    let seen = map_json!("show", shown);
     assert_eq!(seen["id"], map_id);
     assert_eq!(seen["pins"], json!([pin]));
     map!("unpin", shown).good().told(&["no longer pinned"]);
@@ -74,7 +75,6 @@ fn only_maps_are_unpinned_and_only_a_bpffs_holds_pins() {
     // A program's pin is no map's.
     let mut maps = Maps::load(
         r#"
-char LICENSE[] SEC("license") = "GPL";
 SEC("socket") int pinned(void *ctx) { return 0; }
 "#,
     );
@@ -92,7 +92,7 @@ fn maps_are_created_as_asked() {
     let shown = pin.display();
     let sizes = "--type hash --key 4 --value 8 --max-entries 7";
     create_at(&pin, &format!("{sizes} --flags no_prealloc,zero_seed")).done();
-    let seen = map!("show", shown, "-o", "json").json();
+    let seen = map_json!("show", shown);
     let wanted = json!({
         "type": "hash", "name": "counts", "key_size": 4, "value_size": 8,
         "max_entries": 7, "flags": ["no_prealloc", "zero_seed"], "frozen": false,
@@ -138,7 +138,6 @@ fn assert_shown(seen: &Value, wanted: &Value) {
 fn a_map_is_created_like_another() {
     let maps = Maps::load(
         r#"
-char LICENSE[] SEC("license") = "GPL";
 struct seen { __u32 reads; __u32 writes; };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
@@ -154,19 +153,19 @@ struct {
     let shown = pin.display();
     let model = maps.id("model");
     create_at(&pin, &format!("--like {model} --name own_name")).done();
-    let seen = map!("show", shown, "-o", "json").json();
+    let seen = map_json!("show", shown);
     let wanted = json!({
         "type": "percpu_hash", "name": "own_name", "key_size": 16, "value_size": 8,
         "max_entries": 5, "flags": ["no_prealloc"],
     });
     assert_shown(&seen, &wanted);
     map!("update", shown, "bash", "reads=1,writes=2").done();
-    let value = map!("lookup", shown, "bash", "-o", "json").json();
+    let value = map_json!("lookup", shown, "bash");
     assert_eq!(value, json!({"reads": 1, "writes": 2}));
     // Of other sizes it has other types.
     let wide = bpffs.path("wide");
     create_at(&wide, &format!("--like {model} --value 16 --max-entries 9")).done();
-    let seen = map!("show", wide.display(), "-o", "json").json();
+    let seen = map_json!("show", wide.display());
     assert_shown(&seen, &json!({"value_size": 16, "max_entries": 9}));
     let other = bpffs.path("other");
     map!("create", other.display(), "--like", u32::MAX).failed(3, &["no map with id"]);
@@ -182,18 +181,14 @@ fn a_frozen_map_is_read_only_for_user_space() {
     map!("update", array_id, 0, 2).failed(1, &["frozen"]);
     map!("freeze", array_id).failed(1, &["frozen"]);
     assert_eq!(map!("lookup", array_id, 0).done(), "1\n");
-    assert_eq!(map!("show", array_id, "-o", "json").json()["frozen"], true);
+    assert_eq!(map_json!("show", array_id)["frozen"], true);
     let hash = create(MapType::Hash, 4, 4, 2);
     let hash_id = id(&hash);
-    hash.update(&[1, 0, 0, 0], &[1, 0, 0, 0], MapFlags::ANY)
-        .unwrap();
+    set(&hash, &[1, 0, 0, 0], &[1, 0, 0, 0]);
     map!("freeze", hash_id).done();
     map!("delete", hash_id, 1).failed(1, &["frozen"]);
     map!("clear", hash_id, "--yes").failed(1, &["frozen"]);
-    assert_eq!(
-        map!("dump", hash_id, "-o", "json").json(),
-        json!([{"key": 1, "value": 1}])
-    );
+    assert_eq!(map_json!("dump", hash_id), json!([{"key": 1, "value": 1}]));
     // What a program does inside the kernel is not for user space to ask for.
     map!("add", hash_id, 1, 1).failed(1, &["frozen"]);
     map!("drain", hash_id).failed(1, &["frozen"]);
@@ -210,13 +205,7 @@ fn a_frozen_map_is_read_only_for_user_space() {
 #[test]
 fn names_are_whole_and_ambiguous_ones_refused() {
     let c = r#"
-char LICENSE[] SEC("license") = "GPL";
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} kt_a_name_that_is_cut_x_PROCESS_ID SEC(".maps");
+MAP(ARRAY, 1, __u32, __u32, kt_a_name_that_is_cut_x_PROCESS_ID);
 "#;
     let object = compile(c);
     let [x, y] =

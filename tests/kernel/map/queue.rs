@@ -2,7 +2,8 @@
 
 use libbpf_rs::MapType;
 
-use super::{create, id, map};
+use super::{map, map_json};
+use crate::support::maps::{create, id};
 
 #[test]
 fn a_queue_and_a_stack_hand_out_in_their_order() {
@@ -22,7 +23,7 @@ fn a_queue_and_a_stack_hand_out_in_their_order() {
             for _ in 0..2 {
                 assert_eq!(map!("peek", map).done().trim(), value);
             }
-            assert_eq!(map!("pop", map, "-o", "json").json().to_string(), value);
+            assert_eq!(map_json!("pop", map).to_string(), value);
         }
         map!("pop", map).failed(3, &["empty"]);
     }

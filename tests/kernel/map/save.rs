@@ -8,13 +8,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use ktally::map::{Map, Reader};
-use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
+use libbpf_rs::{MapCore, MapHandle, MapType, num_possible_cpus};
 
 use nix::mount::{MntFlags, umount2};
 
 use super::pin::Bpffs;
-use super::{Ended, Maps, create, create_with, end, id, map, map_reading, program};
+use super::{Ended, Maps, end, map, program, restore};
 use crate::common::limit;
+use crate::support::maps::{create, get, id, set, set_on_cpus};
 use crate::support::{cases, mount_new};
 
 /// All entries, each with what was copied for it.
@@ -48,7 +49,7 @@ fn round_trip(source: &MapHandle, target: &MapHandle) {
     let saved = map!("save", id(source), "-").done();
     let head = super::json(saved.lines().next().unwrap());
     assert_eq!(head["ktally_map"], 1);
-    let ended = map_reading(&["restore", &id(target).to_string(), "-"], &saved);
+    let ended = restore(id(target), &saved);
     let count = entries(source).len();
     assert_eq!(saved.lines().count(), count + 2);
     assert!(ended.stderr.contains("failed 0"), "{ended:?}");
@@ -58,7 +59,6 @@ fn round_trip(source: &MapHandle, target: &MapHandle) {
 
 #[test]
 fn every_kind_of_map_comes_back() {
-    let cpus = num_possible_cpus().unwrap();
     for ty in [
         MapType::Hash,
         MapType::LruHash,
@@ -68,13 +68,8 @@ fn every_kind_of_map_comes_back() {
         MapType::LruPercpuHash,
         MapType::LpmTrie,
     ] {
-        let flags = if ty == MapType::LpmTrie {
-            libbpf_sys::BPF_F_NO_PREALLOC
-        } else {
-            0
-        };
         let key_size = if ty == MapType::LpmTrie { 8 } else { 4 };
-        let make = || create_with(ty, key_size, 16, 64, flags);
+        let make = || create(ty, key_size, 16, 64);
         let (source, target) = (make(), make());
         for i in 0..20u32 {
             let key = match ty {
@@ -82,14 +77,10 @@ fn every_kind_of_map_comes_back() {
                 _ => i.to_ne_bytes().to_vec(),
             };
             if ty.is_percpu() {
-                let values: Vec<Vec<u8>> = (0..cpus)
-                    .map(|cpu| noise(u64::from(i) + 100 * cpu as u64, 16))
-                    .collect();
-                source.update_percpu(&key, &values, MapFlags::ANY).unwrap();
+                let value = |cpu| noise(u64::from(i) + 100 * cpu as u64, 16);
+                set_on_cpus(&source, &key, value);
             } else {
-                source
-                    .update(&key, &noise(i.into(), 16), MapFlags::ANY)
-                    .unwrap();
+                set(&source, &key, &noise(i.into(), 16));
             }
         }
         assert!(entries(&source).len() >= 20, "{ty:?}");
@@ -98,7 +89,6 @@ fn every_kind_of_map_comes_back() {
 }
 
 const TYPED: &str = r#"
-char LICENSE[] SEC("license") = "GPL";
 enum mode { OFF, ON = 5 };
 struct typed {
 	double ratio;
@@ -112,21 +102,9 @@ struct typed {
 	__u8 tail;
 };
 struct key { char name[4]; __u16 n; };
-#define HASH(name_)                             \
-	struct {                                \
-		__uint(type, BPF_MAP_TYPE_HASH); \
-		__uint(max_entries, 64);        \
-		__type(key, struct key);        \
-		__type(value, struct typed);    \
-	} name_ SEC(".maps")
-HASH(typed_source);
-HASH(typed_target);
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
-	__type(key, struct key);
-	__type(value, struct { __u8 same_size[SIZE]; });
-} typed_other SEC(".maps");
+MAP(HASH, 64, struct key, struct typed, typed_source);
+MAP(HASH, 64, struct key, struct typed, typed_target);
+MAP(HASH, 64, struct key, struct { __u8 same_size[SIZE]; }, typed_other);
 "#;
 
 /// NaN with its payload, text that is not UTF-8 or goes on behind its NUL, a
@@ -152,14 +130,14 @@ fn what_a_type_does_not_say_comes_back_too() {
     }
     for (i, value) in (0u16..).zip(&values) {
         let key = [&noise(u64::from(i) + 77, 4)[..], &i.to_ne_bytes()].concat();
-        source.update(&key, value, MapFlags::ANY).unwrap();
+        set(&source, &key, value);
     }
     round_trip(&source, &target);
     // What the type says in full is written by the type.
     let key = [&b"abc\0"[..], &[1, 0]].concat();
     let plain = maps.id("typed_source");
     map!("clear", plain, "--yes").done();
-    source.update(&key, &vec![0; size], MapFlags::ANY).unwrap();
+    set(&source, &key, &vec![0; size]);
     let saved = map!("save", plain, "-").done();
     assert!(saved.contains(r#""key":{"name":"abc","n":1}"#), "{saved}");
     assert!(saved.contains(r#""mode":"OFF""#), "{saved}");
@@ -171,15 +149,13 @@ fn another_type_is_refused() {
     let maps = Maps::load(&TYPED.replace("SIZE", "64"));
     let saved = map!("save", maps.id("typed_source"), "-").done();
     let other = maps.id("typed_other").to_string();
-    map_reading(&["restore", &other, "-"], &saved).failed(2, &["does not fit"]);
+    restore(&other, &saved).failed(2, &["does not fit"]);
     let [plain, wide] = [(4, 4), (4, 8)].map(|(key, value)| create(MapType::Hash, key, value, 4));
     let saved = map!("save", id(&plain), "-").done();
-    map_reading(&["restore", &id(&wide).to_string(), "-"], &saved)
-        .failed(2, &["value_size differs", "4 in the file, 8 in the map"]);
+    restore(id(&wide), &saved).failed(2, &["value_size differs", "4 in the file, 8 in the map"]);
     let percpu = create(MapType::PercpuHash, 4, 4, 4);
     if num_possible_cpus().unwrap() > 1 {
-        map_reading(&["restore", &id(&percpu).to_string(), "-"], &saved)
-            .failed(2, &["copies differs"]);
+        restore(id(&percpu), &saved).failed(2, &["copies differs"]);
     }
     for text in [
         "",
@@ -190,18 +166,15 @@ fn another_type_is_refused() {
         "\u{0}\u{1}",
         r#"{"ktally_map":2}"#,
     ] {
-        map_reading(&["restore", &id(&plain).to_string(), "-"], text)
-            .failed(2, &["not that of a saved map"]);
+        restore(id(&plain), text).failed(2, &["not that of a saved map"]);
     }
     map!("restore", id(&plain), "/no/such/file").failed(2, &["/no/such/file"]);
     map!("restore", u32::MAX, "-").failed(3, &["no map with id"]);
     // A hash's entries in an array of the same types.
     let array = create(MapType::Array, 4, 4, 4);
-    plain
-        .update(&[2, 0, 0, 0], &[9, 0, 0, 0], MapFlags::ANY)
-        .unwrap();
+    set(&plain, &[2, 0, 0, 0], &[9, 0, 0, 0]);
     let saved = map!("save", id(&plain), "-").done();
-    map_reading(&["restore", &id(&array).to_string(), "-"], &saved).done();
+    restore(id(&array), &saved).done();
     assert_eq!(map!("lookup", id(&array), 2).done(), "9\n");
 }
 
@@ -210,9 +183,7 @@ fn another_type_is_refused() {
 fn failures_are_told_one_by_one() {
     let source = create(MapType::Hash, 4, 4, 8);
     for key in 0..5u32 {
-        source
-            .update(&key.to_ne_bytes(), &key.to_ne_bytes(), MapFlags::ANY)
-            .unwrap();
+        set(&source, &key.to_ne_bytes(), &key.to_ne_bytes());
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("saved");
@@ -228,9 +199,7 @@ fn failures_are_told_one_by_one() {
     assert_eq!(entries(&small).len(), 3);
     // What is there stays, if it is meant to.
     let target = create(MapType::Hash, 4, 4, 8);
-    target
-        .update(&[2, 0, 0, 0], &[99, 0, 0, 0], MapFlags::ANY)
-        .unwrap();
+    set(&target, &[2, 0, 0, 0], &[99, 0, 0, 0]);
     map!("restore", id(&target), file.display(), "--noexist")
         .failed(1, &["restored 4 entries, failed 1", "there already"]);
     assert_eq!(map!("lookup", id(&target), 2).done(), "99\n");
@@ -250,10 +219,7 @@ fn failures_are_told_one_by_one() {
     ];
     lines.splice(2..2, bad);
     let target = create(MapType::Hash, 4, 4, 8);
-    let ended = map_reading(
-        &["restore", &id(&target).to_string(), "-"],
-        &lines.join("\n"),
-    );
+    let ended = restore(id(&target), &lines.join("\n"));
     let ended = ended.failed(
         1,
         &[
@@ -271,9 +237,7 @@ fn failures_are_told_one_by_one() {
 fn a_file_that_was_cut_says_so() {
     let source = create(MapType::Hash, 4, 4, 8);
     for key in 10..13u32 {
-        source
-            .update(&key.to_ne_bytes(), &[7; 4], MapFlags::ANY)
-            .unwrap();
+        set(&source, &key.to_ne_bytes(), &[7; 4]);
     }
     let saved = map!("save", id(&source), "-").done();
     assert!(saved.ends_with("\n{\"ktally_map_end\":3}\n"), "{saved}");
@@ -281,14 +245,14 @@ fn a_file_that_was_cut_says_so() {
     for cut in cases(head..saved.len() - 1, 20) {
         let target = create(MapType::Hash, 4, 4, 8);
         let text = &saved[..cut];
-        let ended = map_reading(&["restore", &id(&target).to_string(), "-"], text);
+        let ended = restore(id(&target), text);
         ended.failed(1, &["standard input has no last line: it was cut"]);
         let whole = text[head..].matches('}').count();
         assert_eq!(entries(&target).len(), whole, "{text}");
     }
     // Nothing but its last newline is lost; a line in the middle; one too many.
     let target = create(MapType::Hash, 4, 4, 8);
-    let restore = |text: &str| map_reading(&["restore", &id(&target).to_string(), "-"], text);
+    let restore = |text: &str| restore(id(&target), text);
     restore(&saved[..saved.len() - 1]).done();
     let mut lines: Vec<&str> = saved.lines().collect();
     let line = lines.remove(2);
@@ -304,9 +268,7 @@ fn fields_of_no_meaning_are_refused() {
     let target = maps.id("typed_target").to_string();
     let source = maps.handle("typed_source");
     let value = vec![0; source.value_size() as usize];
-    source
-        .update(b"abc\0\x01\0", &value, MapFlags::ANY)
-        .unwrap();
+    set(&source, b"abc\0\x01\0", &value);
     let saved = map!("save", id(&source), "-").done();
     for (found, put, field) in [
         ("\"value\":", "\"valeu\":1,\"value\":", "`valeu`"),
@@ -315,7 +277,7 @@ fn fields_of_no_meaning_are_refused() {
         ("\"on\":false", "\"on\":false,\"off\":true", "`off`"),
     ] {
         assert!(saved.contains(found), "{found}: {saved}");
-        let ended = map_reading(&["restore", &target, "-"], &saved.replace(found, put));
+        let ended = restore(&target, &saved.replace(found, put));
         ended.failed(1, &["line 2 of standard input was not restored", field]);
     }
 }
@@ -345,12 +307,12 @@ fn files_are_named() {
 #[test]
 fn raw_entries_are_hex() {
     let source = create(MapType::Hash, 4, 4, 8);
-    source.update(&[1; 4], &[2; 4], MapFlags::ANY).unwrap();
+    set(&source, &[1; 4], &[2; 4]);
     let saved = map!("save", id(&source), "-", "--raw").done();
     let line = r#"{"key":"hex:01010101","value":"hex:02020202"}"#;
     assert!(saved.contains(line), "{saved}");
     let target = create(MapType::Hash, 4, 4, 8);
-    map_reading(&["restore", &id(&target).to_string(), "-"], &saved).done();
+    restore(id(&target), &saved).done();
     assert_eq!(entries(&source), entries(&target));
 }
 
@@ -369,7 +331,7 @@ fn large_values_come_back() {
     let large = || create(MapType::Array, 4, SIZE as u32, 1);
     let (source, target) = (large(), large());
     let value = noise(1, SIZE);
-    source.update(&[0; 4], &value, MapFlags::ANY).unwrap();
+    set(&source, &[0; 4], &value);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("saved");
     let file = file.to_str().unwrap();
@@ -383,7 +345,7 @@ fn large_values_come_back() {
         &["restore", &id(&target).to_string(), file],
     )
     .done();
-    let restored = target.lookup(&[0; 4], MapFlags::ANY).unwrap().unwrap();
+    let restored = get(&target, &[0; 4]).unwrap();
     assert!(restored == value);
 }
 

@@ -4,8 +4,9 @@ use libbpf_rs::MapType;
 
 use super::dump::NESTED;
 use super::faces::MIXED;
-use super::{Maps, create, id, map};
+use super::{Maps, map};
 use crate::common::schema::assert_documented;
+use crate::support::maps::{create, id};
 
 const KEY: &str = "name=a,n=1";
 const VALUE: &str = "text=hi,calls=7,mode=ON,word=258,few=[1,2],below=-3";

@@ -5,10 +5,11 @@ use std::os::fd::AsFd;
 
 use ktally::map::{Adder, Map, Reader, drain};
 use ktally::schema::Number;
-use libbpf_rs::{MapCore, MapFlags, MapType};
+use libbpf_rs::{MapFlags, MapType};
 
 use super::inplace::entries_of;
-use super::{create, id, map, map_reading};
+use super::{map, map_json, restore};
+use crate::support::maps::{create, get, id, set};
 use crate::support::{cases, needs};
 
 fn hex(bytes: &[u8]) -> String {
@@ -74,13 +75,10 @@ fn keys_of_many_sizes_on_the_command_line() {
         let (map, key) = (id(&handle), vec![0x2a; size]);
         let key_text = format!("hex:{}", hex(&key));
         map!("update", map, key_text, 5).done();
-        assert_eq!(
-            handle.lookup(&key, MapFlags::ANY).unwrap(),
-            Some(5u32.to_ne_bytes().to_vec())
-        );
+        assert_eq!(get(&handle, &key), Some(5u32.to_ne_bytes().to_vec()));
         assert_eq!(map!("add", map, key_text, 2).done(), "value: 5 -> 7\n");
         assert_eq!(map!("lookup", map, key_text).done(), "7\n");
-        let dumped = map!("dump", map, "--raw", "-o", "json").json();
+        let dumped = map_json!("dump", map, "--raw");
         assert_eq!(
             dumped,
             serde_json::json!([{"key": key_text, "value": "hex:07000000"}])
@@ -106,26 +104,18 @@ fn values_of_up_to_64_kib() {
     for size in cases(SIZES, 3) {
         let [source, target] = [(); 2].map(|()| create(MapType::Hash, 4, size as u32, 2));
         let value: Vec<u8> = (0..size).map(|i| (i * 7 + i / 256) as u8).collect();
-        source.update(&[1, 0, 0, 0], &value, MapFlags::ANY).unwrap();
+        set(&source, &[1, 0, 0, 0], &value);
         let text = format!("hex:{}", hex(&value));
         let map = id(&source);
         assert_eq!(map!("lookup", "--raw", map, "01000000").done().trim(), text);
-        let dumped = map!("dump", map, "--raw", "-o", "json").json();
+        let dumped = map_json!("dump", map, "--raw");
         assert_eq!(dumped[0]["value"], text);
         let saved = map!("save", map, "-").done();
-        map_reading(&["restore", &id(&target).to_string(), "-"], &saved).done();
-        assert_eq!(
-            target.lookup(&[1, 0, 0, 0], MapFlags::ANY).unwrap(),
-            Some(value.clone()),
-            "{size}"
-        );
+        restore(id(&target), &saved).done();
+        assert_eq!(get(&target, &[1, 0, 0, 0]), Some(value.clone()), "{size}");
         if size < 65_000 {
             map!("update", id(&target), 2, text).done();
-            assert_eq!(
-                target.lookup(&[2, 0, 0, 0], MapFlags::ANY).unwrap(),
-                Some(value),
-                "{size}"
-            );
+            assert_eq!(get(&target, &[2, 0, 0, 0]), Some(value), "{size}");
         }
         map!("dump", map, "-o", "table").done();
         map!("dump", map, "-o", "csv").done();

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use ktally::host;
 use serde_json::{Value as Json, json};
 
-use super::{Maps, json_lines, map};
+use super::{Maps, map, map_json, map_lines};
 use crate::support::needs;
 
 /// A map of this type, whose values are structs.
@@ -31,13 +31,10 @@ fn holds(maps: &Maps, key: &str, shown: Option<&Json>) {
     map!("update", map, key, "a=1,b=2").done();
     map!("update", map, key, "a=3", "--merge").done();
     let value = json!({"a": 3, "b": 2});
-    assert_eq!(map!("lookup", map, key, "-o", "json").json(), value);
+    assert_eq!(map_json!("lookup", map, key), value);
     if let Some(shown) = shown {
         let entry = json!({"key": shown, "value": value});
-        assert_eq!(
-            json_lines(&map!("dump", map, "-o", "jsonl").done()),
-            [entry]
-        );
+        assert_eq!(map_lines!("dump", map), [entry]);
         assert!(map!("dump", map).done().contains("1 entry"));
     }
     map!("next-key", map).failed(1, &["has no order of keys"]);

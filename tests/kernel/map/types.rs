@@ -6,17 +6,17 @@ use std::os::fd::AsFd;
 
 use ktally::map::type_names;
 use libbpf_rs::btf::types::Enum;
-use libbpf_rs::{Btf, MapCore, MapFlags, MapHandle, MapType, libbpf_sys, num_possible_cpus};
+use libbpf_rs::{Btf, MapCore, MapHandle, MapType};
 use serde_json::json;
 
 use super::pin::Bpffs;
-use super::{Maps, create, create_with, id, json_lines, map};
+use super::{Maps, map, map_json, map_lines};
+use crate::support::maps::{create, id, set, set_on_cpus};
 use crate::support::needs;
 
 /// What libbpf makes from C better than bpf(2) does from numbers: maps that
 /// need BTF, or another map.
 const SPECIAL: &str = r#"
-char LICENSE[] SEC("license") = "GPL";
 #define STORAGE(type_, name)                   \
 	struct {                               \
 		__uint(type, type_);           \
@@ -55,7 +55,6 @@ struct {
 
 /// A type that the kernel registers; made, but never registered.
 const STRUCT_OPS: &str = r#"
-char LICENSE[] SEC("license") = "GPL";
 struct tcp_congestion_ops {
 	__u32 flags;
 	char name[16];
@@ -73,17 +72,14 @@ use Dumped::{Entries, Refused};
 
 /// A map of this type, as small as it can be, and what `dump` makes of it.
 fn made(name: &str, special: &Maps, struct_ops: &Maps) -> Option<(MapHandle, Dumped)> {
-    const NO_PREALLOC: u32 = libbpf_sys::BPF_F_NO_PREALLOC;
     let of_one = |ty, key: usize, value: usize| {
         let map = create(ty, key as u32, value as u32, 64);
-        map.update(&vec![0; key], &vec![0; value], MapFlags::ANY)
-            .unwrap();
+        set(&map, &vec![0; key], &vec![0; value]);
         map
     };
     let of_cpus = |ty| {
         let map = create(ty, 4, 8, 64);
-        let values = vec![vec![0; 8]; num_possible_cpus().unwrap()];
-        map.update_percpu(&[0; 4], &values, MapFlags::ANY).unwrap();
+        set_on_cpus(&map, &[0; 4], |_| vec![0; 8]);
         map
     };
     Some(match name {
@@ -98,9 +94,8 @@ fn made(name: &str, special: &Maps, struct_ops: &Maps) -> Option<(MapHandle, Dum
         "lru_hash" => (of_one(MapType::LruHash, 4, 8), Entries(1)),
         "lru_percpu_hash" => (of_cpus(MapType::LruPercpuHash), Entries(1)),
         "lpm_trie" => {
-            let map = create_with(MapType::LpmTrie, 8, 4, 8, NO_PREALLOC);
-            map.update(&[8, 0, 0, 0, 10, 0, 0, 0], &[1; 4], MapFlags::ANY)
-                .unwrap();
+            let map = create(MapType::LpmTrie, 8, 4, 8);
+            set(&map, &[8, 0, 0, 0, 10, 0, 0, 0], &[1; 4]);
             (map, Entries(1))
         }
         "array_of_maps" => (special.handle(name), Entries(1)),
@@ -109,8 +104,7 @@ fn made(name: &str, special: &Maps, struct_ops: &Maps) -> Option<(MapHandle, Dum
         "sockmap" => (create(MapType::Sockmap, 4, 8, 2), Entries(0)),
         "cpumap" => {
             let map = create(MapType::Cpumap, 4, 4, 2);
-            map.update(&[0; 4], &192u32.to_ne_bytes(), MapFlags::ANY)
-                .unwrap();
+            set(&map, &[0; 4], &192u32.to_ne_bytes());
             (map, Entries(1))
         }
         "xskmap" => (create(MapType::Xskmap, 4, 4, 2), Refused),
@@ -209,7 +203,7 @@ fn every_type_is_listed_and_dumped_or_refused_by_name() {
         refused.iter().all(|name| *name == "insn_array"),
         "{refused:?}"
     );
-    let listed = json_lines(&map!("list", "-o", "jsonl").done());
+    let listed = map_lines!("list");
     for (name, handle, dumped) in &kept {
         let map = id(handle);
         let found = listed.iter().find(|it| it["id"] == map).expect(name);
@@ -264,23 +258,20 @@ fn every_type_is_listed_and_dumped_or_refused_by_name() {
 fn programs_in_an_array_are_told_by_their_ids() {
     let mut maps = Maps::load(
         r#"
-char LICENSE[] SEC("license") = "GPL";
 SEC("socket") int tail(void *ctx) { return 0; }
 "#,
     );
     let array = create(MapType::ProgArray, 4, 4, 2);
     let program = maps.program("tail");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&program.as_fd());
-    array
-        .update(&[1, 0, 0, 0], &fd.to_ne_bytes(), MapFlags::ANY)
-        .unwrap();
-    let seen = map!("dump", id(&array), "-o", "json").json();
+    set(&array, &[1, 0, 0, 0], &fd.to_ne_bytes());
+    let seen = map_json!("dump", id(&array));
     let program = libbpf_rs::Program::id_from_fd(program.as_fd()).unwrap();
     assert_eq!(seen, json!([{"key": 1, "value": program}]));
     // And written by them.
     map!("update", id(&array), 0, program).done();
     let both = json!([{"key": 0, "value": program}, {"key": 1, "value": program}]);
-    assert_eq!(map!("dump", id(&array), "-o", "json").json(), both);
+    assert_eq!(map_json!("dump", id(&array)), both);
     let none = map!("update", id(&array), 0, u32::MAX).failed(3, &["no program with id"]);
     assert_eq!(none.stderr.lines().count(), 1, "{none:?}");
 }
@@ -294,9 +285,8 @@ fn values_that_are_descriptors_are_given_by_what_they_are() {
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     map!("update", id(&cgroups), 0, "/no/such/cgroup").failed(2, &["`/no/such/cgroup`"]);
     map!("delete", id(&cgroups), 0).failed(3, &[]);
-    let mount = std::fs::read_to_string("/proc/mounts").unwrap();
-    let mount = mount.lines().find(|line| line.contains(" cgroup2 "));
-    let mount = mount.expect("cgroup2").split(' ').nth(1).unwrap();
+    let mount = ktally::host::cgroup2_mounts().next().expect("cgroup2");
+    let mount = mount.display();
     map!("update", id(&cgroups), 0, mount).done();
     assert_eq!(map!("delete", id(&cgroups), 0).done(), "0: deleted\n");
     for (ty, what) in [
@@ -339,7 +329,7 @@ fn values_that_are_descriptors_are_given_by_what_they_are() {
     )
     .done();
     map!("update", outer, 1, inner).done();
-    assert_eq!(map!("lookup", outer, 1, "-o", "json").json(), inner);
+    assert_eq!(map_json!("lookup", outer, 1), inner);
     map!("update", outer, 1, id(&other)).failed(1, &["differs from those that it holds"]);
 }
 
@@ -355,7 +345,7 @@ fn a_bloom_filter_is_asked_for_values() {
     for value in [1, 2, 3] {
         assert!(map!("peek", filter, value).done().starts_with("there"));
     }
-    assert_eq!(map!("peek", filter, 2, "-o", "json").json(), true);
+    assert_eq!(map_json!("peek", filter, 2), true);
     let absent = (4..1000).map(|value| map!("peek", filter, value));
     let absent = absent.into_iter().find(|ended| ended.code == 3).unwrap();
     assert_eq!(absent.stdout, "never pushed\n");
@@ -368,7 +358,7 @@ fn a_bloom_filter_is_asked_for_values() {
 fn struct_ops_are_shown_by_the_types_of_the_kernel() {
     let maps = Maps::load(STRUCT_OPS);
     let map = maps.id("struct_ops");
-    let value = map!("lookup", map, 0, "-o", "json").json();
+    let value = map_json!("lookup", map, 0);
     let state = value.pointer("/common/state").or(value.get("state"));
     assert_eq!(state, Some(&json!("BPF_STRUCT_OPS_STATE_INIT")), "{value}");
     assert_eq!(value["data"]["name"], "", "{value}");
@@ -386,25 +376,20 @@ fn values_of_enums_may_be_below_zero() {
 enum level { WORST = -2147483648, LOW = -3, NONE, HIGH = 2 };
 enum __attribute__((packed)) small { LESS = -1, MORE = 1 };
 struct levels { enum level level; enum small small; enum level bits : 3; };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8);
-	__type(key, enum level);
-	__type(value, struct levels);
-} levels SEC(".maps");
+MAP(HASH, 8, enum level, struct levels, levels);
 "#,
     );
     let map = maps.id("levels");
     let value = "level=-7,small=-2,bits=-4";
     map!("update", map, "-5", value).done();
     map!("update", map, "LOW", "level=WORST,small=LESS,bits=LOW").done();
-    let shown = |key: &str| map!("lookup", map, key, "-o", "json").json();
+    let shown = |key: &str| map_json!("lookup", map, key);
     assert_eq!(shown("-5"), json!({"level": -7, "small": -2, "bits": -4}));
     assert_eq!(
         shown("-3"),
         json!({"level": "WORST", "small": "LESS", "bits": "LOW"})
     );
-    let keys: HashSet<String> = json_lines(&map!("dump", map, "-o", "jsonl").done())
+    let keys: HashSet<String> = map_lines!("dump", map)
         .iter()
         .map(|entry| entry["key"].to_string())
         .collect();
