@@ -48,7 +48,7 @@ struct Strangers(Child);
 impl Strangers {
     fn new(levels: usize) -> Self {
         let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
-                      while :; do cd /no/such/file; sleep 0.02; done 2>/dev/null & done; wait";
+                      while :; do cd /no/such/file; sleep 0.2; done 2>/dev/null & done; wait";
         Self(nested(levels, "sh", &["-c", script]).spawn().unwrap())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
 use std::time::Duration;
 
 use crate::common::{NOBODY, assert_has, ktally};
@@ -120,24 +120,30 @@ fn a_command_keeps_the_privileges_of_its_user() {
 fn stacks_of_other_users_have_names() {
     require_root();
     let folder = tempfile::tempdir().unwrap();
-    let perl = folder.path().join("kt-perl");
-    fs::copy("/usr/bin/perl", &perl).unwrap();
-    for path in [&perl, folder.path()] {
+    let program = folder.path().join("kt-busy");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for path in [&program, folder.path()] {
         chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
     }
-    let mut busy = Command::new(&perl);
-    let busy = busy
-        .args(["-e", "for (;;) { $n++ }"])
-        .uid(NOBODY)
-        .gid(NOBODY);
+    let mut busy = Command::new(&program);
+    let busy = busy.args(["--ignored", "--exact", "privileges::is_busy"]);
+    let busy = busy.stdout(Stdio::null()).uid(NOBODY).gid(NOBODY);
     let mut busy = busy.spawn().unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let pid = busy.id();
     let ran = ktally(&format!("run profile --pid {pid} --for 500ms -o folded"));
     busy.kill().unwrap();
     busy.wait().unwrap();
-    assert_has(&ran.done(), &["Perl_"]);
+    assert_has(&ran.done(), &["test::run_test"]);
+}
+
+#[test]
+#[ignore = "a program for the test above, which ends it"]
+fn is_busy() {
+    loop {
+        std::hint::spin_loop();
+    }
 }
 
 /// As under sudo: a file in a folder of another user.
