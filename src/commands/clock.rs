@@ -12,7 +12,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::host;
 
-/// When to read next.
 pub(super) struct Schedule {
     end: Option<Instant>,
     every: Option<Duration>,
@@ -72,15 +71,11 @@ pub(super) struct Signals {
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wake {
-    /// The instant came.
     Time,
-    /// A signal came.
     Signal,
     /// There is room to write.
     Room,
-    /// The command ended.
     End,
-    /// A process's stack was taken.
     StackProcess,
 }
 
@@ -187,7 +182,6 @@ impl Signals {
         }
     }
 
-    /// Takes one signal, if there is one.
     fn take(&self) -> bool {
         let Ok(Some(info)) = self.fd.read_signal() else {
             return false;

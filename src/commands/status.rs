@@ -24,7 +24,6 @@ struct Report {
     cost: Option<Rate>,
 }
 
-/// What its programs did in a second.
 struct Rate {
     runs: f64,
     nanos: f64,

@@ -18,14 +18,15 @@ use crate::sys;
 enum Target<'a> {
     /// A timer on each CPU, with this frequency in Hz.
     Clock(u64),
-    /// A function of a program or library.
     User {
         at_return: bool,
         file: PathBuf,
         function: &'a str,
     },
-    /// Functions of the kernel.
-    Kernel { at_return: bool, pattern: &'a str },
+    Kernel {
+        at_return: bool,
+        pattern: &'a str,
+    },
 }
 
 impl<'a> Target<'a> {

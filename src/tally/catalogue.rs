@@ -24,8 +24,7 @@ struct Builtin {
 
 include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
 
-/// The names of the built-in tallies, sorted.
-pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn builtin_names() -> impl Iterator<Item = &'static str> {
     CATALOGUE.iter().map(|builtin| builtin.name)
 }
 
@@ -39,11 +38,11 @@ pub struct Tally {
     pub programs: Vec<(String, String)>,
     /// Whether to load every kind of program for an event, and not only the
     /// first that works.
-    pub all_programs: bool,
+    pub(crate) all_programs: bool,
     /// The initial contents of `.rodata`, where the options' defaults are.
     pub rodata: Vec<u8>,
     /// The object's own BTF, as the kernel need not get it: with all tags.
-    pub btf: Vec<u8>,
+    pub(crate) btf: Vec<u8>,
     /// The type and the size of the keys of each map that it cannot do without.
     pub(super) maps: Vec<(MapType, u32)>,
     object: Source,

@@ -29,15 +29,15 @@ const ARCH: &str = "-D__TARGET_ARCH_x86";
 #[cfg(target_arch = "aarch64")]
 const ARCH: &str = "-D__TARGET_ARCH_arm64";
 
-/// The object of a C file, or clang's error messages. SIGINT, SIGTERM and SIGHUP
-/// end clang and, once the folder is gone, this process.
+/// Returns the object of a C file, or clang's error messages. SIGINT, SIGTERM and
+/// SIGHUP end clang and, after the folder is removed, this process.
 pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
     let shown = source.display();
     let text =
         fs::read(source).map_err(|error| usage(format!("failed to read `{shown}`: {error}")))?;
     // Declared before the folder, so dropped after it.
     let signals = Held::hold()?;
-    // Others must not be able to change what is compiled, whatever the umask.
+    // Other users must not be able to change what is compiled, whatever the umask.
     let folder = tempfile::Builder::new()
         .permissions(Permissions::from_mode(0o700))
         .tempdir()
@@ -45,20 +45,38 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
             format!("failed to compile `{shown}`: no room for it; point TMPDIR at a folder that can be written to")
         })?;
     let include = folder.path();
-    let bpf = include.join("bpf");
+    // Large and slow to write, and few need it.
+    let needs_vmlinux = String::from_utf8_lossy(&text).contains("\"vmlinux.h\"");
+    write_headers(include, needs_vmlinux)?;
+    let (unlinked, linked) = (include.join("unlinked.o"), include.join("linked.o"));
+    run_clang(source, include, &unlinked, &signals)?;
+    // As the build does: linking fills in offsets and strips debug information.
+    let mut linker = libbpf_rs::Linker::new(&linked)?;
+    linker.add_file(&unlinked)?;
+    linker
+        .link()
+        .with_context(|| format!("failed to link `{shown}`"))?;
+    fs::read(&linked).with_context(|| format!("failed to read the object of `{shown}`"))
+}
+
+fn write_headers(folder: &Path, with_vmlinux: bool) -> Result<()> {
+    let bpf = folder.join("bpf");
     fs::create_dir(&bpf)?;
     for (name, text) in HEADERS {
-        fs::write(include.join(name), text)?;
+        fs::write(folder.join(name), text)?;
     }
     for (name, text) in libbpf_sys::API_HEADERS {
         fs::write(bpf.join(name), text)?;
     }
-    // Large and slow to write, and few need it.
-    if String::from_utf8_lossy(&text).contains("\"vmlinux.h\"") {
+    if with_vmlinux {
         let header = KernelBtf::load()?.as_c_header()?;
-        fs::write(include.join("vmlinux.h"), header)?;
+        fs::write(folder.join("vmlinux.h"), header)?;
     }
-    let unlinked = include.join("unlinked.o");
+    Ok(())
+}
+
+fn run_clang(source: &Path, include: &Path, object: &Path, signals: &Held) -> Result<()> {
+    let failed = format!("failed to compile `{}`", source.display());
     let mut clang = host::clang();
     clang
         .args(["-O2", "-g", "-target", "bpf", "-fno-stack-protector", ARCH])
@@ -70,32 +88,23 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
         .arg("-c")
         .arg(source)
         .arg("-o")
-        .arg(&unlinked)
+        .arg(object)
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut clang = clang.spawn().map_err(|error| {
-        anyhow!("failed to compile `{shown}`: clang does not run ({error}); install the package `clang`, or point CLANG at one")
+        anyhow!("{failed}: clang does not run ({error}); install the package `clang`, or point CLANG at one")
     })?;
     let messages = signals.read_to_end(&mut clang);
     if messages.is_err() {
         clang.kill()?;
     }
     let status = clang.wait()?;
-    let messages = messages.with_context(|| format!("failed to compile `{shown}`"))?;
+    let messages = messages.with_context(|| failed.clone())?;
     if !status.success() {
-        bail!(
-            "failed to compile `{shown}`:{NEXT_LINE}{}",
-            without_stack_dump(messages.trim_end()).replace('\n', NEXT_LINE)
-        );
+        let messages = without_stack_dump(messages.trim_end()).replace('\n', NEXT_LINE);
+        bail!("{failed}:{NEXT_LINE}{messages}");
     }
-    // As the build does: linking fills in offsets and strips debug information.
-    let linked = include.join("linked.o");
-    let mut linker = libbpf_rs::Linker::new(&linked)?;
-    linker.add_file(&unlinked)?;
-    linker
-        .link()
-        .with_context(|| format!("failed to link `{shown}`"))?;
-    fs::read(&linked).with_context(|| format!("failed to read the object of `{shown}`"))
+    Ok(())
 }
 
 /// A failure of the back end prints some 70 lines of its own state around the

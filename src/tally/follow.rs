@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A program of a user's: stopped before its first instruction, until it is
 /// let go. Ended when dropped.
 #[derive(Debug)]
-pub struct Command {
+pub(crate) struct Command {
     name: String,
     process: sys::StoppedChild,
     status: Option<ExitStatus>,
@@ -39,7 +39,7 @@ pub struct Command {
 
 impl Command {
     /// Forks. The program itself is looked for when it is let go.
-    pub fn start(words: &[OsString]) -> Result<Self> {
+    pub(crate) fn start(words: &[OsString]) -> Result<Self> {
         let program = words.first().map(OsString::as_os_str).unwrap_or_default();
         let name = lossy(program);
         if name.is_empty() {
@@ -59,8 +59,7 @@ impl Command {
         })
     }
 
-    /// Lets it run.
-    pub fn release(&mut self) -> Result<()> {
+    pub(crate) fn release(&mut self) -> Result<()> {
         let name = &self.name;
         self.process
             .release()
@@ -68,13 +67,13 @@ impl Command {
     }
 
     /// Readable when it has ended.
-    pub fn end(&self) -> BorrowedFd<'_> {
+    pub(crate) fn end(&self) -> BorrowedFd<'_> {
         self.process.pidfd()
     }
 
     /// Asks it to end, with this signal, and insists in the end. One that has
     /// ended by itself is left alone. Its children are not asked.
-    pub fn stop(&mut self, signal: Signal) -> Result<()> {
+    pub(crate) fn stop(&mut self, signal: Signal) -> Result<()> {
         self.kill(signal)?;
         if !self.has_ended_in(PATIENCE)? {
             self.kill(Signal::SIGKILL)?;
@@ -82,8 +81,7 @@ impl Command {
         Ok(())
     }
 
-    /// Waits for its end.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
+    pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.status {
             return Ok(status);
         }

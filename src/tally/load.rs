@@ -23,7 +23,6 @@ use crate::sys::{self, log};
 
 pub(super) struct Loader<'a> {
     pub(super) tally: &'a Tally,
-    /// Whether it follows a command.
     with_command: bool,
     /// `.rodata` as it will be loaded.
     pub(super) rodata: Vec<u8>,
@@ -113,39 +112,22 @@ impl<'a> Loader<'a> {
     fn leave_out_programs(&mut self, object: &mut OpenObject) -> Result<()> {
         let tally = self.tally;
         // Reads the kernel's BTF: only where it has to be asked.
-        let support = LazyCell::new(Support::probe);
+        let support: LazyCell<Support> = LazyCell::new(Support::probe);
         let duplicates = section::duplicates(tally, |programs| {
             support.can_attach(tally, programs) && self.loads_alone(programs).unwrap_or(false)
         });
         let mut is_left = false;
         for mut program in object.progs_mut().filter(|program| program.autoload()) {
-            let (name, section) = (lossy(program.name()), lossy(program.section()));
-            if tally.alternative(&name).is_some() && support.is_replaced(tally, &name) {
-                program.set_autoload(false);
-                continue;
-            }
-            let duplicate = duplicates.iter().find(|(program, _)| program.0 == name);
-            let reason = if let Some((_, used)) = duplicate {
-                Some(format!(
-                    "program `{name}` ({section}) is left out, as `{}` ({}) counts the same event; --all-programs loads both",
-                    used.0, used.1
-                ))
-            } else if section::runs_on_request(&section) {
-                Some(format!(
-                    "program `{name}` ({section}) is left out, as it runs only on request"
-                ))
-            } else if tally.is_optional(&name) {
-                let lack = support.lacks_for(tally, &(name.clone(), section));
-                lack.map(|lack| format!("goes on without program `{name}`: {lack}"))
-            } else {
-                None
+            let known = (lossy(program.name()), lossy(program.section()));
+            let is_replaced =
+                tally.alternative(&known.0).is_some() && support.is_replaced(tally, &known.0);
+            let reason = match is_replaced {
+                true => None,
+                false => why_left_out(tally, &support, &duplicates, &known),
             };
-            if let Some(reason) = reason {
-                program.set_autoload(false);
-                self.warnings.push(reason);
-            } else {
-                is_left |= tally.programs.iter().any(|(known, _)| *known == name);
-            }
+            program.set_autoload(!is_replaced && reason.is_none());
+            is_left |= program.autoload() && tally.programs.contains(&known);
+            self.warnings.extend(reason);
         }
         ensure!(
             is_left,
@@ -154,6 +136,31 @@ impl<'a> Loader<'a> {
             self.warnings.join("; ")
         );
         Ok(())
+    }
+}
+
+/// `None` for a program that is loaded.
+fn why_left_out(
+    tally: &Tally,
+    support: &LazyCell<Support>,
+    duplicates: &[(&Program, &Program)],
+    program: &Program,
+) -> Option<String> {
+    let (name, section) = program;
+    let mut duplicates = duplicates.iter();
+    if let Some((_, (used, of))) = duplicates.find(|(it, _)| it.0 == *name) {
+        Some(format!(
+            "program `{name}` ({section}) is left out, as `{used}` ({of}) counts the same event; --all-programs loads both"
+        ))
+    } else if section::runs_on_request(section) {
+        Some(format!(
+            "program `{name}` ({section}) is left out, as it runs only on request"
+        ))
+    } else if tally.is_optional(name) {
+        let lack = support.lacks_for(tally, program)?;
+        Some(format!("goes on without program `{name}`: {lack}"))
+    } else {
+        None
     }
 }
 

@@ -18,16 +18,16 @@ mod stack_processes;
 mod support;
 
 pub use binary::check_function;
-pub use catalogue::{Tally, builtin_names};
-pub use follow::Command;
-pub use instance::{
-    AttachOptions, Attached, Cost, Instance, InstanceName, Instances, Meta, PinnedProgram,
-    TableUsage, group_id, measure, pinnable_by_others,
+pub use catalogue::Tally;
+pub(crate) use follow::Command;
+pub use instance::Meta;
+pub(crate) use instance::{
+    AttachOptions, Cost, Instance, InstanceName, Instances, TableUsage, group_id, measure,
+    pinnable_by_others,
 };
-pub use namespaces::namespace_facts;
+pub(crate) use namespaces::namespace_facts;
 pub use options::{RawOption, ResolvedOption, resolve};
 pub use session::Session;
-pub use stack_processes::StackProcess;
 pub use support::{Support, fentry_fact};
 
 pub(crate) use crate::sys::log::set_verbose;

@@ -30,8 +30,18 @@ pub(super) fn pids(tally: &Tally) -> Result<Option<ResolvedOption>> {
     }))
 }
 
-/// What is different in each kind of namespace, where it is not the kernel's own.
-pub fn namespace_facts() -> Vec<Fact> {
+const PID: &str =
+    "--pid and rows have its numbers; events of processes outside are counted, with number 0";
+const PID_AND_OTHER_PROC: &str = "--pid and rows have its numbers, but /proc has those of another, so processes and stacks \
+     have no names: mount -t proc proc /proc";
+const MOUNT: &str = "paths of options and files of stacks are those seen here; `attach` pins where its bpffs is \
+     mounted, which others may not see";
+const NETWORK: &str = "tallies count all network namespaces, and name interfaces as this one does; for this one \
+     alone: --netns /proc/self/ns/net";
+const CGROUP: &str = "a path starts at its root, and a cgroup outside is shown by its number";
+
+/// What each kind of namespace changes, where it is not the kernel's own.
+pub(crate) fn namespace_facts() -> Vec<Fact> {
     let found = match look() {
         Ok(found) => found,
         Err(error) => {
@@ -40,37 +50,15 @@ pub fn namespace_facts() -> Vec<Fact> {
         }
     };
     let (here, first) = (found.here, found.first);
-    let numbers = match host::process_folder(process::id()) {
-        Some(_) => {
-            "--pid and rows have its numbers; events of processes outside are counted, with number 0"
-        }
-        None => {
-            "--pid and rows have its numbers, but /proc has those of another, so processes and \
-             stacks have no names: mount -t proc proc /proc"
-        }
+    let pid = match host::process_folder(process::id()) {
+        Some(_) => PID,
+        None => PID_AND_OTHER_PROC,
     };
     [
-        ("PID namespace", here.pid, first.pid, numbers),
-        (
-            "mount namespace",
-            here.mnt,
-            first.mnt,
-            "paths of options and files of stacks are those seen here; `attach` pins where its \
-             bpffs is mounted, which others may not see",
-        ),
-        (
-            "network namespace",
-            here.net,
-            first.net,
-            "tallies count all network namespaces, and name interfaces as this one does; for \
-             this one alone: --netns /proc/self/ns/net",
-        ),
-        (
-            "cgroup namespace",
-            here.cgroup,
-            first.cgroup,
-            "a path starts at its root, and a cgroup outside is shown by its number",
-        ),
+        ("PID namespace", here.pid, first.pid, pid),
+        ("mount namespace", here.mnt, first.mnt, MOUNT),
+        ("network namespace", here.net, first.net, NETWORK),
+        ("cgroup namespace", here.cgroup, first.cgroup, CGROUP),
     ]
     .map(|(name, here, first, change)| {
         if here == first {

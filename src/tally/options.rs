@@ -16,7 +16,7 @@ pub type RawOption = (String, String);
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedOption {
     /// From the start of the section.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// As long as the variable.
     pub bytes: Vec<u8>,
 }

@@ -32,11 +32,7 @@ impl TallyReader {
         final_missed: Option<u64>,
     ) -> Result<Reading> {
         let time = SystemTime::now();
-        let health = self.health.as_ref().map(|map| map.lookup(&[0; 4]));
-        let health = health
-            .transpose()
-            .context("failed to read dropped counters")?;
-        let health = health.flatten().unwrap_or_default();
+        let health = self.health()?;
         let mut incomplete = None;
         let mut tables = Vec::new();
         for (table, map) in &self.tables {
@@ -59,21 +55,28 @@ impl TallyReader {
             (None, Some(programs)) => missed(programs)?,
             (known, _) => known,
         };
+        let gaps = schema.gaps.as_ref().and_then(|gaps| gaps.raw(&health));
         Ok(Reading {
             time,
             seconds: counted_for.as_secs_f64(),
             tables,
             missed,
-            gaps: schema
-                .gaps
-                .as_ref()
-                .and_then(|gaps| u64::try_from(gaps.raw(&health)?).ok()),
+            gaps: gaps.and_then(|gaps| u64::try_from(gaps).ok()),
             incomplete,
         })
     }
+
+    fn health(&self) -> Result<Vec<u8>> {
+        let Some(map) = &self.health else {
+            return Ok(Vec::new());
+        };
+        let health = map.lookup(&[0; 4]);
+        let health = health.context("failed to read dropped counters")?;
+        Ok(health.unwrap_or_default())
+    }
 }
 
-/// How often the kernel skipped these programs, where it tells.
+/// How often the kernel skipped these programs; `None` on kernels that do not say.
 pub(super) fn missed(programs: &[OwnedFd]) -> Result<Option<u64>> {
     let mut sum = Some(0);
     for program in programs {
@@ -90,16 +93,16 @@ pub(super) fn missed(programs: &[OwnedFd]) -> Result<Option<u64>> {
 fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {
     let mut rows = Rows::of(table);
     let outcome = Reader::new(map)
-        .read(|key, copied| {
+        .read(|key, buffer| {
             let cells = rows.push(key);
-            for value in map.values(copied) {
+            for value in map.values(buffer) {
                 table.add_cells(value, cells);
             }
             if table.counts_nothing(cells) {
                 rows.pop();
             } else if !table.details.is_empty() {
                 let last = rows.len() - 1;
-                map.values(copied)
+                map.values(buffer)
                     .for_each(|value| rows.keep_value(last, value));
             }
             ControlFlow::Continue(())

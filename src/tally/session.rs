@@ -46,7 +46,7 @@ impl Session {
 
     /// Loads it only. With a command, it counts what the command and its
     /// children do, from the exec on: attach it, then release the command.
-    pub fn load(
+    pub(crate) fn load(
         tally: &Tally,
         options: &[ResolvedOption],
         max_rows: Option<u32>,
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// Program by program, so that a failure names the one.
-    pub fn attach(&mut self, tally: &Tally) -> Result<()> {
+    pub(crate) fn attach(&mut self, tally: &Tally) -> Result<()> {
         let programs = self.object.object_mut().progs_mut();
         for program in programs.filter(|program| program.autoload()) {
             let name = lossy(program.name());
@@ -144,13 +144,13 @@ impl Session {
     }
 
     /// Readable when a process's stack was taken; `None` where none are.
-    pub fn stack_processes_fd(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn stack_processes_fd(&self) -> Option<BorrowedFd<'_>> {
         self.stack_processes.as_ref().map(StackProcesses::fd)
     }
 
     /// Processes whose stacks were taken since the last time: look at them while
     /// they live.
-    pub fn take_stack_processes(&self) -> Result<Vec<StackProcess>> {
+    pub(crate) fn take_stack_processes(&self) -> Result<Vec<StackProcess>> {
         self.stack_processes
             .as_ref()
             .map_or(Ok(Vec::new()), StackProcesses::take)

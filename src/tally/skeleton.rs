@@ -6,7 +6,6 @@ use std::mem::MaybeUninit;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Object, ObjectBuilder, OpenObject, Result};
 
-/// An object that is loaded.
 pub(super) type Loaded = Box<dyn Skel<'static>>;
 
 /// An object that is open but not yet loaded.
@@ -34,7 +33,6 @@ where
     }
 }
 
-/// Opens a skeleton.
 pub(super) fn open<B>(builder: B) -> Result<Box<dyn Opened>>
 where
     B: SkelBuilder<'static>,
@@ -46,7 +44,6 @@ where
     Ok(Box::new(builder.open(place)?))
 }
 
-/// Opens the contents of an object file.
 pub(super) fn open_file(name: &str, object: &[u8]) -> Result<Box<dyn Opened>> {
     // The kernel allows no other characters in the names of maps.
     let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");

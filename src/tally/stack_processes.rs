@@ -15,7 +15,7 @@ use crate::schema::Decoder;
 const MAP: &str = "tally_processes";
 
 /// A process, and where it was running.
-pub type StackProcess = (u32, u64);
+pub(crate) type StackProcess = (u32, u64);
 
 /// Those that were reported and not yet taken.
 pub(super) struct StackProcesses {
@@ -29,7 +29,6 @@ pub(super) fn prepare(object: &mut OpenObject, tally: &Tally) -> Result<()> {
     set_needed(object, MAP, has_stacks(tally))
 }
 
-/// Whether it takes stacks of processes.
 fn has_stacks(tally: &Tally) -> bool {
     let mut labels = tally.schema.tables.iter().flat_map(|table| &table.labels);
     labels.any(|label| label.decoder == Some(Decoder::USTACK))

@@ -42,7 +42,7 @@ impl Support {
 
     /// Why a program of this section cannot attach here; `None` if it can, as
     /// far as can be told without loading it.
-    pub fn lacks(&self, section: &str) -> Option<String> {
+    pub(crate) fn lacks(&self, section: &str) -> Option<String> {
         let (kind, target) = section::parse(section);
         match kind {
             _ if !section::is_attached(kind) => {
@@ -146,7 +146,7 @@ impl Support {
     }
 
     /// What no tally can run without, and this process lacks.
-    pub fn lacks_capabilities(&self) -> Option<String> {
+    pub(crate) fn lacks_capabilities(&self) -> Option<String> {
         self.lacks_capabilities.clone()
     }
 
@@ -242,7 +242,7 @@ const FENTRY_FIX: &str = if cfg!(target_arch = "aarch64") {
 
 impl Tally {
     /// Whether the tally goes on without this program.
-    pub fn is_optional(&self, program: &str) -> bool {
+    pub(crate) fn is_optional(&self, program: &str) -> bool {
         self.schema
             .functions
             .get(program)

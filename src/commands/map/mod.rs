@@ -59,7 +59,6 @@ pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
     }
 }
 
-/// What every verb has.
 struct MapCommand<'g> {
     global: &'g Global,
     raw: bool,
@@ -240,7 +239,6 @@ fn given(text: &str) -> Result<Cow<'_, str>> {
     Ok(Cow::Owned(found))
 }
 
-/// Standard output for many small writes.
 fn stdout() -> BufWriter<&'static File> {
     BufWriter::with_capacity(64 << 10, output::file())
 }

@@ -14,8 +14,8 @@ use nix::unistd::geteuid;
 
 use super::layout::{BTF, MAPS, META, names};
 use super::lock::Instances;
-use super::pinned;
-use crate::error::{NotFound, usage};
+use super::pinned::{self, if_found};
+use crate::error::usage;
 use crate::host;
 
 /// In the folder of all instances: the mode of bpffs before readers were let
@@ -26,7 +26,7 @@ pub(super) const MODE: &str = "@mode";
 const PASS: u32 = 0o011;
 
 /// The number of a group, by its name or as it is.
-pub fn group_id(name: &str) -> Result<u32> {
+pub(crate) fn group_id(name: &str) -> Result<u32> {
     if let Ok(id) = name.parse() {
         return Ok(id);
     }
@@ -44,7 +44,7 @@ pub(super) fn is_open_to_others(folder: &Metadata) -> bool {
 
 /// A folder of a bpffs where others may pin maps; their readers could then change
 /// them.
-pub fn pinnable_by_others() -> Result<Option<PathBuf>> {
+pub(crate) fn pinnable_by_others() -> Result<Option<PathBuf>> {
     let mut folders = host::mounts_of("bpf");
     while let Some(folder) = folders.pop() {
         let metadata = match fs::symlink_metadata(&folder) {
@@ -93,7 +93,7 @@ fn open(path: &Path, group: u32, mode: u32) -> Result<()> {
 }
 
 /// Whose members may read an instance.
-pub fn reader_of(instance: &Path) -> Result<Option<u32>> {
+pub(crate) fn reader_of(instance: &Path) -> Result<Option<u32>> {
     let metadata = fs::metadata(instance).with_context(|| failed_to_look(instance))?;
     let is_open = metadata.mode() & 0o040 != 0;
     Ok(is_open.then_some(metadata.gid()))
@@ -128,11 +128,7 @@ pub(super) fn restore(root: &Instances) -> Result<()> {
             return Ok(());
         }
     }
-    let before = match pinned::read(&root.path.join(MODE)) {
-        Err(error) if error.is::<NotFound>() => None,
-        before => Some(before?),
-    };
-    if let Some(before) = before {
+    if let Some(before) = if_found(pinned::read(&root.path.join(MODE)))? {
         let before: [u8; 4] = before[..].try_into().context("it has another size")?;
         let before = u32::from_ne_bytes(before) & 0o7777;
         if mode_of(Path::new(host::BPFFS))? == before | PASS {

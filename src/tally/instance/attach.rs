@@ -22,35 +22,28 @@ use crate::error::{NotFound, Usage};
 use crate::map::Map;
 use crate::tally::{RawOption, ResolvedOption, Session, Tally};
 
-/// How an instance is attached.
 #[derive(Debug, Clone, Default)]
-pub struct AttachOptions {
-    /// Of the tally's own.
-    pub options: Vec<ResolvedOption>,
-    /// The same as they were given.
-    pub given: Vec<RawOption>,
-    /// How many rows fit into each table.
-    pub max_rows: Option<u32>,
+pub(crate) struct AttachOptions {
+    pub(crate) options: Vec<ResolvedOption>,
+    pub(crate) given: Vec<RawOption>,
+    pub(crate) max_rows: Option<u32>,
     /// Whose members may read it, beside root.
-    pub readable_by: Option<u32>,
+    pub(crate) readable_by: Option<u32>,
     /// Whether it takes the place of an instance that is there.
-    pub replace: bool,
+    pub(crate) replace: bool,
 }
 
 /// What the user should know of an instance that was attached.
 #[derive(Debug, Clone, Default)]
-pub struct Attached {
-    /// How many programs.
-    pub programs: usize,
-    /// Whether there was one before.
-    pub replaced: bool,
-    /// It goes on all the same.
-    pub warnings: Vec<String>,
+pub(crate) struct Attached {
+    pub(crate) programs: usize,
+    pub(crate) replaced: bool,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Instances {
     /// Attaches a tally: it counts until it is detached. All of it, or nothing.
-    pub fn attach(
+    pub(crate) fn attach(
         &mut self,
         name: &InstanceName,
         tally: &Tally,

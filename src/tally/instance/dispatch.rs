@@ -12,14 +12,12 @@ use libbpf_rs::{MapType, Object};
 
 use super::layout::{DISPATCHERS, PROGRAMS, SLOTS};
 use super::meta::Meta;
-use super::pinned::open_map;
-use crate::error::NotFound;
+use super::pinned::{if_found, open_map};
 use crate::map::{Access, Map, NewMap, create};
 use crate::sys;
 
 /// A dispatcher in the place of its program.
 pub(super) struct Dispatcher {
-    /// Of the program.
     pub(super) name: String,
     own: OwnedFd,
     program: OwnedFd,
@@ -39,7 +37,6 @@ impl Dispatcher {
     }
 }
 
-/// Pins to a folder of an instance.
 pub(super) fn pin(object: &impl AsFd, folder: &Path, kind: &str, name: &str) -> Result<()> {
     let path = folder.join(kind).join(name);
     sys::map::pin(object.as_fd(), &path)
@@ -124,13 +121,10 @@ pub(super) fn run_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
 /// runs the dispatcher.
 pub(super) fn stop_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
     for program in meta.programs.iter().filter(|it| it.has_dispatcher) {
-        match open_slot(folder, &program.name) {
-            // By a call that was killed.
-            Err(error) if error.is::<NotFound>() => {}
-            slot => slot
-                .and_then(|slot| slot.delete(&[0; 4]))
-                .map(drop)
-                .with_context(|| format!("program `{}`", program.name))?,
+        let what = || format!("program `{}`", program.name);
+        // A call that was killed may have removed the slot.
+        if let Some(slot) = if_found(open_slot(folder, &program.name)).with_context(what)? {
+            slot.delete(&[0; 4]).with_context(what)?;
         }
     }
     Ok(())

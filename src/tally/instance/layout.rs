@@ -36,13 +36,13 @@ pub(super) const WORDS: [&str; 5] = [STATE, STOPPED, UNFINISHED, BTF, META];
 
 /// The name of an instance, and of its folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InstanceName(String);
+pub(crate) struct InstanceName(String);
 
 impl InstanceName {
     const MAX_LEN: usize = 64;
 
     /// Letters, digits, `_` and `-`, at most 64, no `-` at first.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         let is_name = (1..=Self::MAX_LEN).contains(&text.len())
             && text.chars().all(is_word)
@@ -60,8 +60,7 @@ impl InstanceName {
         )))
     }
 
-    /// The text of the name.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -117,7 +116,6 @@ pub(super) fn strangers_in(folder: &Path, meta: &Meta) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// For its owner alone.
 pub(super) fn make(folder: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(folder)
 }

@@ -12,27 +12,26 @@ use nix::unistd::geteuid;
 use super::access;
 use super::layout::{InstanceName, META, make, names, strangers_in, unreadable};
 use super::meta::Meta;
-use crate::error::{NotFound, not_found};
+use super::pinned::if_found;
+use crate::error::not_found;
 use crate::host;
 
-/// The folder of all instances.
 #[derive(Debug)]
-pub struct Instances {
+pub(crate) struct Instances {
     pub(super) path: PathBuf,
     /// What was found half-made, half-removed or foreign, for people.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     lock: Option<File>,
 }
 
 impl Instances {
-    /// Where instances are pinned.
-    pub fn path() -> PathBuf {
+    pub(crate) fn path() -> PathBuf {
         Path::new(host::BPFFS).join("ktally")
     }
 
     /// Makes the folder if it is not there, and locks it. `waiting` is called when
     /// another ktally has the lock.
-    pub fn open(waiting: impl Fn()) -> Result<Self> {
+    pub(crate) fn open(waiting: impl Fn()) -> Result<Self> {
         let path = Self::path();
         if let Some(lack) = host::lacks_capabilities() {
             bail!("failed to open `{}`: {lack}", path.display());
@@ -58,11 +57,10 @@ impl Instances {
 
     /// To be looked at; `None` where nothing is attached. Leftovers are removed
     /// if no other process has the lock.
-    pub fn look() -> Result<Option<Self>> {
+    pub(crate) fn look() -> Result<Option<Self>> {
         let path = Self::path();
-        match check(&path) {
-            Err(error) if error.is::<NotFound>() => return Ok(None),
-            checked => checked?,
+        if if_found(check(&path))?.is_none() {
+            return Ok(None);
         }
         if !geteuid().is_root() {
             return Self::new(path, None).map(Some);
@@ -84,7 +82,7 @@ impl Instances {
     }
 
     /// Removes the folder, if nothing is left in it.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         if self.lock.is_some() {
             let _ = fs::remove_dir(&self.path);
         }
@@ -105,8 +103,7 @@ impl Instances {
         self.path.join(format!("+{name}+old"))
     }
 
-    /// The names of the instances, sorted.
-    pub fn names(&self) -> Result<Vec<InstanceName>> {
+    pub(crate) fn names(&self) -> Result<Vec<InstanceName>> {
         let names = names(&self.path)?.into_iter();
         let names = names.filter_map(|name| InstanceName::parse(&name).ok());
         Ok(names
@@ -115,7 +112,7 @@ impl Instances {
     }
 
     /// What stands in the folder and is not ktally's.
-    pub fn strangers(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn strangers(&self) -> Result<Vec<PathBuf>> {
         let known = self.names()?;
         let is_known = |name: &str| known.iter().any(|known| known.as_str() == name);
         let mut found = names(&self.path)?;

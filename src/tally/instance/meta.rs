@@ -18,18 +18,14 @@ pub(super) const LAYOUT: u64 = 1;
 /// In milliseconds since 1970. What is later is not written as a date.
 const YEAR_10000: u64 = 253_402_300_800_000;
 
-/// A program of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PinnedProgram {
-    /// Its name in C.
-    pub name: String,
-    /// Of its `SEC(...)`.
-    pub section: String,
-    /// What its `ATTACH(...)` came to.
-    pub target: Option<String>,
+pub(crate) struct PinnedProgram {
+    pub(crate) name: String,
+    pub(crate) section: String,
+    pub(crate) target: Option<String>,
     /// Whether its link runs a dispatcher, so that the program can be replaced.
     #[serde(rename = "entry", default)]
-    pub has_dispatcher: bool,
+    pub(crate) has_dispatcher: bool,
 }
 
 /// What a reader needs to know beside the maps and their BTF. Fields that a later
@@ -39,20 +35,18 @@ pub struct Meta {
     #[serde(rename = "ktally")]
     pub(super) layout: u64,
     /// Of the ktally that attached it.
-    pub version: String,
-    /// Of the tally.
-    pub tally: String,
+    pub(crate) version: String,
+    pub(crate) tally: String,
     #[serde(default)]
     pub(super) since_ms: u64,
     /// When it was attached, by `CLOCK_MONOTONIC`, in nanoseconds.
-    pub attached_at: u64,
-    /// In the order of the object.
-    pub programs: Vec<PinnedProgram>,
+    pub(crate) attached_at: u64,
+    pub(crate) programs: Vec<PinnedProgram>,
     /// Every pin in its folders, as `FOLDER/NAME`.
-    pub pins: Vec<String>,
+    pub(crate) pins: Vec<String>,
     /// The options that were given, and their texts. Unknown where an earlier
     /// version attached it.
-    pub options: Option<BTreeMap<String, String>>,
+    pub(crate) options: Option<BTreeMap<String, String>>,
     pub(super) options_since_ms: Option<u64>,
 }
 
@@ -63,7 +57,7 @@ impl Meta {
     }
 
     /// Since when its options are in force.
-    pub fn options_since(&self) -> SystemTime {
+    pub(crate) fn options_since(&self) -> SystemTime {
         let since = self.options_since_ms.unwrap_or(self.since_ms);
         UNIX_EPOCH + Duration::from_millis(since)
     }

@@ -24,17 +24,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::time::{ClockId, clock_gettime};
 
-pub use access::{group_id, pinnable_by_others};
-pub use attach::{AttachOptions, Attached};
-pub use layout::InstanceName;
-pub use lock::Instances;
-pub use meta::{Meta, PinnedProgram};
+pub(crate) use access::{group_id, pinnable_by_others};
+pub(crate) use attach::AttachOptions;
+pub(crate) use layout::InstanceName;
+pub(crate) use lock::Instances;
+pub use meta::Meta;
 
 use self::layout::{BTF, DISPATCHERS, MAPS, META, PROGRAMS};
-use self::pinned::open_map;
+use self::pinned::{if_found, open_map};
 use self::state::State;
 use super::reader::TallyReader;
-use crate::error::{NotFound, not_found, unknown_text};
+use crate::error::{not_found, unknown_text};
 use crate::map::{Access, Inventory, Map, Used};
 use crate::schema::{Schema, Table};
 use crate::snapshot::Reading;
@@ -42,17 +42,14 @@ use crate::sys;
 
 /// An instance, opened to be read.
 #[derive(Debug)]
-pub struct Instance {
-    /// Its name.
-    pub name: InstanceName,
-    /// What it says of itself.
-    pub meta: Meta,
-    /// From the BTF of its object.
-    pub schema: Schema,
+pub(crate) struct Instance {
+    pub(crate) name: InstanceName,
+    pub(crate) meta: Meta,
+    pub(crate) schema: Schema,
     /// The contents of `.rodata`: the options in force.
-    pub rodata: Vec<u8>,
+    pub(crate) rodata: Vec<u8>,
     /// How much memory its maps take, in bytes.
-    pub memory: u64,
+    pub(crate) memory: u64,
     folder: PathBuf,
     reader: TallyReader,
     // Once its counts are final.
@@ -61,27 +58,21 @@ pub struct Instance {
 
 /// How full a table of an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableUsage {
-    /// Of the table.
-    pub table: String,
-    /// Rows.
-    pub used: Used,
-    /// How many fit.
-    pub max: u32,
+pub(crate) struct TableUsage {
+    pub(crate) table: String,
+    pub(crate) used: Used,
+    pub(crate) max: u32,
 }
 
 /// What the runs of an instance's programs cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// While they were measured.
-    pub runs: u64,
-    /// In nanoseconds.
-    pub time: u64,
+pub(crate) struct Cost {
+    pub(crate) runs: u64,
+    pub(crate) time: u64,
 }
 
 impl Instance {
-    /// The instance of this name.
-    pub fn open(name: &InstanceName) -> Result<Self> {
+    pub(crate) fn open(name: &InstanceName) -> Result<Self> {
         let folder = Instances::path().join(name.as_str());
         Self::open_at(name, folder.clone()).map_err(|error| {
             // It may also be detached at this moment.
@@ -121,24 +112,22 @@ impl Instance {
         })
     }
 
-    /// The tally's summary.
-    pub fn summary(&self) -> &str {
+    pub(crate) fn summary(&self) -> &str {
         self.schema.summary.as_deref().unwrap_or_default()
     }
 
     /// The columns that there are with the options in force.
-    pub fn tables(&self) -> Vec<Table> {
+    pub(crate) fn tables(&self) -> Vec<Table> {
         let tables = self.reader.tables.iter().map(|(table, _)| table.clone());
         self.schema.with_options(tables.collect(), &self.rodata)
     }
 
     /// Whether its counts change no more.
-    pub fn has_stopped(&self) -> Result<bool> {
+    pub(crate) fn has_stopped(&self) -> Result<bool> {
         Ok(self.stopped()?.is_some())
     }
 
-    /// How long it has counted, or did.
-    pub fn counted_for(&self) -> Result<Duration> {
+    pub(crate) fn counted_for(&self) -> Result<Duration> {
         let end = self.stopped()?.and_then(|state| state.stopped_at);
         let nanos = end
             .unwrap_or_else(monotonic_now)
@@ -167,23 +156,22 @@ impl Instance {
     fn is_there(&self) -> Result<bool> {
         let aside = Instances::path().join(format!("+{}+old", self.name));
         for folder in [&self.folder, &aside, &self.folder] {
-            match Meta::open(folder) {
-                Ok(meta) if meta.attached_at == self.meta.attached_at => return Ok(true),
-                Err(error) if !error.is::<NotFound>() => return Err(error),
-                _ => {}
+            let meta = if_found(Meta::open(folder))?;
+            if meta.is_some_and(|meta| meta.attached_at == self.meta.attached_at) {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
     /// All tables, and what is known about the events that are not in them.
-    pub fn read(&self) -> Result<Reading> {
+    pub(crate) fn read(&self) -> Result<Reading> {
         let missed = self.stopped()?.and_then(|state| state.missed);
         self.reader.read(&self.schema, self.counted_for()?, missed)
     }
 
     /// Which rows there are, counted or not; an array has all of its own.
-    pub fn usage(&self, inventory: &Inventory) -> Vec<TableUsage> {
+    pub(crate) fn usage(&self, inventory: &Inventory) -> Vec<TableUsage> {
         self.reader
             .tables
             .iter()
@@ -197,7 +185,7 @@ impl Instance {
 
     /// What its programs have cost so far, while the kernel measured: a
     /// dispatcher's run is also that of its program. `None` without privileges.
-    pub fn cost(&self) -> Result<Option<Cost>> {
+    pub(crate) fn cost(&self) -> Result<Option<Cost>> {
         let Some(programs) = &self.reader.programs else {
             return Ok(None);
         };
@@ -212,7 +200,7 @@ impl Instance {
     }
 
     /// Cuts its links: what is read afterwards is final, and stays to be read.
-    pub fn stop(&mut self, _held: &Instances) -> Result<()> {
+    pub(crate) fn stop(&mut self, _held: &Instances) -> Result<()> {
         if self.has_stopped()? {
             return Ok(());
         }
@@ -220,8 +208,7 @@ impl Instance {
             .with_context(|| format!("failed to stop instance `{}`", self.name))
     }
 
-    /// Removes all that is pinned of it.
-    pub fn remove(self, held: &mut Instances) -> Result<()> {
+    pub(crate) fn remove(self, held: &mut Instances) -> Result<()> {
         let left = remove::remove(held, &self.name)
             .with_context(|| format!("failed to remove instance `{}`", self.name))?;
         held.note_strangers(&left);
@@ -230,7 +217,7 @@ impl Instance {
     }
 
     /// Whose members may read it, beside its owner.
-    pub fn readable_by(&self) -> Result<Option<u32>> {
+    pub(crate) fn readable_by(&self) -> Result<Option<u32>> {
         access::reader_of(&self.folder)
     }
 }
@@ -257,7 +244,6 @@ impl<'a> PinnedMaps<'a> {
         open_map(&self.folder.join(name), Access::Read)
     }
 
-    /// Not every object has each.
     fn section(&self, name: &str) -> Result<Option<Map>> {
         if !self.names.contains(&name) {
             return Ok(None);
@@ -342,6 +328,6 @@ fn monotonic_now() -> u64 {
 }
 
 /// While this is held, the kernel measures what programs cost.
-pub fn measure() -> Result<OwnedFd> {
+pub(crate) fn measure() -> Result<OwnedFd> {
     sys::program::enable_stats().context("failed to have the kernel measure its programs")
 }

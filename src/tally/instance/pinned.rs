@@ -5,16 +5,24 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use libbpf_rs::MapType;
 
+use crate::error::NotFound;
 use crate::map::{Access, Map, MapFlags, MapRef, NewMap, create};
 
 /// The key of an array's first value.
 const FIRST: [u8; 4] = [0; 4];
 
+/// `None` where the pin is missing.
+pub(super) fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error.is::<NotFound>() => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 pub(super) fn open_map(path: &Path, access: Access) -> Result<Map> {
     MapRef::Pin(path.to_owned()).open_alone(access)
 }
 
-/// The value of a pinned map.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     value(&open_map(path, Access::Read)?)
 }
@@ -36,7 +44,6 @@ pub(super) fn pin_frozen(path: &Path, value: &[u8]) -> Result<()> {
     map.pin(path)
 }
 
-/// The value of a map.
 pub(super) fn value(map: &Map) -> Result<Vec<u8>> {
     check(map)?;
     let value = map.lookup(&FIRST)?;

@@ -9,9 +9,9 @@ use anyhow::Result;
 use super::layout::{InstanceName, META, STOPPED, names};
 use super::lock::Instances;
 use super::meta::Meta;
+use super::pinned::if_found;
 use super::state::State;
 use super::{access, dispatch, remove};
-use crate::error::NotFound;
 
 impl Instances {
     /// Failures are recorded in `notes`; the rest is still cleaned up.
@@ -65,18 +65,16 @@ impl Instances {
 
     fn finish_removing(&mut self, name: &InstanceName) -> Result<()> {
         let folder = self.folder(name);
-        match State::open(&folder) {
-            // Where something is to stay, an instance is taken apart in its place.
-            Err(error) if error.is::<NotFound>() => {
-                let left = remove::take_apart(&folder, &folder)?;
-                self.note_killed(name, "half removed", "removed the rest");
-                self.note_strangers(&left);
-            }
-            Ok(state) if state.is_stopping && !folder.join(STOPPED).exists() => {
-                remove::stop(&folder)?;
-                self.note_killed(name, "being stopped", "stopped it");
-            }
-            state => drop(state?),
+        let Some(state) = if_found(State::open(&folder))? else {
+            // An instance with foreign pins is taken apart in its place.
+            let left = remove::take_apart(&folder, &folder)?;
+            self.note_killed(name, "half removed", "removed the rest");
+            self.note_strangers(&left);
+            return Ok(());
+        };
+        if state.is_stopping && !folder.join(STOPPED).exists() {
+            remove::stop(&folder)?;
+            self.note_killed(name, "being stopped", "stopped it");
         }
         Ok(())
     }

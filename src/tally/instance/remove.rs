@@ -1,7 +1,7 @@
 //! Taking an instance apart: programs and links first, then what they ran, then the rest.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind::DirectoryNotEmpty, ErrorKind::NotFound};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,9 +14,9 @@ use super::layout::{
 };
 use super::lock::Instances;
 use super::meta::Meta;
+use super::pinned::if_found;
 use super::state::State;
 use super::{monotonic_now, open_programs};
-use crate::error::NotFound;
 use crate::sys;
 use crate::tally::reader::missed;
 
@@ -83,10 +83,8 @@ pub(super) fn take_apart(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
 /// The same for a name that only ktally uses: where there is no `meta`, all that
 /// is in it goes.
 pub(super) fn remove_hidden(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
-    match Meta::open(folder) {
-        Err(error) if error.is::<NotFound>() => {}
-        Err(error) => return Err(error),
-        Ok(_) => return take_apart(folder, place),
+    if if_found(Meta::open(folder))?.is_some() {
+        return take_apart(folder, place);
     }
     for kind in FOLDERS.map(|kind| folder.join(kind)) {
         for name in names(&kind).unwrap_or_default() {
@@ -113,27 +111,20 @@ fn unpin_all(folder: &Path, meta: &Meta, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// It may be gone already.
 fn unpin(pin: &Path) -> Result<()> {
-    match fs::remove_file(pin) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("failed to remove the pin `{}`", pin.display()))
-        }
-        _ => Ok(()),
-    }
+    let removed = unless(&[NotFound], fs::remove_file(pin));
+    removed.with_context(|| format!("failed to remove the pin `{}`", pin.display()))
 }
 
-/// Not if something else is in it.
 fn remove_folder(folder: &Path) -> Result<()> {
-    match fs::remove_dir(folder) {
-        Err(error)
-            if !matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
-            ) =>
-        {
-            Err(error).with_context(|| format!("failed to remove `{}`", folder.display()))
-        }
-        _ => Ok(()),
-    }
+    let removed = unless(&[NotFound, DirectoryNotEmpty], fs::remove_dir(folder));
+    removed.with_context(|| format!("failed to remove `{}`", folder.display()))
+}
+
+/// Errors of these kinds are fine: a killed call got as far, or foreign pins stay.
+fn unless(fine: &[io::ErrorKind], removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| match fine.contains(&error.kind()) {
+        true => Ok(()),
+        false => Err(error),
+    })
 }

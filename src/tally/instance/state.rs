@@ -6,9 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use super::access;
 use super::layout::{STATE, STOPPED, UNFINISHED};
-use super::{access, pinned};
-use crate::error::NotFound;
+use super::pinned::{self, if_found};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct State {
@@ -27,11 +27,8 @@ impl State {
 
     /// What readers get of it: `None` while it counts.
     pub(super) fn open_stopped(folder: &Path) -> Result<Option<Self>> {
-        match pinned::read(&folder.join(STOPPED)) {
-            Ok(bytes) => Self::from_bytes(&bytes).map(Some),
-            Err(error) if error.is::<NotFound>() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let bytes = if_found(pinned::read(&folder.join(STOPPED)))?;
+        bytes.map(|bytes| Self::from_bytes(&bytes)).transpose()
     }
 
     pub(super) fn pin(self, folder: &Path) -> Result<()> {
