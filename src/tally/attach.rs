@@ -1,5 +1,4 @@
-//! Attaches one program: by its section's name, or by `ATTACH(...)` where that
-//! cannot say enough.
+//! Attaches one program: by the name of its section, or by `ATTACH(...)`.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -14,7 +13,7 @@ use crate::host;
 use crate::schema::Schema;
 use crate::sys;
 
-/// What `ATTACH(...)` says, with the options in it.
+/// What `ATTACH(...)` names, with the options in it.
 enum Target<'a> {
     /// A timer on each CPU, with this frequency in Hz.
     Clock(u64),
@@ -51,7 +50,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What `ATTACH(...)` of a program comes to with these options.
+/// The target that `ATTACH(...)` of a program gives with these options.
 pub(super) fn target(tally: &Tally, program: &str, rodata: &[u8]) -> Result<Option<String>> {
     let tags = tally.schema.functions.get(program);
     let target = tags.and_then(|tags| tags.attach.as_deref());
@@ -60,8 +59,7 @@ pub(super) fn target(tally: &Tally, program: &str, rodata: &[u8]) -> Result<Opti
         .transpose()
 }
 
-/// Text that a program's target is made of has to be given, and there has to be
-/// such a target.
+/// Checks that every target exists, and that the options of text in it were given.
 pub(super) fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
     let programs = tally.schema.functions.iter();
     let mut targets: Vec<(&str, &str)> = programs
@@ -95,8 +93,7 @@ pub(super) fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Puts options' values in the place of `$NAME`, each as it is: a `$` inside of
-/// one means nothing.
+/// Replaces `$NAME` by the option's value. A `$` within a value stays as it is.
 fn expand(target: &str, schema: &Schema, rodata: &[u8]) -> Result<String> {
     let mut pieces = target.split('$');
     let mut expanded = pieces.next().unwrap_or_default().to_owned();
@@ -115,8 +112,8 @@ fn expand(target: &str, schema: &Schema, rodata: &[u8]) -> Result<String> {
     Ok(expanded)
 }
 
-/// Why a target cannot be, as far as that can be told before anything is loaded.
-/// A function has its entry and its return: its file is read once.
+/// Refuses a target that does not exist, as far as that is known before loading.
+/// `checked` has the functions that passed: programs at entry and return share one.
 fn check(target: &str, checked: &mut HashSet<(PathBuf, String)>) -> Result<()> {
     match Target::parse(target)? {
         Target::User { file, function, .. }
@@ -128,7 +125,7 @@ fn check(target: &str, checked: &mut HashSet<(PathBuf, String)>) -> Result<()> {
     }
 }
 
-/// The links of a program: one, or one a CPU.
+/// Returns the links of a program: one, or one per CPU or function.
 pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<Vec<Link>> {
     let Some(target) = target else {
         return Ok(vec![program.attach()?]);
@@ -154,7 +151,7 @@ pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<V
     }
 }
 
-/// Samples a second: no more than the kernel allows.
+/// A number of samples per second that the kernel allows.
 fn frequency(text: &str) -> Result<u64> {
     let most = host::max_sample_rate();
     let hz = text.parse().ok().filter(|hz| (1..=most).contains(hz));
@@ -165,8 +162,8 @@ fn frequency(text: &str) -> Result<u64> {
     })
 }
 
-/// A function of the kernel, or all that a pattern matches and that can be
-/// probed: one probe each, which every kernel with kprobes has.
+/// Probes a kernel function, or each function that matches a pattern and can be probed.
+/// Every kernel with kprobes has single probes; few have multi-probes.
 fn attach_kernel(program: &ProgramMut<'_>, at_return: bool, pattern: &str) -> Result<Vec<Link>> {
     const MOST: usize = 1000;
     let probe = |function: &str| program.attach_kprobe(at_return, function);
@@ -184,7 +181,7 @@ fn attach_kernel(program: &ProgramMut<'_>, at_return: bool, pattern: &str) -> Re
         "`{pattern}` matches {} functions, of at most {MOST}",
         functions.len()
     );
-    // Some cannot be probed: they are part of the probes themselves.
+    // The kernel refuses functions that the probes themselves use.
     let links: Vec<Link> = functions.iter().filter_map(|it| probe(it).ok()).collect();
     ensure!(
         !links.is_empty(),
@@ -206,7 +203,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// A timer on each CPU. CPUs that are possible but not online have none.
+/// A timer on each CPU that is online.
 fn attach_clock(program: &ProgramMut<'_>, hz: u64) -> Result<Vec<Link>> {
     let mut links = Vec::new();
     for cpu in 0..i32::try_from(num_possible_cpus()?)? {
@@ -226,8 +223,7 @@ fn attach_clock(program: &ProgramMut<'_>, hz: u64) -> Result<Vec<Link>> {
     Ok(links)
 }
 
-/// Kernels of some distributions know more than level 2, and then want
-/// CAP_SYS_ADMIN where others want CAP_PERFMON.
+/// Some distributions add levels above 2, at which CAP_PERFMON is not enough.
 fn paranoia() -> &'static str {
     let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
     match level.unwrap_or_default().trim().parse() {

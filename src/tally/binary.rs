@@ -1,5 +1,4 @@
-//! Programs and libraries that have functions to probe: where they are, and why
-//! a function of one cannot be probed.
+//! Finds programs and libraries, and says why a function of one cannot be probed.
 
 use std::env;
 use std::fs::File;
@@ -14,8 +13,8 @@ use object::read::{Object, ObjectSymbol, ReadCache};
 use crate::error::unknown_text;
 use crate::names::functions_of;
 
-/// The file of this path; without a slash, that of the library (`libc.so.6`) or
-/// program (`bash`) of this name.
+/// Finds a file by its path, or a library (`libc.so.6`) or program (`bash`) by its
+/// name.
 pub(super) fn find(name: &str) -> Result<PathBuf> {
     if name.contains('/') {
         return Ok(name.into());
@@ -36,7 +35,7 @@ fn is_library(name: &str) -> bool {
     name.contains(".so")
 }
 
-/// Where libraries or programs are looked for, as libbpf does it.
+/// The folders that libbpf searches for libraries or programs.
 fn folders(name: &str) -> impl Iterator<Item = PathBuf> {
     let (variable, system) = if is_library(name) {
         ("LD_LIBRARY_PATH", SYSTEM)
@@ -55,7 +54,7 @@ const SYSTEM: &[&str] = &["/usr/lib64", "/usr/lib", "/lib/aarch64-linux-gnu"];
 #[cfg(not(target_arch = "aarch64"))]
 const SYSTEM: &[&str] = &["/usr/lib64", "/usr/lib", "/lib/x86_64-linux-gnu"];
 
-/// Whether a file has this function: what is wrong, and what to write instead.
+/// Checks that a file has this function. An error says what to write instead.
 pub fn check_function(file: &Path, function: &str) -> Result<()> {
     let path = file.display();
     let opened = File::open(file).with_context(|| {
@@ -80,11 +79,11 @@ pub fn check_function(file: &Path, function: &str) -> Result<()> {
         !function.contains(['*', '?']),
         "`{function}` is a pattern, and one function is probed; write its whole name"
     );
-    // Where they cannot be read, libbpf may know better.
+    // If its symbols cannot be read, libbpf decides.
     let Ok(known) = functions_of(file) else {
         return Ok(());
     };
-    // A version may stand behind it.
+    // A version may follow: `malloc@GLIBC_2.2.5`.
     let bare = function.split('@').next().unwrap_or_default();
     ensure!(
         !is_chosen_at_start(file, bare).unwrap_or_default(),
@@ -102,7 +101,7 @@ pub fn check_function(file: &Path, function: &str) -> Result<()> {
     bail!("`{path}` has {unknown} (a stripped file names only what others may call)")
 }
 
-/// Whether the symbol is of a function that returns which function to call.
+/// Whether it is an IFUNC: a function that returns the function to call.
 fn is_chosen_at_start(file: &Path, function: &str) -> Result<bool> {
     let cache = ReadCache::new(File::open(file)?);
     let file = object::File::parse(&cache)?;

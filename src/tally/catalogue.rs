@@ -1,5 +1,5 @@
-//! Which tallies there are: those of `src/bpf/`, found by the build, and any C
-//! file or object that a user names by its path.
+//! The tallies of `src/bpf/`, which the build found, and those that a user names by the
+//! path of a C file or an object.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -28,22 +28,22 @@ pub(crate) fn builtin_names() -> impl Iterator<Item = &'static str> {
     CATALOGUE.iter().map(|builtin| builtin.name)
 }
 
-/// A tally that can be run: its object, and what it says about itself.
+/// A tally: its object, and what its BTF declares.
 pub struct Tally {
     /// The built-in's, or the file's without its endings.
     pub name: String,
     /// From the object's BTF.
     pub schema: Schema,
-    /// A name and a section each, of those that count.
+    /// The name and section of each program that counts.
     pub programs: Vec<(String, String)>,
     /// Whether to load every kind of program for an event, and not only the
     /// first that works.
     pub(crate) all_programs: bool,
     /// The initial contents of `.rodata`, where the options' defaults are.
     pub rodata: Vec<u8>,
-    /// The object's own BTF, as the kernel need not get it: with all tags.
+    /// The object's own BTF, with all tags; the kernel may get less.
     pub(crate) btf: Vec<u8>,
-    /// The type and the size of the keys of each map that it cannot do without.
+    /// The type and key size of each map that every run needs.
     pub(super) maps: Vec<(MapType, u32)>,
     object: Source,
 }
@@ -113,7 +113,7 @@ impl Tally {
         let programs = opened
             .object()
             .progs()
-            // Those of `SEC("?...")` are loaded only where they are asked for.
+            // libbpf loads programs of `SEC("?...")` only on request.
             .filter(libbpf_rs::OpenProgramImpl::autoload)
             .map(|program| (lossy(program.name()), lossy(program.section())))
             .filter(|(_, section)| !runs_on_request(section))
@@ -146,12 +146,12 @@ impl Tally {
         })
     }
 
-    /// One line; empty for an object that says nothing.
+    /// One line; empty if the object declares none.
     pub fn summary(&self) -> &str {
         self.schema.summary.as_deref().unwrap_or_default()
     }
 
-    /// Why it can count nothing anywhere.
+    /// Why this tally cannot count on any host.
     pub(super) fn flaw(&self) -> Option<String> {
         let lacks = if self.schema.tables.is_empty() {
             "has no tables: declare one with TABLE(...) of ktally.bpf.h"
@@ -163,7 +163,7 @@ impl Tally {
         Some(format!("tally `{}` {lacks}", self.name))
     }
 
-    /// Opens the object once more, to be loaded.
+    /// Opens the object again, to load it.
     pub(super) fn reopen(&self) -> Result<Box<dyn Opened>> {
         self.object.open(&self.name)
     }
@@ -185,8 +185,8 @@ impl Source {
     }
 }
 
-/// Whether a map is this section of the object: libbpf puts the object's name
-/// before those of the usual sections.
+/// Whether a map is this section of the object: libbpf prefixes the usual sections with
+/// the object's name.
 pub(super) fn is_section(map: &OsStr, section: &str) -> bool {
     map.to_str().is_some_and(|map| map.ends_with(section))
 }

@@ -20,7 +20,7 @@ use crate::host;
 use crate::schema::KernelBtf;
 use crate::text::NEXT_LINE;
 
-// `HEADERS`: every header of `src/bpf/`, a name and a text each.
+// `HEADERS`: the name and text of every header of `src/bpf/`.
 include!(concat!(env!("OUT_DIR"), "/headers.rs"));
 const FLAGS: &str = include_str!("../bpf/flags");
 
@@ -45,7 +45,7 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
             format!("failed to compile `{shown}`: no room for it; point TMPDIR at a folder that can be written to")
         })?;
     let include = folder.path();
-    // Large and slow to write, and few need it.
+    // It is large and slow to write, and few files include it.
     let needs_vmlinux = String::from_utf8_lossy(&text).contains("\"vmlinux.h\"");
     write_headers(include, needs_vmlinux)?;
     let (unlinked, linked) = (include.join("unlinked.o"), include.join("linked.o"));
@@ -107,8 +107,7 @@ fn run_clang(source: &Path, include: &Path, object: &Path, signals: &Held) -> Re
     Ok(())
 }
 
-/// A failure of the back end prints some 70 lines of its own state around the
-/// one that gives the reason.
+/// When clang's back end fails, it prints some 70 lines of its state around the error.
 fn without_stack_dump(messages: &str) -> &str {
     let mut errors = messages.lines().filter(|line| line.contains("error: "));
     match errors.next() {
@@ -135,7 +134,7 @@ impl Held {
         Ok(Self { came, before })
     }
 
-    /// All that a child writes to stderr, or an error if a signal comes first.
+    /// Reads a child's stderr to its end. A signal makes it an error.
     fn read_to_end(&self, child: &mut Child) -> Result<String> {
         let mut written = Vec::new();
         let Some(stderr) = &mut child.stderr else {

@@ -20,16 +20,16 @@ use super::options::ResolvedOption;
 use crate::error::usage;
 use crate::sys;
 
-/// The map of `ktally.bpf.h` that holds what is followed.
+/// The map of `ktally.bpf.h` that marks the tasks to follow.
 pub(super) const FOLLOWED: &str = "tally_followed";
 /// `TALLY_WAITS`.
 const WAITS: u32 = 1;
 
-/// How long a command may take to end when it is asked to.
+/// How long `stop` waits after its signal before it sends SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A program of a user's: stopped before its first instruction, until it is
-/// let go. Ended when dropped.
+/// A user's program, stopped before its first instruction until `release`. Dropping it
+/// kills it.
 #[derive(Debug)]
 pub(crate) struct Command {
     name: String,
@@ -38,7 +38,7 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// Forks. The program itself is looked for when it is let go.
+    /// Forks. `release` looks for the program and executes it.
     pub(crate) fn start(words: &[OsString]) -> Result<Self> {
         let program = words.first().map(OsString::as_os_str).unwrap_or_default();
         let name = lossy(program);
@@ -71,8 +71,8 @@ impl Command {
         self.process.pidfd()
     }
 
-    /// Asks it to end, with this signal, and insists in the end. One that has
-    /// ended by itself is left alone. Its children are not asked.
+    /// Sends this signal, and SIGKILL if the command does not end in time; nothing if
+    /// it has ended. Its children get neither.
     pub(crate) fn stop(&mut self, signal: Signal) -> Result<()> {
         self.kill(signal)?;
         if !self.has_ended_in(PATIENCE)? {
@@ -97,7 +97,7 @@ impl Command {
     fn kill(&self, signal: Signal) -> Result<()> {
         match self.status {
             Some(_) => Ok(()),
-            // Not reaped yet, so the id is still its own.
+            // It is not reaped yet, so its number is not reused.
             None => kill(self.pid(), signal).context("failed to end the command"),
         }
     }
@@ -126,7 +126,7 @@ impl Drop for Command {
     }
 }
 
-/// The flag that makes a tally's programs ask what is followed.
+/// The flag that makes a tally's programs ask which tasks are followed.
 pub(super) fn flag(tally: &Tally) -> Result<ResolvedOption> {
     let flag = tally.schema.follow.as_ref().ok_or_else(|| {
         usage(format!(
@@ -140,7 +140,7 @@ pub(super) fn flag(tally: &Tally) -> Result<ResolvedOption> {
     })
 }
 
-/// Before loading: the programs and the map that only following needs.
+/// Before loading: selects the programs and the map that only following needs.
 pub(super) fn prepare(object: &mut OpenObject, with_command: bool) -> Result<()> {
     for mut program in object.progs_mut() {
         if with_command && lossy(program.name()).starts_with("tally_follow_") {
@@ -150,7 +150,7 @@ pub(super) fn prepare(object: &mut OpenObject, with_command: bool) -> Result<()>
     set_needed(object, FOLLOWED, with_command)
 }
 
-/// After loading: the command is followed from its exec on.
+/// After loading: marks the command, which is followed from its exec on.
 pub(super) fn follow(object: &Object, command: &Command) -> Result<()> {
     let map = object.maps().find(|map| map.name() == FOLLOWED);
     let map = map.ok_or_else(|| anyhow!("the object has no map `{FOLLOWED}`"))?;

@@ -26,7 +26,7 @@ pub(super) struct Loader<'a> {
     with_command: bool,
     /// `.rodata` as it will be loaded.
     pub(super) rodata: Vec<u8>,
-    /// What the user should know, though the tally is loaded.
+    /// Warnings for the user; the tally is loaded all the same.
     pub(super) warnings: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Loads it. `prepare` gets what is open before that.
+    /// Loads the object, after `prepare` has changed what is open.
     pub(super) fn load(
         &mut self,
         max_rows: Option<u32>,
@@ -75,7 +75,7 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Opens the object, with its options and the maps that it needs.
+    /// Opens the object, sets its options and selects the maps of this run.
     fn open(&self) -> Result<Box<dyn Opened>> {
         let mut opened = self.tally.reopen()?;
         let object = opened.object_mut();
@@ -92,7 +92,7 @@ impl<'a> Loader<'a> {
         Ok(opened)
     }
 
-    /// Whether the kernel takes these programs of a tally, without the others.
+    /// Whether the kernel loads these programs of the tally, without the others.
     fn loads_alone(&self, programs: &[&Program]) -> Result<bool> {
         let mut opened = self.open()?;
         let object = opened.object_mut();
@@ -102,16 +102,16 @@ impl<'a> Loader<'a> {
             program.set_autoload(programs.iter().any(|(known, _)| *known == name));
         }
         let loads = opened.load().is_ok();
-        // The messages about these are not part of a later error.
+        // Drops libbpf's messages about this attempt, so that no later error has them.
         log::listen();
         Ok(loads)
     }
 
-    /// Optional programs whose event this kernel lacks are not even loaded. Of
-    /// alternatives only one is, and only one kind of programs for each event.
+    /// Loads no optional program whose event this kernel lacks, one program of each
+    /// group of alternatives, and one kind of programs for each event.
     fn leave_out_programs(&mut self, object: &mut OpenObject) -> Result<()> {
         let tally = self.tally;
-        // Reads the kernel's BTF: only where it has to be asked.
+        // Probing reads the kernel's BTF, so it waits until it is needed.
         let support: LazyCell<Support> = LazyCell::new(Support::probe);
         let duplicates = section::duplicates(tally, |programs| {
             support.can_attach(tally, programs) && self.loads_alone(programs).unwrap_or(false)
@@ -173,7 +173,7 @@ fn rodata_with(tally: &Tally, options: &[ResolvedOption]) -> Result<Vec<u8>> {
 }
 
 impl Tally {
-    /// Its tables as they are with these options: some columns need one.
+    /// The tables with the columns that these options turn on.
     pub fn tables(&self, options: &[ResolvedOption]) -> Result<Vec<Table>> {
         let rodata = rodata_with(self, options)?;
         let tables = self.schema.tables.clone();
@@ -181,7 +181,7 @@ impl Tally {
     }
 }
 
-/// Arrays keep their size: their rows are the numbers of something.
+/// Arrays keep their size, because their keys are numbers of something.
 fn resize(object: &mut OpenObject, tables: &[Table], max_rows: u32) -> Result<()> {
     for mut map in object.maps_mut() {
         let name = lossy(map.name());
@@ -194,7 +194,7 @@ fn resize(object: &mut OpenObject, tables: &[Table], max_rows: u32) -> Result<()
     Ok(())
 }
 
-/// What an object pins outlives the run, and the next one goes on with its counts.
+/// Pins of the object would outlive the run, and the next run would add to them.
 fn pin_nothing(object: &mut OpenObject, warnings: &mut Vec<String>) -> Result<()> {
     for mut map in object.maps_mut() {
         let name = lossy(map.name());
@@ -210,7 +210,7 @@ fn pin_nothing(object: &mut OpenObject, warnings: &mut Vec<String>) -> Result<()
     Ok(())
 }
 
-/// Makes a map that only some runs need, or does without.
+/// Selects whether a map is created that only some runs need.
 pub(super) fn set_needed(object: &mut OpenObject, name: &str, is_needed: bool) -> Result<()> {
     let map = object.maps_mut().find(|map| map.name() == name);
     map.map_or(Ok(()), |mut map| map.set_autocreate(is_needed))

@@ -10,10 +10,10 @@ use super::support::Support;
 use crate::host;
 use crate::sys::log;
 
-/// Names the tally, the reason, and what helps. With a command, programs are
-/// loaded that follow it, and these need maps of their own.
+/// Names the tally, the reason and the fix. Following a command needs programs and maps
+/// of its own.
 pub(super) fn explain(tally: &Tally, with_command: bool, error: &io::Error) -> anyhow::Error {
-    // What follows may load programs of its own.
+    // Taken first: the probes below load programs, which log too.
     let (refusal, tail) = (log::refusal(), log::tail());
     let failed = format!("failed to load tally `{}`", tally.name);
     let support = Support::probe();
@@ -31,7 +31,7 @@ pub(super) fn explain(tally: &Tally, with_command: bool, error: &io::Error) -> a
         return anyhow!("{failed}: {reason}{tail}");
     };
     let (program, reason, place) = (refusal.program, refusal.reason, refusal.place);
-    // libbpf fills in the maps' descriptors, but for those that it did not get.
+    // The verifier says so of a map whose descriptor libbpf could not get.
     if reason.ends_with("is not pointing to valid bpf_map") {
         return anyhow!("{failed}: {}", host::advice(libc::EMFILE));
     }

@@ -13,8 +13,8 @@ use crate::host::{self, Fact};
 use crate::internal::namespaces::{NamespacesSkelBuilder, types};
 use crate::sys::log;
 
-/// `struct tally_pid_namespace` of `ktally.bpf.h`, for a tally that asks for it
-/// and in another namespace than the kernel's own.
+/// `struct tally_pid_namespace` of `ktally.bpf.h`, if the tally uses it and ktally is
+/// not in the kernel's own PID namespace.
 pub(super) fn pids(tally: &Tally) -> Result<Option<ResolvedOption>> {
     let Some(place) = &tally.schema.pids else {
         return Ok(None);

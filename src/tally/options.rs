@@ -12,7 +12,7 @@ use crate::schema::{Decoder, LeftOut, OptionSpec, Place, Tags, parse};
 /// An option that the user gave: its name in C and its text.
 pub type RawOption = (String, String);
 
-/// Bytes for `.rodata`, and where they go.
+/// Bytes for `.rodata`, and their offset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedOption {
     /// From the start of the section.
@@ -55,9 +55,9 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
         ..Tags::default()
     };
     let mut bytes = vec![0; place.ty.size];
-    // C reads a text up to its NUL, so there has to be one.
+    // C reads a text up to its NUL, so it needs one.
     let room = bytes.len().saturating_sub(1);
-    // A path is typed as it is; a process name as it is shown.
+    // A path is taken literally; a process name may have escapes, as in output.
     let text = match option.decoder {
         None if place.ty.is_text() => text.replace('\\', "\\x5c"),
         _ => text.to_owned(),
@@ -98,7 +98,7 @@ fn refused(name: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
 }
 
 impl ResolvedOption {
-    /// Writes it into the bytes of the section.
+    /// Writes the bytes into the section.
     pub(super) fn write(&self, rodata: &mut [u8]) -> Result<()> {
         let end = self.offset + self.bytes.len();
         let target = rodata

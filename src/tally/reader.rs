@@ -19,12 +19,12 @@ pub(super) struct TallyReader {
     pub(super) tables: Vec<(Table, Map)>,
     /// `.bss.ktally`, the health of every table.
     pub(super) health: Option<Map>,
-    /// What the links run; `None` where this user may not open them.
+    /// The programs that the links run; `None` if this user may not open them.
     pub(super) programs: Option<Vec<OwnedFd>>,
 }
 
 impl TallyReader {
-    /// `final_missed` is known where the programs are gone.
+    /// `final_missed` is given when the programs are gone.
     pub(super) fn read(
         &self,
         schema: &Schema,
@@ -88,8 +88,8 @@ pub(super) fn missed(programs: &[OwnedFd]) -> Result<Option<u64>> {
     Ok(sum)
 }
 
-/// Leaves out rows that counted nothing: one that is just being made, or an
-/// unused index of an array.
+/// Omits rows that counted nothing: a program is just inserting them, or they are
+/// unused indexes of an array.
 fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {
     let mut rows = Rows::of(table);
     let outcome = Reader::new(map)
@@ -111,8 +111,8 @@ fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {
     Ok((rows, outcome))
 }
 
-/// `dropped` of `struct tally_health`, what found no memory; `None` where the
-/// table has no counter for it.
+/// `dropped` of `struct tally_health`: events that found no memory. `None` if the table
+/// has no such counter.
 fn dropped(schema: &Schema, section: &[u8], table: &str) -> Option<u64> {
     let health = schema.health.get(table)?.bytes(section)?;
     health.first_chunk().copied().map(u64::from_ne_bytes)

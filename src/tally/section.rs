@@ -5,7 +5,7 @@ use super::catalogue::Tally;
 /// A program's name and its section.
 pub(super) type Program = (String, String);
 
-/// What libbpf attaches by itself, or with the help of `ATTACH(...)`.
+/// The kinds that libbpf attaches, by their section or by `ATTACH(...)`.
 const ATTACHED: [&str; 24] = [
     "fentry",
     "fexit",
@@ -33,8 +33,8 @@ const ATTACHED: [&str; 24] = [
     "usdt",
 ];
 
-/// The kind of a program and its target: `tp_btf` and `sys_enter`. Whether it
-/// may sleep makes no other kind.
+/// The kind of a program and its target: `tp_btf` and `sys_enter`. A sleepable program
+/// (`.s`) is of the same kind.
 pub(super) fn parse(section: &str) -> (&str, &str) {
     let section = section.trim_start_matches('?');
     let (kind, target) = section.split_once('/').unwrap_or((section, ""));
@@ -74,7 +74,7 @@ enum Kind {
 /// The event of a section; `None` where there is one kind of program for it.
 fn event(section: &str) -> Option<(Event<'_>, Kind)> {
     let (kind, target) = parse(section);
-    // Those of a module are `MODULE:FUNCTION` for fentry alone.
+    // Only fentry writes a module's function as `MODULE:FUNCTION`.
     let name = target.rsplit(':').next().unwrap_or_default();
     let system_call = ["__x64_sys_", "__arm64_sys_"]
         .iter()
@@ -99,8 +99,8 @@ fn event(section: &str) -> Option<(Event<'_>, Kind)> {
     Some(event)
 }
 
-/// The name of a tracepoint is unique without its group; only those of single
-/// system calls are none, but calls of a function.
+/// Tracepoints have unique names, so the group is left out. Those of one system call
+/// are no tracepoints of the kernel but calls of a function.
 fn tracepoint(target: &str) -> Event<'_> {
     let name = target.rsplit('/').next().unwrap_or_default();
     let call = |prefix| name.strip_prefix(prefix);
@@ -111,16 +111,15 @@ fn tracepoint(target: &str) -> Event<'_> {
     }
 }
 
-/// Programs that would count an event once more, each with one that counts it:
-/// of several kinds of programs for an event, the first that works is used, or
-/// else the last.
+/// Programs that would count an event twice, each with the one that counts it. Of
+/// several kinds of programs for an event the first that works is used, else the last.
 pub(super) fn duplicates<'t>(
     tally: &'t Tally,
     works: impl Fn(&[&Program]) -> bool,
 ) -> Vec<(&'t Program, &'t Program)> {
     let mut events: Vec<(Event<'_>, Vec<(Kind, &Program)>)> = Vec::new();
     for program in &tally.programs {
-        // What the author has decided already.
+        // The author has chosen already.
         if tally.all_programs || tally.alternative(&program.0).is_some() {
             continue;
         }

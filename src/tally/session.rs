@@ -44,8 +44,8 @@ impl Session {
         Ok(session)
     }
 
-    /// Loads it only. With a command, it counts what the command and its
-    /// children do, from the exec on: attach it, then release the command.
+    /// Loads it without attaching. With a command, it counts what the command and its
+    /// children do from the exec on: attach the tally, then release the command.
     pub(crate) fn load(
         tally: &Tally,
         options: &[ResolvedOption],
@@ -60,7 +60,7 @@ impl Session {
         Ok(session)
     }
 
-    /// `prepare` gets the object that is open, before it is loaded.
+    /// `prepare` may change the open object before it is loaded.
     pub(super) fn load_with(
         loader: &mut Loader<'_>,
         max_rows: Option<u32>,
@@ -80,9 +80,8 @@ impl Session {
         })
     }
 
-    /// Loads a tally and attaches nothing, to see what the verifier makes of it:
-    /// a name and the number of instructions that it looked at for each program,
-    /// 0 where the kernel does not tell (before Linux 5.16).
+    /// Loads a tally without attaching it. Returns each program's name and the number
+    /// of instructions that the verifier processed, 0 before Linux 5.16.
     pub fn verify(tally: &Tally, options: &[ResolvedOption]) -> Result<Vec<(String, u32)>> {
         let session = Self::load(tally, options, None, None)?;
         let programs = session.object().progs().filter(ProgramImpl::autoload);
@@ -94,7 +93,7 @@ impl Session {
             .collect()
     }
 
-    /// Program by program, so that a failure names the one.
+    /// Attaches program by program, so that an error names the one that failed.
     pub(crate) fn attach(&mut self, tally: &Tally) -> Result<()> {
         let programs = self.object.object_mut().progs_mut();
         for program in programs.filter(|program| program.autoload()) {
@@ -120,7 +119,7 @@ impl Session {
         Ok(())
     }
 
-    /// What the user should know, though counting goes on.
+    /// Warnings for the user; counting goes on.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -133,35 +132,36 @@ impl Session {
         self.object.object_mut()
     }
 
-    /// Each with its program's name. Once they are pinned they may be let go.
+    /// Each link with the name of its program.
     pub(super) fn links_mut(&mut self) -> &mut [(String, Link)] {
         &mut self.links
     }
 
-    /// What `ATTACH(...)` of a program comes to, with the options as they are.
+    /// The target that `ATTACH(...)` of a program gives with the options of this
+    /// session.
     pub(super) fn target(&self, tally: &Tally, program: &str) -> Result<Option<String>> {
         attach::target(tally, program, &self.rodata)
     }
 
-    /// Readable when a process's stack was taken; `None` where none are.
+    /// Readable when a process's stack was taken; `None` if the tally takes none.
     pub(crate) fn stack_processes_fd(&self) -> Option<BorrowedFd<'_>> {
         self.stack_processes.as_ref().map(StackProcesses::fd)
     }
 
-    /// Processes whose stacks were taken since the last time: look at them while
-    /// they live.
+    /// Processes whose stacks were taken since the last call. Look at them while they
+    /// live.
     pub(crate) fn take_stack_processes(&self) -> Result<Vec<StackProcess>> {
         self.stack_processes
             .as_ref()
             .map_or(Ok(Vec::new()), StackProcesses::take)
     }
 
-    /// Since every program was attached, until they were detached.
+    /// The time from the attachment of all programs to now, or to their detachment.
     pub fn elapsed(&self) -> Duration {
         self.stopped.unwrap_or_else(Instant::now) - self.started
     }
 
-    /// The kernel's numbers of the programs that count.
+    /// The ids of the programs that count.
     pub fn program_ids(&self) -> Result<Vec<u32>> {
         let programs = self.object().progs().filter(ProgramImpl::autoload);
         programs
@@ -169,8 +169,8 @@ impl Session {
             .collect()
     }
 
-    /// Cuts every link, then waits for programs that were already running: the
-    /// reading that follows is final. Once is enough.
+    /// Cuts every link, then waits for running programs: the next reading is final. A
+    /// second call does nothing.
     pub fn detach(&mut self) {
         if self.stopped.is_none() {
             self.links.clear();
@@ -179,7 +179,7 @@ impl Session {
         }
     }
 
-    /// All tables, and what is known about the events that are not in them.
+    /// Reads all tables, and the counts of events that are not in them.
     pub fn read(&self) -> Result<Reading> {
         self.reader.read(&self.schema, self.elapsed(), None)
     }

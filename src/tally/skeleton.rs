@@ -1,5 +1,5 @@
-//! What libbpf-rs asks of its skeletons, in one place: a session holds any of
-//! them, or a file, behind the same two types.
+//! The plumbing of libbpf-rs: sessions use skeletons and object files through the same
+//! two types.
 
 use std::mem::MaybeUninit;
 
@@ -38,8 +38,8 @@ where
     B: SkelBuilder<'static>,
     B::Output: 'static,
 {
-    // A skeleton borrows the place of its object. It frees the object; the place
-    // itself, the size of a pointer, stays until the process ends.
+    // A skeleton borrows the storage of its object. It frees the object; the storage, a
+    // pointer in size, leaks until the process ends.
     let place = Box::leak(Box::new(MaybeUninit::uninit()));
     Ok(Box::new(builder.open(place)?))
 }

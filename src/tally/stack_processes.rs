@@ -17,14 +17,14 @@ const MAP: &str = "tally_processes";
 /// A process, and where it was running.
 pub(crate) type StackProcess = (u32, u64);
 
-/// Those that were reported and not yet taken.
+/// The processes that were reported and not yet taken.
 pub(super) struct StackProcesses {
     ring: RingBuffer<'static>,
     fd: OwnedFd,
     reported: Rc<RefCell<Vec<StackProcess>>>,
 }
 
-/// Before loading: without stacks of processes there is no ring buffer.
+/// Before loading: selects the ring buffer if the tally takes stacks of processes.
 pub(super) fn prepare(object: &mut OpenObject, tally: &Tally) -> Result<()> {
     set_needed(object, MAP, has_stacks(tally))
 }
@@ -35,7 +35,7 @@ fn has_stacks(tally: &Tally) -> bool {
 }
 
 impl StackProcesses {
-    /// `None` where the object that is loaded reports none.
+    /// `None` if the loaded object reports no processes.
     pub(super) fn new(object: &Object, tally: &Tally) -> Result<Option<Self>> {
         let map = object.maps().find(|map| map.name() == MAP);
         let Some(map) = map.filter(|_| has_stacks(tally)) else {
@@ -60,7 +60,7 @@ impl StackProcesses {
         self.fd.as_fd()
     }
 
-    /// Everything that was reported since the last time.
+    /// All processes that were reported since the last call.
     pub(super) fn take(&self) -> Result<Vec<StackProcess>> {
         self.ring
             .consume()

@@ -40,15 +40,15 @@ impl Support {
         }
     }
 
-    /// Why a program of this section cannot attach here; `None` if it can, as
-    /// far as can be told without loading it.
+    /// Why a program of this section cannot attach here; `None` if nothing is known
+    /// against it before loading.
     pub(crate) fn lacks(&self, section: &str) -> Option<String> {
         let (kind, target) = section::parse(section);
         match kind {
             _ if !section::is_attached(kind) => {
                 Some(format!("ktally does not attach programs of `{section}`"))
             }
-            // What could not be read for another reason says nothing.
+            // BTF that could not be read for another reason says nothing.
             "tp_btf" | "fentry" | "fexit" if !self.has_btf => {
                 Some(format!("this kernel has no BTF; {}", host::BTF_FIX))
             }
@@ -74,7 +74,7 @@ impl Support {
         }
     }
 
-    /// The same of a program of a tally, which may say more than its section.
+    /// The same for a program of a tally, whose tags may say more than its section.
     pub(super) fn lacks_for(&self, tally: &Tally, (name, section): &Program) -> Option<String> {
         let tags = tally.schema.functions.get(name);
         let is_told = tags.is_some_and(|tags| tags.attach.is_some());
@@ -109,7 +109,7 @@ impl Support {
     }
 
     fn lacks_fentry(&self) -> Option<String> {
-        // Without privileges it would only say so once more.
+        // Without privileges the attempt fails for that reason alone.
         if self.lacks_capabilities.is_some() {
             return None;
         }
@@ -122,9 +122,9 @@ impl Support {
         ))
     }
 
-    /// Why a map of this type and with such keys cannot be made here.
+    /// Why a map of this type and key size cannot be created here.
     pub(super) fn lacks_map(&self, kind: MapType, key_size: u32) -> Option<String> {
-        // Without privileges every kernel refuses everything.
+        // Without privileges every kernel refuses all maps.
         if self.lacks_capabilities.is_some() {
             return None;
         }
@@ -145,7 +145,7 @@ impl Support {
         }
     }
 
-    /// What no tally can run without, and this process lacks.
+    /// The capabilities that every tally needs and this process lacks.
     pub(crate) fn lacks_capabilities(&self) -> Option<String> {
         self.lacks_capabilities.clone()
     }
@@ -229,11 +229,11 @@ fn has_long_keys() -> bool {
         None,
         None,
     );
-    // Another refusal, as of memory, says nothing about keys.
+    // Another error, like ENOMEM, says nothing about keys.
     !made.is_err_and(|error| error.raw_os_error() == Some(libc::E2BIG))
 }
 
-/// What fentry programs want of a kernel.
+/// What a kernel needs for fentry programs.
 const FENTRY_FIX: &str = if cfg!(target_arch = "aarch64") {
     "they want Linux 6.4 or later, built with CONFIG_FUNCTION_TRACER=y"
 } else {
@@ -249,13 +249,13 @@ impl Tally {
             .is_some_and(|tags| tags.optional)
     }
 
-    /// The alternatives that this program is one of.
+    /// The group of alternatives that this program belongs to.
     pub(super) fn alternative(&self, program: &str) -> Option<&str> {
         self.schema.functions.get(program)?.alternative.as_deref()
     }
 }
 
-/// Whether fentry programs attach, found out by trying one.
+/// Tries whether fentry programs attach.
 pub fn fentry_fact() -> Fact {
     match try_fentry() {
         Ok(()) => Fact::good("fentry", "available"),

@@ -1,9 +1,9 @@
-//! Who may read an instance: its owner, and with `--readable-by` the members of
-//! a group. They get what is counted, and nothing that counts.
+//! Who may read an instance: its owner, and with `--readable-by` the members of a
+//! group. They may open maps with counts, but no programs and no links.
 //!
-//! The kernel checks only the mode of a pin: a map that was opened to be read can
-//! be pinned elsewhere, and opened there to be written. So readers may not be able
-//! to pin, and nothing is removed because of what stands in a map of theirs.
+//! The kernel checks only the mode of a pin: a map that was opened to be read can be
+//! pinned elsewhere, and opened there to be written. So readers must not be able to
+//! pin, and no map that they can open decides what is removed.
 
 use std::fs::{self, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -18,14 +18,13 @@ use super::pinned::{self, if_found};
 use crate::error::usage;
 use crate::host;
 
-/// In the folder of all instances: the mode of bpffs before readers were let
-/// through.
+/// A pin beside the instances: the mode of bpffs before readers got access.
 pub(super) const MODE: &str = "@mode";
 
-/// Passing through a folder to a name that one knows, without listing it.
+/// Access to known names in a folder, without listing it.
 const PASS: u32 = 0o011;
 
-/// The number of a group, by its name or as it is.
+/// The number of a group, which is given by name or number.
 pub(crate) fn group_id(name: &str) -> Result<u32> {
     if let Ok(id) = name.parse() {
         return Ok(id);
@@ -37,18 +36,18 @@ pub(crate) fn group_id(name: &str) -> Result<u32> {
         .ok_or_else(|| usage(format!("there is no group `{name}`")))
 }
 
-/// Whether others than root and this user may make names in a folder.
+/// Whether users other than root and this one may create names in a folder.
 pub(super) fn is_open_to_others(folder: &Metadata) -> bool {
     ![0, geteuid().as_raw()].contains(&folder.uid()) || folder.mode() & 0o022 != 0
 }
 
-/// A folder of a bpffs where others may pin maps; their readers could then change
-/// them.
+/// A folder of a bpffs where others may pin maps. Readers could use it to change what
+/// they read.
 pub(crate) fn pinnable_by_others() -> Result<Option<PathBuf>> {
     let mut folders = host::mounts_of("bpf");
     while let Some(folder) = folders.pop() {
         let metadata = match fs::symlink_metadata(&folder) {
-            // Another mount may hide it, and folders come and go.
+            // Another mount may hide it, or it was just removed.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             metadata => metadata.with_context(|| failed_to_look(&folder))?,
         };
@@ -81,7 +80,7 @@ pub(super) fn open_to(instance: &Path, group: u32) -> Result<()> {
     open(instance, group, 0o750)
 }
 
-/// Lets the members of a group open one pin, to read.
+/// Lets the members of a group open one pin for reading.
 pub(super) fn open_pin(pin: &Path, group: u32) -> Result<()> {
     open(pin, group, 0o640)
 }
@@ -99,7 +98,7 @@ pub(crate) fn reader_of(instance: &Path) -> Result<Option<u32>> {
     Ok(is_open.then_some(metadata.gid()))
 }
 
-/// Lets readers through to the instances. What that changed, for people.
+/// Lets readers reach the instances. Returns messages about what changed.
 pub(super) fn let_through(root: &Instances) -> Result<Vec<String>> {
     let mut said = Vec::new();
     for folder in [&root.path, Path::new(host::BPFFS)] {
@@ -120,8 +119,8 @@ pub(super) fn let_through(root: &Instances) -> Result<Vec<String>> {
     Ok(said)
 }
 
-/// Once no instance is left that others may read, restores what `let_through`
-/// changed, unless it was changed since.
+/// Undoes `let_through` once no instance has readers, unless the mode was changed
+/// since.
 pub(super) fn restore(root: &Instances) -> Result<()> {
     for name in root.names()? {
         if reader_of(&root.folder(&name))?.is_some() {

@@ -1,6 +1,5 @@
-//! Attaching makes a folder under a hidden name, with all that belongs to an
-//! instance, and puts it in its place by one rename: until then there is nothing,
-//! or the old instance.
+//! Attaching builds an instance in a folder with a hidden name, and moves it into place
+//! by one rename. Until then there is no instance, or the old one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,13 +26,13 @@ pub(crate) struct AttachOptions {
     pub(crate) options: Vec<ResolvedOption>,
     pub(crate) given: Vec<RawOption>,
     pub(crate) max_rows: Option<u32>,
-    /// Whose members may read it, beside root.
+    /// The group whose members may read it, beside root.
     pub(crate) readable_by: Option<u32>,
-    /// Whether it takes the place of an instance that is there.
+    /// Whether to replace an existing instance.
     pub(crate) replace: bool,
 }
 
-/// What the user should know of an instance that was attached.
+/// The outcome, for the user.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Attached {
     pub(crate) programs: usize,
@@ -42,7 +41,8 @@ pub(crate) struct Attached {
 }
 
 impl Instances {
-    /// Attaches a tally: it counts until it is detached. All of it, or nothing.
+    /// Attaches a tally, which counts until it is detached. Attaches all of it, or
+    /// nothing.
     pub(crate) fn attach(
         &mut self,
         name: &InstanceName,
@@ -73,7 +73,8 @@ impl Instances {
         };
         if made.is_err() {
             if hidden.exists() {
-                // The first error is the one to report; the next command tries again.
+                // Only the first error is reported; the next command tries to remove
+                // again.
                 let _ = remove::remove_hidden(&hidden, &folder);
             }
             self.restore_modes();
@@ -102,12 +103,12 @@ impl Instances {
         let meta = meta(tally, programs, pins(hidden, &links)?, options);
         State::default().pin(hidden)?;
         pin_words(hidden, &meta, tally)?;
-        // From here on it counts, whatever becomes of this process.
+        // From here on it counts even if this process ends.
         pin_links(&mut session, &links, hidden)?;
         let mut warnings = [session.warnings(), &refusals].concat();
         warnings.extend(self.let_read(hidden, options.readable_by)?);
         put_in_place(hidden, &self.folder(name))?;
-        // libbpf would turn the events of perf links off.
+        // Dropping perf links would make libbpf disable their events.
         for (_, link) in session.links_mut() {
             link.disconnect();
         }
@@ -118,8 +119,8 @@ impl Instances {
         })
     }
 
-    /// Lets the members of a group read it. What that changed elsewhere, for
-    /// people: everyone sees the mode of bpffs.
+    /// Lets the members of a group read it. Returns messages about the mode of bpffs,
+    /// which concerns all users.
     pub(super) fn let_read(&self, hidden: &Path, group: Option<u32>) -> Result<Vec<String>> {
         let Some(group) = group else {
             return Ok(Vec::new());
@@ -140,8 +141,8 @@ pub(super) fn make_folders(hidden: &Path) -> Result<()> {
 pub(super) fn pin_maps(object: &Object, hidden: &Path) -> Result<()> {
     for map in object.maps().filter(MapImpl::autocreate) {
         let name = map.name().to_string_lossy();
-        // Where libbpf finds no memory to try names, it goes on without, and a
-        // replacement would not find the map.
+        // If libbpf has no memory to probe for names, it creates maps without, and a
+        // replacement could not find them.
         if Map::new(map.as_fd())?.name.is_empty() {
             bail!("map `{name}` got no name in the kernel; try again");
         }
@@ -150,14 +151,14 @@ pub(super) fn pin_maps(object: &Object, hidden: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the kernel's BTF of a map may lack, and what only the privileged may ask
-/// for.
+/// The object's BTF and `meta`: the kernel's BTF lacks tags on old kernels and needs
+/// privileges.
 pub(super) fn pin_words(hidden: &Path, meta: &Meta, tally: &Tally) -> Result<()> {
     pinned::pin_frozen(&hidden.join(BTF), &tally.btf)?;
     meta.pin(hidden)
 }
 
-/// A name for each link: the program's, and a number where it has several.
+/// A name for each link: that of its program, with a number if it has several.
 fn link_names(session: &mut Session) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (program, _) in session.links_mut() {
@@ -200,7 +201,7 @@ pub(super) fn programs(
         .collect()
 }
 
-/// What is pinned, and the links that will be.
+/// The pins in the folders, and the links that will be pinned.
 pub(super) fn pins(hidden: &Path, links: &[String]) -> Result<Vec<String>> {
     let mut pins: BTreeSet<String> = links.iter().map(|name| format!("{LINKS}/{name}")).collect();
     for folder in FOLDERS {
@@ -210,7 +211,7 @@ pub(super) fn pins(hidden: &Path, links: &[String]) -> Result<Vec<String>> {
     Ok(pins.into_iter().collect())
 }
 
-/// Of an instance that begins now.
+/// `meta` of an instance that begins now.
 pub(super) fn meta(
     tally: &Tally,
     programs: Vec<PinnedProgram>,

@@ -1,7 +1,7 @@
-//! Dispatchers: what the links of an instance run. A dispatcher does nothing but
-//! go on in the program of its slot, so that a program is replaced by one update
-//! of a slot: an event goes through the old program or the new one, never through
-//! both or none. What the kernel missed is counted by the dispatcher, and stays.
+//! Dispatchers: what the links of an instance run. A dispatcher only calls the program
+//! of its slot, so one update of the slot replaces the program: an event runs the old
+//! program or the new one, never both or neither. The kernel counts missed runs with
+//! the dispatcher, so they survive a replacement.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +16,7 @@ use super::pinned::{if_found, open_map};
 use crate::map::{Access, Map, NewMap, create};
 use crate::sys;
 
-/// A dispatcher in the place of its program.
+/// A dispatcher that took the place of its program.
 pub(super) struct Dispatcher {
     pub(super) name: String,
     own: OwnedFd,
@@ -43,9 +43,8 @@ pub(super) fn pin(object: &impl AsFd, folder: &Path, kind: &str, name: &str) -> 
         .with_context(|| format!("failed to pin to `{}`", path.display()))
 }
 
-/// Puts a dispatcher in the place of each program, so that they are attached
-/// instead. Programs that may sleep can have none, and stay: these are reported in
-/// `warnings`.
+/// Puts a dispatcher in the place of each program, so that it is attached instead.
+/// Sleepable programs can have none; `warnings` gets their names.
 pub(super) fn insert(object: &mut Object, warnings: &mut Vec<String>) -> Result<Vec<Dispatcher>> {
     let mut inserted = Vec::new();
     for program in object.progs_mut().filter(|program| program.autoload()) {
@@ -79,7 +78,7 @@ pub(super) fn insert(object: &mut Object, warnings: &mut Vec<String>) -> Result<
     Ok(inserted)
 }
 
-/// Whether the kernel has no such program, rather than no memory or descriptor.
+/// Whether the kernel refuses the program itself, and did not run out of something.
 fn is_refused(error: &io::Error) -> bool {
     const ENOTSUPP: i32 = 524;
     matches!(
@@ -105,7 +104,7 @@ fn fill(slot: &Map, program: &OwnedFd) -> Result<()> {
     put.context("failed to put a program into its slot")
 }
 
-/// From now on the programs in this folder count, and no others.
+/// Fills the slots, so that the programs in this folder count, and no others.
 pub(super) fn run_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
     for program in meta.programs.iter().filter(|it| it.has_dispatcher) {
         let what = || format!("program `{}`", program.name);
@@ -116,9 +115,8 @@ pub(super) fn run_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
     Ok(())
 }
 
-/// Takes the programs out of their slots, so that nothing counts any more. The
-/// kernel releases a link some time after its last pin is gone, and until then
-/// runs the dispatcher.
+/// Empties the slots, so that nothing counts any more. The kernel releases a link some
+/// time after its last pin is gone, and until then runs the dispatcher.
 pub(super) fn stop_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
     for program in meta.programs.iter().filter(|it| it.has_dispatcher) {
         let what = || format!("program `{}`", program.name);
@@ -130,7 +128,7 @@ pub(super) fn stop_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
     Ok(())
 }
 
-/// Any map may be pinned under that name.
+/// Checks the type, because any map may be pinned under that name.
 fn open_slot(folder: &Path, program: &str) -> Result<Map> {
     let slot = open_map(&folder.join(SLOTS).join(program), Access::Write)?;
     ensure!(

@@ -1,7 +1,7 @@
-//! What an instance is in bpffs: the names of its folders and pins.
+//! The names of an instance's folders and pins in bpffs.
 //!
-//! bpffs takes no name with a dot. A folder whose name begins with `+` is being
-//! made or removed.
+//! bpffs refuses names with a dot. An instance in a folder with a `+` is being made or
+//! removed.
 
 use std::fmt;
 use std::fs::{self, DirBuilder};
@@ -14,8 +14,8 @@ use anyhow::{Result, anyhow};
 use super::meta::Meta;
 use crate::error::usage;
 
-/// The folders of an instance. Only `maps` is for readers: with a descriptor of a
-/// program one can run it, and with one of a link one can cut it.
+/// The folders of an instance. Only `maps` is for readers: a descriptor of a program
+/// can run it, and that of a link can cut it.
 pub(super) const MAPS: &str = "maps";
 pub(super) const SLOTS: &str = "slots";
 pub(super) const DISPATCHERS: &str = "entries";
@@ -28,10 +28,10 @@ pub(super) const FOLDERS: [&str; 5] = [LINKS, DISPATCHERS, SLOTS, PROGRAMS, MAPS
 pub(super) const META: &str = "meta";
 pub(super) const STATE: &str = "state";
 pub(super) const BTF: &str = "btf";
-/// The frozen copy of the state, and its name while readers may not open it yet.
+/// The frozen copy of the state, and its name until readers may open it.
 pub(super) const STOPPED: &str = "stopped";
 pub(super) const UNFINISHED: &str = "+stopped";
-/// All of them. `meta` is the last to go.
+/// All of them. `meta` is removed last.
 pub(super) const WORDS: [&str; 5] = [STATE, STOPPED, UNFINISHED, BTF, META];
 
 /// The name of an instance, and of its folder.
@@ -41,7 +41,7 @@ pub(crate) struct InstanceName(String);
 impl InstanceName {
     const MAX_LEN: usize = 64;
 
-    /// Letters, digits, `_` and `-`, at most 64, no `-` at first.
+    /// 1 to 64 letters, digits, `_` and `-`, of which the first is not `-`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         let is_name = (1..=Self::MAX_LEN).contains(&text.len())
@@ -71,8 +71,8 @@ impl fmt::Display for InstanceName {
     }
 }
 
-/// An object's name has no dot: a section is `@rodata`, whatever its object is
-/// called.
+/// The pin of a map. Names of objects have no dot, so the section `x.rodata` is
+/// `@rodata`.
 pub(super) fn pin_name(map: &str) -> String {
     match map.find('.') {
         Some(dot) => map[dot..].replace('.', "@"),
@@ -80,8 +80,7 @@ pub(super) fn pin_name(map: &str) -> String {
     }
 }
 
-/// Whether bpffs takes it as a name, so that a path with it leads to no other
-/// folder.
+/// Whether it is one name in bpffs, so that it cannot lead to another folder.
 pub(super) fn is_pin_name(text: &str) -> bool {
     !text.is_empty() && !text.contains(['/', '.', '\0'])
 }
@@ -97,7 +96,7 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What ktally did not pin in an instance's folder.
+/// Paths in an instance's folder that ktally did not pin.
 pub(super) fn strangers_in(folder: &Path, meta: &Meta) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for name in names(folder)? {

@@ -1,5 +1,5 @@
-//! The folder of all instances, and its lock: only its holder makes or removes
-//! something there, and the lock is gone with its process, however that ends.
+//! The folder of all instances, and its lock. Only the holder of the lock creates or
+//! removes something there; the kernel releases the lock when its process ends.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -19,7 +19,7 @@ use crate::host;
 #[derive(Debug)]
 pub(crate) struct Instances {
     pub(super) path: PathBuf,
-    /// What was found half-made, half-removed or foreign, for people.
+    /// Messages about what was half-made, half-removed or foreign.
     pub(crate) notes: Vec<String>,
     lock: Option<File>,
 }
@@ -29,8 +29,8 @@ impl Instances {
         Path::new(host::BPFFS).join("ktally")
     }
 
-    /// Makes the folder if it is not there, and locks it. `waiting` is called when
-    /// another ktally has the lock.
+    /// Creates the folder if it is missing, and locks it. Calls `waiting` if another
+    /// process has the lock.
     pub(crate) fn open(waiting: impl Fn()) -> Result<Self> {
         let path = Self::path();
         if let Some(lack) = host::lacks_capabilities() {
@@ -55,7 +55,7 @@ impl Instances {
         }
     }
 
-    /// To be looked at; `None` where nothing is attached. Leftovers are removed
+    /// Opens the folder for reading; `None` if nothing is attached. Removes leftovers
     /// if no other process has the lock.
     pub(crate) fn look() -> Result<Option<Self>> {
         let path = Self::path();
@@ -81,24 +81,24 @@ impl Instances {
         Ok(instances)
     }
 
-    /// Removes the folder, if nothing is left in it.
+    /// Removes the folder if it is empty.
     pub(crate) fn close(self) {
         if self.lock.is_some() {
             let _ = fs::remove_dir(&self.path);
         }
     }
 
-    /// The folder of an instance, which need not be there.
+    /// The folder of an instance, which need not exist.
     pub(super) fn folder(&self, name: &InstanceName) -> PathBuf {
         self.path.join(name.as_str())
     }
 
-    /// Where an instance is made, or what it replaced is removed.
+    /// Where an instance is made, or a replaced one removed.
     pub(super) fn hidden(&self, name: &InstanceName) -> PathBuf {
         self.path.join(format!("+{name}"))
     }
 
-    /// Where an old instance is for a moment, on kernels that cannot exchange.
+    /// Where the old instance is for a moment on kernels that cannot exchange folders.
     pub(super) fn aside(&self, name: &InstanceName) -> PathBuf {
         self.path.join(format!("+{name}+old"))
     }
@@ -111,7 +111,7 @@ impl Instances {
             .collect())
     }
 
-    /// What stands in the folder and is not ktally's.
+    /// Paths in the folder that are not ktally's.
     pub(crate) fn strangers(&self) -> Result<Vec<PathBuf>> {
         let known = self.names()?;
         let is_known = |name: &str| known.iter().any(|known| known.as_str() == name);
@@ -119,7 +119,7 @@ impl Instances {
         found.retain(|name| !name.starts_with('+') && name != access::MODE && !is_known(name));
         let mut found: Vec<PathBuf> = found.iter().map(|name| self.path.join(name)).collect();
         for name in &known {
-            // What cannot be opened is reported as such.
+            // `status` reports those that cannot be opened.
             if let Ok(meta) = Meta::open(&self.folder(name)) {
                 found.extend(strangers_in(&self.folder(name), &meta)?);
             }
@@ -129,7 +129,7 @@ impl Instances {
     }
 }
 
-/// bpffs may be open to everyone, and then anyone could have been first.
+/// If bpffs is open to everyone, another user may have created the folder first.
 pub(super) fn check(folder: &Path) -> Result<()> {
     let shown = folder.display();
     let metadata = fs::symlink_metadata(folder).map_err(|error| match error.kind() {
@@ -145,7 +145,7 @@ pub(super) fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `None` where the folder is gone, or another process has the lock.
+/// `None` if the folder is gone, or another process has the lock.
 fn lock(folder: &Path, take: impl Fn(&File) -> Result<(), TryLockError>) -> Result<Option<File>> {
     let file = File::options()
         .read(true)

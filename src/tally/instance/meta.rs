@@ -1,4 +1,4 @@
-//! What an instance says of itself: JSON in a pinned map that is frozen.
+//! The description of an instance: JSON in a pinned, frozen map.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,11 +11,10 @@ use serde_json::Value;
 use super::layout::{FOLDERS, META, is_pin_name};
 use super::pinned;
 
-/// The version of the layout: of the folders, and of what follows. ktally refuses
-/// a later one.
+/// The version of the layout: of the folders and of `meta`. ktally refuses a later one.
 pub(super) const LAYOUT: u64 = 1;
 
-/// In milliseconds since 1970. What is later is not written as a date.
+/// In milliseconds since 1970. Later times cannot be formatted.
 const YEAR_10000: u64 = 253_402_300_800_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +27,8 @@ pub(crate) struct PinnedProgram {
     pub(crate) has_dispatcher: bool,
 }
 
-/// What a reader needs to know beside the maps and their BTF. Fields that a later
-/// version added are passed over.
+/// What a reader needs beside the maps and their BTF. Fields of later versions are
+/// ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     #[serde(rename = "ktally")]
@@ -44,8 +43,8 @@ pub struct Meta {
     pub(crate) programs: Vec<PinnedProgram>,
     /// Every pin in its folders, as `FOLDER/NAME`.
     pub(crate) pins: Vec<String>,
-    /// The options that were given, and their texts. Unknown where an earlier
-    /// version attached it.
+    /// The options that were given, and their texts. Earlier versions did not write
+    /// them.
     pub(crate) options: Option<BTreeMap<String, String>>,
     pub(super) options_since_ms: Option<u64>,
 }
@@ -62,7 +61,7 @@ impl Meta {
         UNIX_EPOCH + Duration::from_millis(since)
     }
 
-    /// Anything may be pinned there, and these are paths of what is removed.
+    /// Checks every name: anything may be pinned there, and these paths are removed.
     pub fn from_json(text: &str) -> Result<Self> {
         let json: Value = serde_json::from_str(text)?;
         let version = json["version"].as_str().context("`version` is missing")?;
@@ -96,7 +95,7 @@ impl Meta {
     }
 }
 
-/// As `meta` has it.
+/// The unit of `meta`.
 pub(super) fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_millis() as u64

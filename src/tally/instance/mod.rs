@@ -1,7 +1,7 @@
-//! Instances: tallies that count without a process. Everything that belongs to
-//! one is pinned in a folder of bpffs, what its readers need to know included,
-//! so that it comes and goes by one rename, and no reader needs the tally's
-//! file, this version of ktally, or privileges beyond those of its pins.
+//! Instances: tallies that count without a process. All of an instance is pinned in one
+//! folder of bpffs, with its description for readers. So one rename adds or removes it,
+//! and a reader needs neither the tally's file nor this version of ktally, and no
+//! privileges beyond access to the pins.
 
 mod access;
 mod attach;
@@ -40,7 +40,7 @@ use crate::schema::{Schema, Table};
 use crate::snapshot::Reading;
 use crate::sys;
 
-/// An instance, opened to be read.
+/// An instance that is open for reading.
 #[derive(Debug)]
 pub(crate) struct Instance {
     pub(crate) name: InstanceName,
@@ -48,11 +48,11 @@ pub(crate) struct Instance {
     pub(crate) schema: Schema,
     /// The contents of `.rodata`: the options in force.
     pub(crate) rodata: Vec<u8>,
-    /// How much memory its maps take, in bytes.
+    /// The memory of its maps, in bytes.
     pub(crate) memory: u64,
     folder: PathBuf,
     reader: TallyReader,
-    // Once its counts are final.
+    // Set once its counts are final.
     stopped: OnceCell<State>,
 }
 
@@ -75,7 +75,7 @@ impl Instance {
     pub(crate) fn open(name: &InstanceName) -> Result<Self> {
         let folder = Instances::path().join(name.as_str());
         Self::open_at(name, folder.clone()).map_err(|error| {
-            // It may also be detached at this moment.
+            // It may just have been detached.
             match folder.join(META).try_exists() {
                 Ok(false) => unknown_instance(name, &folder),
                 _ => error.context(format!("failed to open instance `{name}`")),
@@ -84,8 +84,7 @@ impl Instance {
     }
 
     fn open_at(name: &InstanceName, folder: PathBuf) -> Result<Self> {
-        // Elsewhere anyone could have been first, and what is pinned there says
-        // anything.
+        // In a folder of another user the pins could say anything.
         for folder in [&Instances::path(), &folder, &folder.join(MAPS)] {
             lock::check(folder)?;
         }
@@ -116,13 +115,13 @@ impl Instance {
         self.schema.summary.as_deref().unwrap_or_default()
     }
 
-    /// The columns that there are with the options in force.
+    /// The tables with the columns that its options turn on.
     pub(crate) fn tables(&self) -> Vec<Table> {
         let tables = self.reader.tables.iter().map(|(table, _)| table.clone());
         self.schema.with_options(tables.collect(), &self.rodata)
     }
 
-    /// Whether its counts change no more.
+    /// Whether its counts are final.
     pub(crate) fn has_stopped(&self) -> Result<bool> {
         Ok(self.stopped()?.is_some())
     }
@@ -135,8 +134,8 @@ impl Instance {
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// Readers have no descriptor of the state, so they look into the folder: an
-    /// instance that is gone, or another one, was stopped before.
+    /// Readers may not open the state, so they look into the folder. If the instance is
+    /// gone or another one has its place, it has stopped.
     fn stopped(&self) -> Result<Option<State>> {
         if let Some(state) = self.stopped.get() {
             return Ok(Some(*state));
@@ -152,7 +151,7 @@ impl Instance {
         Ok(state.map(|state| *self.stopped.get_or_init(|| state)))
     }
 
-    /// Before Linux 5.17 it is set aside for a moment while it is replaced.
+    /// Before Linux 5.17 a replacement moves it aside for a moment.
     fn is_there(&self) -> Result<bool> {
         let aside = Instances::path().join(format!("+{}+old", self.name));
         for folder in [&self.folder, &aside, &self.folder] {
@@ -164,13 +163,13 @@ impl Instance {
         Ok(false)
     }
 
-    /// All tables, and what is known about the events that are not in them.
+    /// Reads all tables, and the counts of events that are not in them.
     pub(crate) fn read(&self) -> Result<Reading> {
         let missed = self.stopped()?.and_then(|state| state.missed);
         self.reader.read(&self.schema, self.counted_for()?, missed)
     }
 
-    /// Which rows there are, counted or not; an array has all of its own.
+    /// How many rows its tables have, counted or not; an array has all of its rows.
     pub(crate) fn usage(&self, inventory: &Inventory) -> Vec<TableUsage> {
         self.reader
             .tables
@@ -183,8 +182,8 @@ impl Instance {
             .collect()
     }
 
-    /// What its programs have cost so far, while the kernel measured: a
-    /// dispatcher's run is also that of its program. `None` without privileges.
+    /// What its programs have cost while the kernel measured. A dispatcher's run
+    /// includes that of its program. `None` without privileges.
     pub(crate) fn cost(&self) -> Result<Option<Cost>> {
         let Some(programs) = &self.reader.programs else {
             return Ok(None);
@@ -199,7 +198,7 @@ impl Instance {
         Ok(Some(cost))
     }
 
-    /// Cuts its links: what is read afterwards is final, and stays to be read.
+    /// Ends counting. The final counts stay readable.
     pub(crate) fn stop(&mut self, _held: &Instances) -> Result<()> {
         if self.has_stopped()? {
             return Ok(());
@@ -216,13 +215,14 @@ impl Instance {
         Ok(())
     }
 
-    /// Whose members may read it, beside its owner.
+    /// The group whose members may read it, beside its owner.
     pub(crate) fn readable_by(&self) -> Result<Option<u32>> {
         access::reader_of(&self.folder)
     }
 }
 
-/// The maps that `meta` names. Any map may be pinned under their names.
+/// The maps that `meta` names. Their types are checked, because any map may be pinned
+/// there.
 struct PinnedMaps<'a> {
     folder: PathBuf,
     names: Vec<&'a str>,
@@ -268,7 +268,7 @@ impl<'a> PinnedMaps<'a> {
         Ok((table, map))
     }
 
-    /// How much all of them take, in bytes.
+    /// The memory of all of them, in bytes.
     fn memory(&self) -> Result<u64> {
         let sizes = self.names.iter().map(|name| self.open(name));
         sizes.map(|map| Ok(map?.memlock().unwrap_or(0))).sum()
@@ -290,8 +290,8 @@ fn unknown_instance(name: &InstanceName, folder: &Path) -> anyhow::Error {
     not_found(unknown_text("instance", name.as_str(), known))
 }
 
-/// What its links run: `None` without privileges, as a descriptor of a program can
-/// be used to run it, and where they are gone.
+/// Opens the programs that its links run. `None` without privileges, or if they are
+/// gone.
 fn open_programs(folder: &Path, meta: &Meta) -> Result<Option<Vec<OwnedFd>>> {
     let mut programs = Vec::new();
     for program in &meta.programs {
@@ -312,7 +312,7 @@ fn open_programs(folder: &Path, meta: &Meta) -> Result<Option<Vec<OwnedFd>>> {
     Ok(Some(programs))
 }
 
-/// Programs can only be opened to be written to.
+/// A program can only be opened with write access, as its descriptor can run it.
 fn is_closed_to_us(error: &io::Error) -> bool {
     use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     matches!(
@@ -321,13 +321,13 @@ fn is_closed_to_us(error: &io::Error) -> bool {
     )
 }
 
-/// The clock of an instance goes on while the host sleeps, and stops with it.
+/// The clock of an instance stands still while the host sleeps.
 fn monotonic_now() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// While this is held, the kernel measures what programs cost.
+/// The kernel measures what programs cost while this descriptor is open.
 pub(crate) fn measure() -> Result<OwnedFd> {
     sys::program::enable_stats().context("failed to have the kernel measure its programs")
 }

@@ -1,4 +1,4 @@
-//! Pinned maps of one value, which hold what an instance says of itself.
+//! Pinned maps of one value: the description and the state of an instance.
 
 use std::path::Path;
 
@@ -27,12 +27,12 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     value(&open_map(path, Access::Read)?)
 }
 
-/// Overwrites it, in one update, which no signal cuts in half.
+/// Overwrites the value in one update, which no signal interrupts.
 pub(super) fn write(path: &Path, value: &[u8]) -> Result<()> {
     put(&open_map(path, Access::Write)?, value)
 }
 
-/// Pins a new map with a value, which programs and users may change.
+/// Pins a new map with a value that may change.
 pub(super) fn pin(path: &Path, value: &[u8]) -> Result<()> {
     new(path, value)?.pin(path)
 }
@@ -50,7 +50,7 @@ pub(super) fn value(map: &Map) -> Result<Vec<u8>> {
     value.with_context(|| format!("map {} is empty", map.title()))
 }
 
-/// Any map may be pinned under that name.
+/// Checks the shape, because any map may be pinned under that name.
 pub(super) fn check(map: &Map) -> Result<()> {
     ensure!(
         (map.ty, map.key_size, map.max_entries) == (MapType::Array, FIRST.len(), 1),

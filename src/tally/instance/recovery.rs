@@ -1,5 +1,5 @@
-//! Finishes what commands that were killed have begun. The lock is gone with its
-//! holder: so the maker of what is found half-made is dead.
+//! Completes or undoes what killed commands left. A process that has the lock knows
+//! that the maker of a half-made instance is dead, because its lock was released.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl Instances {
     }
 
     fn finish_making(&mut self, name: &InstanceName) -> Result<()> {
-        // One that was set aside is the instance, if nothing is in its place.
+        // An instance that was moved aside is the current one if its place is empty.
         let (folder, aside) = (self.folder(name), self.aside(name));
         if aside.exists() && !folder.exists() {
             fs::rename(&aside, &folder)?;
@@ -45,7 +45,7 @@ impl Instances {
         Ok(())
     }
 
-    /// The programs of the instance that is in place are those that count.
+    /// Lets the programs of the instance in place count, then removes the leftover.
     fn remove_leftover(&mut self, name: &InstanceName, leftover: &Path) -> Result<()> {
         let folder = self.folder(name);
         let is_counting = |folder: &Path| State::open(folder).is_ok_and(|it| !it.is_stopping);
@@ -79,7 +79,7 @@ impl Instances {
         Ok(())
     }
 
-    /// After the last instance that others may read is gone.
+    /// Restores the mode of bpffs after the last instance with readers is gone.
     pub(super) fn restore_modes(&mut self) {
         if let Err(error) = access::restore(self) {
             let note = format!("failed to restore the mode of bpffs: {error:#}");

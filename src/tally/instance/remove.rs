@@ -1,4 +1,4 @@
-//! Taking an instance apart: programs and links first, then what they ran, then the rest.
+//! Stopping and removing an instance.
 
 use std::fs;
 use std::io::{self, ErrorKind::DirectoryNotEmpty, ErrorKind::NotFound};
@@ -20,9 +20,8 @@ use super::{monotonic_now, open_programs};
 use crate::sys;
 use crate::tally::reader::missed;
 
-/// Takes the programs out of their slots, cuts the links and waits for programs
-/// that are running, then declares the counts final. What is needed to read them
-/// stays. Where it is killed, another call goes on.
+/// Empties the slots, cuts the links, waits for running programs, then marks the counts
+/// as final. What readers need stays. If the process is killed, another call goes on.
 pub(super) fn stop(folder: &Path) -> Result<()> {
     let meta = Meta::open(folder)?;
     let state = State {
@@ -50,22 +49,22 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
     stopped.publish(folder)
 }
 
-/// Removes all that is the instance's. What is not stays, and is returned.
+/// Removes all pins of the instance. Returns the pins that are not its own, which stay.
 pub(super) fn remove(root: &Instances, name: &InstanceName) -> Result<Vec<PathBuf>> {
     let (place, hidden) = (root.folder(name), root.hidden(name));
     put_in_place(&place, &hidden)?;
     take_apart(&hidden, &place)
 }
 
-/// Removes an instance, `meta` last: it says what this was. What is not the
-/// instance's keeps its path.
+/// Removes an instance, `meta` last, as it lists the pins. Foreign pins keep their
+/// paths.
 pub(super) fn take_apart(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
     let meta = Meta::open(folder)?;
     for kind in FOLDERS {
         unpin_all(folder, &meta, kind)?;
         remove_folder(&folder.join(kind))?;
     }
-    // From here on it is to be removed in its place, too.
+    // Without `state`, an instance is to be removed even in its place.
     unpin(&folder.join(STATE))?;
     let has_strangers = !strangers_in(folder, &meta)?.is_empty();
     if has_strangers && folder != place {
@@ -80,8 +79,8 @@ pub(super) fn take_apart(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// The same for a name that only ktally uses: where there is no `meta`, all that
-/// is in it goes.
+/// The same for a hidden folder, which only ktally uses: without `meta`, all of it is
+/// removed.
 pub(super) fn remove_hidden(folder: &Path, place: &Path) -> Result<Vec<PathBuf>> {
     if if_found(Meta::open(folder))?.is_some() {
         return take_apart(folder, place);

@@ -1,6 +1,5 @@
-//! Replacing: a new object goes on with the maps and links of an instance, in
-//! three steps. It is loaded with the old maps, pinned beside the old instance,
-//! and takes its place.
+//! Replacing an instance, in three steps: the new object is loaded with the old maps,
+//! pinned beside the old instance, and takes its place. Maps and links stay.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +30,7 @@ use crate::tally::load::Loader;
 use crate::tally::{Session, Tally};
 use crate::text::NEXT_LINE;
 
-/// An instance, and what is to take its place.
+/// An instance, and its replacement.
 struct Replacement<'a> {
     name: &'a InstanceName,
     old: Meta,
@@ -42,8 +41,7 @@ struct Replacement<'a> {
 }
 
 impl Instances {
-    /// The tables go on, and so do links and dispatchers; the programs in the
-    /// slots are new.
+    /// Keeps tables, links and dispatchers, and puts new programs into the slots.
     pub(super) fn replace(
         &mut self,
         name: &InstanceName,
@@ -108,7 +106,7 @@ impl Replacement<'_> {
         Ok(())
     }
 
-    /// Of another tally everything differs, and no list of that helps.
+    /// For another tally everything differs, so the differences are left out.
     fn differs(&self, error: anyhow::Error) -> anyhow::Error {
         let (old, new) = (&self.old.tally, &self.tally.name);
         let failed = self.failed();
@@ -126,15 +124,14 @@ impl Replacement<'_> {
         let mut session = Session::load_with(&mut loader, self.options.max_rows, |object| {
             self.reuse_maps(object).map_err(|error| self.differs(error))
         })?;
-        // Only their programs are used.
+        // Only the programs are used: the old dispatchers stay.
         let dispatchers = dispatch::insert(session.object_mut(), &mut Vec::new())?;
         let programs = programs(&session, self.tally, &dispatchers)?;
         check_programs(&self.old.programs, &programs).map_err(|error| self.differs(error))?;
         Ok((session, dispatchers, programs))
     }
 
-    /// Pins all of the new instance beside the old one: what is kept of it a
-    /// second time.
+    /// Pins the new instance beside the old one. Pins that both share are made twice.
     fn pin(
         &self,
         session: &Session,
@@ -176,8 +173,8 @@ impl Replacement<'_> {
         Ok(meta)
     }
 
-    /// Lets the new programs count, and exchanges the folders. Where that fails, the
-    /// old programs count again.
+    /// Lets the new programs count, and exchanges the folders. If that fails, the old
+    /// programs count again.
     fn switch(&self, new: &Meta, aside: &Path) -> Result<()> {
         let switched = dispatch::run_programs_of(self.hidden, new)
             .and_then(|()| exchange(self.hidden, &self.place, aside));
@@ -187,8 +184,7 @@ impl Replacement<'_> {
         switched
     }
 
-    /// Gives the maps of the instance to an object that is open: all but constants,
-    /// which are the new one's.
+    /// Gives the instance's maps to the open object, except constants, which are new.
     fn reuse_maps(&self, object: &mut OpenObject) -> Result<()> {
         let old_btf = pinned::read(&self.place.join(BTF))?;
         let old_types = declared_types(&old_btf)?;
@@ -211,7 +207,7 @@ impl Replacement<'_> {
             map.reuse_fd(old.as_fd())
                 .with_context(|| format!("failed to go on with map `{name}`"))?;
         }
-        // State that is not needed any more may go; what was counted may not.
+        // State that the new tally does not use may go, but no table.
         let old = Schema::of_raw(&old_btf)?;
         let lost = old.tables.iter().find(|table| pinned.contains(&table.name));
         if let Some(table) = lost {
@@ -244,9 +240,8 @@ impl Replacement<'_> {
     }
 }
 
-/// The old folder is then the hidden one. bpffs exchanges since Linux 5.17;
-/// before, what is set aside is brought back by the next command, if this one
-/// comes to its end in between.
+/// Exchanges the folders, so that the old one is hidden. bpffs can do that since Linux
+/// 5.17. Before, the next command repairs an exchange that was killed halfway.
 fn exchange(hidden: &Path, place: &Path, aside: &Path) -> Result<()> {
     let flags = RenameFlags::RENAME_EXCHANGE;
     match renameat2(AT_FDCWD, hidden, AT_FDCWD, place, flags) {
@@ -272,7 +267,7 @@ fn compare_types(name: &str, old: Option<&String>, new: Option<&String>) -> Resu
     bail!("map `{name}` has other types:{NEXT_LINE}{difference}")
 }
 
-/// The lines that only the old has, and those that only the new has.
+/// The lines that only one of the two texts has.
 fn difference(old: &str, new: &str) -> Vec<String> {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let same_head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
@@ -305,8 +300,8 @@ fn compare_shape(name: &str, old: &Map, new: &OpenMapMut<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Only programs that are attached to the same places can take turns without an
-/// event being lost or counted twice.
+/// Programs can replace others without losing an event only if they attach to the same
+/// places.
 fn check_programs(old: &[PinnedProgram], new: &[PinnedProgram]) -> Result<()> {
     let lines = |programs: &[PinnedProgram]| -> BTreeSet<String> {
         let line = |program: &PinnedProgram| {

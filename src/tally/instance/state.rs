@@ -1,6 +1,6 @@
-//! The state of an instance, a map of three numbers: one update either happens
-//! or not, whenever a process is killed. Only the owner opens it; once the
-//! counts are final, readers get a frozen copy.
+//! The state of an instance: a map of three numbers, which one update changes as a
+//! whole. Only the owner can open it; readers get a frozen copy once the counts are
+//! final.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use super::pinned::{self, if_found};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct State {
-    /// It counts no more, or is about to.
+    /// It has stopped counting, or is stopping.
     pub(super) is_stopping: bool,
     /// When it stopped, by `CLOCK_MONOTONIC`; its counts are final then.
     pub(super) stopped_at: Option<u64>,
-    /// What the kernel had missed by then, where it is known.
+    /// How many runs the kernel had missed by then, if that is known.
     pub(super) missed: Option<u64>,
 }
 
@@ -25,7 +25,7 @@ impl State {
         Self::from_bytes(&pinned::read(&folder.join(STATE))?)
     }
 
-    /// What readers get of it: `None` while it counts.
+    /// The copy for readers; `None` while it counts.
     pub(super) fn open_stopped(folder: &Path) -> Result<Option<Self>> {
         let bytes = if_found(pinned::read(&folder.join(STOPPED)))?;
         bytes.map(|bytes| Self::from_bytes(&bytes)).transpose()
@@ -39,7 +39,7 @@ impl State {
         pinned::write(&folder.join(STATE), &self.to_bytes())
     }
 
-    /// The copy for readers, which they cannot open before it is finished.
+    /// Writes the copy for readers, who cannot open it before it is complete.
     pub(super) fn publish(self, folder: &Path) -> Result<()> {
         let unfinished = folder.join(UNFINISHED);
         pinned::pin_frozen(&unfinished, &self.to_bytes())?;
@@ -64,7 +64,7 @@ impl State {
             bail!("the state has {} bytes, not 24", bytes.len());
         };
         Ok(Self {
-            // Earlier versions had another number for what they would remove.
+            // Earlier versions wrote other numbers here.
             is_stopping: goal != 0,
             stopped_at: Some(stopped_at).filter(|at| *at != 0),
             missed: missed.checked_sub(1),
