@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::face::Face;
+use super::report::Report;
 use super::{note, output, plural, warn, warn_of};
 use crate::cli::{AttachArgs, DetachArgs, Exit, Global};
 use crate::error::usage;
@@ -81,8 +81,7 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
     }
 }
 
-/// The last reading is of what no program adds to any more. Nothing is removed
-/// before all of it is written.
+/// Stops an instance, writes its final reading, and then removes it.
 fn detach_one(
     global: &Global,
     args: &DetachArgs,
@@ -91,10 +90,10 @@ fn detach_one(
 ) -> Result<Exit> {
     let mut instance = Instance::open(label)?;
     let named = (instance.meta.tally.as_str(), instance.summary());
-    let mut face = Face::new(global, &args.view, named, instance.tables())?;
+    let mut report = Report::new(global, &args.view, named, instance.tables())?;
     instance.stop(folder)?;
-    show(&instance, &mut face).map_err(|error| {
-        // As text: a closed pipe is an error here.
+    show(&instance, &mut report).map_err(|error| {
+        // As text, because a closed pipe is an error here.
         anyhow!(
             "instance `{label}` has stopped, but its last reading is not written, so it stays for `ktally detach {label}`: {error:#}"
         )
@@ -106,13 +105,13 @@ fn detach_one(
     } else {
         instance.remove(folder)?;
     }
-    face.last_words(0);
-    Ok(face.exit())
+    report.warn_at_end(0);
+    Ok(report.exit())
 }
 
-fn show(instance: &Instance, face: &mut Face) -> Result<()> {
+fn show(instance: &Instance, report: &mut Report) -> Result<()> {
     let mut out = output::out();
-    face.show(instance.read()?, &mut out)?;
+    report.show(instance.read()?, &mut out)?;
     out.flush()
         .and_then(|()| output::finish())
         .context("failed to write")
@@ -122,7 +121,7 @@ fn waiting() {
     note("another ktally is attaching or detaching; waiting for it");
 }
 
-/// What was found that earlier commands have left, and what is not ktally's.
+/// Reports what killed commands left, and what is not ktally's.
 fn tell(folder: &mut Instances) {
     folder.notes.drain(..).for_each(|what| note(&what));
 }

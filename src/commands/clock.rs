@@ -1,4 +1,4 @@
-//! When commands that go on read next, and what ends them.
+//! The schedule of readings, and waiting for it, for signals and for room to write.
 
 use std::cell::Cell;
 use std::io;
@@ -20,7 +20,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// What lies beyond the clock's range never comes.
+    /// An instant beyond the clock's range never comes.
     pub(super) fn new(run_for: Option<Duration>, every: Option<Duration>) -> Self {
         let now = Instant::now();
         Self {
@@ -31,18 +31,17 @@ impl Schedule {
         }
     }
 
-    /// When counting ends, if a signal does not end it.
+    /// When counting ends, unless a signal ends it first.
     pub(super) fn end(&self) -> Option<Instant> {
         self.end
     }
 
-    /// Intervals that passed unseen, while something else took its time.
+    /// The number of intervals without a reading, because reading took longer.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// The instant of the next reading, if only a signal does not come first,
-    /// and whether it is the last.
+    /// The instant of the next reading, and whether it is the last.
     pub(super) fn next(&mut self) -> (Option<Instant>, bool) {
         let (Some(next), Some(every)) = (self.next, self.every) else {
             return (self.end, true);
@@ -50,7 +49,7 @@ impl Schedule {
         if self.end.is_some_and(|end| next >= end) {
             return (self.end, true);
         }
-        // A reader that fell behind leaves out intervals, rather than rushing.
+        // A slow reader skips intervals instead of reading in a rush.
         let behind = Instant::now().saturating_duration_since(next);
         let late = behind.as_nanos() / every.as_nanos().max(1);
         let late = u32::try_from(late).unwrap_or(u32::MAX);
@@ -61,8 +60,8 @@ impl Schedule {
     }
 }
 
-/// Signals as a file descriptor: SIGINT, SIGTERM and SIGHUP, or more. Those that
-/// were ignored from the start, as under `nohup`, stay so.
+/// Signals as a file descriptor: SIGINT, SIGTERM and SIGHUP, or more. Signals that were
+/// ignored from the start, as under `nohup`, stay ignored.
 pub(super) struct Signals {
     fd: SignalFd,
     came: Cell<Option<Signal>>,
@@ -88,7 +87,7 @@ impl Signals {
         )
     }
 
-    /// All that would end the process. It can still be stopped, and go on.
+    /// Blocks all signals that would end the process; it can still be suspended.
     pub(super) fn block_all() -> Result<Self> {
         use Signal::{SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
         let mut set = SigSet::all();
@@ -114,18 +113,18 @@ impl Signals {
         })
     }
 
-    /// The last one that was told by any of the calls below.
+    /// The last signal that the calls below received.
     pub(super) fn came(&self) -> Option<Signal> {
         self.came.get()
     }
 
-    /// Whether a signal came before the instant did. With none, waits for ever.
+    /// Whether a signal comes before the instant. Without an instant, waits for ever.
     pub(super) fn wait_until(&self, instant: Option<Instant>) -> Result<bool> {
         Ok(self.wait(instant, [])? == Wake::Signal)
     }
 
-    /// What comes first: the instant, a signal, or what else can be read. Of a
-    /// signal that came before there is nothing to wait for.
+    /// Waits for the instant, a signal, or another readable descriptor. Returns at once
+    /// if a signal came before.
     pub(super) fn wait<const N: usize>(
         &self,
         instant: Option<Instant>,
@@ -139,18 +138,17 @@ impl Signals {
         self.first_of(instant, others).context("failed to wait")
     }
 
-    /// Waits for room to write, but no longer than to the instant, or to the
-    /// next signal.
+    /// Waits for room to write, until the instant or the next signal.
     pub(super) fn wait_for_room(
         &self,
         file: &impl AsFd,
         instant: Option<Instant>,
     ) -> io::Result<Wake> {
-        // Also where writing will fail, and say why.
+        // A descriptor with an error is ready too: writing then reports it.
         self.first_of(instant, [(file.as_fd(), PollFlags::POLLOUT, Wake::Room)])
     }
 
-    /// Whatever is ready: room, signals, then the rest in their order.
+    /// The first that is ready: room, then signals, then the rest in order.
     fn first_of<'fd>(
         &self,
         instant: Option<Instant>,
@@ -197,7 +195,7 @@ fn timeout(instant: Option<Instant>) -> PollTimeout {
         return PollTimeout::NONE;
     };
     let left = instant.saturating_duration_since(Instant::now());
-    // Up, so as not to spin through the last millisecond.
+    // Rounded up, so that the last millisecond is not spent spinning.
     let millis = left.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(i32::try_from(millis).unwrap_or(i32::MAX)).unwrap_or(PollTimeout::MAX)
 }

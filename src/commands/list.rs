@@ -45,14 +45,14 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
 /// A tally, and why it cannot run here.
 type Listed<'t> = (&'t Tally, Vec<String>);
 
-/// Why the kernel refuses a tally, found out by loading it; nothing is attached.
+/// Loads a tally, without attaching it, and returns why the kernel refuses it.
 fn refusal(tally: &Tally) -> Option<String> {
     match Session::load(tally, &[], None, None) {
         Ok(session) => {
             session.warnings().iter().for_each(|warning| warn(warning));
             None
         }
-        // It needs an option.
+        // The tally needs an option.
         Err(error) if error.is::<Usage>() => None,
         Err(error) => format!("{error:#}").lines().next().map(str::to_owned),
     }
@@ -87,7 +87,7 @@ fn tally_columns<'t>() -> [Column<'t, &'t Listed<'t>>; 6] {
     ]
 }
 
-/// What stops all of them is said once.
+/// Prints a reason that all tallies share only once.
 fn write_obstacles(out: &mut dyn Write, listed: &[Listed<'_>], support: &Support) -> Result<()> {
     let common = support.lacks_capabilities();
     if let Some(lack) = &common {
@@ -103,7 +103,7 @@ fn write_obstacles(out: &mut dyn Write, listed: &[Listed<'_>], support: &Support
     Ok(())
 }
 
-/// Everything that a tally says about itself.
+/// Prints a tally's tables, columns and options.
 fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>) -> Result<()> {
     let style = style(global);
     heading(out, &format!("{}: {}", tally.name, tally.summary()), &style)?;
@@ -134,7 +134,7 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
     type Of<'t> = Column<'t, &'t OptionSpec>;
     let columns = [
         Of::text("option", |option| {
-            // A bool's value may be left out, and cannot be set apart.
+            // The value of a bool is optional, and needs the `=`.
             let flag = flag(option);
             match option.place.ty.kind {
                 Kind::Bool => format!("--{flag}[=<{}>]", value_name(option)).into(),

@@ -1,13 +1,13 @@
-//! One file a subcommand: what happens in which order, and nothing of bytes.
+//! One file per subcommand: orchestration, without byte layouts.
 
 mod attach;
 mod check;
 mod clock;
-mod face;
 mod list;
 mod map;
 mod output;
 mod read;
+mod report;
 mod run;
 mod status;
 
@@ -26,12 +26,12 @@ use crate::snapshot::Query;
 use crate::tally::{self, Support, Tally};
 use crate::text::plural;
 
-/// Does what was asked for.
+/// Executes a command line.
 pub fn execute(request: Request) -> Result<Exit> {
     tally::set_verbose(request.cli.global.verbose);
     output::open(&request.cli.global)?;
     let exit = act(request).map_err(|error| match error.chain().len() {
-        // All other errors say what failed.
+        // A bare I/O error says nothing; all other errors say what failed.
         1 if error.is::<io::Error>() => error.context("failed to write"),
         _ => error,
     })?;
@@ -39,7 +39,7 @@ pub fn execute(request: Request) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Prints help or the version, which clap takes for errors.
+/// Prints help or the version, which clap returns as errors.
 pub fn help(help: &clap::Error) -> Result<Exit> {
     let mut stdout = AutoStream::auto(output::stdout()?);
     let written = write!(stdout, "{}", help.render().ansi());
@@ -53,10 +53,10 @@ fn act(request: Request) -> Result<Exit> {
         (Action::Run(args), Some((tally, given))) => run::run(&cli.global, &args, &tally, &given),
         (Action::Attach(args), Some((tally, given))) => attach::attach(&args, &tally, &given),
         (Action::Attach(args), None) => Err(usage(format!(
-            "`{}` is what is attached already; name a tally of `ktally list`",
+            "`{}` is attached already; name a tally of `ktally list`",
             args.tally.to_string_lossy()
         ))),
-        // No tally, so it is one that is attached.
+        // `@INSTANCE` is no tally.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
         (Action::Status(args), _) => status::status(&cli.global, &args),
         (Action::Detach(args), _) => attach::detach(&cli.global, &args),
@@ -66,7 +66,6 @@ fn act(request: Request) -> Result<Exit> {
     }
 }
 
-/// A style for stdout.
 fn style(global: &Global) -> Style {
     let color = match global.color {
         clap::ColorChoice::Always => true,
@@ -93,20 +92,19 @@ fn query(selection: &Selection) -> Query {
     }
 }
 
-/// What somebody may want to know who reads along.
+/// Prints information to stderr.
 fn note(message: &str) {
     say(&format!("ktally: {message}"));
 }
 
-/// Why `run` would refuse a tally here: the host's reasons, and the command
-/// line's.
+/// Why `run` would refuse a tally here.
 fn obstacles(support: &Support, tally: &Tally) -> Vec<String> {
     let mut obstacles = support.obstacles(tally);
     obstacles.extend(cli::clash(tally));
     obstacles
 }
 
-/// Before a command goes on and only reads: gives up all other capabilities.
+/// Gives up all other capabilities, before a command only reads.
 fn keep_capabilities(mut needed: Vec<Capability>) {
     needed.extend(output::capability());
     if let Err(error) = host::keep_capabilities(&needed) {
@@ -114,19 +112,18 @@ fn keep_capabilities(mut needed: Vec<Capability>) {
     }
 }
 
-/// What a C file says and this version does not understand.
+/// Warns of decoders that this version does not have.
 fn warn_of(tally: &Tally) {
     let decoders = tally.schema.decoders().into_iter();
     for decoder in decoders.filter(|decoder| !names::is_known(decoder)) {
         warn(&format!(
-            "tally `{}` wants AS({}), which is not a decoder of this version of ktally: numbers are shown as they are",
+            "tally `{}` uses AS({}), which is not a decoder of this version of ktally: numbers are shown as they are",
             tally.name,
             decoder.tag()
         ));
     }
 }
 
-/// A line on stderr that does not stop anything.
 fn warn(message: &str) {
     say(&format!("ktally: warning: {message}"));
 }

@@ -9,7 +9,7 @@ use caps::Capability;
 use nix::sys::signal::Signal;
 
 use super::clock::{Schedule, Signals, Wake};
-use super::face::{self, Face, Source};
+use super::report::{self, Report, Source};
 use super::{note, warn, warn_of};
 use crate::cli::{Exit, Global, RunArgs};
 use crate::names::HostNames;
@@ -24,7 +24,7 @@ pub(super) fn run(
 ) -> Result<Exit> {
     let options = resolve(&tally.schema.options, given)?;
     let named = (tally.name.as_str(), tally.summary());
-    let mut face = Face::of_many(global, args, named, tally.tables(&options)?)?;
+    let mut report = Report::of_many(global, args, named, tally.tables(&options)?)?;
 
     warn_of(tally);
 
@@ -33,10 +33,10 @@ pub(super) fn run(
         words => Some(Command::start(words)?),
     };
     let rows = args.loading.max_rows;
-    // The verifier may take a minute, and a signal ends that at once: nothing
-    // counts yet, and what is loaded goes with the process.
+    // The verifier may take a minute. A signal ends that at once: nothing counts yet,
+    // and the kernel frees what is loaded with the process.
     let mut session = Session::load(tally, &options, rows, command.as_ref())?;
-    // From here on a signal waits for the next look at it: none is lost.
+    // From here on signals are blocked and polled, so that none is lost.
     let signals = Signals::block()?;
     session.attach(tally)?;
     session.warnings().iter().for_each(|warning| warn(warning));
@@ -52,8 +52,8 @@ pub(super) fn run(
     if let Some(command) = &mut run.command {
         command.release()?;
     }
-    let exit = face::show(&mut face, &mut run, &signals, schedule)?;
-    // What failed here stands above what the command says.
+    let exit = report::show(&mut report, &mut run, &signals, schedule)?;
+    // A failure of ktally has precedence over the status of the command.
     Ok(match (exit, run.status) {
         (Exit::Done, Some(status)) => Exit::Command(status),
         _ => exit,
@@ -64,7 +64,7 @@ pub(super) fn run(
 struct Run {
     session: Session,
     command: Option<Command>,
-    /// What the command ended with, unless it was ended as its time was over.
+    /// The exit status of the command, unless the run ended it.
     status: Option<u8>,
 }
 
@@ -73,13 +73,13 @@ impl Source for Run {
         self.session.read()
     }
 
-    /// The command may be of another user by then.
+    /// The command may have changed its user.
     fn capabilities(&self) -> Option<Capability> {
         self.command.as_ref().map(|_| Capability::CAP_KILL)
     }
 
-    /// A signal or the command's end may come first. Takes note of processes
-    /// meanwhile, whose stacks are to be shown.
+    /// A signal or the command's end may come first. Meanwhile it records processes
+    /// whose stacks were taken.
     fn wait(&self, names: &HostNames, signals: &Signals, instant: Option<Instant>) -> Result<Wake> {
         loop {
             let sources = [
@@ -91,7 +91,7 @@ impl Source for Run {
                 names.remember(pid, address);
             }
             match wake {
-                // Where there are many, there is one whenever one looks.
+                // A busy ring is always readable; it must not starve the timer.
                 Wake::StackProcess if instant.is_some_and(|it| it <= Instant::now()) => {
                     return Ok(Wake::Time);
                 }
@@ -114,7 +114,7 @@ impl Source for Run {
     }
 }
 
-/// The command does not outlive the run. Its status is as a shell has it.
+/// Ends the command with the run. Its status is as in a shell.
 fn end(command: &mut Command, wake: Wake, signals: &Signals) -> Result<Option<u8>> {
     if wake != Wake::End {
         command.stop(signals.came().unwrap_or(Signal::SIGTERM))?;

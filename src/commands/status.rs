@@ -15,8 +15,8 @@ use crate::schema::{Kind, OptionSpec, Unit, Value};
 use crate::snapshot::{Reading, TableReading};
 use crate::tally::{Cost, Instance, Instances, TableUsage, measure, pinnable_by_others};
 
-/// An instance, and what was asked about it.
-struct Report {
+/// An instance, and what its line shows.
+struct Attached {
     instance: Instance,
     reading: Reading,
     fill: Vec<TableUsage>,
@@ -45,7 +45,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
     for label in folder.names()? {
         match Instance::open(&label) {
             Ok(instance) => instances.push(instance),
-            // Detached meanwhile.
+            // It was just detached.
             Err(error) if error.is::<NotFound>() => {}
             Err(error) => {
                 warn(&format!("{error:#}"));
@@ -65,11 +65,11 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         instances.iter().map(|_| None).collect()
     };
     let inventory = Inventory::counts_only();
-    let reports: Vec<Report> = instances
+    let attached: Vec<Attached> = instances
         .into_iter()
         .zip(costs)
         .map(|(instance, cost)| {
-            Ok(Report {
+            Ok(Attached {
                 reading: instance.read()?,
                 fill: instance.usage(&inventory),
                 has_stopped: instance.has_stopped()?,
@@ -78,11 +78,11 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
             })
         })
         .collect::<Result<_>>()?;
-    write(global, reports, args.cost)?;
+    write(global, attached, args.cost)?;
     Ok(exit)
 }
 
-/// The mode of a folder may have changed since it was attached.
+/// The mode of a folder may have changed since the instances were attached.
 fn warn_of_writers(instances: &[Instance]) -> Result<()> {
     for instance in instances {
         if let Ok(Some(_)) = instance.readable_by()
@@ -104,7 +104,7 @@ fn nothing(global: &Global) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The kernel measures for a second.
+/// Lets the kernel measure for a second.
 fn measured(instances: &[Instance]) -> Result<Vec<Option<Rate>>> {
     const TIME: Duration = Duration::from_secs(1);
     let costs = || -> Result<Vec<Option<Cost>>> { instances.iter().map(Instance::cost).collect() };
@@ -125,16 +125,16 @@ fn measured(instances: &[Instance]) -> Result<Vec<Option<Rate>>> {
     Ok(rates.collect())
 }
 
-fn write(global: &Global, reports: Vec<Report>, with_cost: bool) -> Result<()> {
-    let gaps = reports.iter().filter_map(|it| it.reading.gaps).max();
+fn write(global: &Global, attached: Vec<Attached>, with_cost: bool) -> Result<()> {
+    let gaps = attached.iter().filter_map(|it| it.reading.gaps).max();
     let names = HostNames::new();
     let columns = columns(&names, with_cost, gaps);
     let how = (global.output, style(global));
-    write_rows(&mut output::out(), how, &columns, reports)?;
+    write_rows(&mut output::out(), how, &columns, attached)?;
     Ok(())
 }
 
-type Column<'c> = render::Column<'c, Report>;
+type Column<'c> = render::Column<'c, Attached>;
 
 fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<'_>> {
     let mut columns = vec![
@@ -150,7 +150,7 @@ fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<
         Column::number("dropped", |it| dropped(&it.reading).into()),
         Column::number("missed", |it| it.reading.missed.into()),
     ];
-    // Rare enough for a column of tables only where there are any.
+    // Gaps are rare: a table has the column only if there are any.
     columns.extend(gaps.map(|gaps| {
         let column = Column::number("gaps", |it| it.reading.gaps.into());
         column.in_tables(gaps > 0)
@@ -178,7 +178,7 @@ fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<
 }
 
 fn rate(name: &'static str, title: &str, number: fn(&Rate) -> f64) -> Column<'static> {
-    let number = move |it: &Report| it.cost.as_ref().map(number);
+    let number = move |it: &Attached| it.cost.as_ref().map(number);
     Column::number(name, move |it| number(it).map(Value::Float).into())
         .shown_as(move |it| number(it).map_or("-".to_owned(), |it| format!("{it:.0}")))
         .titled(title)
@@ -188,16 +188,16 @@ fn millis(time: SystemTime) -> Value<'static> {
     format_rfc3339_millis(time).to_string().into()
 }
 
-fn state(report: &Report) -> &'static str {
-    if report.has_stopped {
+fn state(it: &Attached) -> &'static str {
+    if it.has_stopped {
         "stopped"
     } else {
         "counting"
     }
 }
 
-fn tables(report: &Report) -> Value<'_> {
-    let tables = report.fill.iter().zip(&report.reading.tables);
+fn tables(it: &Attached) -> Value<'_> {
+    let tables = it.fill.iter().zip(&it.reading.tables);
     let table = |(fill, table): (&'_ TableUsage, &TableReading)| {
         let rows = match fill.used {
             Used::Exactly(rows) => Some(rows),
@@ -213,9 +213,9 @@ fn tables(report: &Report) -> Value<'_> {
     tables.map(table).collect()
 }
 
-fn rows_of_max(report: &Report) -> String {
+fn rows_of_max(it: &Attached) -> String {
     let one = |fill: &TableUsage| format!("{}/{}", fill.used, fill.max);
-    match &report.fill[..] {
+    match &it.fill[..] {
         [fill] => one(fill),
         many => {
             let named = |fill: &TableUsage| format!("{} {}", fill.table, one(fill));
@@ -224,8 +224,8 @@ fn rows_of_max(report: &Report) -> String {
     }
 }
 
-fn programs(report: &Report) -> Value<'_> {
-    let programs = report.instance.meta.programs.iter();
+fn programs(it: &Attached) -> Value<'_> {
+    let programs = it.instance.meta.programs.iter();
     let program = programs.map(|program| {
         Value::Fields(vec![
             ("name", (&program.name).into()),
@@ -236,13 +236,13 @@ fn programs(report: &Report) -> Value<'_> {
     program.collect()
 }
 
-/// Unknown where it is unknown of a table.
+/// `None` if it is unknown for a table.
 fn dropped(reading: &Reading) -> Option<u64> {
     reading.tables.iter().map(|table| table.dropped).sum()
 }
 
-/// Those that were given. Earlier versions did not note which, so those are taken
-/// that are not off.
+/// The options that were given; for instances of earlier versions, which did not
+/// record them, those that are not off.
 fn given(instance: &Instance) -> impl Iterator<Item = &OptionSpec> {
     let is_on = |option: &OptionSpec| match &option.given {
         Some(given) => given.raw(&instance.rodata) != Some(0),
@@ -267,7 +267,7 @@ fn options<'r>(instance: &'r Instance, names: &HostNames) -> Value<'r> {
     Value::Fields(options.map(value).collect())
 }
 
-/// As they would be typed; and since when, if others held before.
+/// The options as one would type them, and since when, if they were replaced.
 fn typed(instance: &Instance, names: &HostNames) -> String {
     let typed = |option: &OptionSpec| match option.place.ty.kind {
         Kind::Bool => format!("--{}", flag(option)),

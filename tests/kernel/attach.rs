@@ -236,7 +236,7 @@ fn not_a_count_is_lost_over_replace_with_writers_at_full_speed() {
     assert_eq!(dropped, 0);
     // Each reader saw it grow, to the very end, and ended by itself.
     for mut reader in readers {
-        let ended = reader.end().told(&["counts no more"]);
+        let ended = reader.end().told(&["has stopped"]);
         let readings = ended.json_lines();
         assert!(readings.len() > 3, "{}", readings.len());
         let seen: Vec<u64> = readings

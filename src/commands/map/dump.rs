@@ -1,4 +1,4 @@
-//! `ktally map dump`: all entries, as they come; or sorted, or grouped.
+//! `ktally map dump`: all entries, in the order of the map, sorted, or grouped.
 
 use std::collections::BinaryHeap;
 use std::io::Write;
@@ -56,6 +56,9 @@ impl MapCommand<'_> {
     }
 }
 
+/// An entry and its place in the order.
+type Ranked = (Rank, Vec<u8>, Vec<u8>);
+
 struct Dump<'a> {
     command: &'a MapCommand<'a>,
     map: &'a Map,
@@ -66,9 +69,9 @@ struct Dump<'a> {
 }
 
 impl Dump<'_> {
-    fn face(&self) -> Entries<'_> {
-        let face = self.command.entries(self.declaration);
-        face.per_cpu(self.args.per_cpu && self.map.value_count() > 1)
+    fn view(&self) -> Entries<'_> {
+        let view = self.command.entries(self.declaration);
+        view.per_cpu(self.args.per_cpu && self.map.value_count() > 1)
     }
 
     fn limit(&self) -> u64 {
@@ -79,94 +82,103 @@ impl Dump<'_> {
         self.filter.keeps(key, &self.command.names)
     }
 
-    /// One by one: nothing is kept.
+    /// Writes entries as they come, and keeps none.
     fn streamed(&self) -> Result<Outcome> {
-        let (out, face) = (&mut stdout(), &mut self.face());
-        let mut written = Ok(());
-        let mut outcome = Outcome::Stopped;
-        if self.limit() > 0 {
-            outcome = Reader::new(self.map).read(|key, copied| {
-                if self.keeps(key) {
-                    written = write_entry(face, out, self.map, key, copied, None);
-                }
-                match written.is_err() || face.count() >= self.limit() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            })?;
-        }
-        written?;
-        face.end(out, &footer(face.count(), None, &outcome))?;
+        let (out, view) = (&mut stdout(), &mut self.view());
+        let outcome = self.stream(self.map, view, out, None)?;
+        view.end(out, &footer(view.count(), None, &outcome))?;
         Ok(outcome)
     }
 
-    /// Only the first `top` are kept, of a million entries too.
+    /// Writes the entries of a map until the limit is reached.
+    fn stream(
+        &self,
+        map: &Map,
+        view: &mut Entries<'_>,
+        out: &mut impl Write,
+        outer: Option<(&[u8], u32)>,
+    ) -> Result<Outcome> {
+        if view.count() >= self.limit() {
+            return Ok(Outcome::Stopped);
+        }
+        let mut written = Ok(());
+        let outcome = Reader::new(map).read(|key, buffer| {
+            if self.keeps(key) {
+                written = write_entry(view, out, map, key, buffer, outer);
+            }
+            match written.is_err() || view.count() >= self.limit() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
+        written?;
+        Ok(outcome)
+    }
+
+    /// Keeps only the first `top`, even of a million entries.
     fn sorted(&self) -> Result<Outcome> {
         let table = &self.declaration.table;
         let top = self.query.top.unwrap_or(usize::MAX);
-        let mut first: BinaryHeap<(Rank, Vec<u8>, Vec<u8>)> = BinaryHeap::new();
+        let mut first: BinaryHeap<Ranked> = BinaryHeap::new();
         let mut read = 0u64;
-        let outcome = Reader::new(self.map).read(|key, copied| {
+        let outcome = Reader::new(self.map).read(|key, buffer| {
             if !self.keeps(key) {
                 return ControlFlow::Continue(());
             }
             read += 1;
             let mut cells = vec![0; table.cells()];
-            for value in self.map.values(copied) {
+            for value in self.map.values(buffer) {
                 table.add_cells(value, &mut cells);
             }
             let rank = self.query.rank(table, key, &cells, &self.command.names);
-            let is_among = first.len() < top
-                || first
-                    .peek()
-                    .is_some_and(|(last, last_key, _)| (&rank, key) < (last, last_key));
-            if is_among {
-                first.push((rank, key.to_vec(), copied.to_vec()));
+            let is_before = |(last, last_key, _): &Ranked| (&rank, key) < (last, last_key);
+            if first.len() < top || first.peek().is_some_and(is_before) {
+                first.push((rank, key.to_vec(), buffer.to_vec()));
             }
             if first.len() > top {
                 first.pop();
             }
             ControlFlow::Continue(())
         })?;
-        let (out, face) = (&mut stdout(), &mut self.face());
+        let (out, view) = (&mut stdout(), &mut self.view());
         let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
-        for (_, key, copied) in first.into_sorted_vec().iter().take(limit) {
-            write_entry(face, out, self.map, key, copied, None)?;
+        for (_, key, buffer) in first.into_sorted_vec().iter().take(limit) {
+            write_entry(view, out, self.map, key, buffer, None)?;
         }
-        face.end(out, &footer(face.count(), Some(read), &outcome))?;
+        view.end(out, &footer(view.count(), Some(read), &outcome))?;
         Ok(outcome)
     }
 
-    /// Grouped by fewer fields of the key, like the rows of a tally.
+    /// Groups entries by some fields of the key, like the rows of a tally.
     fn grouped(&self) -> Result<Outcome> {
         let table = &self.declaration.table;
         let mut rows = Rows::of(table);
-        let outcome = Reader::new(self.map).read(|key, copied| {
+        let outcome = Reader::new(self.map).read(|key, buffer| {
             let cells = rows.push(key);
-            for value in self.map.values(copied) {
+            for value in self.map.values(buffer) {
                 table.add_cells(value, cells);
             }
             ControlFlow::Continue(())
         })?;
         let shown = self.query.apply(table, &rows, &self.command.names);
-        let (out, face) = (
+        let (out, view) = (
             &mut stdout(),
             &mut self.command.entries(self.declaration).grouped(&shown.table),
         );
         let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
         for (key, cells) in shown.rows.iter().take(limit) {
-            face.group(out, key, cells)?;
+            view.group(out, key, cells)?;
         }
         let of = format!(
             "{} of {}",
-            plural(face.count(), "group"),
+            plural(view.count(), "group"),
             entries(rows.len() as u64)
         );
-        face.end(out, &of)?;
+        view.end(out, &of)?;
         Ok(outcome)
     }
 
-    /// The entries of the maps inside of a map of maps.
+    /// Dumps the maps in a map of maps.
     fn inside(&self) -> Result<Outcome> {
         if !self.map.holds_maps() {
             bail!(
@@ -175,23 +187,21 @@ impl Dump<'_> {
             );
         }
         let mut inner = Vec::new();
-        let mut outcome = Reader::new(self.map).read(|key, copied| {
-            inner.push((key.to_vec(), self.map.inner(copied)));
+        let mut outcome = Reader::new(self.map).read(|key, buffer| {
+            inner.push((key.to_vec(), self.map.inner(buffer)));
             ControlFlow::Continue(())
         })?;
-        // All of them have the same types: the kernel sees to it.
+        // The kernel makes sure that all of them have the same types.
         let first = inner.iter().find_map(|(_, map)| map.as_ref().ok());
         let declaration = first.map(|map| self.command.btf.declaration(&map.facts));
         let declaration = declaration.as_ref().unwrap_or(self.declaration);
-        let copies = first.map_or(1, Map::value_count);
+        let per_cpu = self.args.per_cpu && first.is_some_and(|map| map.value_count() > 1);
         let out = &mut stdout();
-        let mut face = self.command.entries(declaration);
-        face = face
-            .per_cpu(self.args.per_cpu && copies > 1)
-            .within(self.declaration);
+        let view = self.command.entries(declaration).per_cpu(per_cpu);
+        let mut view = view.within(self.declaration);
         let mut maps = 0;
         for (key, map) in &inner {
-            if face.count() >= self.limit() {
+            if view.count() >= self.limit() {
                 outcome = Outcome::Stopped;
                 break;
             }
@@ -203,51 +213,38 @@ impl Dump<'_> {
                 }
             };
             maps += 1;
-            let mut written = Ok(());
-            let inside = Reader::new(map).read(|inner_key, copied| {
-                let outer = Some((&key[..], map.id));
-                written = write_entry(&mut face, out, map, inner_key, copied, outer);
-                match written.is_err() || face.count() >= self.limit() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            })?;
-            written?;
+            let inside = self.stream(map, &mut view, out, Some((key, map.id)))?;
             if let Outcome::Incomplete(why) = inside {
                 outcome = Outcome::Incomplete(format!("map {}: {why}", map.title()));
             }
         }
-        let footer = format!(
-            "{} of {} inside",
-            entries(face.count()),
-            plural(maps, "map")
-        );
-        face.end(out, &footer)?;
+        let (entries, maps) = (entries(view.count()), plural(maps, "map"));
+        view.end(out, &format!("{entries} of {maps} inside"))?;
         Ok(outcome)
     }
 }
 
 pub(super) fn write_entry(
-    face: &mut Entries<'_>,
+    view: &mut Entries<'_>,
     out: &mut impl Write,
     map: &Map,
     key: &[u8],
-    copied: &[u8],
+    buffer: &[u8],
     outer: Option<(&[u8], u32)>,
 ) -> Result<()> {
-    // Most maps have one value a key, and then this takes no memory.
+    // Most maps have one value per key; these need no memory here.
     let (one, several): ([&[u8]; 1], Vec<&[u8]>);
     let values: &[&[u8]] = match map.value_count() {
         1 => {
-            one = [copied];
+            one = [buffer];
             &one
         }
         _ => {
-            several = map.values(copied).collect();
+            several = map.values(buffer).collect();
             &several
         }
     };
-    face.entry(out, Entry { key, values, outer })?;
+    view.entry(out, Entry { key, values, outer })?;
     Ok(())
 }
 

@@ -1,5 +1,4 @@
-//! `lookup`, `update`, `delete`, `clear`, `next-key`: what user space does by
-//! copy.
+//! `lookup`, `update`, `delete`, `clear`, `next-key`: edits through copies.
 
 use std::io::Write;
 
@@ -18,13 +17,18 @@ impl MapCommand<'_> {
         map.check_readable()?;
         let key = self.key(&map, &declaration, &args.key)?;
         let Some(buffer) = map.lookup(&key)? else {
-            if self.global.output.is_json() {
-                writeln!(output::out(), "null")?;
-            }
+            self.show_null()?;
             return Err(no_such_key(&map, &args.key));
         };
         self.show_value(&map, &declaration, &key, &buffer, args.per_cpu)?;
         Ok(Exit::Done)
+    }
+
+    fn show_null(&self) -> Result<()> {
+        if self.global.output.is_json() {
+            writeln!(output::out(), "null")?;
+        }
+        Ok(())
     }
 
     pub(super) fn update(&self, args: &UpdateArgs) -> Result<Exit> {
@@ -53,7 +57,7 @@ impl MapCommand<'_> {
         Ok(Exit::Done)
     }
 
-    /// All copies of the value, as they shall be.
+    /// The value buffer to write: one value, or one per CPU.
     fn new_value(
         &self,
         args: &UpdateArgs,
@@ -61,26 +65,17 @@ impl MapCommand<'_> {
         declaration: &Declaration,
         key: &[u8],
     ) -> Result<Vec<u8>> {
-        let left_out = if args.merge || args.zero {
-            LeftOut::Kept
-        } else {
-            LeftOut::Refused
+        let left_out = match args.merge || args.zero {
+            true => LeftOut::Kept,
+            false => LeftOut::Refused,
         };
-        let old = if args.merge || args.cpu.is_some() {
-            map.lookup(key)?
-        } else {
-            None
-        };
-        if args.merge && old.is_none() {
-            return Err(no_such_key(map, &args.key).context("there is nothing to merge with"));
-        }
-        let old = old.unwrap_or_else(|| map.value_buffer([]));
+        let old = self.old_value(args, map, key)?;
         let mut values: Vec<Vec<u8>> = map.values(&old).map(<[u8]>::to_vec).collect();
         let text = given(&args.value)?;
         let parse = |value: &mut Vec<u8>| {
             let parsed = self.value(declaration, &text, left_out, value);
             parsed.map_err(|error| {
-                // All that is given is right, and not all is given.
+                // What is given is right, but fields are missing.
                 match self.value(declaration, &text, LeftOut::Kept, value) {
                     Ok(()) => error.context("give every field, or say --merge or --zero"),
                     Err(_) => error,
@@ -98,7 +93,7 @@ impl MapCommand<'_> {
             Some(cpu) => parse(&mut values[cpu])?,
             None if args.all_cpus => values.iter_mut().try_for_each(parse)?,
             None => {
-                // A merged total keeps what the other CPUs have.
+                // --merge keeps the values of the other CPUs.
                 if !args.merge {
                     values.iter_mut().for_each(|value| value.fill(0));
                 }
@@ -108,8 +103,23 @@ impl MapCommand<'_> {
         Ok(map.value_buffer(values.iter().map(Vec::as_slice)))
     }
 
-    /// A program that may be adding to values that an update takes away: those
-    /// of hash maps are replaced, all others are written in place.
+    /// What `--merge` and `--cpu` start from.
+    fn old_value(&self, args: &UpdateArgs, map: &Map, key: &[u8]) -> Result<Vec<u8>> {
+        if args.merge || args.cpu.is_some() {
+            match map.lookup(key)? {
+                Some(old) => return Ok(old),
+                None if args.merge => {
+                    let error = no_such_key(map, &args.key);
+                    return Err(error.context("there is nothing to merge with"));
+                }
+                None => {}
+            }
+        }
+        Ok(map.value_buffer([]))
+    }
+
+    /// A program that may add to values that an update replaces. Hash maps replace
+    /// values; all others are written in place.
     fn counting_program(&self, map: &Map) -> Option<String> {
         let programs = map.is_hash().then(|| Inventory::programs_using(map.id))?;
         programs.first().map(|program| program.name.clone())
@@ -117,7 +127,7 @@ impl MapCommand<'_> {
 
     pub(super) fn delete(&self, name: &str, keys: &[String]) -> Result<Exit> {
         let (map, declaration) = self.open(name, Access::Write)?;
-        // All are understood before the first is deleted.
+        // All keys are parsed before the first is deleted.
         let keys: Vec<(&String, Vec<u8>)> = keys
             .iter()
             .map(|text| Ok((text, self.key(&map, &declaration, text)?)))
@@ -156,7 +166,7 @@ impl MapCommand<'_> {
         let (map, _) = self.open(name, Access::Write)?;
         map.check_keys()?;
         tell("clearing", &map);
-        // Programs may insert meanwhile: so many keys cannot have been there.
+        // A bound, because programs may insert meanwhile: the map held fewer keys.
         let most = 4 * u64::from(map.max_entries) + 1024;
         let (mut deleted, mut last) = (0, None);
         for _ in 0..most {
@@ -165,11 +175,11 @@ impl MapCommand<'_> {
                 return Ok(Exit::Done);
             };
             deleted += u64::from(map.delete(&key)?);
-            // Indexes stay; of other keys the first is another one now.
+            // Indexes stay, so the walk goes on; otherwise the next key is now the first.
             last = map.is_indexed().then_some(key);
         }
         warn(&format!(
-            "after {deleted} deletions there are still keys: somebody inserts them"
+            "after {deleted} deletions there are still keys: a program inserts them"
         ));
         Ok(Exit::Incomplete)
     }
@@ -180,9 +190,7 @@ impl MapCommand<'_> {
         let key = text.map(|text| self.key(&map, &declaration, text));
         let key = key.transpose()?;
         let Some(next) = map.next_key(key.as_deref())? else {
-            if self.global.output.is_json() {
-                writeln!(output::out(), "null")?;
-            }
+            self.show_null()?;
             return Err(not_found(match text {
                 None => format!("map {} is empty", map.title()),
                 Some(text) => format!("`{text}` is the last key"),
@@ -191,7 +199,7 @@ impl MapCommand<'_> {
         let entries = self.entries(&declaration);
         let shown = entries.key(&next);
         let out = &mut output::out();
-        // A struct as JSON, which can be typed again.
+        // A struct is shown as JSON, which can be typed again.
         if self.global.output.is_json() || matches!(shown, Value::Fields(_)) {
             write_json(out, &shown)?;
         } else {

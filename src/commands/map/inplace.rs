@@ -15,6 +15,13 @@ use crate::map::{Access, Adder, Drained, Map, MapFlags, drain};
 use crate::render::{Entries, Entry, Format, Style};
 use crate::schema::{Declaration, Number, no_counts};
 
+/// What additions made of a number.
+struct Sum {
+    before: i128,
+    after: i128,
+    wrapped: bool,
+}
+
 impl MapCommand<'_> {
     pub(super) fn add(&self, args: &AddArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Write)?;
@@ -33,46 +40,48 @@ impl MapCommand<'_> {
             create_row(&map, &key)?;
         }
         let read = |raw: u64| interpret(raw, number, signed);
-        let (mut before, mut after, mut wrapped) = (None, 0, false);
-        for _ in 0..args.repeat {
-            let Some(found) = adder.add(delta as u64)? else {
-                return Err(not_found(format!(
-                    "map {} has no key `{}`; --create makes it",
-                    map.title(),
-                    args.key
-                )));
-            };
-            before.get_or_insert(read(found));
-            // Others may add in between, so each step is reported.
-            after = read(found.wrapping_add(delta as u64));
-            wrapped |= read(found) + delta != after;
+        let Some(sum) = add_repeatedly(&mut adder, delta, args.repeat, read)? else {
+            return Err(not_found(format!(
+                "map {} has no key `{}`; --create makes it",
+                map.title(),
+                args.key
+            )));
+        };
+        if sum.wrapped {
+            let bits = 8 * number.width;
+            warn(&format!("the number has {bits} bits and wrapped around"));
         }
-        let before = before.unwrap_or(after);
-        if wrapped {
-            warn(&format!(
-                "the number has {} bits and wrapped around",
-                8 * number.width
-            ));
-        }
-        let field = path.unwrap_or("value");
+        self.show_sum(&map, &declaration, &key, path.unwrap_or("value"), &sum)
+    }
+
+    fn show_sum(
+        &self,
+        map: &Map,
+        declaration: &Declaration,
+        key: &[u8],
+        field: &str,
+        sum: &Sum,
+    ) -> Result<Exit> {
         let out = &mut output::out();
-        match self.global.output {
-            Format::Json | Format::Jsonl => {
-                let one_cpu = map.is_per_cpu();
-                let object = json!({
-                    "key": self.entries(&declaration).key(&key), "field": field, "before": before, "after": after,
-                    "wrapped": wrapped, "one_cpu": one_cpu,
-                });
-                writeln!(out, "{object}")?;
-            }
-            _ => {
-                let copy = if map.is_per_cpu() {
-                    " (this CPU's copy)"
-                } else {
-                    ""
-                };
-                writeln!(out, "{field}: {before} -> {after}{copy}")?;
-            }
+        let Sum {
+            before,
+            after,
+            wrapped,
+        } = sum;
+        if self.global.output.is_json() {
+            let entries = self.entries(declaration);
+            let (key, one_cpu) = (entries.key(key), map.is_per_cpu());
+            let object = json!({
+                "key": key, "field": field, "before": before, "after": after,
+                "wrapped": wrapped, "one_cpu": one_cpu,
+            });
+            writeln!(out, "{object}")?;
+        } else {
+            let copy = match map.is_per_cpu() {
+                true => " (this CPU's copy)",
+                false => "",
+            };
+            writeln!(out, "{field}: {before} -> {after}{copy}")?;
         }
         Ok(Exit::Done)
     }
@@ -81,8 +90,8 @@ impl MapCommand<'_> {
         let (map, declaration) = self.open(name, Access::Write)?;
         let counts = map.check_in_place().and_then(|()| declaration.counts());
         let counts = counts.with_context(|| format!("failed to drain map {}", map.title()))?;
-        // What is taken is nowhere else until it is written: signals wait, each of
-        // those that would end it.
+        // What is taken exists nowhere else until it is written, so all signals that
+        // would end the process wait.
         let signals = Signals::block_all()?;
         let stdout = Stdout::open()?;
         tell("draining", &map);
@@ -119,21 +128,20 @@ impl MapCommand<'_> {
         declaration: &Declaration,
         drained: &Drained,
     ) -> io::Result<()> {
-        let mut face = Entries::new(format, style, declaration, &self.names).raw(self.raw);
+        let mut view = Entries::new(format, style, declaration, &self.names).raw(self.raw);
         drained.each(|key, value| {
             let entry = Entry {
                 key,
                 values: &[value],
                 outer: None,
             };
-            face.entry(out, entry)
+            view.entry(out, entry)
         })?;
-        face.end(out, &format!("{} taken", entries(face.count())))
+        view.end(out, &format!("{} taken", entries(view.count())))
     }
 
-    /// What was taken is nowhere else any more: where it cannot be written, all
-    /// of it goes into a file, or to stderr at the worst. What a reader got of it
-    /// is in there as well.
+    /// What was taken exists nowhere else. If it cannot be written, all of it goes into
+    /// a file, or else to stderr, including what a reader got already.
     fn keep(&self, declaration: &Declaration, drained: &Drained, why: &io::Error) -> anyhow::Error {
         let write = |out: &mut dyn Write| {
             let style = Style::default();
@@ -142,7 +150,7 @@ impl MapCommand<'_> {
         let kept = [std::env::temp_dir(), PathBuf::from(".")]
             .iter()
             .find_map(|folder| keep_in(folder, &write).ok());
-        // As text: a closed pipe is an error here.
+        // As text, because a closed pipe is an error here.
         match kept {
             Some(path) => anyhow!(
                 "failed to write what was taken ({why}); all of it is in `{}`",
@@ -158,7 +166,30 @@ impl MapCommand<'_> {
     }
 }
 
-/// In a new file that is whole, also after the host fails.
+/// `None` if the key does not exist. Others may add in between, so each step is compared.
+fn add_repeatedly(
+    adder: &mut Adder,
+    delta: i128,
+    repeat: u64,
+    read: impl Fn(u64) -> i128,
+) -> Result<Option<Sum>> {
+    let mut sum: Option<Sum> = None;
+    for _ in 0..repeat {
+        let Some(found) = adder.add(delta as u64)? else {
+            return Ok(None);
+        };
+        let (before, after) = (read(found), read(found.wrapping_add(delta as u64)));
+        let wrapped = before + delta != after;
+        sum = Some(Sum {
+            before: sum.as_ref().map_or(before, |sum| sum.before),
+            after,
+            wrapped: wrapped || sum.is_some_and(|sum| sum.wrapped),
+        });
+    }
+    Ok(sum)
+}
+
+/// Writes a new file, and syncs it to the disk.
 fn keep_in(
     folder: &Path,
     write: &impl Fn(&mut dyn Write) -> io::Result<()>,
@@ -172,7 +203,7 @@ fn keep_in(
     Ok(file.keep()?.1)
 }
 
-/// A row of zeroes, if there is none: as programs make theirs.
+/// Inserts a row of zeroes if there is none, as programs do.
 fn create_row(map: &Map, key: &[u8]) -> Result<()> {
     if map.lookup(key)?.is_some() {
         return Ok(());
@@ -183,7 +214,7 @@ fn create_row(map: &Map, key: &[u8]) -> Result<()> {
     }
 }
 
-/// Whole numbers, as far as the number's width holds them.
+/// A whole number that fits the width of the field.
 fn parse_delta(text: &str, number: Number) -> Result<i128> {
     let most = (1i128 << (8 * number.width)) - 1;
     let delta = crate::schema::parse_number(text);

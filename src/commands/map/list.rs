@@ -1,4 +1,4 @@
-//! `list` and `show`: what there is to know about maps without reading them.
+//! `list` and `show`: facts about maps, without their entries.
 
 use std::io::Write;
 
@@ -125,7 +125,7 @@ fn columns() -> Vec<Column> {
     ]
 }
 
-/// Of the key or value, where BTF says it.
+/// The type of a key or value, if BTF has it.
 fn type_of<'r>(listed: &Listed, name: &'r str) -> Value<'r> {
     let is_known = listed.declaration.has_types && !name.is_empty();
     is_known.then_some(name).into()
@@ -161,7 +161,7 @@ fn programs(listed: &Listed) -> String {
     programs.join(", ")
 }
 
-/// Names in BTF are somebody's text too.
+/// Names in BTF are untrusted text.
 fn escape_lines(text: &str) -> String {
     let lines: Vec<String> = text
         .lines()

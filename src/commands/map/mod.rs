@@ -1,4 +1,4 @@
-//! `ktally map`: one file a verb, or a few that belong together.
+//! `ktally map`: one file for a verb, or for a few that belong together.
 
 mod create;
 mod dump;
@@ -108,8 +108,8 @@ impl MapCommand<'_> {
         Entries::new(self.global.output, style, declaration, &self.names).raw(self.raw)
     }
 
-    /// One value by itself: bare where it is one number or text, which scripts
-    /// want; otherwise as an entry.
+    /// Shows one value: bare if it is a number or text, for scripts; otherwise as an
+    /// entry.
     fn show_value(
         &self,
         map: &Map,
@@ -214,7 +214,7 @@ impl MapCommand<'_> {
     }
 }
 
-/// Which map was chosen, once it is clear that something is done with it.
+/// Names the map that a verb changes, right before it does.
 fn tell(doing: &str, map: &Map) {
     note(&format!(
         "{doing} map `{}` (id {}, {})",
@@ -224,8 +224,8 @@ fn tell(doing: &str, map: &Map) {
     ));
 }
 
-/// A value as it was typed, or what stands in a file: an argument cannot be
-/// longer than 128 KiB.
+/// A value as it was typed, or the content of a file: an argument cannot be longer than
+/// 128 KiB.
 fn given(text: &str) -> Result<Cow<'_, str>> {
     let path = match (text, text.strip_prefix('@')) {
         ("-", _) => text,

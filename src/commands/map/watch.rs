@@ -15,7 +15,7 @@ use crate::commands::output::{Stdout, Writer};
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Change, Changes};
 
-/// What was copied for each key.
+/// What was buffer for each key.
 type Entries = HashMap<Vec<u8>, Vec<u8>>;
 
 impl MapCommand<'_> {
@@ -26,7 +26,7 @@ impl MapCommand<'_> {
         let mut schedule = Schedule::new(args.run_for, Some(args.every));
         let style = super::style(self.global);
         let format = self.global.output;
-        let mut face = Changes::new(format, style, &declaration, &self.names);
+        let mut view = Changes::new(format, style, &declaration, &self.names);
         let stdout = Stdout::open()?;
         keep_capabilities(self.names.all_capabilities());
         let mut complete = true;
@@ -39,7 +39,7 @@ impl MapCommand<'_> {
             let seconds = (at - then).as_secs_f64();
             let changes = differences(&map, &before, &now);
             let is_last = is_last || ended;
-            // Nothing counts for us that would have to be stopped.
+            // No counting depends on this process.
             let mut stop = || {};
             let out = &mut BufWriter::new(Writer {
                 stdout: &stdout,
@@ -47,7 +47,7 @@ impl MapCommand<'_> {
                 end: schedule.end().filter(|_| !is_last),
                 stop: &mut stop,
             });
-            let written = face.render(out, SystemTime::now(), seconds, &changes);
+            let written = view.render(out, SystemTime::now(), seconds, &changes);
             let written = written.and_then(|()| out.flush());
             if stdout.was_cut() {
                 warn("the output is incomplete: its reader stopped, and a signal ended it");
@@ -59,7 +59,7 @@ impl MapCommand<'_> {
                 break;
             }
         }
-        Ok(if complete && !(args.strict && face.reset() > 0) {
+        Ok(if complete && !(args.strict && view.reset() > 0) {
             Exit::Done
         } else {
             Exit::Incomplete
@@ -67,20 +67,20 @@ impl MapCommand<'_> {
     }
 }
 
-/// What an incomplete reading did not come to is as it was `before`.
+/// Entries that an incomplete reading did not reach are taken from `before`.
 fn read(map: &Map, before: &Entries, complete: &mut bool) -> Result<Entries> {
     let mut entries = Entries::new();
-    let outcome = Reader::new(map).read(|key, copied| {
-        entries.insert(key.to_vec(), copied.to_vec());
+    let outcome = Reader::new(map).read(|key, buffer| {
+        entries.insert(key.to_vec(), buffer.to_vec());
         ControlFlow::Continue(())
     });
     let outcome = outcome.with_context(|| format!("failed to watch map {}", map.title()))?;
     if let Outcome::Incomplete(why) = outcome {
         warn(&format!("a reading is incomplete: {why}"));
         *complete = false;
-        for (key, copied) in before {
+        for (key, buffer) in before {
             let entry = entries.entry(key.clone());
-            entry.or_insert_with(|| copied.clone());
+            entry.or_insert_with(|| buffer.clone());
         }
     }
     Ok(entries)
@@ -89,14 +89,14 @@ fn read(map: &Map, before: &Entries, complete: &mut bool) -> Result<Entries> {
 /// What is new, changed or gone, by key.
 fn differences<'e>(map: &Map, before: &'e Entries, now: &'e Entries) -> Vec<Change<'e>> {
     let mut changes = Vec::new();
-    let values = |copied: &'e Vec<u8>| map.values(copied).collect::<Vec<&'e [u8]>>();
-    for (key, copied) in now {
+    let values = |buffer: &'e Vec<u8>| map.values(buffer).collect::<Vec<&'e [u8]>>();
+    for (key, buffer) in now {
         match before.get(key) {
-            Some(old) if old == copied => {}
+            Some(old) if old == buffer => {}
             old => changes.push(Change {
                 key,
                 before: old.map(values),
-                now: Some(values(copied)),
+                now: Some(values(buffer)),
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! Readings as output: the loop that `run` and `read` share, and what it shows.
+//! Turns readings into output: the loop that `run` and `read` share, and warnings.
 
 use std::io::{self, BufWriter, Write};
 use std::time::Instant;
@@ -16,52 +16,59 @@ use crate::render::{Format, Renderer, Style};
 use crate::schema::Table;
 use crate::snapshot::{Query, Reading, Selection, Snapshot, TableReading, TableSnapshot};
 
-/// What is read again and again: a tally that counts for this process, or one
-/// that is attached.
+/// A tally that counts for this process, or one that is attached.
 pub(super) trait Source {
-    /// All of it, at this instant.
     fn read(&self) -> Result<Reading>;
 
-    /// What it takes to go on, beside reading.
+    /// A capability that is needed beside those for reading.
     fn capabilities(&self) -> Option<Capability> {
         None
     }
 
-    /// Until it is time, or something else comes first.
-    fn wait(&self, names: &HostNames, signals: &Signals, instant: Option<Instant>) -> Result<Wake>;
+    /// Waits until the instant, or until something else comes first.
+    fn wait(
+        &self,
+        _names: &HostNames,
+        signals: &Signals,
+        instant: Option<Instant>,
+    ) -> Result<Wake> {
+        signals.wait(instant, [])
+    }
 
-    /// Whether there is nothing more to wait for: the next reading is the last.
+    /// Whether counting has ended, so that the next reading is the last.
     fn has_ended(&self) -> Result<bool> {
         Ok(false)
     }
 
-    /// The reading that follows is the last.
-    fn finish(&mut self, wake: Wake, signals: &Signals) -> Result<()>;
+    /// Called before the last reading.
+    fn finish(&mut self, _wake: Wake, _signals: &Signals) -> Result<()> {
+        Ok(())
+    }
 
-    /// Nobody reads the output in time, and counting goes on no longer for that.
-    fn stop(&mut self);
+    /// Ends counting at once, while the output is blocked.
+    fn stop(&mut self) {}
 }
 
-/// Readings as the schedule has them, to stdout.
+/// Writes readings on schedule.
 pub(super) fn show(
-    face: &mut Face,
+    report: &mut Report,
     source: &mut dyn Source,
     signals: &Signals,
     mut schedule: Schedule,
 ) -> Result<Exit> {
     let stdout = Stdout::open()?;
-    let mut needed = face.names.capabilities(&face.tables);
+    let mut needed = report.names.capabilities(&report.tables);
     needed.extend(source.capabilities());
     keep_capabilities(needed);
     loop {
         let (instant, is_last) = schedule.next();
-        let wake = face.wait(source, signals, instant)?;
+        let wake = report.wait(source, signals, instant)?;
         let is_last = is_last || wake != Wake::Time || source.has_ended()?;
         if is_last {
             source.finish(wake, signals)?;
         }
         let reading = source.read()?;
-        let shown = face.show(
+        let shown = report.show(
             reading,
             Writer {
                 stdout: &stdout,
@@ -79,12 +86,12 @@ pub(super) fn show(
             break;
         }
     }
-    face.last_words(schedule.left_out());
-    Ok(face.exit())
+    report.warn_at_end(schedule.left_out());
+    Ok(report.exit())
 }
 
 /// Turns readings into output, and remembers what the next one needs.
-pub(super) struct Face {
+pub(super) struct Report {
     name: String,
     summary: String,
     tables: Vec<Table>,
@@ -101,9 +108,9 @@ pub(super) struct Face {
     strict: bool,
 }
 
-impl Face {
-    /// Until it is time, or something else comes first. Takes note of cgroups
-    /// meanwhile: one that is removed has no name that could be asked for.
+impl Report {
+    /// Waits until the instant, or until something else comes first. Meanwhile it
+    /// records the names of cgroups, because removed ones have none to ask for.
     fn wait(
         &self,
         source: &dyn Source,
@@ -123,7 +130,7 @@ impl Face {
         }
     }
 
-    /// For the readings that `run` and `read` are asked for.
+    /// For `run` and `read`, which may give many readings.
     pub(super) fn of_many(
         global: &Global,
         args: &RunArgs,
@@ -136,12 +143,12 @@ impl Face {
             (Some(_), Format::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
             _ => {}
         }
-        let mut face = Self::new(global, &args.view, named, tables)?;
-        face.max_rows = args.loading.max_rows;
-        Ok(face)
+        let mut report = Self::new(global, &args.view, named, tables)?;
+        report.max_rows = args.loading.max_rows;
+        Ok(report)
     }
 
-    /// Refuses what these tables cannot show.
+    /// An error if these tables cannot be shown in this way.
     pub(super) fn new(
         global: &Global,
         view: &View,
@@ -183,16 +190,16 @@ impl Face {
         })
     }
 
-    /// What the first reading is subtracted from.
+    /// The first reading shows the difference to this one.
     pub(super) fn start_from(&mut self, reading: Reading) {
         self.before = Some(reading);
     }
 
-    /// As good as what was shown.
     pub(super) fn exit(&self) -> Exit {
-        match (self.complete, self.strict && !self.whole) {
-            (true, false) => Exit::Done,
-            _ => Exit::Incomplete,
+        if self.complete && (self.whole || !self.strict) {
+            Exit::Done
+        } else {
+            Exit::Incomplete
         }
     }
 
@@ -223,7 +230,7 @@ impl Face {
             .collect()
     }
 
-    /// Of an interval, or with `--total` since counting began.
+    /// `shown` is of an interval, or with `--total` since counting began.
     fn snapshot<'s>(
         &self,
         shown: &Reading,
@@ -264,17 +271,21 @@ impl Face {
         }
     }
 
-    /// What a user must not overlook.
-    pub(super) fn last_words(&self, left_out: u64) {
+    /// Warnings after the last reading.
+    pub(super) fn warn_at_end(&self, left_out: u64) {
         if left_out > 0 {
             warn(&format!(
                 "{} left out: a reading takes longer than `--every`",
                 plural(left_out, "interval")
             ));
         }
-        let Some(last) = &self.before else {
-            return;
-        };
+        if let Some(last) = &self.before {
+            self.warn_of_losses(last);
+        }
+        let _ = io::stderr().flush();
+    }
+
+    fn warn_of_losses(&self, last: &Reading) {
         for (table, reading) in self.tables.iter().zip(&last.tables) {
             if let Some(dropped @ 1..) = reading.dropped {
                 warn(&self.dropped(table, reading, dropped));
@@ -304,11 +315,10 @@ impl Face {
         if let Some(why) = &last.incomplete {
             warn(&format!("the last reading is incomplete: {why}"));
         }
-        let _ = io::stderr().flush();
     }
 }
 
-/// What a format has no columns for.
+/// Names details of a table that the format leaves out.
 fn note_details(table: &Table, format: Format, query: &Query) {
     let names: Vec<String> = table
         .details
