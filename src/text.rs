@@ -17,6 +17,14 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
+/// Whether [`escape`] changes the text.
+#[inline]
+pub fn has_control(text: &str) -> bool {
+    // Nearly all text is plain, and its bytes are looked through in less time.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    !is_plain && text.chars().any(is_control)
+}
+
 /// Also those that turn the direction of text around.
 pub(crate) fn is_control(c: char) -> bool {
     c.is_control()

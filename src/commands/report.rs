@@ -223,7 +223,7 @@ impl Report {
         Ok(())
     }
 
-    fn select(&self, shown: &Reading) -> Vec<Selection> {
+    fn select<'r>(&self, shown: &'r Reading) -> Vec<Selection<'r>> {
         let tables = self.tables.iter().zip(&shown.tables);
         tables
             .map(|(table, reading)| self.query.apply(table, &reading.rows, &self.names))
@@ -235,7 +235,7 @@ impl Report {
         &self,
         shown: &Reading,
         since: &Reading,
-        selections: &'s [Selection],
+        selections: &'s [Selection<'s>],
     ) -> Snapshot<'s> {
         let readings = shown.tables.iter().zip(&since.tables);
         let tables = selections.iter().zip(readings);

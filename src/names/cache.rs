@@ -1,5 +1,6 @@
 //! Names that were looked up, kept for the next row.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -17,14 +18,14 @@ impl Cache {
         &self,
         number: u128,
         look_up: impl FnOnce(u32) -> Option<String>,
-    ) -> Option<String> {
+    ) -> Option<Cow<'static, str>> {
         let number = u32::try_from(number).ok()?;
         let mut names = self.0.borrow_mut();
         if names.len() >= Self::MOST && !names.contains_key(&number) {
             names.clear();
         }
         let name = names.entry(number).or_insert_with(|| look_up(number));
-        name.clone()
+        name.clone().map(Cow::Owned)
     }
 }
 

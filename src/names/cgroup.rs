@@ -1,5 +1,6 @@
 //! Cgroups of the unified hierarchy: `/user.slice` for the id of its directory.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
@@ -21,9 +22,9 @@ pub(super) struct Cgroups(RefCell<Known>);
 
 impl Decode for Cgroups {
     /// The path of a cgroup, from the root of its hierarchy.
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         let id = u64::try_from(number).ok()?;
-        self.0.borrow_mut().path(id)
+        self.0.borrow_mut().path(id).map(Cow::Owned)
     }
 
     fn parse(&self, text: &str) -> Result<Option<i128>> {

@@ -2,6 +2,7 @@
 //! of minor number. User space splits its numbers another way. A filesystem on
 //! no device (tmpfs, overlay, a network) has a number all the same, of major 0.
 
+use std::borrow::Cow;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -18,7 +19,7 @@ const MINOR_BITS: u32 = 20;
 pub(super) struct Dev(Cache);
 
 impl Decode for Dev {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         self.0.get(number, name)
     }
 

@@ -1,5 +1,6 @@
 //! `ENOENT` for 2: the kernel's error numbers, which programs store positive.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use nix::errno;
@@ -31,14 +32,14 @@ const INTERNAL: [(i32, &str); 14] = [
 pub(super) struct Errno;
 
 impl Decode for Errno {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         let number = i32::try_from(number).ok()?;
         match errno::Errno::from_raw(number) {
             errno::Errno::UnknownErrno => {
                 let known = INTERNAL.iter().find(|(internal, _)| *internal == number);
-                known.map(|(_, name)| (*name).to_owned())
+                known.map(|(_, name)| (*name).into())
             }
-            known => Some(format!("{known:?}")),
+            known => Some(format!("{known:?}").into()),
         }
     }
 

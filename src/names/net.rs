@@ -1,5 +1,6 @@
 //! Network interfaces and network namespaces.
 
+use std::borrow::Cow;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +17,7 @@ use crate::sys;
 pub(super) struct Ifindex(Cache);
 
 impl Decode for Ifindex {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         self.0.get(number, |index| {
             let name = if_indextoname(index).ok()?;
             // For an index that there is not, nix 0.31 says "" rather than an error.
@@ -42,7 +43,7 @@ impl Decode for Ifindex {
 pub(super) struct Netns(Cache);
 
 impl Decode for Netns {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         const NAMED: &str = "/run/netns";
         self.0.get(number, |inode| {
             fs::read_dir(NAMED).ok()?.flatten().find_map(|entry| {

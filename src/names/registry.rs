@@ -1,5 +1,6 @@
 //! Every decoder: what `AS(...)` calls it, and how it shows numbers.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -83,7 +84,7 @@ pub(super) fn decoder(names: &HostNames, decoder: &Decoder) -> Rc<dyn Decode> {
 /// How one decoder shows a number or some bytes, and reads what was typed. The
 /// defaults leave all to the C type.
 pub(super) trait Decode {
-    fn name(&self, _number: u128) -> Option<String> {
+    fn name(&self, _number: u128) -> Option<Cow<'static, str>> {
         None
     }
 
@@ -96,8 +97,8 @@ pub(super) trait Decode {
     fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
         let number = place.raw(bytes)?;
         let name = if raw { None } else { self.name(number) };
-        let shown = name.or_else(|| self.notation(number))?;
-        Some(Value::Text(shown.into()))
+        let shown = name.or_else(|| self.notation(number).map(Cow::Owned))?;
+        Some(Value::Text(shown))
     }
 
     /// What people read behind a number.
@@ -112,7 +113,8 @@ pub(super) trait Decode {
 
     fn names(&self) -> Vec<String> {
         let names = self.numbers().filter_map(|number| self.name(number));
-        names.filter(|name| !is_number(name)).collect()
+        let names = names.filter(|name| !is_number(name));
+        names.map(Cow::into_owned).collect()
     }
 
     fn number(&self, name: &str) -> Option<i128> {

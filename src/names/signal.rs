@@ -1,5 +1,6 @@
 //! `SIGTERM` for 15, and `SIGRTMIN+1` for 35: signals as libc numbers them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use nix::sys::signal;
@@ -15,13 +16,13 @@ pub(super) struct Signal;
 
 impl Decode for Signal {
     /// 0 is none.
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         match i32::try_from(number).ok()? {
-            SIGRTMIN => Some("SIGRTMIN".to_owned()),
-            number @ SIGRTMIN..=SIGRTMAX => Some(format!("SIGRTMIN+{}", number - SIGRTMIN)),
+            SIGRTMIN => Some("SIGRTMIN".into()),
+            number @ SIGRTMIN..=SIGRTMAX => Some(format!("SIGRTMIN+{}", number - SIGRTMIN).into()),
             number => {
                 let signal = signal::Signal::try_from(number).ok()?;
-                Some(signal.as_str().to_owned())
+                Some(signal.as_str().into())
             }
         }
     }

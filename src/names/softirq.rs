@@ -1,5 +1,6 @@
 //! `NET_RX` for 3: softirq vectors, as /proc/softirqs calls them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::registry::Decode;
@@ -13,9 +14,9 @@ const NAMES: [&str; 10] = [
 pub(super) struct Softirq;
 
 impl Decode for Softirq {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         let index = usize::try_from(number).ok()?;
-        NAMES.get(index).map(|name| (*name).to_owned())
+        NAMES.get(index).map(|name| (*name).into())
     }
 
     fn numbers(&self) -> Range<u128> {

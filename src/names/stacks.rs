@@ -1,5 +1,6 @@
 //! Addresses of code, and stacks of them: frames with `;` between them, root first.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use caps::Capability;
@@ -18,8 +19,8 @@ pub(super) const PROCESSES: &[Capability] =
 pub(super) struct Ksym(pub(super) Rc<Symbols>);
 
 impl Decode for Ksym {
-    fn name(&self, number: u128) -> Option<String> {
-        self.0.kernel(number)
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
+        self.0.kernel(number).map(Cow::Owned)
     }
 
     fn notation(&self, number: u128) -> Option<String> {

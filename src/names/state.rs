@@ -1,5 +1,6 @@
 //! `interruptible` for 1: how a task sleeps, by the kernel's names.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::registry::Decode;
@@ -21,9 +22,9 @@ const NAMES: [(u32, &str); 8] = [
 pub(super) struct State;
 
 impl Decode for State {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         let known = NAMES.iter().find(|(state, _)| u128::from(*state) == number);
-        known.map(|(_, name)| (*name).to_owned())
+        known.map(|(_, name)| (*name).into())
     }
 
     fn numbers(&self) -> Range<u128> {

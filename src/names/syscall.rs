@@ -2,6 +2,7 @@
 //! `i386:exit` or `arm:exit` for those that a 32-bit program makes by numbers of
 //! its own.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use syscalls::Sysno;
@@ -27,21 +28,21 @@ const COMPAT_PREFIX: &str = if cfg!(target_arch = "aarch64") {
 pub(super) struct Syscall;
 
 impl Decode for Syscall {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         let number = usize::try_from(number).ok()?;
         let (call, is_compat) = (number & !COMPAT, number & COMPAT != 0);
         if !is_compat {
             return match call {
-                NEGATIVE => Some(NEGATIVE_NAME.to_owned()),
-                call => Some(Sysno::new(call)?.name().to_owned()),
+                NEGATIVE => Some(NEGATIVE_NAME.into()),
+                call => Some(Sysno::new(call)?.name().into()),
             };
         }
         let name = match compat::Sysno::new(call) {
             _ if call == NEGATIVE => NEGATIVE_NAME,
             Some(call) => call.name(),
-            None => return Some(format!("{COMPAT_PREFIX}{call}")),
+            None => return Some(format!("{COMPAT_PREFIX}{call}").into()),
         };
-        Some(format!("{COMPAT_PREFIX}{name}"))
+        Some(format!("{COMPAT_PREFIX}{name}").into())
     }
 
     fn numbers(&self) -> Range<u128> {
@@ -89,7 +90,7 @@ mod tests {
             (0xffff, "65535"),
             (0x7fff_ffff, "negative"),
         ] {
-            assert_eq!(Syscall.name(0x8000_0000 | raw), Some(shown(call)));
+            assert_eq!(Syscall.name(0x8000_0000 | raw), Some(shown(call).into()));
             assert_eq!(
                 Syscall.number(&shown(call)),
                 Some(0x8000_0000 | raw as i128)

@@ -1,5 +1,6 @@
 //! `bpf_ktime_get_ns()` as a date and time.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
@@ -12,10 +13,10 @@ pub(super) struct Time;
 impl Decode for Time {
     /// When the kernel's monotonic clock showed this many nanoseconds, if the
     /// clock of the host has not been set since.
-    fn name(&self, ns: u128) -> Option<String> {
+    fn name(&self, ns: u128) -> Option<Cow<'static, str>> {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
         let then = Duration::from_nanos(u64::try_from(ns).ok()?);
-        at(SystemTime::now(), Duration::from(now), then)
+        at(SystemTime::now(), Duration::from(now), then).map(Cow::Owned)
     }
 
     fn comes_and_goes(&self) -> bool {

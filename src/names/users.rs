@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{self, Group, User};
+use std::borrow::Cow;
 
 use super::cache::Cache;
 use super::registry::Decode;
@@ -10,7 +11,7 @@ use super::registry::Decode;
 pub(super) struct Uid(Cache);
 
 impl Decode for Uid {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         self.0.get(number, |uid| {
             Some(User::from_uid(unistd::Uid::from_raw(uid)).ok()??.name)
         })
@@ -27,7 +28,7 @@ impl Decode for Uid {
 pub(super) struct Gid(Cache);
 
 impl Decode for Gid {
-    fn name(&self, number: u128) -> Option<String> {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         self.0.get(number, |gid| {
             Some(Group::from_gid(unistd::Gid::from_raw(gid)).ok()??.name)
         })

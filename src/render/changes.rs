@@ -108,20 +108,20 @@ impl<'d> Changes<'d> {
         };
         let labels = self.declaration.table.labels.iter();
         heads.push(self.format.head("change"));
-        heads.extend(labels.map(|label| self.format.head(&label.name)));
+        heads.extend(labels.clone().map(|label| self.format.head(&label.name)));
         heads.extend(self.parts.heads(numbers));
-        let mut writer = RowWriter::new(self.format, style, heads);
+        let leading = [time.into(), super::seconds(seconds)];
+        let mut writer = RowWriter::new(self.format, style, heads).leading(&leading);
         for change in changes {
-            let mut row = Vec::new();
-            if is_csv {
-                row.extend([time.into(), super::seconds(seconds)]);
+            writer.cell(&self.kind(change).into());
+            for label in labels.clone() {
+                writer.cell(&self.labels.of(label, change.key));
             }
-            row.extend(self.names(change));
             let values = change.now.as_ref().or(change.before.as_ref());
             let values = values.map_or(&[][..], Vec::as_slice);
             let (cells, _) = self.growth(change);
-            row.extend(self.parts.cells(numbers, &cells, values));
-            writer.row(out, row)?;
+            self.parts.write(&mut writer, numbers, &cells, values);
+            writer.end_row(out)?;
         }
         let footer = (!is_csv).then(|| self.footer(changes));
         writer.end(out, footer.as_deref())
@@ -151,13 +151,6 @@ impl<'d> Changes<'d> {
     fn count(&self, kind: &str, changes: &[Change<'_>]) -> usize {
         let changes = changes.iter();
         changes.filter(|change| self.kind(change) == kind).count()
-    }
-
-    fn names<'v>(&'v self, change: &Change<'v>) -> impl Iterator<Item = Value<'v>> {
-        let labels = self.declaration.table.labels.iter();
-        let key = change.key;
-        let names = labels.map(move |label| self.labels.of(label, key));
-        std::iter::once(self.kind(change).into()).chain(names)
     }
 
     fn kind(&self, change: &Change<'_>) -> &'static str {

@@ -110,8 +110,10 @@ pub fn write_rows<R>(
     let heads = columns.iter().map(|column| column.head(format)).collect();
     let mut writer = RowWriter::new(format, style, heads);
     for row in rows {
-        let cells = columns.iter().map(|column| column.cell(format, &row));
-        writer.row(out, cells.collect())?;
+        for column in &columns {
+            writer.cell(&column.cell(format, &row));
+        }
+        writer.end_row(out)?;
     }
     writer.end(out, None)
 }

@@ -27,6 +27,16 @@ pub struct Entry<'e> {
 
 /// Writes entries in a format.
 pub struct Entries<'d> {
+    layout: Layout<'d>,
+    /// Made for the first row, when all else is known.
+    writer: Option<RowWriter>,
+    /// The numbers of an entry, added up.
+    sums: Vec<u64>,
+    count: u64,
+}
+
+/// What entries are, and how they are shown.
+struct Layout<'d> {
     format: Format,
     style: Style,
     declaration: &'d Declaration,
@@ -38,9 +48,6 @@ pub struct Entries<'d> {
     labels: &'d dyn Names,
     per_cpu: bool,
     raw: bool,
-    /// Made for the first row, when all else is known.
-    writer: Option<RowWriter>,
-    count: u64,
 }
 
 impl<'d> Entries<'d> {
@@ -51,12 +58,10 @@ impl<'d> Entries<'d> {
         declaration: &'d Declaration,
         labels: &'d dyn Names,
     ) -> Self {
-        Self {
+        let totals = true;
+        let layout = Layout {
             format,
-            style: Style {
-                totals: true,
-                ..style
-            },
+            style: Style { totals, ..style },
             key_tags: declaration.key_tags(),
             value_tags: declaration.value_tags(),
             declaration,
@@ -66,35 +71,38 @@ impl<'d> Entries<'d> {
             labels,
             per_cpu: false,
             raw: false,
+        };
+        Self {
+            layout,
             writer: None,
+            sums: Vec::new(),
             count: 0,
         }
     }
 
     /// The several values of an entry one by one, rather than their sum.
-    pub fn per_cpu(self, per_cpu: bool) -> Self {
-        Self { per_cpu, ..self }
+    pub fn per_cpu(mut self, per_cpu: bool) -> Self {
+        self.layout.per_cpu = per_cpu;
+        self
     }
 
     /// Bytes, whatever they mean.
-    pub fn raw(self, raw: bool) -> Self {
-        Self { raw, ..self }
+    pub fn raw(mut self, raw: bool) -> Self {
+        self.layout.raw = raw;
+        self
     }
 
     /// Entries of the maps inside of a map that is declared like this.
-    pub fn within(self, outer: &'d Declaration) -> Self {
-        let outer = Some(outer);
-        Self { outer, ..self }
+    pub fn within(mut self, outer: &'d Declaration) -> Self {
+        self.layout.outer = Some(outer);
+        self
     }
 
     /// Groups of entries: rows of a table with fewer labels.
-    pub fn grouped(self, table: &'d Table) -> Self {
-        let parts = Parts::new(table, self.labels);
-        Self {
-            table,
-            parts,
-            ..self
-        }
+    pub fn grouped(mut self, table: &'d Table) -> Self {
+        self.layout.table = table;
+        self.layout.parts = Parts::new(table, self.layout.labels);
+        self
     }
 
     /// How many entries were written.
@@ -102,157 +110,64 @@ impl<'d> Entries<'d> {
         self.count
     }
 
+    /// A whole key, by its type or as bytes.
+    pub fn key<'v>(&'v self, key: &'v [u8]) -> Value<'v> {
+        self.layout.key(key)
+    }
+
+    /// A value of one CPU, of each, or of all together.
+    pub fn value<'v>(&'v self, values: &[&'v [u8]]) -> Value<'v> {
+        self.layout.value(values)
+    }
+
     /// One more entry.
     pub fn entry(&mut self, out: &mut dyn Write, entry: Entry<'_>) -> io::Result<()> {
-        let mut writer = self.writer.take().unwrap_or_else(|| self.writer());
-        match *entry.values {
-            [value] if self.format.is_json() && !self.raw => {
-                let Declaration {
-                    key, value: place, ..
-                } = self.declaration;
-                let key = &self.streamed(key, &self.key_tags, entry.key);
-                let value = &self.streamed(place, &self.value_tags, value);
-                let outer = self.outer(&entry);
-                writer.object(out, &EntryJson { outer, key, value })?;
-            }
-            ref values if self.format.is_json() => {
-                let (key, value) = (&self.key(entry.key), &self.value(values));
-                let outer = self.outer(&entry);
-                writer.object(out, &EntryJson { outer, key, value })?;
-            }
-            ref values if self.per_cpu => {
-                for (cpu, value) in (0..).zip(values) {
-                    writer.row(out, self.row(&entry, &[value], Some(cpu)))?;
-                }
-            }
-            ref values => writer.row(out, self.row(&entry, values, None))?,
-        }
-        self.writer = Some(writer);
+        let layout = &self.layout;
+        let writer = self.writer.get_or_insert_with(|| layout.writer());
         self.count += 1;
+        if layout.format.is_json() {
+            return layout.object(writer, out, &entry);
+        }
+        if !layout.per_cpu {
+            layout.row(writer, &mut self.sums, &entry, entry.values, None);
+            return writer.end_row(out);
+        }
+        for (cpu, value) in (0..).zip(entry.values) {
+            layout.row(writer, &mut self.sums, &entry, &[value], Some(cpu));
+            writer.end_row(out)?;
+        }
         Ok(())
     }
 
     /// One group of entries.
     pub fn group(&mut self, out: &mut dyn Write, key: &[u8], cells: &[u64]) -> io::Result<()> {
-        let mut writer = self.writer.take().unwrap_or_else(|| self.writer());
-        let table = self.table;
-        let labels = table.labels.iter();
-        let names = labels.map(|label| (label.name.as_str(), self.labels.of(label, key)));
-        if self.format.is_json() {
-            let metrics = table.metrics.iter();
+        let layout = &self.layout;
+        let writer = self.writer.get_or_insert_with(|| layout.writer());
+        self.count += 1;
+        let labels = layout.table.labels.iter();
+        let names = labels.map(|label| (label.name.as_str(), layout.labels.of(label, key)));
+        if layout.format.is_json() {
+            let metrics = layout.table.metrics.iter();
             let numbers = metrics.map(|metric| (metric.name.as_str(), metric.value(cells)));
             let key = &Value::Fields(names.collect());
             let (value, outer) = (&Value::Fields(numbers.collect()), None);
-            writer.object(out, &EntryJson { outer, key, value })?;
-        } else {
-            let mut row: Vec<Value<'_>> = names.map(|(_, name)| name).collect();
-            row.extend(self.cells(cells, &[]));
-            writer.row(out, row)?;
+            return writer.object(out, &EntryJson { outer, key, value });
         }
-        self.writer = Some(writer);
-        self.count += 1;
-        Ok(())
+        names.for_each(|(_, name)| writer.cell(&name));
+        layout.parts.write(writer, layout.numbers(), cells, &[]);
+        writer.end_row(out)
     }
 
     /// Behind the last entry; `footer` is for people.
     pub fn end(&mut self, out: &mut dyn Write, footer: &str) -> io::Result<()> {
-        let mut writer = self.writer.take().unwrap_or_else(|| self.writer());
+        let writer = self.writer.get_or_insert_with(|| self.layout.writer());
         writer.end(out, Some(footer))
     }
+}
 
-    fn streamed<'v>(
-        &'v self,
-        place: &'v Place,
-        tags: &'v Tags,
-        bytes: &'v [u8],
-    ) -> impl Serialize + 'v {
-        let names = self.labels;
-        Streamed {
-            place,
-            tags,
-            bytes,
-            names,
-        }
-    }
-
+impl Layout<'_> {
     fn writer(&self) -> RowWriter {
         RowWriter::new(self.format, self.style, self.heads()).measuring(MEASURED)
-    }
-
-    /// Of a map of maps: the key there, and the inner map's id.
-    fn outer<'v>(&'v self, entry: &Entry<'v>) -> Option<(Value<'v>, u32)> {
-        let (outer, (key, id)) = self.outer.zip(entry.outer)?;
-        Some((self.labels.whole(&outer.key, &outer.key_tags(), key), id))
-    }
-
-    /// By its type, or as bytes.
-    pub fn key<'v>(&'v self, key: &'v [u8]) -> Value<'v> {
-        match self.raw {
-            true => Value::Bytes(key.into()),
-            false => self
-                .labels
-                .whole(&self.declaration.key, &self.key_tags, key),
-        }
-    }
-
-    /// Of one CPU, of each, or of all together.
-    pub fn value<'v>(&'v self, values: &[&'v [u8]]) -> Value<'v> {
-        let Declaration { value: place, .. } = self.declaration;
-        let one = |bytes: &&'v [u8]| {
-            if self.raw {
-                Value::Bytes((*bytes).into())
-            } else {
-                self.labels.whole(place, &self.value_tags, bytes)
-            }
-        };
-        match values {
-            [value] => one(value),
-            values if self.per_cpu || self.raw => Value::List(values.iter().map(one).collect()),
-            values => Value::sum(values.iter().map(one).collect()),
-        }
-    }
-
-    fn row<'v>(
-        &'v self,
-        entry: &Entry<'v>,
-        values: &[&'v [u8]],
-        cpu: Option<u32>,
-    ) -> Vec<Value<'v>> {
-        let table = self.table;
-        let mut row = Vec::new();
-        if let Some((key, id)) = self.outer(entry) {
-            row.extend([key, id.into()]);
-        }
-        if self.raw {
-            row.push(self.key(entry.key));
-            row.extend(cpu.map(Value::from));
-            row.push(self.value(values));
-            return row;
-        }
-        let labels = table.labels.iter();
-        row.extend(labels.map(|label| self.labels.of(label, entry.key)));
-        row.extend(cpu.map(Value::from));
-        let mut cells = vec![0; table.cells()];
-        values
-            .iter()
-            .for_each(|value| table.add_cells(value, &mut cells));
-        row.extend(self.cells(&cells, values));
-        row
-    }
-
-    /// Under the columns of a value.
-    fn cells<'v>(&'v self, cells: &[u64], values: &[&'v [u8]]) -> Vec<Value<'v>> {
-        self.parts.cells(self.numbers(), cells, values)
-    }
-
-    /// Totals, of whatever time.
-    fn numbers(&self) -> Numbers<'_> {
-        let (format, style) = (self.format, &self.style);
-        Numbers {
-            format,
-            style,
-            seconds: 1.0,
-        }
     }
 
     fn heads(&self) -> Vec<Head> {
@@ -275,6 +190,112 @@ impl<'d> Entries<'d> {
             heads.extend(self.parts.heads(self.numbers()));
         }
         heads
+    }
+
+    /// Totals, of whatever time.
+    fn numbers(&self) -> Numbers<'_> {
+        let (format, style) = (self.format, &self.style);
+        Numbers {
+            format,
+            style,
+            seconds: 1.0,
+        }
+    }
+
+    fn object(
+        &self,
+        writer: &mut RowWriter,
+        out: &mut dyn Write,
+        entry: &Entry<'_>,
+    ) -> io::Result<()> {
+        let outer = self.outer(entry);
+        if let [value] = *entry.values
+            && !self.raw
+        {
+            let key = &self.streamed(&self.declaration.key, &self.key_tags, entry.key);
+            let value = &self.streamed(&self.declaration.value, &self.value_tags, value);
+            return writer.object(out, &EntryJson { outer, key, value });
+        }
+        let (key, value) = (&self.key(entry.key), &self.value(entry.values));
+        writer.object(out, &EntryJson { outer, key, value })
+    }
+
+    fn streamed<'v>(
+        &'v self,
+        place: &'v Place,
+        tags: &'v Tags,
+        bytes: &'v [u8],
+    ) -> impl Serialize + 'v {
+        let names = self.labels;
+        Streamed {
+            place,
+            tags,
+            bytes,
+            names,
+        }
+    }
+
+    /// Of a map of maps: the key there, and the inner map's id.
+    fn outer<'v>(&'v self, entry: &Entry<'v>) -> Option<(Value<'v>, u32)> {
+        let (outer, (key, id)) = self.outer.zip(entry.outer)?;
+        Some((self.labels.whole(&outer.key, &outer.key_tags(), key), id))
+    }
+
+    fn key<'v>(&'v self, key: &'v [u8]) -> Value<'v> {
+        if self.raw {
+            return Value::Bytes(key.into());
+        }
+        let place = &self.declaration.key;
+        self.labels.whole(place, &self.key_tags, key)
+    }
+
+    fn value<'v>(&'v self, values: &[&'v [u8]]) -> Value<'v> {
+        let place = &self.declaration.value;
+        let one = |bytes: &&'v [u8]| {
+            if self.raw {
+                Value::Bytes((*bytes).into())
+            } else {
+                self.labels.whole(place, &self.value_tags, bytes)
+            }
+        };
+        match values {
+            [value] => one(value),
+            values if self.per_cpu || self.raw => Value::List(values.iter().map(one).collect()),
+            values => Value::sum(values.iter().map(one).collect()),
+        }
+    }
+
+    fn row(
+        &self,
+        writer: &mut RowWriter,
+        sums: &mut Vec<u64>,
+        entry: &Entry<'_>,
+        values: &[&[u8]],
+        cpu: Option<u32>,
+    ) {
+        if let Some((key, id)) = self.outer(entry) {
+            writer.cell(&key);
+            writer.cell(&id.into());
+        }
+        if self.raw {
+            writer.cell(&self.key(entry.key));
+        } else {
+            for label in &self.table.labels {
+                writer.cell(&self.labels.of(label, entry.key));
+            }
+        }
+        if let Some(cpu) = cpu {
+            writer.cell(&cpu.into());
+        }
+        if self.raw {
+            return writer.cell(&self.value(values));
+        }
+        sums.clear();
+        sums.resize(self.table.cells(), 0);
+        for value in values {
+            self.table.add_cells(value, sums);
+        }
+        self.parts.write(writer, self.numbers(), sums, values);
     }
 }
 

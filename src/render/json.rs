@@ -7,7 +7,7 @@ use serde_json::ser::Formatter;
 
 use crate::schema::Table;
 use crate::snapshot::{Row, Snapshot, TableSnapshot};
-use crate::text::is_control;
+use crate::text::{has_control, is_control};
 
 /// One object, and the end of its line.
 pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot<'_>) -> io::Result<()> {
@@ -19,16 +19,20 @@ pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot<'_>) -> io::Result
 
 /// A value, without the end of its line. It is written in small pieces: `out` is
 /// better a buffer.
-pub(super) fn write(out: impl Write, value: &impl Serialize) -> io::Result<()> {
+fn write(out: impl Write, value: &impl Serialize) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(out, Harmless);
     Ok(value.serialize(&mut serializer)?)
+}
+
+/// The same, behind other text.
+pub(super) fn append(text: &mut Vec<u8>, value: &impl Serialize) {
+    write(text, value).expect("memory takes all, and every key is text");
 }
 
 /// The same as text.
 pub(super) fn text(value: &impl Serialize) -> String {
     let mut text = Vec::new();
-    let written = write(&mut text, value);
-    written.expect("memory takes all, and every key is text");
+    append(&mut text, value);
     String::from_utf8(text).expect("JSON is UTF-8")
 }
 
@@ -37,13 +41,13 @@ pub(super) fn text(value: &impl Serialize) -> String {
 struct Harmless;
 
 impl Formatter for Harmless {
+    #[inline]
     fn write_string_fragment<W: ?Sized + Write>(
         &mut self,
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let is_plain = fragment.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        if is_plain || !fragment.chars().any(is_control) {
+        if !has_control(fragment) {
             return writer.write_all(fragment.as_bytes());
         }
         for c in fragment.chars() {

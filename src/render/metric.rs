@@ -1,8 +1,8 @@
 //! A metric as columns: rates or totals for people, exact numbers for programs.
 
-use super::writer::Head;
+use super::writer::{Head, RowWriter};
 use super::{Format, Style};
-use crate::schema::{Metric, MetricKind, Unit, Value, plain_number, whole_number};
+use crate::schema::{Histogram, Metric, MetricKind, Unit, Value, plain_number, whole_number};
 use crate::snapshot::{count, quantile};
 
 /// The quantiles that stand for a histogram in a table.
@@ -38,33 +38,38 @@ impl Numbers<'_> {
         heads.into_iter().map(|head| (head, true)).collect()
     }
 
-    /// What stands under [`Self::heads`].
-    pub(super) fn cells(self, metric: &Metric, cells: &[u64]) -> Vec<Value<'static>> {
-        match metric.value(cells) {
-            Value::Histogram(histogram) if self.format != Format::Table => {
-                let buckets = histogram.pairs_text().into();
-                vec![histogram.count().into(), histogram.sum.into(), buckets]
+    /// Writes what stands under [`Self::heads`].
+    pub(super) fn write(self, writer: &mut RowWriter, metric: &Metric, cells: &[u64]) {
+        let is_table = self.format == Format::Table;
+        if metric.kind != MetricKind::Histogram {
+            let number = metric.value(cells);
+            writer.cell(&if is_table {
+                self.shown(metric, &number)
+            } else {
+                number
+            });
+        } else if is_table {
+            for (_, q) in QUANTILES {
+                let edge = quantile(&cells[metric.cell..], q);
+                writer.cell(&edge.map(|edge| edge_text(metric, edge)).into());
             }
-            Value::Histogram(_) => {
-                let edge = |q| quantile(&cells[metric.cell..], q);
-                let text = |q| edge(q).map(|edge| edge_text(metric, edge));
-                QUANTILES.map(|(_, q)| text(q).into()).into()
-            }
-            number if self.format != Format::Table => vec![number],
-            number => {
-                let is_rate = metric.kind == MetricKind::Counter && !self.style.totals;
-                let number = match number {
-                    Value::Int(number) => number,
-                    _ => cells[metric.cell].into(),
-                };
-                let text = if is_rate {
-                    rate(metric, number as f64 / self.seconds)
-                } else {
-                    total(metric, number)
-                };
-                vec![text.into()]
-            }
+        } else {
+            let histogram = Histogram::of_cells(&cells[metric.range()]);
+            writer.cell(&histogram.count().into());
+            writer.cell(&histogram.sum.into());
+            writer.cell(&histogram.pairs_text().into());
         }
+    }
+
+    /// A number for people.
+    fn shown(self, metric: &Metric, number: &Value<'_>) -> Value<'static> {
+        let number = number.integer().unwrap_or_default();
+        let text = if metric.kind == MetricKind::Counter && !self.style.totals {
+            rate(metric, number as f64 / self.seconds)
+        } else {
+            total(metric, number)
+        };
+        text.into()
     }
 
     /// How much a histogram has counted.

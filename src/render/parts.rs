@@ -1,7 +1,7 @@
 //! The value of a map's entry as columns: its numbers, and what else it has.
 
 use super::metric::Numbers;
-use super::writer::Head;
+use super::writer::{Head, RowWriter};
 use crate::schema::{Names, Part, Table, Value};
 
 /// The columns of a table's value.
@@ -29,21 +29,23 @@ impl<'d> Parts<'d> {
         heads.collect()
     }
 
-    /// What the copies of a value, whose numbers are added up in `cells`, have
-    /// there.
-    pub(super) fn cells<'v>(
-        &'v self,
+    /// Writes what the copies of a value, whose numbers are added up in `cells`,
+    /// have there.
+    pub(super) fn write(
+        &self,
+        writer: &mut RowWriter,
         numbers: Numbers<'_>,
         cells: &[u64],
-        copies: &[&'v [u8]],
-    ) -> Vec<Value<'v>> {
-        let values = self.parts.iter().flat_map(|part| match part {
-            Part::Metric(metric) => numbers.cells(metric, cells),
-            Part::Detail(detail) => {
-                let copies = copies.iter().map(|value| self.labels.of(detail, value));
-                vec![Value::sum(copies.collect())]
+        copies: &[&[u8]],
+    ) {
+        for part in &self.parts {
+            match part {
+                Part::Metric(metric) => numbers.write(writer, metric, cells),
+                Part::Detail(detail) => {
+                    let copies = copies.iter().map(|value| self.labels.of(detail, value));
+                    writer.cell(&Value::sum(copies.collect()));
+                }
             }
-        });
-        values.collect()
+        }
     }
 }

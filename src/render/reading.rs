@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::metric::Numbers;
 use super::writer::RowWriter;
 use super::{Format, Style, bars, escape, footer, heading, seconds, span};
-use crate::schema::{Label, Metric, MetricKind, Value};
+use crate::schema::{Metric, MetricKind, Value};
 use crate::snapshot::{self, Row, Snapshot, TableSnapshot};
 use crate::text::plural;
 
@@ -105,33 +105,32 @@ fn write_rows(
         heads.extend(has_counts.then(|| numbers.count_head(metric, &table.metrics)));
         heads.extend(numbers.heads(metric, &table.metrics));
     }
-    let mut writer = RowWriter::new(format, style, heads);
     let time = humantime::format_rfc3339_millis(snapshot.time).to_string();
+    let leading = [(&table.name).into(), time.into(), seconds(snapshot.seconds)];
+    let mut writer = RowWriter::new(format, style, heads).leading(&leading);
     for Row { names, cells, .. } in rows.iter() {
-        let mut row = Vec::new();
-        if is_csv {
-            let name = table.name.as_str();
-            row.extend([name.into(), (&time).into(), seconds(snapshot.seconds)]);
-            row.extend(names.iter().cloned());
-        } else {
-            row.extend(table.labels.iter().zip(names).map(brief));
+        for (label, name) in table.labels.iter().zip(names) {
+            if label.is_stack() && !is_csv {
+                writer.cell(&last_frames(name));
+            } else {
+                writer.cell(name);
+            }
         }
         for metric in &table.metrics {
-            row.extend(has_counts.then(|| numbers.count_cell(metric, cells)));
-            row.extend(numbers.cells(metric, cells));
+            if has_counts {
+                writer.cell(&numbers.count_cell(metric, cells));
+            }
+            numbers.write(&mut writer, metric, cells);
         }
-        writer.row(out, row)?;
+        writer.end_row(out)?;
     }
     writer.end(out, footer)
 }
 
-/// In a table's column; of a stack, the frames nearest to what was running.
-fn brief<'r>((label, name): (&Label, &Value<'r>)) -> Value<'r> {
+/// In a table's column: the frames of a stack nearest to what was running.
+fn last_frames(stack: &Value<'_>) -> Value<'static> {
     const FRAMES: usize = 3;
-    if !label.is_stack() {
-        return name.clone();
-    }
-    let text = name.to_string();
+    let text = stack.to_string();
     match text.rmatch_indices(';').nth(FRAMES - 1) {
         Some((cut, _)) => format!("..{}", &text[cut..]).into(),
         None => text.into(),

@@ -76,7 +76,7 @@ fn table_snapshot(table: Table, all: &[Row<'_>]) -> TableSnapshot<'static> {
     named(selection(table, all), 312, &HostNames::new())
 }
 
-fn selection(table: Table, all: &[Row<'_>]) -> Selection {
+fn selection(table: Table, all: &[Row<'_>]) -> Selection<'static> {
     let mut rows = Rows::of(&table);
     for (comm, call, cells) in all {
         let mut key = [0; 20];
@@ -84,10 +84,10 @@ fn selection(table: Table, all: &[Row<'_>]) -> Selection {
         key[16..].copy_from_slice(&(*call as u32).to_le_bytes());
         rows.push(&key)[..cells.len()].copy_from_slice(cells);
     }
-    Selection { table, rows }
+    Selection::all(table, rows)
 }
 
-fn named(rows: Selection, rows_read: usize, names: &HostNames) -> TableSnapshot<'static> {
+fn named(rows: Selection<'static>, rows_read: usize, names: &HostNames) -> TableSnapshot<'static> {
     let selection = Box::leak(Box::new(rows));
     TableSnapshot {
         table: &selection.table,
@@ -363,7 +363,7 @@ fn a_total_has_no_labels() {
     (total.labels, total.key_size) = (vec![], 0);
     let mut rows = Rows::of(&total);
     rows.push(&[]).copy_from_slice(&postgres());
-    let rows = Selection { table: total, rows };
+    let rows = Selection::all(total, rows);
     let shown = snapshot(vec![named(rows, 312, &HostNames::new())]);
     assert_snapshot!(text(STYLE, &shown), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
@@ -407,8 +407,8 @@ fn details_are_in_json() {
     let mut selection = selection(table("t", value), &[("a", 1_000_000, &[3])]);
     let value = [&3u64.to_ne_bytes()[..], b"ab\0\0", &[1; 20]].concat();
     // Of two CPUs: what cannot be added is shown once where it is the same.
-    selection.rows.keep_value(0, &value);
-    selection.rows.keep_value(0, &value);
+    selection.rows.to_mut().keep_value(0, &value);
+    selection.rows.to_mut().keep_value(0, &value);
     let shown = snapshot(vec![named(selection, 312, &HostNames::new())]);
     let json: serde_json::Value = serde_json::from_str(&draw(Format::Json, &shown)).unwrap();
     let row = &json["tables"][0]["rows"][0];
@@ -642,7 +642,10 @@ fn columns_are_as_wide_as_they_look() {
         let heads = vec![(name.to_owned(), false), ("µs".to_owned(), true)];
         let mut writer = writer::RowWriter::new(Format::Table, style, heads);
         for row in rows {
-            writer.row(&mut out, row.map(Value::from).into()).unwrap();
+            row.map(Value::from)
+                .iter()
+                .for_each(|cell| writer.cell(cell));
+            writer.end_row(&mut out).unwrap();
         }
         writer.end(&mut out, None).unwrap();
         String::from_utf8(out).unwrap()
@@ -746,7 +749,7 @@ fn stacks(all: &[(&str, &[u64], u64)]) -> Snapshot<'static> {
         }
         rows.push(&key)[0] = *samples;
     }
-    let rows = Selection { table, rows };
+    let rows = Selection::all(table, rows);
     snapshot(vec![named(rows, all.len(), &HostNames::raw())])
 }
 

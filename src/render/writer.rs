@@ -1,21 +1,20 @@
 //! Rows in each format that has rows: a table, CSV, JSON, JSON lines.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-use csv::{QuoteStyle, WriterBuilder};
 use serde::ser::Serialize;
-
 use unicode_width::UnicodeWidthStr;
 
 use super::{Format, Style, heading, json};
 use crate::schema::Value;
-use crate::text::{escape, is_control};
+use crate::text::{escape, has_control};
 
 /// What stands over a column, and whether its cells are numbers: those stand on
 /// the right of a table's column.
 pub(super) type Head = (String, bool);
 
-/// Writes rows one by one. Nothing is kept but the first rows of a table, which
+/// Writes rows cell by cell. Nothing is kept but the first rows of a table, which
 /// say how wide its columns are.
 #[derive(Debug)]
 pub(super) struct RowWriter {
@@ -29,8 +28,13 @@ pub(super) struct RowWriter {
     /// Known once the rows that wait were written.
     widths: Option<Vec<usize>>,
     count: u64,
-    /// The memory of the last line, for the next one.
+    /// What each record of CSV begins with.
+    leading: Vec<u8>,
+    /// The cells of the row that is being written: of a table, or as text.
+    cells: Vec<String>,
     text: Vec<u8>,
+    /// How many cells the row has so far.
+    column: usize,
 }
 
 impl RowWriter {
@@ -46,7 +50,10 @@ impl RowWriter {
             waiting: Vec::new(),
             widths: None,
             count: 0,
+            leading: Vec::new(),
+            cells: Vec::new(),
             text: Vec::new(),
+            column: 0,
         }
     }
 
@@ -55,23 +62,60 @@ impl RowWriter {
         Self { measured, ..self }
     }
 
-    /// One row, with a cell for each column.
-    pub(super) fn row(&mut self, out: &mut dyn Write, cells: Vec<Value<'_>>) -> io::Result<()> {
+    /// Cells that each record of CSV begins with: heads, but not cells, include
+    /// them.
+    pub(super) fn leading(mut self, cells: &[Value<'_>]) -> Self {
+        for cell in cells {
+            write_field(&mut self.leading, cell);
+            self.leading.push(b',');
+        }
+        self
+    }
+
+    /// The next cell of the row.
+    pub(super) fn cell(&mut self, cell: &Value<'_>) {
         match self.format {
             Format::Json | Format::Jsonl => {
-                let text = self.separated();
-                let names = self.heads.iter().map(String::as_str);
-                let object = Value::Fields(names.zip(cells).collect());
-                self.text = json_line(out, text, self.format, &object)?;
+                if self.column == 0 {
+                    self.begin_object();
+                    self.text.push(b'{');
+                } else {
+                    self.text.push(b',');
+                }
+                json::append(&mut self.text, &self.heads[self.column]);
+                self.text.push(b':');
+                json::append(&mut self.text, cell);
+            }
+            Format::Csv => {
+                if self.column == 0 {
+                    self.text.extend_from_slice(&self.leading);
+                } else {
+                    self.text.push(b',');
+                }
+                write_field(&mut self.text, cell);
+            }
+            Format::Table | Format::Folded | Format::Svg => {
+                self.cells.push(escaped(&text_of(cell)).into_owned());
+            }
+        }
+        self.column += 1;
+    }
+
+    /// Behind the last cell of a row.
+    pub(super) fn end_row(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.column = 0;
+        match self.format {
+            Format::Json | Format::Jsonl => {
+                self.text.push(b'}');
+                self.end_object(out)?;
             }
             Format::Csv => {
                 self.header(out)?;
-                let record: Vec<String> = cells.into_iter().map(field).collect();
-                write_record(out, &mut self.text, &record)?;
+                self.text.push(b'\n');
+                self.put(out)?;
             }
             Format::Table | Format::Folded | Format::Svg => {
-                let cells = cells.into_iter();
-                let row = cells.map(|cell| escaped(cell.to_string())).collect();
+                let row = std::mem::take(&mut self.cells);
                 self.line(out, row)?;
             }
         }
@@ -85,8 +129,9 @@ impl RowWriter {
         out: &mut dyn Write,
         object: &impl Serialize,
     ) -> io::Result<()> {
-        let text = self.separated();
-        self.text = json_line(out, text, self.format, object)?;
+        self.begin_object();
+        json::append(&mut self.text, object);
+        self.end_object(out)?;
         self.count += 1;
         Ok(())
     }
@@ -114,15 +159,26 @@ impl RowWriter {
     }
 
     /// What separates an object from the one before.
-    fn separated(&mut self) -> Vec<u8> {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        text.extend_from_slice(match (self.format, self.count) {
-            (Format::Json, 0) => b"[\n",
-            (Format::Json, _) => b",\n",
-            _ => b"",
-        });
-        text
+    fn begin_object(&mut self) {
+        self.text
+            .extend_from_slice(match (self.format, self.count) {
+                (Format::Json, 0) => b"[\n",
+                (Format::Json, _) => b",\n",
+                _ => b"",
+            });
+    }
+
+    fn end_object(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.format == Format::Jsonl {
+            self.text.push(b'\n');
+        }
+        self.put(out)
+    }
+
+    fn put(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(&self.text)?;
+        self.text.clear();
+        Ok(())
     }
 
     /// Of CSV, also where no row follows.
@@ -131,7 +187,15 @@ impl RowWriter {
             return Ok(());
         }
         self.has_header = true;
-        write_record(out, &mut self.text, &self.heads)
+        let mut header = Vec::new();
+        for head in &self.heads {
+            if !header.is_empty() {
+                header.push(b',');
+            }
+            write_text(&mut header, head);
+        }
+        header.push(b'\n');
+        out.write_all(&header)
     }
 
     fn line(&mut self, out: &mut dyn Write, row: Vec<String>) -> io::Result<()> {
@@ -155,10 +219,8 @@ impl RowWriter {
             let head = line(&self.heads, widths, &self.right);
             heading(out, &head, &self.style)?;
         }
-        let lines = rows.iter().map(|row| line(row, widths, &self.right));
-        lines
-            .into_iter()
-            .try_for_each(|line| writeln!(out, "{line}"))
+        rows.iter()
+            .try_for_each(|row| writeln!(out, "{}", line(row, widths, &self.right)))
     }
 }
 
@@ -191,60 +253,68 @@ fn line(cells: &[String], widths: &[usize], right: &[bool]) -> String {
     line
 }
 
-/// The object, and the end of its line where each object is a line.
-fn json_line(
-    out: &mut dyn Write,
-    mut text: Vec<u8>,
-    format: Format,
-    object: &impl Serialize,
-) -> io::Result<Vec<u8>> {
-    json::write(&mut text, object)?;
-    if format == Format::Jsonl {
-        text.push(b'\n');
-    }
-    out.write_all(&text)?;
-    Ok(text)
-}
-
 /// A field of CSV: what JSON has, lists and objects as JSON. It has one line, and
 /// a `'` before text that a spreadsheet would compute.
-fn field(cell: Value<'_>) -> String {
-    let text = match cell {
-        Value::Null => return String::new(),
-        Value::List(_) | Value::Fields(_) => return json::text(&cell),
-        cell => escaped(cell.to_string()),
-    };
-    if is_formula(&text) {
-        format!("'{text}")
-    } else {
-        text
+fn write_field(record: &mut Vec<u8>, cell: &Value<'_>) {
+    match cell {
+        Value::Null => quote(record, ""),
+        Value::Uint(_) | Value::Int(_) => json::append(record, cell),
+        Value::List(_) | Value::Fields(_) => quote(record, &json::text(cell)),
+        cell => {
+            let text = text_of(cell);
+            let text = escaped(&text);
+            if is_formula(&text) {
+                quote(record, &format!("'{text}"));
+            } else {
+                write_text(record, &text);
+            }
+        }
     }
+}
+
+/// Numbers are bare.
+fn write_text(record: &mut Vec<u8>, text: &str) {
+    if is_number(text) {
+        record.extend_from_slice(text.as_bytes());
+    } else {
+        quote(record, text);
+    }
+}
+
+fn quote(record: &mut Vec<u8>, text: &str) {
+    record.push(b'"');
+    for (i, part) in text.split('"').enumerate() {
+        if i > 0 {
+            record.extend_from_slice(b"\"\"");
+        }
+        record.extend_from_slice(part.as_bytes());
+    }
+    record.push(b'"');
 }
 
 /// Anyone can name a process `=1+1`.
 fn is_formula(text: &str) -> bool {
-    text.len() > 1 && text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err()
+    text.len() > 1 && text.starts_with(['=', '+', '-', '@']) && !is_number(text)
 }
 
-fn escaped(text: String) -> String {
-    if text.chars().any(is_control) {
-        escape(&text)
-    } else {
-        text
+fn is_number(text: &str) -> bool {
+    // Most text is not, and parsing takes longer.
+    let may_be =
+        |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'i' | 'I' | 'n' | 'N');
+    text.starts_with(may_be) && text.parse::<f64>().is_ok()
+}
+
+fn text_of<'v>(cell: &'v Value<'_>) -> Cow<'v, str> {
+    match cell {
+        Value::Text(text) => Cow::Borrowed(text),
+        cell => Cow::Owned(cell.to_string()),
     }
 }
 
-/// A flush of csv's writer goes through to what it writes to: here, text.
-fn write_record(out: &mut dyn Write, text: &mut Vec<u8>, record: &[String]) -> io::Result<()> {
-    text.clear();
-    // A field that does not fit is looked through again from where it stopped.
-    let size: usize = record.iter().map(|field| field.len() + 4).sum();
-    let mut writer = WriterBuilder::new()
-        .quote_style(QuoteStyle::NonNumeric)
-        .buffer_capacity(size.max(1 << 10))
-        .from_writer(&mut *text);
-    writer.write_record(record)?;
-    writer.flush()?;
-    drop(writer);
-    out.write_all(text)
+fn escaped(text: &str) -> Cow<'_, str> {
+    if has_control(text) {
+        Cow::Owned(escape(text))
+    } else {
+        Cow::Borrowed(text)
+    }
 }

@@ -2,6 +2,7 @@
 
 mod query;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
@@ -111,20 +112,6 @@ impl Rows {
     /// Every row: its key and its numbers.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u64])> {
         (0..self.len()).map(|row| (self.key(row), self.cells(row)))
-    }
-
-    /// These rows, in this order.
-    fn pick(&self, order: impl IntoIterator<Item = usize>) -> Self {
-        let mut picked = Self {
-            key_size: self.key_size,
-            width: self.width,
-            ..Self::default()
-        };
-        for row in order {
-            picked.push(self.key(row)).copy_from_slice(self.cells(row));
-            picked.values.extend(self.values.get(row).cloned());
-        }
-        picked
     }
 }
 
@@ -267,10 +254,14 @@ pub struct Row<'r> {
     pub details: &'r [Value<'r>],
 }
 
+/// So many rows stay in the cache while they are shown.
+const BLOCK: usize = 64;
+
 /// The rows that are shown, with their names: packed, as [`Rows`] are.
 #[derive(Debug, Clone)]
 pub struct NamedRows<'s> {
     rows: &'s Rows,
+    order: &'s [usize],
     names: Vec<Value<'s>>,
     details: Vec<Value<'s>>,
 }
@@ -278,48 +269,100 @@ pub struct NamedRows<'s> {
 impl NamedRows<'_> {
     /// How many rows.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.order.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.order.is_empty()
     }
 
     /// Every row.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
-        (0..self.len()).map(|row| Row {
-            names: self.of(row, &self.names),
-            cells: self.rows.cells(row),
-            details: self.of(row, &self.details),
+        self.order.iter().enumerate().map(|(place, row)| {
+            if place % BLOCK == 0 {
+                self.touch(place);
+            }
+            Row {
+                names: self.of(place, &self.names),
+                cells: self.rows.cells(*row),
+                details: self.of(place, &self.details),
+            }
         })
     }
 
+    /// Brings the numbers of the next rows into the CPU's cache: they lie anywhere,
+    /// and a CPU waits for many of them in the time of one.
+    fn touch(&self, place: usize) {
+        /// Of a cache line.
+        const CELLS: usize = 8;
+        let rows = self.order[place..].iter().take(BLOCK);
+        let cells = rows.flat_map(|row| self.rows.cells(*row).iter().step_by(CELLS));
+        std::hint::black_box(cells.fold(0, |sum, cell| sum ^ cell));
+    }
+
     /// Each row has as many of them.
-    fn of<'r>(&self, row: usize, all: &'r [Value<'r>]) -> &'r [Value<'r>] {
+    fn of<'r>(&self, place: usize, all: &'r [Value<'r>]) -> &'r [Value<'r>] {
         let width = all.len() / self.len();
-        &all[row * width..][..width]
+        &all[place * width..][..width]
     }
 }
 
 /// Rows of a table, filtered, grouped, sorted and cut.
 #[derive(Debug, Clone)]
-pub struct Selection {
+pub struct Selection<'r> {
     /// Grouping leaves fewer labels.
     pub table: Table,
-    /// Without their names.
-    pub rows: Rows,
+    /// Those of the reading, or groups of them.
+    pub(crate) rows: Cow<'r, Rows>,
+    /// Which of them are shown.
+    order: Vec<usize>,
+    /// Their keys, in this order: they are read again and again. A copy of the
+    /// numbers would take most memory.
+    keys: Vec<u8>,
 }
 
-impl Selection {
+impl<'r> Selection<'r> {
+    fn new(table: Table, rows: Cow<'r, Rows>, order: Vec<usize>) -> Self {
+        let mut keys = Vec::with_capacity(order.len() * rows.key_size);
+        for row in &order {
+            keys.extend_from_slice(rows.key(*row));
+        }
+        Self {
+            table,
+            rows,
+            order,
+            keys,
+        }
+    }
+
+    /// All rows, as they are.
+    #[cfg(test)]
+    pub(crate) fn all(table: Table, rows: Rows) -> Self {
+        let order = (0..rows.len()).collect();
+        Self::new(table, Cow::Owned(rows), order)
+    }
+
+    /// Every row: its key and its numbers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u64])> {
+        let order = self.order.iter().enumerate();
+        order.map(|(place, row)| (self.key(place), self.rows.cells(*row)))
+    }
+
+    fn key(&self, place: usize) -> &[u8] {
+        &self.keys[place * self.rows.key_size..][..self.rows.key_size]
+    }
+
     /// Every row with its names. For people a process's name stands behind its
     /// number.
     pub fn named(&self, names: &dyn Names, for_people: bool) -> NamedRows<'_> {
-        let Self { table, rows } = self;
-        let mut named = Vec::with_capacity(rows.len() * table.labels.len());
-        let mut details = Vec::with_capacity(rows.len() * table.details.len());
-        for row in 0..rows.len() {
-            let key = rows.key(row);
+        let Self {
+            table, rows, order, ..
+        } = self;
+        let mut named = Vec::with_capacity(order.len() * table.labels.len());
+        let mut details = Vec::with_capacity(order.len() * table.details.len());
+        for (place, row) in order.iter().enumerate() {
+            let key = self.key(place);
             named.extend(table.labels.iter().map(|label| {
                 if for_people {
                     names.described(label, key)
@@ -328,12 +371,13 @@ impl Selection {
                 }
             }));
             details.extend(table.details.iter().map(|detail| {
-                let copies = rows.values(row, table.value_size);
+                let copies = rows.values(*row, table.value_size);
                 Value::sum(copies.map(|value| names.of(detail, value)).collect())
             }));
         }
         NamedRows {
             rows,
+            order,
             names: named,
             details,
         }

@@ -80,11 +80,16 @@ impl Query {
     }
 
     /// The rows to show of a table: only they are named.
-    pub fn apply(&self, table: &Table, rows: &Rows, names: &dyn Names) -> Selection {
-        let (table, rows) = self.group(table, rows, names);
-        let order = self.order(&table, &rows, names);
-        let rows = rows.pick(order);
-        Selection { table, rows }
+    pub fn apply<'r>(&self, table: &Table, rows: &'r Rows, names: &dyn Names) -> Selection<'r> {
+        let filter = self.filter(table, names);
+        let kept = (0..rows.len()).filter(|row| filter.keeps(rows.key(*row), names));
+        if let Some(by) = self.grouping(table, names) {
+            let (table, rows) = self.group(table, rows, kept, &by, names);
+            let order = self.order(&table, &rows, 0..rows.len(), names);
+            return Selection::new(table, Cow::Owned(rows), order);
+        }
+        let order = self.order(table, rows, kept, names);
+        Selection::new(table.clone(), Cow::Borrowed(rows), order)
     }
 
     /// The filters, as they are asked of the rows of a table.
@@ -97,36 +102,33 @@ impl Query {
         Filter(wanted.collect())
     }
 
-    /// What a row is ordered by, among those of its table.
-    pub fn rank(&self, table: &Table, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
+    /// What the rows of a table are ordered by.
+    pub fn sorting<'t>(&self, table: &'t Table) -> Sorting<'t> {
         let by = match &self.sort {
             Some(name) => sort_by(table, name),
             None => table.metrics.first().map(default_order),
         };
-        rank(by, table, key, cells, names)
+        Sorting { table, by }
     }
 
-    /// Filters, then groups: the numbers of one group add up.
-    fn group<'a>(
+    /// The labels to group by: what looks the same is one row.
+    fn grouping(&self, table: &Table, names: &dyn Names) -> Option<Vec<String>> {
+        let mut labels = table.labels.iter();
+        let looks_same = table.hides_key || labels.any(|label| names.joins(label));
+        let whole = || table.labels.iter().map(|label| label.name.clone());
+        let by = self.by.clone();
+        by.or_else(|| looks_same.then(|| whole().collect()))
+    }
+
+    /// The numbers of one group add up.
+    fn group(
         &self,
         table: &Table,
-        rows: &'a Rows,
+        rows: &Rows,
+        kept: impl Iterator<Item = usize>,
+        by: &[String],
         names: &dyn Names,
-    ) -> (Table, Cow<'a, Rows>) {
-        // What looks the same is one row; stacks differ by addresses, where
-        // people see functions.
-        let joins = table.labels.iter().any(|label| names.joins(label));
-        let whole = || table.labels.iter().map(|label| label.name.clone());
-        let visible = (table.hides_key || joins).then(|| whole().collect());
-        let by = self.by.as_ref().or(visible.as_ref());
-        if self.filters.is_empty() && by.is_none() {
-            return (table.clone(), Cow::Borrowed(rows));
-        }
-        let filter = self.filter(table, names);
-        let kept = (0..rows.len()).filter(|row| filter.keeps(rows.key(*row), names));
-        let Some(by) = by else {
-            return (table.clone(), Cow::Owned(rows.pick(kept)));
-        };
+    ) -> (Table, Rows) {
         let mut projection = Projection::new(table, by);
         if self.by.is_some() {
             // Text has no sum.
@@ -150,17 +152,21 @@ impl Query {
                 values.for_each(|value| groups.keep_value(group, value));
             }
         }
-        (projection.table, Cow::Owned(groups))
+        (projection.table, groups)
     }
 
     /// Rows that counted something, the greatest first, at most `top`.
-    fn order(&self, table: &Table, rows: &Rows, names: &dyn Names) -> Vec<usize> {
-        let mut order: Vec<(Rank, usize)> = (0..rows.len())
+    fn order(
+        &self,
+        table: &Table,
+        rows: &Rows,
+        kept: impl Iterator<Item = usize>,
+        names: &dyn Names,
+    ) -> Vec<usize> {
+        let sorting = self.sorting(table);
+        let mut order: Vec<(Rank, usize)> = kept
             .filter(|row| !table.counts_nothing(rows.cells(*row)))
-            .map(|row| {
-                let rank = self.rank(table, rows.key(row), rows.cells(row), names);
-                (rank, row)
-            })
+            .map(|row| (sorting.rank(rows.key(row), rows.cells(row), names), row))
             .collect();
         order.sort_unstable_by(|(rank_a, a), (rank_b, b)| {
             // By the key where ranks are equal: the same order every time.
@@ -169,7 +175,8 @@ impl Query {
                 .then_with(|| rows.key(*a).cmp(rows.key(*b)))
         });
         order.truncate(self.top.unwrap_or(usize::MAX));
-        order.into_iter().map(|(_, row)| row).collect()
+        // Not `into_iter`, which would keep the memory of the ranks.
+        order.iter().map(|(_, row)| *row).collect()
     }
 }
 
@@ -247,22 +254,31 @@ pub enum Rank {
     Name(String),
 }
 
-fn rank(by: Option<SortBy>, table: &Table, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
-    // Greater numbers come first, names by the alphabet.
-    Rank::Number(match by {
-        None => 0,
-        Some(SortBy::Label(label)) => match names.of(&table.labels[label], key) {
-            Value::Uint(number) => number.try_into().unwrap_or(i128::MAX),
-            Value::Int(number) => number,
-            value => return Rank::Name(value.to_string()),
-        },
-        Some(SortBy::Cell(cell, true)) => -i128::from(cells[cell] as i64),
-        Some(SortBy::Cell(cell, false)) => -i128::from(cells[cell]),
-        Some(SortBy::Count(cell)) => -i128::from(count(&cells[cell..])),
-        Some(SortBy::Quantile(cell, q)) => {
-            quantile(&cells[cell..], q).map_or(1, |edge| -i128::from(edge))
-        }
-    })
+/// What the rows of one table are ordered by.
+#[derive(Debug)]
+pub struct Sorting<'t> {
+    table: &'t Table,
+    by: Option<SortBy>,
+}
+
+impl Sorting<'_> {
+    /// The rank of a row: greater numbers come first, names by the alphabet.
+    pub fn rank(&self, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
+        Rank::Number(match self.by {
+            None => 0,
+            Some(SortBy::Label(label)) => match names.of(&self.table.labels[label], key) {
+                Value::Uint(number) => number.try_into().unwrap_or(i128::MAX),
+                Value::Int(number) => number,
+                value => return Rank::Name(value.to_string()),
+            },
+            Some(SortBy::Cell(cell, true)) => -i128::from(cells[cell] as i64),
+            Some(SortBy::Cell(cell, false)) => -i128::from(cells[cell]),
+            Some(SortBy::Count(cell)) => -i128::from(count(&cells[cell..])),
+            Some(SortBy::Quantile(cell, q)) => {
+                quantile(&cells[cell..], q).map_or(1, |edge| -i128::from(edge))
+            }
+        })
+    }
 }
 
 fn default_order(metric: &Metric) -> SortBy {

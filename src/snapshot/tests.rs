@@ -541,8 +541,8 @@ fn what_looks_the_same_is_one_row() {
     let before = read(&table, &[(1, 8, 1)]);
     let (since, reset) = now.since(&before, &table.metrics);
     assert_eq!(reset, 0);
-    let Selection { table, rows } = Query::default().apply(&table, &since, &HostNames::new());
-    assert_eq!(table.key_size, 4);
+    let rows = Query::default().apply(&table, &since, &HostNames::new());
+    assert_eq!(rows.table.key_size, 4);
     let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
     // Both have counted 4: in the order of their keys.
     assert_eq!(rows, [(1, 4), (2, 4)]);
@@ -589,7 +589,7 @@ fn a_gauge_at_zero_is_a_row_where_nothing_counts() {
     let table = secretive("ktally:gauge:");
     let now = read(&table, &[(1, 7, 0), (2, 7, 5)]);
     let (since, _) = now.since(&now, &table.metrics);
-    let Selection { rows, .. } = Query::default().apply(&table, &since, &HostNames::new());
+    let rows = Query::default().apply(&table, &since, &HostNames::new());
     let rows: Vec<_> = rows.iter().map(|(key, cells)| (key[0], cells[0])).collect();
     assert_eq!(rows, [(2, 5), (1, 0)]);
     let table = secretive("ktally:counter:");
@@ -795,11 +795,7 @@ fn rows_are_packed_and_can_be_taken_back() {
 
 #[test]
 fn a_snapshot_is_whole_only_if_nothing_is_missing() {
-    let rows = Rows::of(&table());
-    let rows = Selection {
-        table: table(),
-        rows,
-    };
+    let rows = Selection::all(table(), Rows::of(&table()));
     let snapshot = |dropped, missed, gaps, incomplete: Option<&str>| Snapshot {
         tally: String::new(),
         summary: String::new(),

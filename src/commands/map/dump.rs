@@ -119,6 +119,7 @@ impl Dump<'_> {
     fn sorted(&self) -> Result<Outcome> {
         let table = &self.declaration.table;
         let top = self.query.top.unwrap_or(usize::MAX);
+        let sorting = self.query.sorting(table);
         let mut first: BinaryHeap<Ranked> = BinaryHeap::new();
         let mut read = 0u64;
         let outcome = Reader::new(self.map).read(|key, buffer| {
@@ -130,7 +131,7 @@ impl Dump<'_> {
             for value in self.map.values(buffer) {
                 table.add_cells(value, &mut cells);
             }
-            let rank = self.query.rank(table, key, &cells, &self.command.names);
+            let rank = sorting.rank(key, &cells, &self.command.names);
             let is_before = |(last, last_key, _): &Ranked| (&rank, key) < (last, last_key);
             if first.len() < top || first.peek().is_some_and(is_before) {
                 first.push((rank, key.to_vec(), buffer.to_vec()));
@@ -166,7 +167,7 @@ impl Dump<'_> {
             &mut self.command.entries(self.declaration).grouped(&shown.table),
         );
         let limit = usize::try_from(self.limit()).unwrap_or(usize::MAX);
-        for (key, cells) in shown.rows.iter().take(limit) {
+        for (key, cells) in shown.iter().take(limit) {
             view.group(out, key, cells)?;
         }
         let of = format!(
