@@ -15,8 +15,8 @@ use libbpf_cargo::SkeletonBuilder;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What every object is compiled with, beside `-O2 -g`, which libbpf-cargo
-/// adds. `ktally` compiles its users' C files with the same flags.
+/// The flags of every object; libbpf-cargo adds `-O2 -g`. `ktally` compiles its users'
+/// C files with the same flags.
 const FLAGS: &str = include_str!("src/bpf/flags");
 
 /// The first clang that knows `btf_decl_tag`.
@@ -36,7 +36,7 @@ fn build() -> Result<()> {
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
     let stamp = out.join("clang");
     let version = check_clang(&clang)?;
-    // Another compiler makes every object anew.
+    // A new compiler recompiles every object.
     if fs::read_to_string(&stamp).ok().as_ref() != Some(&version) {
         fs::write(&stamp, version)?;
     }
@@ -62,8 +62,8 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// What clang calls itself. Fails with the package to install when there is no
-/// clang, or too old a one.
+/// Returns what `clang --version` prints. Without clang, or if it is too old, the error
+/// names the package to install.
 fn check_clang(clang: &str) -> Result<String> {
     const FIX: &str = "install clang (Debian, Ubuntu, Fedora, Arch: package `clang`), \
                        or run `make setup`, or point CLANG at one";
@@ -115,7 +115,7 @@ fn name_of(source: &Path) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// Is a product newer than its sources, and than what goes into every product?
+/// Whether a product is newer than its sources and the inputs of all products.
 fn is_fresh(product: &Path, sources: &[&Path]) -> Result<bool> {
     let Ok(product) = fs::metadata(product) else {
         return Ok(false);
@@ -144,7 +144,7 @@ fn compile(clang: &str, source: &Path, object: &Path, skeleton: &Path) -> Result
     Ok(())
 }
 
-/// A module a skeleton.
+/// One module per skeleton.
 fn modules(names: &[String]) -> Result<String> {
     let mut code = String::new();
     for name in names {
@@ -158,8 +158,8 @@ fn modules(names: &[String]) -> Result<String> {
     Ok(code)
 }
 
-/// The catalogue: an entry a tally, sorted by name. Of a helper the object is
-/// there as well, for those that are loaded with the map of somebody else.
+/// The catalogue: one entry per tally, sorted by name. For helpers, the object itself:
+/// some are loaded with a map of another program.
 fn entries(folder: &str, names: &[String]) -> Result<String> {
     let mut code = String::new();
     if folder.ends_with("internal") {
@@ -186,7 +186,7 @@ fn entries(folder: &str, names: &[String]) -> Result<String> {
     Ok(code)
 }
 
-/// The headers, for C files that are compiled later.
+/// The headers, for the C files of users.
 fn headers() -> Result<String> {
     let mut code = String::from("const HEADERS: &[(&str, &str)] = &[\n");
     for path in files("src/bpf", ".h")? {
@@ -200,7 +200,7 @@ fn headers() -> Result<String> {
     Ok(code)
 }
 
-/// As libbpf-cargo names the types of a skeleton.
+/// The name that libbpf-cargo gives to the types of a skeleton.
 fn camel_case(name: &str) -> String {
     name.split('_')
         .map(|word| {

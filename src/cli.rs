@@ -42,7 +42,7 @@ pub enum Exit {
     NotFound,
     /// A partial reading; or counts that were lost, under `--strict`.
     Incomplete,
-    /// All was done, and the command behind `--` ended with this.
+    /// All was done, and the command after `--` ended with this.
     Command(u8),
 }
 
@@ -163,7 +163,7 @@ pub fn tally_of(args: &[OsString]) -> Option<OsString> {
 }
 
 /// The operand of `run` or `attach`: a tally, or `@` and an instance. The scan ends at
-/// the first option that ktally does not know: the tally's own stand behind its name.
+/// the first option that ktally does not know: the tally's own follow its name.
 fn operand_of(args: &[OsString]) -> Option<OsString> {
     let unchecked = |arg: Arg| match arg.get_action().takes_values() {
         true => arg.value_parser(ValueParser::os_string()),
@@ -186,10 +186,10 @@ fn operand_of(args: &[OsString]) -> Option<OsString> {
 pub fn parse(args: &[OsString], mut tally: Option<Tally>) -> Result<Request> {
     let mut command = formats::for_each("", named(Cli::command()));
     if let Some(tally) = &tally {
-        // clap takes nothing behind it for no command at all: all would be counted.
+        // clap would ignore a `--` at the end, and the tally would count everything.
         if args.iter().position(|word| word == "--") == Some(args.len() - 1) {
             return Err(usage(
-                "no command behind `--`; write `ktally run NAME -- COMMAND`, or leave `--` out",
+                "no command after `--`; write `ktally run NAME -- COMMAND`, or leave `--` out",
             ));
         }
         for verb in VERBS {

@@ -1,7 +1,7 @@
 //! ktally counts what the Linux kernel does, in BPF maps, and reads those maps.
 //!
 //! A tally is one C BPF file; the frontend learns everything about it from that
-//! file's BTF. `docs/architecture.md` shows the rooms and who may import whom.
+//! file's BTF. `docs/architecture.md` shows the modules and who may import whom.
 
 #[cfg(target_endian = "big")]
 compile_error!("ktally reads integers little-endian; big-endian hosts are not supported yet");

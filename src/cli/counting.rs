@@ -84,7 +84,7 @@ pub(crate) struct AttachArgs {
     pub(crate) tally: OsString,
     /// What to call it [the tally's name]
     #[arg(long = "as", value_name = "INSTANCE")]
-    pub(crate) label: Option<String>,
+    pub(crate) name: Option<String>,
     /// Take the place of what is attached under this name, without losing a count
     #[arg(long)]
     pub(crate) replace: bool,
@@ -106,9 +106,9 @@ pub(crate) struct StatusArgs {
 pub(crate) struct DetachArgs {
     /// One from `ktally status`
     #[arg(required_unless_present = "all", value_name = "INSTANCE")]
-    pub(crate) labels: Vec<String>,
+    pub(crate) instances: Vec<String>,
     /// Everything that is attached
-    #[arg(long, conflicts_with = "labels")]
+    #[arg(long, conflicts_with = "instances")]
     pub(crate) all: bool,
     /// Stop counting, but leave what was counted to be read
     #[arg(long)]

@@ -14,7 +14,7 @@ use crate::tally::{
 };
 
 pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> Result<Exit> {
-    let label = InstanceName::parse(args.label.as_deref().unwrap_or(&tally.name))?;
+    let name = InstanceName::parse(args.name.as_deref().unwrap_or(&tally.name))?;
     let options = AttachOptions {
         options: resolve(&tally.schema.options, given)?,
         given: given.to_vec(),
@@ -24,7 +24,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> R
     };
     warn_of(tally);
     let mut folder = Instances::open(waiting)?;
-    let attached = folder.attach(&label, tally, &options);
+    let attached = folder.attach(&name, tally, &options);
     tell(&mut folder);
     folder.close();
     let attached = attached?;
@@ -34,7 +34,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> R
         false => "attached",
     };
     note(&format!(
-        "{verb} `{label}`: {} in the kernel; see `ktally read {label}`, and end it with `ktally detach {label}`",
+        "{verb} `{name}`: {} in the kernel; see `ktally read {name}`, and end it with `ktally detach {name}`",
         plural(attached.programs as u64, "program")
     ));
     Ok(Exit::Done)
@@ -46,20 +46,20 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
             "`--all` gives a reading an instance, and JSON is one object; use `-o jsonl`",
         ));
     }
-    let labels = args.labels.iter().map(|label| InstanceName::parse(label));
-    let mut labels: Vec<InstanceName> = labels.collect::<Result<_>>()?;
+    let names = args.instances.iter().map(|name| InstanceName::parse(name));
+    let mut names: Vec<InstanceName> = names.collect::<Result<_>>()?;
     let mut folder = Instances::open(waiting)?;
     tell(&mut folder);
     if args.all {
-        labels = folder.names()?;
-        if labels.is_empty() {
+        names = folder.names()?;
+        if names.is_empty() {
             note("nothing is attached");
         }
     }
     let mut exit = Exit::Done;
     let mut failures = Vec::new();
-    for label in &labels {
-        let detached = detach_one(global, args, label, &mut folder);
+    for name in &names {
+        let detached = detach_one(global, args, name, &mut folder);
         tell(&mut folder);
         match detached {
             Ok(Exit::Done) => {}
@@ -85,22 +85,22 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
 fn detach_one(
     global: &Global,
     args: &DetachArgs,
-    label: &InstanceName,
+    name: &InstanceName,
     folder: &mut Instances,
 ) -> Result<Exit> {
-    let mut instance = Instance::open(label)?;
+    let mut instance = Instance::open(name)?;
     let named = (instance.meta.tally.as_str(), instance.summary());
     let mut report = Report::new(global, &args.view, named, instance.tables())?;
     instance.stop(folder)?;
     show(&instance, &mut report).map_err(|error| {
         // As text, because a closed pipe is an error here.
         anyhow!(
-            "instance `{label}` has stopped, but its last reading is not written, so it stays for `ktally detach {label}`: {error:#}"
+            "instance `{name}` has stopped, but its last reading is not written, so it stays for `ktally detach {name}`: {error:#}"
         )
     })?;
     if args.keep {
         note(&format!(
-            "`{label}` counts no more, and can be read until `ktally detach {label}`"
+            "`{name}` counts no more, and can be read until `ktally detach {name}`"
         ));
     } else {
         instance.remove(folder)?;

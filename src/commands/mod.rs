@@ -2,7 +2,6 @@
 
 mod attach;
 mod check;
-mod clock;
 mod list;
 mod map;
 mod output;
@@ -10,6 +9,7 @@ mod read;
 mod report;
 mod run;
 mod status;
+mod wait;
 
 use std::io::{self, IsTerminal, Write};
 

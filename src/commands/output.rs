@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use caps::Capability;
 
-use super::clock::{Signals, Wake};
+use super::wait::{Signals, Wake};
 use crate::cli::Global;
 use crate::render::Format;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::clock::{Schedule, Signals};
 use super::note;
 use super::report::{self, Report, Source};
+use super::wait::{Schedule, Signals};
 use crate::cli::{Exit, Global, RunArgs};
 use crate::error::usage;
 use crate::snapshot::Reading;
@@ -14,17 +14,17 @@ use crate::tally::{Instance, InstanceName, Instances};
 
 pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
     let text = args.tally.to_string_lossy();
-    let label = InstanceName::parse(text.strip_prefix('@').unwrap_or(&text))?;
+    let name = InstanceName::parse(text.strip_prefix('@').unwrap_or(&text))?;
     if args.loading.max_rows.is_some() || args.loading.all_programs || !args.command.is_empty() {
         return Err(usage(
-            "an attached tally keeps its size, programs and filters: --max-rows, --all-programs and a command are options of `run` and `attach`",
+            "an attached tally has its size, programs and filters already: --max-rows, --all-programs and a command are options of `run` and `attach`",
         ));
     }
     // Completes or removes half-made instances first.
     if let Some(folder) = Instances::look()? {
         folder.notes.iter().for_each(|what| note(what));
     }
-    let mut instance = Instance::open(&label)?;
+    let mut instance = Instance::open(&name)?;
     let named = (instance.meta.tally.as_str(), instance.summary());
     let mut report = Report::of_many(global, args, named, instance.tables())?;
     let signals = Signals::block()?;
@@ -38,7 +38,7 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
     };
     let exit = report::show(&mut report, &mut instance, &signals, schedule)?;
     if args.every.is_some() && instance.has_stopped()? {
-        note(&format!("instance `{label}` has stopped"));
+        note(&format!("instance `{name}` has stopped"));
     }
     Ok(exit)
 }

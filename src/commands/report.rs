@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use caps::Capability;
 
-use super::clock::{Schedule, Signals, Wake};
 use super::output::{Stdout, Writer};
+use super::wait::{Schedule, Signals, Wake};
 use super::{keep_capabilities, note, plural, query, style, warn};
 use crate::cli::{Exit, Global, RunArgs, View};
 use crate::error::usage;

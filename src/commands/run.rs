@@ -8,8 +8,8 @@ use anyhow::Result;
 use caps::Capability;
 use nix::sys::signal::Signal;
 
-use super::clock::{Schedule, Signals, Wake};
 use super::report::{self, Report, Source};
+use super::wait::{Schedule, Signals, Wake};
 use super::{note, warn, warn_of};
 use crate::cli::{Exit, Global, RunArgs};
 use crate::names::HostNames;

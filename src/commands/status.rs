@@ -19,7 +19,7 @@ use crate::tally::{Cost, Instance, Instances, TableUsage, measure, pinnable_by_o
 struct Attached {
     instance: Instance,
     reading: Reading,
-    fill: Vec<TableUsage>,
+    usage: Vec<TableUsage>,
     has_stopped: bool,
     cost: Option<Rate>,
 }
@@ -40,19 +40,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
             stranger.display()
         ));
     }
-    let mut exit = Exit::Done;
-    let mut instances = Vec::new();
-    for label in folder.names()? {
-        match Instance::open(&label) {
-            Ok(instance) => instances.push(instance),
-            // It was just detached.
-            Err(error) if error.is::<NotFound>() => {}
-            Err(error) => {
-                warn(&format!("{error:#}"));
-                exit = Exit::Incomplete;
-            }
-        }
-    }
+    let (instances, exit) = open_all(&folder)?;
     if instances.is_empty() {
         folder.close();
         nothing(global)?;
@@ -71,7 +59,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         .map(|(instance, cost)| {
             Ok(Attached {
                 reading: instance.read()?,
-                fill: instance.usage(&inventory),
+                usage: instance.usage(&inventory),
                 has_stopped: instance.has_stopped()?,
                 cost,
                 instance,
@@ -80,6 +68,23 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         .collect::<Result<_>>()?;
     write(global, attached, args.cost)?;
     Ok(exit)
+}
+
+/// Warns of instances that cannot be opened.
+fn open_all(folder: &Instances) -> Result<(Vec<Instance>, Exit)> {
+    let (mut instances, mut exit) = (Vec::new(), Exit::Done);
+    for name in folder.names()? {
+        match Instance::open(&name) {
+            Ok(instance) => instances.push(instance),
+            // It was just detached.
+            Err(error) if error.is::<NotFound>() => {}
+            Err(error) => {
+                warn(&format!("{error:#}"));
+                exit = Exit::Incomplete;
+            }
+        }
+    }
+    Ok((instances, exit))
 }
 
 /// The mode of a folder may have changed since the instances were attached.
@@ -197,16 +202,16 @@ fn state(it: &Attached) -> &'static str {
 }
 
 fn tables(it: &Attached) -> Value<'_> {
-    let tables = it.fill.iter().zip(&it.reading.tables);
-    let table = |(fill, table): (&'_ TableUsage, &TableReading)| {
-        let rows = match fill.used {
+    let tables = it.usage.iter().zip(&it.reading.tables);
+    let table = |(usage, table): (&'_ TableUsage, &TableReading)| {
+        let rows = match usage.used {
             Used::Exactly(rows) => Some(rows),
             _ => None,
         };
         Value::Fields(vec![
-            ("name", fill.table.clone().into()),
+            ("name", usage.table.clone().into()),
             ("rows", rows.into()),
-            ("max_rows", fill.max.into()),
+            ("max_rows", usage.max.into()),
             ("dropped", table.dropped.into()),
         ])
     };
@@ -214,11 +219,11 @@ fn tables(it: &Attached) -> Value<'_> {
 }
 
 fn rows_of_max(it: &Attached) -> String {
-    let one = |fill: &TableUsage| format!("{}/{}", fill.used, fill.max);
-    match &it.fill[..] {
-        [fill] => one(fill),
+    let one = |usage: &TableUsage| format!("{}/{}", usage.used, usage.max);
+    match &it.usage[..] {
+        [usage] => one(usage),
         many => {
-            let named = |fill: &TableUsage| format!("{} {}", fill.table, one(fill));
+            let named = |usage: &TableUsage| format!("{} {}", usage.table, one(usage));
             many.iter().map(named).collect::<Vec<_>>().join(", ")
         }
     }

@@ -45,7 +45,7 @@ impl<'a> Target<'a> {
                 at_return: kind == "kretprobe",
                 pattern: rest,
             }),
-            _ => bail!("`{target}` is nothing to attach to"),
+            _ => bail!("`{target}` is not a target that ktally can attach to"),
         }
     }
 }
@@ -228,7 +228,7 @@ fn paranoia() -> &'static str {
     let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid");
     match level.unwrap_or_default().trim().parse() {
         Ok(3..) => {
-            ": at this level of kernel.perf_event_paranoid the kernel wants CAP_SYS_ADMIN; give it, or `sysctl kernel.perf_event_paranoid=2`"
+            ": at this level of kernel.perf_event_paranoid the kernel requires CAP_SYS_ADMIN; give it, or `sysctl kernel.perf_event_paranoid=2`"
         }
         Ok(i32::MIN..3) | Err(_) => "",
     }

@@ -57,24 +57,7 @@ const SYSTEM: &[&str] = &["/usr/lib64", "/usr/lib", "/lib/x86_64-linux-gnu"];
 /// Checks that a file has this function. An error says what to write instead.
 pub fn check_function(file: &Path, function: &str) -> Result<()> {
     let path = file.display();
-    let opened = File::open(file).with_context(|| {
-        format!("failed to open `{path}`; write the path of a program or library")
-    })?;
-    ensure!(
-        opened.metadata()?.is_file(),
-        "`{path}` is not a file; write the path of a program or library"
-    );
-    let mut start = Vec::new();
-    Read::take(opened, 256).read_to_end(&mut start)?;
-    if let Some(line) = start.strip_prefix(b"#!") {
-        let line = String::from_utf8_lossy(line);
-        let runs_it = line.split_whitespace().next().unwrap_or_default();
-        bail!("`{path}` is a script; probe what runs it, `{runs_it}`");
-    }
-    ensure!(
-        start.starts_with(b"\x7fELF"),
-        "`{path}` is not a program or library (ELF)"
-    );
+    check_elf(file)?;
     ensure!(
         !function.contains(['*', '?']),
         "`{function}` is a pattern, and one function is probed; write its whole name"
@@ -99,6 +82,29 @@ pub fn check_function(file: &Path, function: &str) -> Result<()> {
     let known = known.iter().map(String::as_str);
     let unknown = unknown_text("function", function, known);
     bail!("`{path}` has {unknown} (a stripped file names only what others may call)")
+}
+
+fn check_elf(file: &Path) -> Result<()> {
+    let path = file.display();
+    let opened = File::open(file).with_context(|| {
+        format!("failed to open `{path}`; write the path of a program or library")
+    })?;
+    ensure!(
+        opened.metadata()?.is_file(),
+        "`{path}` is not a file; write the path of a program or library"
+    );
+    let mut start = Vec::new();
+    Read::take(opened, 256).read_to_end(&mut start)?;
+    if let Some(line) = start.strip_prefix(b"#!") {
+        let line = String::from_utf8_lossy(line);
+        let runs_it = line.split_whitespace().next().unwrap_or_default();
+        bail!("`{path}` is a script; probe what runs it, `{runs_it}`");
+    }
+    ensure!(
+        start.starts_with(b"\x7fELF"),
+        "`{path}` is not a program or library (ELF)"
+    );
+    Ok(())
 }
 
 /// Whether it is an IFUNC: a function that returns the function to call.

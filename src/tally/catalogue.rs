@@ -86,7 +86,7 @@ impl Tally {
         let name = file_name.split('.').next().unwrap_or_default();
         if name.is_empty() {
             return Err(usage(format!(
-                "`{shown}` names no tally: its file wants a name before the endings"
+                "`{shown}` names no tally: the file has no name before its ending"
             )));
         }
         // Reading a pipe would wait for its writer.

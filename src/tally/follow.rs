@@ -43,7 +43,7 @@ impl Command {
         let program = words.first().map(OsString::as_os_str).unwrap_or_default();
         let name = lossy(program);
         if name.is_empty() {
-            return Err(usage("the command behind `--` has no name"));
+            return Err(usage("the command after `--` has no name"));
         }
         let words: Vec<CString> = words
             .iter()

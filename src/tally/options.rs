@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail};
 
 use crate::error::{unknown, usage};
 use crate::host;
@@ -75,21 +75,22 @@ fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
         &HostNames::new(),
         &mut bytes,
     )?;
-    if option.decoder == Some(Decoder::PID) {
-        host::check_process(&place.decode(&bytes).to_string())?;
-    }
     if place.ty.is_text() && bytes.last().is_some_and(|last| *last != 0) {
         bail!("{} bytes are too long: at most {room}", bytes.len());
     }
-    if option.decoder == Some(Decoder::CPU) {
-        let cpu = place.decode(&bytes).to_string();
-        ensure!(
-            host::has_cpu(&cpu),
-            "this host has CPUs {}",
-            host::present_cpus()
-        );
-    }
+    check_on_host(option, &place.decode(&bytes).to_string())?;
     Ok(bytes)
+}
+
+/// A process or CPU has to exist.
+fn check_on_host(option: &OptionSpec, value: &str) -> Result<()> {
+    if option.decoder == Some(Decoder::PID) {
+        host::check_process(value)?;
+    }
+    if option.decoder == Some(Decoder::CPU) && !host::has_cpu(value) {
+        bail!("this host has CPUs {}", host::present_cpus());
+    }
+    Ok(())
 }
 
 fn refused(name: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {

@@ -235,9 +235,9 @@ fn has_long_keys() -> bool {
 
 /// What a kernel needs for fentry programs.
 const FENTRY_FIX: &str = if cfg!(target_arch = "aarch64") {
-    "they want Linux 6.4 or later, built with CONFIG_FUNCTION_TRACER=y"
+    "they need Linux 6.4 or later, built with CONFIG_FUNCTION_TRACER=y"
 } else {
-    "they want a kernel built with CONFIG_FUNCTION_TRACER=y"
+    "they need a kernel built with CONFIG_FUNCTION_TRACER=y"
 };
 
 impl Tally {

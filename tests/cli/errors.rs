@@ -179,14 +179,14 @@ run ufunc --path=nolib.so.6 --function malloc => tally `ufunc`: | no library `no
     );
 }
 
-/// Nothing behind `--` is not no `--`, which counts the whole host.
+/// Nothing after `--` is not no `--`, which counts the whole host.
 #[test]
 fn a_command_has_a_name() {
-    let no_command = ["no command behind `--`", "-- COMMAND"];
+    let no_command = ["no command after `--`", "-- COMMAND"];
     refused("run syscalls --", &no_command);
     refused("run syscalls --for 0 --", &no_command);
     refused("run --for 0 syscalls --", &no_command);
-    refused(["run", "syscalls", "--", ""], &["the command behind `--`"]);
+    refused(["run", "syscalls", "--", ""], &["the command after `--`"]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::{MapCommand, entries, note, output, style, tell, warn};
 use crate::cli::{AddArgs, Exit};
-use crate::commands::clock::Signals;
 use crate::commands::output::{Stdout, Writer};
+use crate::commands::wait::Signals;
 use crate::error::{not_found, usage};
 use crate::map::{Access, Adder, Drained, Map, MapFlags, drain};
 use crate::render::{Entries, Entry, Format, Style};
@@ -158,7 +158,7 @@ impl MapCommand<'_> {
             ),
             None => match write(&mut io::stderr()) {
                 Ok(()) => anyhow!(
-                    "failed to write what was taken ({why}), and to keep it in a file; all of it stands above"
+                    "failed to write what was taken ({why}), and to keep it in a file; all of it is above"
                 ),
                 Err(_) => anyhow!("what was taken is lost ({why})"),
             },

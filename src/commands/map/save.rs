@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use super::{MapCommand, entries, note, read_text, stdout, warn};
 use crate::cli::Exit;
-use crate::commands::clock::Signals;
+use crate::commands::wait::Signals;
 use crate::error::usage;
 use crate::map::saved::{self, Line, LineCodec};
 use crate::map::{Access, Map, MapFlags, Outcome, Reader};

@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 
 use super::{MapCommand, warn};
 use crate::cli::{Exit, WatchArgs};
-use crate::commands::clock::{Schedule, Signals};
 use crate::commands::keep_capabilities;
 use crate::commands::output::{Stdout, Writer};
+use crate::commands::wait::{Schedule, Signals};
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Change, Changes};
 

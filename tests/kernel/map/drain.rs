@@ -97,7 +97,7 @@ fn what_cannot_be_kept_in_one_place_is_kept_in_another() {
     let folder = tempfile::tempdir().unwrap();
     let ended = drain(&filled(), folder.path()).failed(1, &["failed to write"]);
     assert_whole(&kept(folder.path(), &ended));
-    let ended = drain(&filled(), Path::new("/proc")).failed(1, &["all of it stands above"]);
+    let ended = drain(&filled(), Path::new("/proc")).failed(1, &["all of it is above"]);
     let lines = ended.stderr.lines().filter(|line| line.starts_with('{'));
     assert_whole(&lines.collect::<Vec<_>>().join("\n"));
 }
