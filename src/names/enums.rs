@@ -7,22 +7,25 @@ use std::cell::OnceCell;
 use super::registry::Decode;
 use crate::schema::{KernelBtf, Place, Value, Variant, parse_number};
 
-/// The names of an enum, read once.
-struct Variants {
+/// Shows the name of a number; of flags the names of the bits that are set, with
+/// `|` between them, and bits without a name as one number behind them.
+pub(super) struct Enum {
     of: String,
-    known: OnceCell<Vec<Variant>>,
+    is_flags: bool,
+    variants: OnceCell<Vec<Variant>>,
 }
 
-impl Variants {
-    fn new(of: &str) -> Self {
+impl Enum {
+    pub(super) fn new(of: &str, is_flags: bool) -> Self {
         Self {
             of: of.to_owned(),
-            known: OnceCell::new(),
+            is_flags,
+            variants: OnceCell::new(),
         }
     }
 
-    fn get(&self) -> &[Variant] {
-        self.known.get_or_init(|| {
+    fn variants(&self) -> &[Variant] {
+        self.variants.get_or_init(|| {
             let variants = KernelBtf::load().map(|btf| btf.enum_variants(&self.of));
             let mut variants = variants.unwrap_or_default();
             for variant in &mut variants {
@@ -32,84 +35,41 @@ impl Variants {
         })
     }
 
-    fn names(&self) -> Vec<String> {
-        let variants = self.get().iter();
-        variants.map(|variant| variant.name.clone()).collect()
-    }
-
     /// The kernel's own name in full is known, too.
-    fn number(&self, name: &str) -> Option<i128> {
+    fn value(&self, name: &str) -> Option<i128> {
         let name = short(&self.of, name);
-        let variant = self.get().iter().find(|variant| variant.name == name);
+        let variant = self.variants().iter().find(|variant| variant.name == name);
         variant.map(|variant| variant.value)
-    }
-
-    /// Enums have signs: by the C type of the place.
-    fn show<'a>(
-        &self,
-        place: &Place,
-        bytes: &[u8],
-        name: fn(&[Variant], i128) -> Option<String>,
-    ) -> Option<Value<'a>> {
-        let number = place.decode(bytes).integer()?;
-        Some(Value::Text(name(self.get(), number)?.into()))
-    }
-}
-
-/// The name of one number.
-pub(super) struct Enum(Variants);
-
-impl Enum {
-    pub(super) fn new(of: &str) -> Self {
-        Self(Variants::new(of))
     }
 }
 
 impl Decode for Enum {
+    /// Enums have signs: by the C type of the place.
     fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
         if raw {
             return None;
         }
-        self.0.show(place, bytes, |variants, number| {
-            let variant = variants.iter().find(|variant| variant.value == number);
-            variant.map(|variant| variant.name.clone())
-        })
+        let number = place.decode(bytes).integer()?;
+        let name = if self.is_flags {
+            flags(self.variants(), number)?
+        } else {
+            let mut variants = self.variants().iter();
+            variants.find(|it| it.value == number)?.name.clone()
+        };
+        Some(Value::Text(name.into()))
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.names()
+        let variants = self.variants().iter();
+        variants.map(|variant| variant.name.clone()).collect()
     }
 
-    fn number(&self, name: &str) -> Option<i128> {
-        self.0.number(name)
-    }
-}
-
-/// The names of the bits that are set, with `|` between them; bits without a name
-/// as one number behind them.
-pub(super) struct Flags(Variants);
-
-impl Flags {
-    pub(super) fn new(of: &str) -> Self {
-        Self(Variants::new(of))
-    }
-}
-
-impl Decode for Flags {
-    fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
-        if raw {
-            return None;
+    fn number(&self, text: &str) -> Option<i128> {
+        if !self.is_flags {
+            return self.value(text);
         }
-        self.0.show(place, bytes, flags)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.0.names()
-    }
-
-    fn number(&self, names: &str) -> Option<i128> {
-        names.split('|').try_fold(0, |bits, name| {
-            let bit = parse_number(name).or_else(|| self.0.number(name))?;
+        text.split('|').try_fold(0, |bits, name| {
+            let bit = parse_number(name).or_else(|| self.value(name))?;
             Some(bits | bit)
         })
     }
@@ -183,7 +143,7 @@ mod tests {
             return;
         }
         let (of, name) = ("bpf_map_type", "ARRAY");
-        let (types, bits) = (Enum::new(of), Flags::new(of));
+        let (types, bits) = (Enum::new(of, false), Enum::new(of, true));
         let (place, two) = (Place::whole(Type::unsigned(4)), 2u32.to_ne_bytes());
         let shown = |raw| types.show(&place, &two, raw).map(|it| it.to_string());
         assert_eq!(shown(false).as_deref(), Some(name));
@@ -191,6 +151,6 @@ mod tests {
         assert_eq!(types.number(name), Some(2));
         assert_eq!(types.number("BPF_MAP_TYPE_ARRAY"), Some(2));
         assert_eq!(bits.number(&format!("{name}|0x10")), Some(0x12));
-        assert_eq!(Enum::new("no_such_enum_here").number(name), None);
+        assert_eq!(Enum::new("no_such_enum_here", false).number(name), None);
     }
 }

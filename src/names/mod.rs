@@ -8,6 +8,7 @@ mod dev;
 mod enums;
 mod errno;
 mod ip;
+mod mappings;
 mod net;
 mod plain;
 mod registry;
@@ -165,124 +166,106 @@ impl Names for HostNames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::Type;
+    use crate::schema::{Type, testing};
 
     fn label(size: usize, decoder: &str) -> Label {
-        let mut tags = crate::schema::Tags::default();
-        tags.add(&format!("ktally:as:{decoder}"));
         Label {
             name: String::new(),
             place: Place::whole(Type::unsigned(size)),
-            decoder: tags.decoder,
+            decoder: Some(Decoder::from_tag(decoder)),
             with: None,
         }
     }
 
+    fn check(names: &HostNames, cases: &[(&str, u32, &str)]) {
+        for (decoder, number, shown) in cases {
+            let (label, bytes) = (label(4, decoder), number.to_le_bytes());
+            assert_eq!(names.of(&label, &bytes).to_string(), *shown, "{decoder}");
+        }
+    }
+
+    const LOCALHOST: u32 = u32::from_le_bytes([127, 0, 0, 1]);
+    const HTTPS: u32 = 443u16.to_be() as u32;
+
     #[test]
     fn decoders_show_names_and_fall_back_to_numbers() {
-        let labels = HostNames::new();
-        let text = |decoder: &str, number: u32| {
-            labels
-                .of(&label(4, decoder), &number.to_ne_bytes())
-                .to_string()
-        };
-        assert_eq!(text("errno", 2), "ENOENT");
-        assert_eq!(text("errno", 4000), "4000");
-        assert_eq!(text("signal", 15), "SIGTERM");
-        assert_eq!(text("signal", 0), "0");
-        assert_eq!(text("state", 0x402), "idle");
-        assert_eq!(text("state", 3), "3");
-        assert_eq!(text("ksym", 0xbee), "0xbee");
-        assert_eq!(text("softirq", 3), "NET_RX");
-        assert_eq!(text("softirq", 10), "10");
-        assert_eq!(text("hex", 255), "0xff");
-        assert_eq!(text("bool", 2), "true");
-        assert_eq!(text("pid", 42), "42");
-        assert_eq!(text("cpu", 1), "1");
-        assert_eq!(text("uid", 0), "root");
-        assert_eq!(text("gid", 0), "root");
-        assert_eq!(text("flags:no_such_enum_here", 3), "3");
-        assert_eq!(text("uid", 4_000_000_000), "4000000000");
-        assert_eq!(text("enum:no_such_enum_here", 3), "3");
-        assert_eq!(text("tomorrow", 3), "3");
-        assert_eq!(text("syscall", 1_000_000_000), "1000000000");
-        assert_eq!(
-            text("ipv4", u32::from_ne_bytes([192, 0, 2, 1])),
-            "192.0.2.1"
-        );
-        assert_eq!(text("port", u32::from_ne_bytes([1, 0xbb, 0, 0])), "443");
-        assert_eq!(text("port", 1 << 16), "65536");
-        assert_eq!(text("ifindex", 1), "lo");
-        assert_eq!(text("ifindex", 2_000_000_000), "2000000000");
-        assert_eq!(text("netns", 1), "1");
-        assert_eq!(text("dev", 4095 << 20 | 1), "4095:1");
-        assert_eq!(text("cgroup", 4_000_000_000), "4000000000");
+        let cases = [
+            ("errno", 2, "ENOENT"),
+            ("errno", 4000, "4000"),
+            ("signal", 15, "SIGTERM"),
+            ("signal", 0, "0"),
+            ("state", 0x402, "idle"),
+            ("state", 3, "3"),
+            ("ksym", 0xbee, "0xbee"),
+            ("softirq", 3, "NET_RX"),
+            ("softirq", 10, "10"),
+            ("hex", 255, "0xff"),
+            ("bool", 2, "true"),
+            ("pid", 42, "42"),
+            ("cpu", 1, "1"),
+            ("uid", 0, "root"),
+            ("gid", 0, "root"),
+            ("flags:no_such_enum_here", 3, "3"),
+            ("uid", 4_000_000_000, "4000000000"),
+            ("enum:no_such_enum_here", 3, "3"),
+            ("tomorrow", 3, "3"),
+            ("syscall", 1_000_000_000, "1000000000"),
+            ("ipv4", LOCALHOST, "127.0.0.1"),
+            ("port", HTTPS, "443"),
+            ("port", 1 << 16, "65536"),
+            ("ifindex", 1, "lo"),
+            ("ifindex", 2_000_000_000, "2000000000"),
+            ("netns", 1, "1"),
+            ("dev", 4095 << 20 | 1, "4095:1"),
+            ("cgroup", 4_000_000_000, "4000000000"),
+        ];
+        check(&HostNames::new(), &cases);
     }
 
     #[test]
     fn names_are_read_back() {
-        let labels = HostNames::new();
+        let names = HostNames::new();
         let number = |decoder: &str, text: &str| {
-            let decoder = label(4, decoder).decoder.unwrap();
-            labels.number(&decoder, text).unwrap()
+            let decoder = Decoder::from_tag(decoder);
+            names.number(&decoder, text).unwrap()
         };
-        for (decoder, text) in [
-            ("ipv4", "192.0.2.1"),
-            ("port", "443"),
-            ("ifindex", "lo"),
-            ("dev", "4095:1"),
+        for (size, decoder, text) in [
+            (4, "ipv4", "192.0.2.1"),
+            (4, "port", "443"),
+            (4, "ifindex", "lo"),
+            (4, "dev", "4095:1"),
+            (16, "ip", "192.0.2.1"),
+            (8, "cgroup", "/"),
         ] {
             let bytes = number(decoder, text).unwrap().to_le_bytes();
-            let label = label(4, decoder);
-            assert_eq!(labels.of(&label, &bytes[..4]).to_string(), text);
+            let label = label(size, decoder);
+            assert_eq!(names.of(&label, &bytes[..size]).to_string(), text);
         }
-        let bytes = number("ip", "192.0.2.1").unwrap().to_le_bytes();
-        let ip = label(16, "ip");
-        assert_eq!(labels.of(&ip, &bytes).to_string(), "192.0.2.1");
-        let root = number("cgroup", "/").unwrap().to_le_bytes();
-        let label = label(8, "cgroup");
-        assert_eq!(labels.of(&label, &root[..8]).to_string(), "/");
         // As they are.
-        for (decoder, text) in [("ifindex", "3"), ("netns", "3"), ("dev", "3")] {
-            assert_eq!(number(decoder, text), None, "{decoder}");
+        for decoder in ["ifindex", "netns", "dev"] {
+            assert_eq!(number(decoder, "3"), None, "{decoder}");
         }
     }
 
     #[test]
     fn raw_numbers_keep_their_notation() {
-        let text = |decoder: &str, number: u32| {
-            let (label, bytes) = (label(4, decoder), number.to_le_bytes());
-            HostNames::raw().of(&label, &bytes).to_string()
-        };
-        for (decoder, number, shown) in [
+        let cases = [
             ("ksym", 0x8100_0000, "0x81000000"),
             ("hex", 42, "0x2a"),
             ("dev", 8 << 20 | 1, "8:1"),
-            ("ipv4", u32::from_le_bytes([192, 0, 2, 1]), "192.0.2.1"),
-            ("port", u32::from(443u16.to_be()), "443"),
+            ("ipv4", LOCALHOST, "127.0.0.1"),
+            ("port", HTTPS, "443"),
             ("errno", 2, "2"),
             ("bool", 1, "1"),
             ("ifindex", 1, "1"),
-        ] {
-            assert_eq!(text(decoder, number), shown, "{decoder}");
-        }
+        ];
+        check(&HostNames::raw(), &cases);
     }
 
     #[test]
     fn comm_ends_at_its_first_nul() {
         let mut comm = label(16, "comm");
-        comm.place = Place::whole(std::sync::Arc::new(Type {
-            name: String::new(),
-            size: 16,
-            kind: Kind::Array {
-                element: std::sync::Arc::new(Type {
-                    name: "char".into(),
-                    size: 1,
-                    kind: Kind::Char,
-                }),
-                len: 16,
-            },
-        }));
+        comm.place = Place::whole(testing::text(16));
         let value = HostNames::new().of(&comm, b"bash\0and the rest");
         // 17 bytes: the place says 16.
         assert_eq!(value, Value::Text("bash".into()));

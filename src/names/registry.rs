@@ -22,10 +22,10 @@ const REGISTRY: [Line; 27] = [
     ("comm", make::<plain::Comm>),
     ("cpu", make::<plain::Number>),
     ("dev", make::<dev::Dev>),
-    ("enum:NAME", |_, of| Rc::new(enums::Enum::new(of))),
+    ("enum:NAME", |_, of| Rc::new(enums::Enum::new(of, false))),
     ("errno", make::<errno::Errno>),
-    ("flags:NAME", |_, of| Rc::new(enums::Flags::new(of))),
-    ("gid", make::<users::Gid>),
+    ("flags:NAME", |_, of| Rc::new(enums::Enum::new(of, true))),
+    ("gid", |_, _| Rc::new(users::Accounts::groups())),
     ("hex", make::<plain::Hex>),
     ("id", make::<plain::Number>),
     ("ifindex", make::<net::Ifindex>),
@@ -33,9 +33,7 @@ const REGISTRY: [Line; 27] = [
     ("ipv4", make::<ip::Ipv4>),
     // The same bytes: an IPv4 address in them is shown as one.
     ("ipv6", make::<ip::Ip>),
-    ("kstack", |names, _| {
-        Rc::new(stacks::Kstack(names.symbols()))
-    }),
+    ("kstack", stack::<false>),
     ("ksym", |names, _| Rc::new(stacks::Ksym(names.symbols()))),
     ("netns", make::<net::Netns>),
     ("pid", make::<plain::Pid>),
@@ -45,14 +43,19 @@ const REGISTRY: [Line; 27] = [
     ("state", make::<state::State>),
     ("syscall", make::<syscall::Syscall>),
     ("time", make::<time::Time>),
-    ("uid", make::<users::Uid>),
-    ("ustack", |names, _| {
-        Rc::new(stacks::Ustack(names.symbols()))
-    }),
+    ("uid", |_, _| Rc::new(users::Accounts::users())),
+    ("ustack", stack::<true>),
 ];
 
 fn make<D: Decode + Default + 'static>(_: &HostNames, _: &str) -> Rc<dyn Decode> {
     Rc::new(D::default())
+}
+
+fn stack<const IS_OF_PROCESS: bool>(names: &HostNames, _: &str) -> Rc<dyn Decode> {
+    Rc::new(stacks::Stack {
+        symbols: names.symbols(),
+        is_of_process: IS_OF_PROCESS,
+    })
 }
 
 fn find(decoder: &Decoder) -> Option<Line> {

@@ -36,39 +36,21 @@ impl Decode for Ksym {
     }
 }
 
-/// A `struct tally_kstack`: the kernel's functions.
-pub(super) struct Kstack(pub(super) Rc<Symbols>);
-
-impl Decode for Kstack {
-    fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
-        let stack = place.bytes(bytes).unwrap_or_default();
-        let frames = if raw {
-            symbols::raw(stack)
-        } else {
-            self.0.kernel_stack(stack)
-        };
-        Some(Value::Text(frames.into()))
-    }
-
-    fn comes_and_goes(&self) -> bool {
-        true
-    }
-
-    fn capabilities(&self) -> &'static [Capability] {
-        KERNEL_SYMBOLS
-    }
+/// A stack of addresses: of the kernel (`struct tally_kstack`), or of a process
+/// (`struct tally_ustack`).
+pub(super) struct Stack {
+    pub(super) symbols: Rc<Symbols>,
+    pub(super) is_of_process: bool,
 }
 
-/// A `struct tally_ustack`: a process's functions.
-pub(super) struct Ustack(pub(super) Rc<Symbols>);
-
-impl Decode for Ustack {
+impl Decode for Stack {
     fn show<'a>(&self, place: &Place, bytes: &'a [u8], raw: bool) -> Option<Value<'a>> {
         let stack = place.bytes(bytes).unwrap_or_default();
-        let frames = if raw {
-            symbols::raw(symbols::process(stack)?.1)
-        } else {
-            self.0.user_stack(stack)
+        let frames = match (raw, self.is_of_process) {
+            (true, true) => symbols::raw(symbols::process(stack)?.1),
+            (true, false) => symbols::raw(stack),
+            (false, true) => self.symbols.user_stack(stack),
+            (false, false) => self.symbols.kernel_stack(stack),
         };
         Some(Value::Text(frames.into()))
     }
@@ -78,6 +60,10 @@ impl Decode for Ustack {
     }
 
     fn capabilities(&self) -> &'static [Capability] {
-        PROCESSES
+        if self.is_of_process {
+            PROCESSES
+        } else {
+            KERNEL_SYMBOLS
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::fs::{self, Metadata};
 use std::hash::Hash;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -22,7 +22,7 @@ use blazesym::symbolize::source::{Elf, Kernel, Source};
 use blazesym::symbolize::{Input, Symbolizer};
 use blazesym::{MaybeDefault, SymType};
 
-use crate::host;
+use super::mappings::{Mapping, code_of};
 
 /// The functions that the symbol tables of an ELF file name; of a stripped file
 /// those that others may call.
@@ -58,21 +58,6 @@ type Cache<K, V> = RefCell<HashMap<K, V>>;
 
 /// Of each cache: some megabytes at most.
 const CACHED: usize = 16 << 10;
-
-/// A mapping of code, as /proc/PID/maps has it.
-#[derive(Debug, Clone, PartialEq)]
-struct Mapping {
-    start: u64,
-    end: u64,
-    offset: u64,
-    file: Arc<Path>,
-}
-
-impl Mapping {
-    fn holds(&self, address: u64) -> bool {
-        (self.start..self.end).contains(&address)
-    }
-}
 
 /// A frame of user space that no file is known for.
 const UNKNOWN: &str = "[unknown]";
@@ -131,13 +116,9 @@ impl Symbols {
     /// What it had mapped before stays known behind what it has now, for rows
     /// of before an exec.
     fn look_at(&self, pid: u32) {
-        let Some(process) = host::process_folder(pid) else {
+        let Some(mut mappings) = code_of(pid) else {
             return;
         };
-        let Ok(maps) = fs::read_to_string(process.join("maps")) else {
-            return;
-        };
-        let mut mappings = code_of(&maps, &root_of(pid));
         let mut processes = self.processes.borrow_mut();
         if let Some(before) = processes.get(&pid) {
             let gone = before.iter().filter(|old| !mappings.contains(old));
@@ -277,53 +258,6 @@ fn insert<K: Eq + Hash, V>(cache: &mut HashMap<K, V>, key: K, value: V) {
     cache.insert(key, value);
 }
 
-/// Where the files of a process are found: its own root, where that is not
-/// ours, as in a container.
-fn root_of(pid: u32) -> PathBuf {
-    let root = format!("/proc/{pid}/root");
-    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    let same = namespace(&pid.to_string()) == namespace("self")
-        && fs::read_link(&root).is_ok_and(|root| root == Path::new("/"));
-    PathBuf::from(if same { "/".to_owned() } else { root })
-}
-
-/// The executable mappings.
-fn code_of(maps: &str, root: &Path) -> Vec<Mapping> {
-    maps.lines()
-        .filter_map(|line| mapping(line, root))
-        .collect()
-}
-
-/// `START-END r-xp OFFSET DEVICE INODE    PATH`
-fn mapping(line: &str, root: &Path) -> Option<Mapping> {
-    let mut rest = line;
-    let mut field = || {
-        let (field, after) = rest.split_once(' ')?;
-        rest = after;
-        Some(field)
-    };
-    let (range, flags, offset) = (field()?, field()?, field()?);
-    let (_device, _inode) = (field()?, field()?);
-    let name = rest.trim_start();
-    if !flags.contains('x') {
-        return None;
-    }
-    let number = |hex| u64::from_str_radix(hex, 16).ok();
-    let (start, end) = range.split_once('-')?;
-    // `[vdso]` is not a file, and stays a name; code made at run time has none.
-    let file = match name.strip_prefix('/') {
-        Some(path) => root.join(path),
-        None if name.is_empty() => "[anon]".into(),
-        None => name.into(),
-    };
-    Some(Mapping {
-        start: number(start)?,
-        end: number(end)?,
-        offset: number(offset)?,
-        file: file.into(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,29 +355,6 @@ mod tests {
             .unwrap();
         let frame = symbols.user_stack(&stack(pid, &[start + 1]));
         assert!(frame.contains("(sleep)"), "{frame}");
-    }
-
-    #[test]
-    fn maps_are_read_by_line() {
-        let line = "7f0-7ff r-xp 0000a000 08:01 42                         /usr/lib/my lib.so";
-        let found = mapping(line, Path::new("/proc/1/root")).unwrap();
-        assert_eq!(
-            (found.start, found.end, found.offset),
-            (0x7f0, 0x7ff, 0xa000)
-        );
-        assert_eq!(*found.file, *Path::new("/proc/1/root/usr/lib/my lib.so"));
-        let vdso = mapping("1-2 r-xp 0 00:00 0   [vdso]", Path::new("/")).unwrap();
-        assert_eq!(*vdso.file, *Path::new("[vdso]"));
-        let made = mapping("1-2 r-xp 0 00:00 0 ", Path::new("/")).unwrap();
-        assert_eq!(*made.file, *Path::new("[anon]"));
-        for none in [
-            "",
-            "1-2",
-            "1-2 rw-p 0 00:00 0   [heap]",
-            "x-2 r-xp 0 00:00 0 /a",
-        ] {
-            assert_eq!(mapping(none, Path::new("/")), None, "{none:?}");
-        }
     }
 
     #[test]

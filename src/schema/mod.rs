@@ -16,7 +16,7 @@ mod parse;
 mod table;
 mod tags;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod types;
 mod unit;
 mod value;
