@@ -6,39 +6,31 @@ use std::io::{self, Write};
 
 use crate::text::{NEXT_LINE, escape};
 
-/// The caller asked for something that does not exist or makes no sense:
-/// nothing was loaded, and the exit code is 2.
+/// A message that ends in this exit code.
 #[derive(Debug)]
-pub struct Usage(String);
+pub struct Failure<const EXIT: u8>(String);
 
-impl fmt::Display for Usage {
+/// The caller asked for something that does not exist or makes no sense: nothing
+/// was loaded.
+pub type Usage = Failure<2>;
+
+/// There is no such key, map or instance.
+pub type NotFound = Failure<3>;
+
+impl<const EXIT: u8> fmt::Display for Failure<EXIT> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Usage {}
+impl<const EXIT: u8> std::error::Error for Failure<EXIT> {}
 
-/// An error that ends in exit code 2.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
-    Usage(message.into()).into()
+    Failure::<2>(message.into()).into()
 }
 
-/// There is no such key or map: exit code 3.
-#[derive(Debug)]
-pub struct NotFound(String);
-
-impl fmt::Display for NotFound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotFound {}
-
-/// An error that ends in exit code 3.
 pub(crate) fn not_found(message: impl Into<String>) -> anyhow::Error {
-    NotFound(message.into()).into()
+    Failure::<3>(message.into()).into()
 }
 
 /// Prints a message to stderr, escaped, as names in it may come from anyone; its
@@ -70,9 +62,11 @@ pub(crate) fn unknown_text<'a>(
     let mut near: Vec<&str> = known.clone();
     // `REG` is near `TYPE_REG`.
     let is_part = |candidate: &str| name.len() > 2 && candidate.contains(name);
-    let distance = |candidate: &str| match is_part(candidate) {
-        true => 0.0,
-        false => 1.0 - strsim::jaro_winkler(name, candidate),
+    let distance = |candidate: &str| {
+        if is_part(candidate) {
+            return 0.0;
+        }
+        1.0 - strsim::jaro_winkler(name, candidate)
     };
     near.retain(|candidate| distance(candidate) < 0.2);
     near.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
@@ -90,35 +84,34 @@ pub(crate) fn unknown_text<'a>(
 }
 
 fn quoted(names: &[&str], between: &str) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(between)
+    let names = names.iter().map(|name| format!("`{name}`"));
+    names.collect::<Vec<_>>().join(between)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unknown;
+    use super::unknown_text;
 
     #[test]
     fn nearest_names_first_and_all_when_few() {
-        let near = unknown("tally", "syscall", ["syscalls", "runqlat"]);
-        assert_eq!(
-            near.to_string(),
-            "no tally named `syscall`; did you mean `syscalls`?"
-        );
-        let few = unknown("field", "zzz", ["comm", "call"]);
-        assert_eq!(
-            few.to_string(),
-            "no field named `zzz`; known: `comm`, `call`"
-        );
         let many: Vec<String> = (0..100).map(|n| format!("function_{n}")).collect();
-        let many = unknown("function", "function_42x", many.iter().map(String::as_str));
-        let many = many.to_string();
-        assert!(many.contains("did you mean `function_42` or "), "{many}");
-        assert_eq!(many.matches("`function_").count(), 1 + 8, "{many}");
-        let none = unknown("option", "a", []);
-        assert_eq!(none.to_string(), "no option named `a`; there are none");
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for (what, name, known, hint) in [
+            (
+                "tally",
+                "syscall",
+                &["syscalls", "runqlat"][..],
+                "did you mean `syscalls`?",
+            ),
+            ("field", "zzz", &["comm", "call"], "known: `comm`, `call`"),
+            ("option", "a", &[], "there are none"),
+            ("function", "main", &many, "100 are known"),
+        ] {
+            let text = unknown_text(what, name, known.iter().copied());
+            assert_eq!(text, format!("no {what} named `{name}`; {hint}"));
+        }
+        let near = unknown_text("function", "function_42x", many);
+        assert!(near.contains("did you mean `function_42` or "), "{near}");
+        assert_eq!(near.matches("`function_").count(), 1 + 8, "{near}");
     }
 }
