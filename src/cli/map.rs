@@ -92,6 +92,9 @@ pub(crate) enum MapAction {
     /// Show what changes: new, changed and gone keys each interval
     Watch(WatchArgs),
     /// Write all entries to a file, as JSON lines
+    ///
+    /// The file is replaced when all entries are written. If some entries cannot be
+    /// read (exit code 4), it stays as it was, and FILE.incomplete has the others.
     Save {
         /// An id, a pinned path, or a name
         map: String,

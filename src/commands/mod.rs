@@ -6,6 +6,7 @@ mod list;
 mod map;
 mod output;
 mod read;
+mod replacement;
 mod report;
 mod run;
 mod status;

@@ -3,17 +3,18 @@
 //! counting nor the end may wait for it.
 
 use std::cell::Cell;
-use std::fs::{self, File, Permissions};
-use std::io::{self, IsTerminal, LineWriter, Seek, Write};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, LineWriter, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use caps::Capability;
 
+use super::replacement::Replacement;
 use super::wait::{Signals, Wake};
 use crate::cli::Global;
 use crate::render::Format;
@@ -23,8 +24,8 @@ static TARGET: OnceLock<Target> = OnceLock::new();
 
 struct Target {
     file: File,
-    /// What the output replaces once it is whole.
-    replaces: Option<PathBuf>,
+    /// The file that the output replaces once it is whole.
+    replacement: Option<Replacement>,
     /// Whether output stood there before, which this one goes on.
     goes_on: bool,
 }
@@ -36,7 +37,7 @@ pub(super) fn open(global: &Global) -> Result<()> {
             .with_context(|| format!("failed to open `{}` for output", path.display()))?,
         None => Target {
             file: stdout().context("failed to open the output")?,
-            replaces: None,
+            replacement: None,
             goes_on: false,
         },
     };
@@ -59,40 +60,16 @@ impl Target {
         if is_special || matches!(format, Format::Jsonl | Format::Csv) {
             return Ok(Self {
                 file: File::options().append(true).create(true).open(path)?,
-                replaces: None,
+                replacement: None,
                 goes_on: found.is_ok_and(|found| found.len() > 0),
             });
         }
-        let path = fs::canonicalize(path).unwrap_or(path.to_owned());
+        let replacement = Replacement::new(path)?;
         Ok(Self {
-            // Without a name, so that nothing is left however the process ends.
-            file: tempfile::tempfile_in(folder_of(&path))?,
-            replaces: Some(path),
+            file: replacement.file().try_clone()?,
+            replacement: Some(replacement),
             goes_on: false,
         })
-    }
-
-    fn put_in_place(&self) -> io::Result<()> {
-        let Some(path) = &self.replaces else {
-            return Ok(());
-        };
-        let before = fs::metadata(path).map(|found| found.permissions());
-        let mut copy = tempfile::Builder::new()
-            .permissions(before.unwrap_or(Permissions::from_mode(0o666)))
-            .tempfile_in(folder_of(path))?;
-        let mut file = &self.file;
-        file.rewind()?;
-        io::copy(&mut file, &mut copy)?;
-        copy.as_file().sync_all()?;
-        copy.persist(path)?;
-        Ok(())
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
     }
 }
 
@@ -102,8 +79,8 @@ fn target() -> &'static Target {
 
 /// What it takes to put the output in place, in a folder of another user.
 pub(super) fn capability() -> Option<Capability> {
-    let replaces = target().replaces.as_ref();
-    replaces.map(|_| Capability::CAP_DAC_OVERRIDE)
+    let replacement = target().replacement.as_ref();
+    replacement.map(|_| Capability::CAP_DAC_OVERRIDE)
 }
 
 /// The file itself, without a buffer.
@@ -124,7 +101,10 @@ pub(super) fn goes_on() -> bool {
 /// Makes what was written the content of the output file. A command calls it
 /// before it gives up what it has written; `execute` calls it at the end.
 pub(super) fn finish() -> io::Result<()> {
-    target().put_in_place()
+    match &target().replacement {
+        Some(replacement) => replacement.put_in_place(None),
+        None => Ok(()),
+    }
 }
 
 /// What a pipe that has room takes without blocking.

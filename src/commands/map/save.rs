@@ -1,18 +1,17 @@
 //! `save` and `restore`: all entries of a map into a file and back, by the lines
 //! of [`saved`].
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use tempfile::NamedTempFile;
 
 use super::{MapCommand, entries, note, read_text, stdout, warn};
 use crate::cli::Exit;
-use crate::commands::wait::Signals;
+use crate::commands::replacement::Replacement;
 use crate::error::usage;
 use crate::map::saved::{self, Line, LineCodec};
 use crate::map::{Access, Map, MapFlags, Outcome, Reader};
@@ -28,34 +27,35 @@ impl MapCommand<'_> {
         let file = shown(path, "standard output");
         let mut target = Target::open(path)?;
         let written = || format!("failed to write {file}");
-        writeln!(target.out(), "{}", saved::head(&map, &declaration)).with_context(written)?;
+        writeln!(target.out, "{}", saved::head(&map, &declaration)).with_context(written)?;
         let codec = self.codec(&map, &declaration);
         let (mut count, mut last) = (0, Ok(()));
         let outcome = Reader::new(&map).read(|key, buffer| {
-            last = codec.write(target.out(), key, map.values(buffer));
+            last = codec.write(&mut target.out, key, map.values(buffer));
             count += 1;
-            match last.is_ok() && !target.was_interrupted(buffer.len()) {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
+            if last.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
             }
         })?;
         last.with_context(written)?;
-        ensure!(
-            outcome != Outcome::Stopped,
-            "interrupted: {file} stays as it was"
-        );
-        if outcome == Outcome::Complete {
-            writeln!(target.out(), "{}", saved::end(count)).with_context(written)?;
+        let saved = format!("saved {} of map {}", entries(count), map.title());
+        if let Outcome::Incomplete(why) = outcome {
+            let place = target.finish_part().with_context(written)?;
+            note(&saved);
+            warn(&match place {
+                Some(part) => format!(
+                    "not all entries could be read: {why}; those that were are in `{part}`, and {file} stays as it was"
+                ),
+                None => format!("{file} is incomplete: {why}"),
+            });
+            return Ok(Exit::Incomplete);
         }
+        writeln!(target.out, "{}", saved::end(count)).with_context(written)?;
         target.finish().with_context(written)?;
-        note(&format!("saved {} of map {}", entries(count), map.title()));
-        Ok(match outcome {
-            Outcome::Incomplete(why) => {
-                warn(&format!("{file} is incomplete: {why}"));
-                Exit::Incomplete
-            }
-            _ => Exit::Done,
-        })
+        note(&saved);
+        Ok(Exit::Done)
     }
 
     fn codec<'a>(&'a self, map: &Map, declaration: &'a Declaration) -> LineCodec<'a> {
@@ -165,82 +165,53 @@ impl Restored {
     }
 }
 
-/// Where a map is saved. A file is written beside and renamed when it is whole,
-/// so that a good one stays when the next cannot be written; only its owner may
-/// read it. A pipe or a terminal is written to as it is.
-enum Target {
-    Open(Box<dyn Write>),
-    Beside {
-        file: BufWriter<NamedTempFile>,
-        path: PathBuf,
-        /// What was begun is removed before they end the process.
-        signals: Signals,
-        /// Bytes of the map, since signals were asked for.
-        unasked: usize,
-    },
+/// What an incomplete save is called beside the file that it does not replace.
+const PART: &str = ".incomplete";
+
+/// Where a map is saved: a pipe or a terminal as it is, and a file when it is
+/// whole, for its owner alone to read.
+struct Target {
+    out: Box<dyn Write>,
+    replacement: Option<Replacement>,
 }
 
 impl Target {
     fn open(path: &Path) -> Result<Self> {
-        let failed = || format!("failed to write `{}`", path.display());
         if path == Path::new("-") {
-            return Ok(Self::Open(Box::new(stdout())));
+            return Ok(Self {
+                out: Box::new(stdout()),
+                replacement: None,
+            });
         }
-        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            let file = File::options().write(true).open(path);
-            let file = BufWriter::new(file.with_context(failed)?);
-            return Ok(Self::Open(Box::new(file)));
-        }
-        // A link goes on to lead to it.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let folder = match path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
+        Self::open_file(path).with_context(|| format!("failed to write `{}`", path.display()))
+    }
+
+    fn open_file(path: &Path) -> io::Result<Self> {
+        let (file, replacement) = if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            (File::options().write(true).open(path)?, None)
+        } else {
+            let replacement = Replacement::new(path)?;
+            (replacement.file().try_clone()?, Some(replacement))
         };
-        let file = NamedTempFile::with_prefix_in(".ktally-", folder).with_context(failed)?;
-        Ok(Self::Beside {
-            file: BufWriter::new(file),
-            path,
-            signals: Signals::block()?,
-            unasked: 0,
+        Ok(Self {
+            out: Box::new(BufWriter::new(file)),
+            replacement,
         })
     }
 
-    fn out(&mut self) -> &mut dyn Write {
-        match self {
-            Self::Open(out) => out,
-            Self::Beside { file, .. } => file,
-        }
+    fn finish(mut self) -> io::Result<()> {
+        self.out.flush()?;
+        let owner_alone = Permissions::from_mode(0o600);
+        self.replacement
+            .map_or(Ok(()), |it| it.put_in_place(Some(owner_alone)))
     }
 
-    /// Whether a signal came; `more` bytes of the map are written.
-    fn was_interrupted(&mut self, more: usize) -> bool {
-        const OFTEN_ENOUGH: usize = 1 << 20;
-        let Self::Beside {
-            signals, unasked, ..
-        } = self
-        else {
-            return false;
-        };
-        *unasked += more + 64;
-        if *unasked < OFTEN_ENOUGH {
-            return false;
-        }
-        *unasked = 0;
-        signals.wait_until(Some(Instant::now())).unwrap_or(true)
-    }
-
-    /// All of it was written.
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Open(mut out) => out.flush(),
-            Self::Beside { file, path, .. } => {
-                let file = file.into_inner()?;
-                file.as_file().sync_all()?;
-                file.persist(path)?;
-                Ok(())
-            }
-        }
+    /// Only a part was written: keeps it apart from a file, and returns where.
+    fn finish_part(mut self) -> io::Result<Option<String>> {
+        let part = self.replacement.as_mut().map(|it| it.set_aside(PART));
+        let part = part.map(|path| path.display().to_string());
+        self.finish()?;
+        Ok(part)
     }
 }
 
@@ -276,5 +247,28 @@ impl Lines {
             self.file
         );
         Ok((!line.is_empty()).then_some(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_map_replaces_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, part] = ["saved", "saved.incomplete"].map(|name| folder.path().join(name));
+        fs::write(&file, "whole").unwrap();
+        let mut target = Target::open(&file).unwrap();
+        target.out.write_all(b"part").unwrap();
+        let place = target.finish_part().unwrap();
+        assert_eq!(place.as_deref(), part.to_str());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "whole");
+        assert_eq!(fs::read_to_string(&part).unwrap(), "part");
+        let mode = fs::metadata(&part).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // A pipe takes what there is.
+        let target = Target::open(Path::new("/dev/null")).unwrap();
+        assert_eq!(target.finish_part().unwrap(), None);
     }
 }
