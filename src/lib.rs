@@ -13,7 +13,7 @@ pub mod host;
 mod internal;
 pub mod map;
 pub mod names;
-pub mod render;
+pub(crate) mod render;
 pub mod schema;
 pub mod snapshot;
 pub mod sys;

@@ -83,7 +83,7 @@ fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 fn program() -> Vec<(String, String)> {
     files("", ".rs")
         .into_iter()
-        .filter(|(path, _)| !path.ends_with("tests.rs"))
+        .filter(|(path, _)| !path.ends_with("tests.rs") && !path.contains("/tests/"))
         .map(|(path, text)| (path, code(&text)))
         .collect()
 }

@@ -12,7 +12,7 @@ mod run;
 mod status;
 mod wait;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use anstream::AutoStream;
 use anyhow::{Context, Result};
@@ -78,7 +78,6 @@ fn style(global: &Global) -> Style {
     Style {
         color,
         no_header: global.no_header || output::goes_on(),
-        terminal: output::file().is_terminal(),
         cpus: host::cpus(),
         ..Style::default()
     }

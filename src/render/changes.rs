@@ -15,17 +15,17 @@ use crate::snapshot::difference;
 
 /// A key whose value is not what it was. Of a per-CPU map, a value a CPU.
 #[derive(Debug)]
-pub struct Change<'e> {
+pub(crate) struct Change<'e> {
     /// The whole key.
-    pub key: &'e [u8],
+    pub(crate) key: &'e [u8],
     /// `None` where the key is new.
-    pub before: Option<Vec<&'e [u8]>>,
+    pub(crate) before: Option<Vec<&'e [u8]>>,
     /// `None` where the key is gone.
-    pub now: Option<Vec<&'e [u8]>>,
+    pub(crate) now: Option<Vec<&'e [u8]>>,
 }
 
 /// Writes changes, interval by interval.
-pub struct Changes<'d> {
+pub(crate) struct Changes<'d> {
     format: Format,
     style: Style,
     declaration: &'d Declaration,
@@ -37,7 +37,7 @@ pub struct Changes<'d> {
 
 impl<'d> Changes<'d> {
     /// Of a map that is declared like this.
-    pub fn new(
+    pub(crate) fn new(
         format: Format,
         style: Style,
         declaration: &'d Declaration,
@@ -55,12 +55,12 @@ impl<'d> Changes<'d> {
     }
 
     /// How many keys' counters were reset so far.
-    pub fn reset(&self) -> usize {
+    pub(crate) fn reset(&self) -> usize {
         self.reset
     }
 
     /// One interval of so many seconds.
-    pub fn render(
+    pub(crate) fn render(
         &mut self,
         out: &mut dyn Write,
         time: SystemTime,

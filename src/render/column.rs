@@ -9,7 +9,7 @@ use crate::schema::{Unit, Value};
 type Exact<'c, R> = Box<dyn Fn(&R) -> Value<'_> + 'c>;
 
 /// A column of rows: its name, and what a row has there.
-pub struct Column<'c, R> {
+pub(crate) struct Column<'c, R> {
     name: &'static str,
     title: String,
     right: bool,
@@ -27,7 +27,7 @@ enum Shown<'c, R> {
 
 impl<'c, R> Column<'c, R> {
     /// Of text, on the left of its column in a table.
-    pub fn text(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
+    pub(crate) fn text(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
         Self {
             name,
             title: name.to_uppercase(),
@@ -38,19 +38,19 @@ impl<'c, R> Column<'c, R> {
     }
 
     /// Of numbers, on the right.
-    pub fn number(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
+    pub(crate) fn number(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
         let mut column = Self::text(name, value);
         column.right = true;
         column
     }
 
     /// For programs: tables leave it out.
-    pub fn exact(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
+    pub(crate) fn exact(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
         Self::text(name, value).in_tables(false)
     }
 
     /// Whether tables have it.
-    pub fn in_tables(mut self, is_shown: bool) -> Self {
+    pub(crate) fn in_tables(mut self, is_shown: bool) -> Self {
         if !is_shown {
             self.shown = Shown::No;
         }
@@ -58,19 +58,19 @@ impl<'c, R> Column<'c, R> {
     }
 
     /// Tables scale it.
-    pub fn unit(mut self, unit: Unit) -> Self {
+    pub(crate) fn unit(mut self, unit: Unit) -> Self {
         self.shown = Shown::Scaled(unit);
         self
     }
 
     /// Tables have this text in the place of the value.
-    pub fn shown_as(mut self, text: impl Fn(&R) -> String + 'c) -> Self {
+    pub(crate) fn shown_as(mut self, text: impl Fn(&R) -> String + 'c) -> Self {
         self.shown = Shown::Text(Box::new(text));
         self
     }
 
     /// Tables have this title in the place of the name.
-    pub fn titled(mut self, title: &str) -> Self {
+    pub(crate) fn titled(mut self, title: &str) -> Self {
         title.clone_into(&mut self.title);
         self
     }
@@ -100,7 +100,7 @@ impl<'c, R> Column<'c, R> {
 }
 
 /// All rows in a format.
-pub fn write_rows<R>(
+pub(crate) fn write_rows<R>(
     out: &mut dyn Write,
     (format, style): (Format, Style),
     columns: &[Column<'_, R>],
@@ -119,18 +119,18 @@ pub fn write_rows<R>(
 }
 
 /// One row as an object.
-pub fn object<'r, R>(columns: &[Column<'_, R>], row: &'r R) -> Value<'r> {
+pub(crate) fn object<'r, R>(columns: &[Column<'_, R>], row: &'r R) -> Value<'r> {
     let columns = columns.iter();
     let fields = columns.map(|column| (column.name, (column.value)(row)));
     Value::Fields(fields.collect())
 }
 
 /// One JSON value, on a line.
-pub fn write_json(out: &mut dyn Write, value: &Value<'_>) -> io::Result<()> {
+pub(crate) fn write_json(out: &mut dyn Write, value: &Value<'_>) -> io::Result<()> {
     writeln!(out, "{}", json::text(value))
 }
 
 /// A time in seconds, to the microsecond.
-pub fn seconds(seconds: f64) -> Value<'static> {
+pub(crate) fn seconds(seconds: f64) -> Value<'static> {
     Value::Float((seconds * 1e6).round() / 1e6)
 }

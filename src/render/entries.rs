@@ -16,17 +16,17 @@ const MEASURED: usize = 1000;
 
 /// One entry, as bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'e> {
+pub(crate) struct Entry<'e> {
     /// A whole key.
-    pub key: &'e [u8],
+    pub(crate) key: &'e [u8],
     /// One value, or one a CPU.
-    pub values: &'e [&'e [u8]],
+    pub(crate) values: &'e [&'e [u8]],
     /// Inside of a map of maps: the key there, and the inner map's id.
-    pub outer: Option<(&'e [u8], u32)>,
+    pub(crate) outer: Option<(&'e [u8], u32)>,
 }
 
 /// Writes entries in a format.
-pub struct Entries<'d> {
+pub(crate) struct Entries<'d> {
     layout: Layout<'d>,
     /// Made for the first row, when all else is known.
     writer: Option<RowWriter>,
@@ -52,7 +52,7 @@ struct Layout<'d> {
 
 impl<'d> Entries<'d> {
     /// Of a map that is declared like this.
-    pub fn new(
+    pub(crate) fn new(
         format: Format,
         style: Style,
         declaration: &'d Declaration,
@@ -81,47 +81,46 @@ impl<'d> Entries<'d> {
     }
 
     /// The several values of an entry one by one, rather than their sum.
-    pub fn per_cpu(mut self, per_cpu: bool) -> Self {
+    pub(crate) fn per_cpu(mut self, per_cpu: bool) -> Self {
         self.layout.per_cpu = per_cpu;
         self
     }
 
     /// Bytes, whatever they mean.
-    pub fn raw(mut self, raw: bool) -> Self {
+    pub(crate) fn raw(mut self, raw: bool) -> Self {
         self.layout.raw = raw;
         self
     }
 
     /// Entries of the maps inside of a map that is declared like this.
-    pub fn within(mut self, outer: &'d Declaration) -> Self {
+    pub(crate) fn within(mut self, outer: &'d Declaration) -> Self {
         self.layout.outer = Some(outer);
         self
     }
 
     /// Groups of entries: rows of a table with fewer labels.
-    pub fn grouped(mut self, table: &'d Table) -> Self {
+    pub(crate) fn grouped(mut self, table: &'d Table) -> Self {
         self.layout.table = table;
         self.layout.parts = Parts::new(table, self.layout.labels);
         self
     }
 
     /// How many entries were written.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
     /// A whole key, by its type or as bytes.
-    pub fn key<'v>(&'v self, key: &'v [u8]) -> Value<'v> {
+    pub(crate) fn key<'v>(&'v self, key: &'v [u8]) -> Value<'v> {
         self.layout.key(key)
     }
 
     /// A value of one CPU, of each, or of all together.
-    pub fn value<'v>(&'v self, values: &[&'v [u8]]) -> Value<'v> {
+    pub(crate) fn value<'v>(&'v self, values: &[&'v [u8]]) -> Value<'v> {
         self.layout.value(values)
     }
 
-    /// One more entry.
-    pub fn entry(&mut self, out: &mut dyn Write, entry: Entry<'_>) -> io::Result<()> {
+    pub(crate) fn entry(&mut self, out: &mut dyn Write, entry: Entry<'_>) -> io::Result<()> {
         let layout = &self.layout;
         let writer = self.writer.get_or_insert_with(|| layout.writer());
         self.count += 1;
@@ -140,7 +139,12 @@ impl<'d> Entries<'d> {
     }
 
     /// One group of entries.
-    pub fn group(&mut self, out: &mut dyn Write, key: &[u8], cells: &[u64]) -> io::Result<()> {
+    pub(crate) fn group(
+        &mut self,
+        out: &mut dyn Write,
+        key: &[u8],
+        cells: &[u64],
+    ) -> io::Result<()> {
         let layout = &self.layout;
         let writer = self.writer.get_or_insert_with(|| layout.writer());
         self.count += 1;
@@ -159,7 +163,7 @@ impl<'d> Entries<'d> {
     }
 
     /// Behind the last entry; `footer` is for people.
-    pub fn end(&mut self, out: &mut dyn Write, footer: &str) -> io::Result<()> {
+    pub(crate) fn end(&mut self, out: &mut dyn Write, footer: &str) -> io::Result<()> {
         let writer = self.writer.get_or_insert_with(|| self.layout.writer());
         writer.end(out, Some(footer))
     }

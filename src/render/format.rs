@@ -8,24 +8,18 @@ use crate::schema::Table;
 
 /// How output is written. `docs/output.md` says what each format means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Columns for people.
+pub(crate) enum Format {
     Table,
-    /// One JSON document.
     Json,
-    /// One JSON object per line.
     Jsonl,
-    /// A header, and one record per line.
     Csv,
     /// One stack per line, frames with `;` between them, then the first counter.
     Folded,
-    /// A flame graph of the same.
     Svg,
 }
 
 impl Format {
-    /// All formats.
-    pub const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Table,
         Self::Json,
         Self::Jsonl,
@@ -35,10 +29,10 @@ impl Format {
     ];
 
     /// Those of rows, which need not be stacks.
-    pub const ROWS: [Self; 4] = [Self::Table, Self::Json, Self::Jsonl, Self::Csv];
+    pub(crate) const ROWS: [Self; 4] = [Self::Table, Self::Json, Self::Jsonl, Self::Csv];
 
     /// As it is typed, and one line of help.
-    pub fn describe(self) -> (&'static str, &'static str) {
+    pub(crate) fn describe(self) -> (&'static str, &'static str) {
         match self {
             Self::Table => ("table", "Columns for people: rates, scaled numbers"),
             Self::Json => (
@@ -52,8 +46,7 @@ impl Format {
         }
     }
 
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.describe().0
     }
 
@@ -67,13 +60,13 @@ impl Format {
     }
 
     /// Whether programs that read JSON take it.
-    pub fn is_json(self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         matches!(self, Self::Json | Self::Jsonl)
     }
 
     /// Refuses tables that have nothing to show in this format, before anything
     /// is loaded. `by` are the labels that rows are grouped by.
-    pub fn check(self, tables: &[Table], by: Option<&[String]>) -> Result<()> {
+    pub(crate) fn check(self, tables: &[Table], by: Option<&[String]>) -> Result<()> {
         match self {
             Self::Folded | Self::Svg => flame::check(tables, by),
             Self::Table | Self::Json | Self::Jsonl | Self::Csv => Ok(()),

@@ -15,10 +15,10 @@ mod writer;
 
 use std::io::{self, Write};
 
-pub use changes::{Change, Changes};
-pub use column::{Column, object, seconds, write_json, write_rows};
-pub use entries::{Entries, Entry};
-pub use format::Format;
+pub(crate) use changes::{Change, Changes};
+pub(crate) use column::{Column, object, seconds, write_json, write_rows};
+pub(crate) use entries::{Entries, Entry};
+pub(crate) use format::Format;
 
 use crate::schema::Unit;
 use crate::snapshot::{Snapshot, TableSnapshot};
@@ -26,20 +26,15 @@ use crate::text::{escape, plural};
 
 /// What a person at a terminal can choose.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Style {
-    /// Escape sequences for headings.
-    pub color: bool,
+pub(crate) struct Style {
+    pub(crate) color: bool,
     /// Histograms as bars, also where a table has many rows.
-    pub histogram: bool,
+    pub(crate) histogram: bool,
     /// Running totals, rather than rates.
-    pub totals: bool,
-    /// Leave out headings.
-    pub no_header: bool,
-    /// The output is a terminal: control characters are escaped there, also in
-    /// formats that would carry them as they are.
-    pub terminal: bool,
+    pub(crate) totals: bool,
+    pub(crate) no_header: bool,
     /// Online, for the title.
-    pub cpus: usize,
+    pub(crate) cpus: usize,
 }
 
 impl Style {
@@ -67,15 +62,14 @@ fn span(seconds: f64) -> String {
 
 /// Writes one snapshot after the other.
 #[derive(Debug)]
-pub struct Renderer {
+pub(crate) struct Renderer {
     format: Format,
     style: Style,
     written: bool,
 }
 
 impl Renderer {
-    /// Nothing written yet.
-    pub fn new(format: Format, style: Style) -> Self {
+    pub(crate) fn new(format: Format, style: Style) -> Self {
         Self {
             format,
             style,
@@ -85,7 +79,11 @@ impl Renderer {
 
     /// One snapshot, whole: with its rows shown of rows read, what was dropped
     /// and what was missed.
-    pub fn render(&mut self, out: &mut dyn Write, snapshot: &Snapshot<'_>) -> io::Result<()> {
+    pub(crate) fn render(
+        &mut self,
+        out: &mut dyn Write,
+        snapshot: &Snapshot<'_>,
+    ) -> io::Result<()> {
         match self.format {
             Format::Table => {
                 if self.written {
@@ -133,7 +131,7 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
 }
 
 /// A line that stands out.
-pub fn heading(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
+pub(crate) fn heading(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
     let bold = anstyle::Style::new().bold();
     let text = escape(text);
     match style.color {

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use crate::schema::{Histogram, Metric, MetricKind, Names, Table, Value};
 
-pub use query::{Filter, Query, Rank};
+pub(crate) use query::{Filter, Query, Rank};
 
 /// Rows of one table, packed: a key of fixed size and a fixed number of cells
 /// each, so that a million small rows take tens of megabytes.
@@ -24,7 +24,7 @@ pub struct Rows {
 
 impl Rows {
     /// No rows yet, for a table's keys and cells.
-    pub fn of(table: &Table) -> Self {
+    pub(crate) fn of(table: &Table) -> Self {
         Self {
             key_size: table.key_size,
             width: table.cells(),
@@ -47,7 +47,7 @@ impl Rows {
 
     /// Adds a row of zeroes, to be filled in. A key of no bytes stands for one
     /// row: the total.
-    pub fn push(&mut self, key: &[u8]) -> &mut [u64] {
+    pub(crate) fn push(&mut self, key: &[u8]) -> &mut [u64] {
         debug_assert_eq!(key.len(), self.key_size);
         self.keys.extend_from_slice(key);
         let start = self.cells.len();
@@ -56,7 +56,7 @@ impl Rows {
     }
 
     /// Takes the last row back.
-    pub fn pop(&mut self) {
+    pub(crate) fn pop(&mut self) {
         self.keys
             .truncate(self.keys.len().saturating_sub(self.key_size));
         self.cells
@@ -65,13 +65,13 @@ impl Rows {
     }
 
     /// Keeps the value of a row, or one more copy of it.
-    pub fn keep_value(&mut self, row: usize, value: &[u8]) {
+    pub(crate) fn keep_value(&mut self, row: usize, value: &[u8]) {
         self.values.resize_with(self.len(), Vec::new);
         self.values[row].extend_from_slice(value);
     }
 
     /// The copies of a row's value, of so many bytes each, as far as they were kept.
-    pub fn values(&self, row: usize, size: usize) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn values(&self, row: usize, size: usize) -> impl Iterator<Item = &[u8]> {
         let values = self.values.get(row).map_or(&[][..], Vec::as_slice);
         values.chunks_exact(size.max(1))
     }
@@ -150,7 +150,7 @@ impl Reading {
     /// What was counted since a reading `before` of the same tables. A row is
     /// reset where it had counted more: it was deleted, evicted or set to zero,
     /// and what is in it now was counted since.
-    pub fn since(&self, before: &Self, tables: &[Table]) -> Self {
+    pub(crate) fn since(&self, before: &Self, tables: &[Table]) -> Self {
         let readings = self.tables.iter().zip(&before.tables);
         let tables = tables.iter().zip(readings).map(|(table, (now, before))| {
             let (rows, reset) = now.rows.since(&before.rows, &table.metrics);
@@ -172,7 +172,7 @@ impl Reading {
 
     /// Takes the rows that it lacks from the reading before: what an incomplete
     /// reading did not come to is neither gone, nor new in the next one.
-    pub fn fill_from(&mut self, before: &Self) {
+    pub(crate) fn fill_from(&mut self, before: &Self) {
         for (now, before) in self.tables.iter_mut().zip(&before.tables) {
             let known: HashSet<Vec<u8>> = now.rows.iter().map(|(key, _)| key.to_vec()).collect();
             let lacking = before.rows.iter().filter(|(key, _)| !known.contains(*key));
@@ -191,43 +191,39 @@ fn grown(now: Option<u64>, before: Option<u64>) -> Option<u64> {
 
 /// What is shown of a reading: all that a renderer needs.
 #[derive(Debug, Clone)]
-pub struct Snapshot<'s> {
-    /// The tally's name.
-    pub tally: String,
-    /// The tally's summary.
-    pub summary: String,
-    /// By the clock of the host.
-    pub time: SystemTime,
+pub(crate) struct Snapshot<'s> {
+    pub(crate) tally: String,
+    pub(crate) summary: String,
+    pub(crate) time: SystemTime,
     /// That the numbers are about: the interval, or since counting began.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Runs that the kernel skipped in that time.
-    pub missed: Option<u64>,
+    pub(crate) missed: Option<u64>,
     /// Gaps in the events that the kernel reported in that time.
-    pub gaps: Option<u64>,
+    pub(crate) gaps: Option<u64>,
     /// Why some rows may be missing.
-    pub incomplete: Option<String>,
-    /// In the order of the tally's tables.
-    pub tables: Vec<TableSnapshot<'s>>,
+    pub(crate) incomplete: Option<String>,
+    pub(crate) tables: Vec<TableSnapshot<'s>>,
 }
 
 /// One table of a [`Snapshot`].
 #[derive(Debug, Clone)]
-pub struct TableSnapshot<'s> {
+pub(crate) struct TableSnapshot<'s> {
     /// Its columns; grouping leaves fewer labels.
-    pub table: &'s Table,
+    pub(crate) table: &'s Table,
     /// With their names.
-    pub rows: NamedRows<'s>,
+    pub(crate) rows: NamedRows<'s>,
     /// How many rows were read.
-    pub rows_read: usize,
+    pub(crate) rows_read: usize,
     /// Rows, and starts of events, that found no memory in that time.
-    pub dropped: Option<u64>,
+    pub(crate) dropped: Option<u64>,
     /// Rows that were reset in that time, and may have counted more before it.
-    pub reset: u64,
+    pub(crate) reset: u64,
 }
 
 impl Snapshot<'_> {
     /// Whether every event was counted, as far as is known, and every row read.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         // Unknown does not prove a loss.
         let none = |lost: Option<u64>| lost.unwrap_or(0) == 0;
         let is_whole = |table: &TableSnapshot<'_>| none(table.dropped) && table.reset == 0;
@@ -238,20 +234,19 @@ impl Snapshot<'_> {
     }
 
     /// Over all tables.
-    pub fn reset(&self) -> u64 {
+    pub(crate) fn reset(&self) -> u64 {
         self.tables.iter().map(|table| table.reset).sum()
     }
 }
 
 /// A row that is shown.
 #[derive(Debug, Clone, Copy)]
-pub struct Row<'r> {
+pub(crate) struct Row<'r> {
     /// Of each label.
-    pub names: &'r [Value<'r>],
-    /// Its numbers.
-    pub cells: &'r [u64],
+    pub(crate) names: &'r [Value<'r>],
+    pub(crate) cells: &'r [u64],
     /// Of each detail.
-    pub details: &'r [Value<'r>],
+    pub(crate) details: &'r [Value<'r>],
 }
 
 /// So many rows stay in the cache while they are shown.
@@ -259,7 +254,7 @@ const BLOCK: usize = 64;
 
 /// The rows that are shown, with their names: packed, as [`Rows`] are.
 #[derive(Debug, Clone)]
-pub struct NamedRows<'s> {
+pub(crate) struct NamedRows<'s> {
     rows: &'s Rows,
     order: &'s [usize],
     names: Vec<Value<'s>>,
@@ -267,18 +262,15 @@ pub struct NamedRows<'s> {
 }
 
 impl NamedRows<'_> {
-    /// How many rows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// Every row.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
         self.order.iter().enumerate().map(|(place, row)| {
             if place % BLOCK == 0 {
                 self.touch(place);
@@ -310,9 +302,9 @@ impl NamedRows<'_> {
 
 /// Rows of a table, filtered, grouped, sorted and cut.
 #[derive(Debug, Clone)]
-pub struct Selection<'r> {
+pub(crate) struct Selection<'r> {
     /// Grouping leaves fewer labels.
-    pub table: Table,
+    pub(crate) table: Table,
     /// Those of the reading, or groups of them.
     pub(crate) rows: Cow<'r, Rows>,
     /// Which of them are shown.
@@ -336,7 +328,6 @@ impl<'r> Selection<'r> {
         }
     }
 
-    /// All rows, as they are.
     #[cfg(test)]
     pub(crate) fn all(table: Table, rows: Rows) -> Self {
         let order = (0..rows.len()).collect();
@@ -344,7 +335,7 @@ impl<'r> Selection<'r> {
     }
 
     /// Every row: its key and its numbers.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u64])> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u64])> {
         let order = self.order.iter().enumerate();
         order.map(|(place, row)| (self.key(place), self.rows.cells(*row)))
     }
@@ -355,7 +346,7 @@ impl<'r> Selection<'r> {
 
     /// Every row with its names. For people a process's name stands behind its
     /// number.
-    pub fn named(&self, names: &dyn Names, for_people: bool) -> NamedRows<'_> {
+    pub(crate) fn named(&self, names: &dyn Names, for_people: bool) -> NamedRows<'_> {
         let Self {
             table, rows, order, ..
         } = self;
@@ -387,7 +378,7 @@ impl<'r> Selection<'r> {
 /// Leaves in `now` what counters and histograms counted since `before`; gauges
 /// stay. Whether one of them was reset: of a row with declared counters, which
 /// only ever grow, all were.
-pub fn difference(metrics: &[Metric], now: &mut [u64], before: &[u64]) -> bool {
+pub(crate) fn difference(metrics: &[Metric], now: &mut [u64], before: &[u64]) -> bool {
     let counting = || {
         let metrics = metrics.iter();
         metrics.filter(|metric| metric.kind != MetricKind::Gauge)
@@ -415,7 +406,7 @@ pub fn count(cells: &[u64]) -> u64 {
 
 /// The upper edge of the bucket that holds the q-quantile: at least that share
 /// of the observations is not greater. `None` where there are none.
-pub fn quantile(cells: &[u64], q: f64) -> Option<u64> {
+pub(crate) fn quantile(cells: &[u64], q: f64) -> Option<u64> {
     let total = count(cells);
     if total == 0 {
         return None;
@@ -429,3 +420,6 @@ pub fn quantile(cells: &[u64], q: f64) -> Option<u64> {
         (below >= rank).then(|| Histogram::edge(bucket))
     })
 }
+
+#[cfg(test)]
+mod tests;

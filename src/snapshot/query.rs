@@ -13,15 +13,15 @@ use crate::schema::{
 
 /// What the user wants to see of a reading.
 #[derive(Debug, Clone, Default)]
-pub struct Query {
+pub(crate) struct Query {
     /// The labels to group by; `None` keeps every label.
-    pub by: Option<Vec<String>>,
+    pub(crate) by: Option<Vec<String>>,
     /// Labels and the text that they must have.
-    pub filters: Vec<(String, String)>,
+    pub(crate) filters: Vec<(String, String)>,
     /// The column to sort by; `None` sorts by the first column of numbers.
-    pub sort: Option<String>,
+    pub(crate) sort: Option<String>,
     /// How many rows to show at most.
-    pub top: Option<usize>,
+    pub(crate) top: Option<usize>,
 }
 
 /// What a row is sorted by.
@@ -36,7 +36,7 @@ enum SortBy {
 impl Query {
     /// Refuses names that no table has, and filters that no row can pass, before
     /// anything is loaded.
-    pub fn check(&self, tables: &[Table], names: &dyn Names) -> Result<()> {
+    pub(crate) fn check(&self, tables: &[Table], names: &dyn Names) -> Result<()> {
         let labels = tables.iter().flat_map(|table| &table.labels);
         let labels: Vec<&str> = labels.map(|label| label.name.as_str()).collect();
         let by = self.by.as_deref().unwrap_or_default();
@@ -80,7 +80,12 @@ impl Query {
     }
 
     /// The rows to show of a table: only they are named.
-    pub fn apply<'r>(&self, table: &Table, rows: &'r Rows, names: &dyn Names) -> Selection<'r> {
+    pub(crate) fn apply<'r>(
+        &self,
+        table: &Table,
+        rows: &'r Rows,
+        names: &dyn Names,
+    ) -> Selection<'r> {
         let filter = self.filter(table, names);
         let kept = (0..rows.len()).filter(|row| filter.keeps(rows.key(*row), names));
         if let Some(by) = self.grouping(table, names) {
@@ -93,7 +98,7 @@ impl Query {
     }
 
     /// The filters, as they are asked of the rows of a table.
-    pub fn filter<'q>(&'q self, table: &'q Table, names: &dyn Names) -> Filter<'q> {
+    pub(crate) fn filter<'q>(&'q self, table: &'q Table, names: &dyn Names) -> Filter<'q> {
         let wanted = self.filters.iter().filter_map(|(name, text)| {
             let label = &table.labels[table.label(name)?];
             let bytes = typed(label, text, names).unwrap_or_default();
@@ -103,7 +108,7 @@ impl Query {
     }
 
     /// What the rows of a table are ordered by.
-    pub fn sorting<'t>(&self, table: &'t Table) -> Sorting<'t> {
+    pub(crate) fn sorting<'t>(&self, table: &'t Table) -> Sorting<'t> {
         let by = match &self.sort {
             Some(name) => sort_by(table, name),
             None => table.metrics.first().map(default_order),
@@ -182,7 +187,7 @@ impl Query {
 
 /// Fewer rows than there are: those that have what is wanted.
 #[derive(Debug)]
-pub struct Filter<'q>(Vec<Wanted<'q>>);
+pub(crate) struct Filter<'q>(Vec<Wanted<'q>>);
 
 #[derive(Debug)]
 struct Wanted<'q> {
@@ -194,7 +199,7 @@ struct Wanted<'q> {
 impl Filter<'_> {
     /// Whether a row of this key passes: by what its labels show, or by what was
     /// typed for it.
-    pub fn keeps(&self, key: &[u8], names: &dyn Names) -> bool {
+    pub(crate) fn keeps(&self, key: &[u8], names: &dyn Names) -> bool {
         self.0.iter().all(|Wanted { label, text, bytes }| {
             let place = label.place.at_start();
             let typed = bytes.as_ref().map(|bytes| place.decode(bytes));
@@ -247,7 +252,7 @@ fn typed(label: &Label, text: &str, names: &dyn Names) -> Result<Option<Vec<u8>>
 
 /// What rows are ordered by, computed once a row; the least comes first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rank {
+pub(crate) enum Rank {
     /// The greater the number, the less its rank.
     Number(i128),
     /// By the alphabet.
@@ -256,14 +261,14 @@ pub enum Rank {
 
 /// What the rows of one table are ordered by.
 #[derive(Debug)]
-pub struct Sorting<'t> {
+pub(crate) struct Sorting<'t> {
     table: &'t Table,
     by: Option<SortBy>,
 }
 
 impl Sorting<'_> {
     /// The rank of a row: greater numbers come first, names by the alphabet.
-    pub fn rank(&self, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
+    pub(crate) fn rank(&self, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
         Rank::Number(match self.by {
             None => 0,
             Some(SortBy::Label(label)) => match names.of(&self.table.labels[label], key) {
@@ -391,5 +396,4 @@ impl Projection {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;
