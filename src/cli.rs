@@ -225,17 +225,13 @@ fn with_options(command: Command, verb: &str, tally: &Tally) -> Result<Command> 
     let options = tally.schema.options.iter();
     let own: Vec<Arg> = options.map(|option| own_option(option, tally)).collect();
     let heading = format!("Options of {}", tally.name);
-    let about = match verb {
-        "run" => format!("Count {}", tally.summary()),
-        _ => format!("Leave counting: {}", tally.summary()),
-    };
-    Ok(command.mut_subcommand(verb, |run| {
-        let run = if tally.summary().is_empty() {
-            run
-        } else {
-            run.about(about)
+    Ok(command.mut_subcommand(verb, |command| {
+        let command = match (tally.summary(), verb) {
+            ("", _) => command,
+            (summary, "run") => command.about(format!("Count {summary}")),
+            (summary, _) => command.about(format!("Leave counting: {summary}")),
         };
-        run.next_help_heading(heading).args(own)
+        command.next_help_heading(heading).args(own)
     }))
 }
 

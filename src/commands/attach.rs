@@ -68,12 +68,10 @@ pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
         }
     }
     folder.close();
-    match failures.pop() {
-        None => Ok(exit),
-        Some(only) if failures.is_empty() => Err(only),
-        Some(last) => {
-            failures.push(last);
-            let count = failures.len();
+    match failures.len() {
+        0 => Ok(exit),
+        1 => Err(failures.remove(0)),
+        count => {
             let each = failures.iter().map(|error| format!("{error:#}"));
             let each = each.collect::<Vec<_>>().join("; ");
             Err(anyhow!("{count} instances are not detached: {each}"))

@@ -1,37 +1,16 @@
 //! What a program's section says: the kind of the program, and its event.
 
+use std::collections::BTreeMap;
+
 use super::catalogue::Tally;
 
 /// A program's name and its section.
 pub(super) type Program = (String, String);
 
 /// The kinds that libbpf attaches, by their section or by `ATTACH(...)`.
-const ATTACHED: [&str; 24] = [
-    "fentry",
-    "fexit",
-    "fmod_ret",
-    "kprobe",
-    "kprobe.multi",
-    "kprobe.session",
-    "kretprobe",
-    "kretprobe.multi",
-    "kretsyscall",
-    "ksyscall",
-    "lsm",
-    "perf_event",
-    "raw_tp",
-    "raw_tp.w",
-    "raw_tracepoint",
-    "raw_tracepoint.w",
-    "tp",
-    "tp_btf",
-    "tracepoint",
-    "uprobe",
-    "uprobe.multi",
-    "uretprobe",
-    "uretprobe.multi",
-    "usdt",
-];
+const ATTACHED: &str = "fentry fexit fmod_ret kprobe kprobe.multi kprobe.session kretprobe \
+     kretprobe.multi kretsyscall ksyscall lsm perf_event raw_tp raw_tp.w raw_tracepoint \
+     raw_tracepoint.w tp tp_btf tracepoint uprobe uprobe.multi uretprobe uretprobe.multi usdt";
 
 /// The kind of a program and its target: `tp_btf` and `sys_enter`. A sleepable program
 /// (`.s`) is of the same kind.
@@ -43,7 +22,7 @@ pub(super) fn parse(section: &str) -> (&str, &str) {
 
 /// Whether libbpf has a way to attach programs of this kind.
 pub(super) fn is_attached(kind: &str) -> bool {
-    ATTACHED.contains(&kind)
+    ATTACHED.split(' ').any(|attached| attached == kind)
 }
 
 /// Whether the kernel runs programs of this section only when a user asks for
@@ -53,7 +32,7 @@ pub(super) fn runs_on_request(section: &str) -> bool {
 }
 
 /// A place in the kernel's code, whatever kind of program is attached to it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event<'a> {
     Tracepoint(&'a str),
     Call(&'a str),
@@ -63,7 +42,7 @@ enum Event<'a> {
 }
 
 /// Kinds of programs for one event, the cheapest first.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Trampoline,
     RawTracepoint,
@@ -117,35 +96,29 @@ pub(super) fn duplicates<'t>(
     tally: &'t Tally,
     works: impl Fn(&[&Program]) -> bool,
 ) -> Vec<(&'t Program, &'t Program)> {
-    let mut events: Vec<(Event<'_>, Vec<(Kind, &Program)>)> = Vec::new();
+    let mut events: BTreeMap<Event<'_>, BTreeMap<Kind, Vec<&'t Program>>> = BTreeMap::new();
     for program in &tally.programs {
         // The author has chosen already.
         if tally.all_programs || tally.alternative(&program.0).is_some() {
             continue;
         }
-        let Some((event, kind)) = event(&program.1) else {
-            continue;
-        };
-        match events.iter_mut().find(|(known, _)| *known == event) {
-            Some((_, programs)) => programs.push((kind, program)),
-            None => events.push((event, vec![(kind, program)])),
+        if let Some((event, kind)) = event(&program.1) {
+            let kinds = events.entry(event).or_default();
+            kinds.entry(kind).or_default().push(program);
         }
     }
-    let of_event = |(_, mut programs): (_, Vec<(Kind, &'t Program)>)| {
-        programs.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-        let mut kinds = programs.chunk_by(|(a, _), (b, _)| a == b);
-        let last = kinds.next_back().unwrap_or_default();
-        let chosen = kinds.find(|of_kind| {
-            let programs: Vec<&Program> = of_kind.iter().map(|(_, program)| *program).collect();
-            works(&programs)
-        });
-        let (kind, chosen) = chosen.unwrap_or(last)[0];
-        let others = programs
-            .into_iter()
-            .filter(move |(other, _)| *other != kind);
-        others.map(move |(_, other)| (other, chosen))
-    };
-    events.into_iter().flat_map(of_event).collect()
+    let mut duplicates = Vec::new();
+    for kinds in events.values() {
+        // To ask whether programs work may load them, so the last kind is not asked.
+        let mut candidates = kinds.iter();
+        let last = candidates.next_back();
+        let Some((chosen, used)) = candidates.find(|(_, it)| works(it)).or(last) else {
+            continue;
+        };
+        let others = kinds.iter().filter(|(kind, _)| *kind != chosen);
+        duplicates.extend(others.flat_map(|(_, it)| it).map(|it| (*it, used[0])));
+    }
+    duplicates
 }
 
 #[cfg(test)]
@@ -154,52 +127,31 @@ mod tests {
 
     #[test]
     fn kinds_of_programs_have_events_in_common() {
-        let same = |sections: &[&str], expected: Event<'_>| {
-            let mut kinds = Vec::new();
-            for section in sections {
-                let (event, kind) = event(section).unwrap();
-                assert_eq!(event, expected, "{section}");
-                kinds.push(kind);
-            }
-            assert!(kinds.is_sorted(), "{kinds:?}");
-        };
-        same(
-            &[
-                "tp_btf/sched_switch",
-                "raw_tp/sched_switch",
-                "?raw_tracepoint.w/sched_switch",
-                "tp/sched/sched_switch",
-                "tracepoint/sched/sched_switch",
-            ],
-            Event::Tracepoint("sched_switch"),
-        );
-        same(
-            &[
-                "fentry/vfs_read",
-                "fentry.s/vfs_read",
-                "kprobe/vfs_read",
-                "kprobe.multi/vfs_read",
-            ],
-            Event::Call("vfs_read"),
-        );
-        same(&["fexit/nfs:f", "kretprobe/f"], Event::Return("f"));
-        same(
-            &[
-                "fentry/__x64_sys_nanosleep",
-                "tp/syscalls/sys_enter_nanosleep",
-                "ksyscall/nanosleep",
-                "kprobe/__arm64_sys_nanosleep",
-            ],
-            Event::SystemCall("nanosleep"),
-        );
-        same(
-            &[
-                "fexit/__x64_sys_read",
-                "tracepoint/syscalls/sys_exit_read",
-                "kretsyscall/read",
-            ],
-            Event::SystemReturn("read"),
-        );
+        for (sections, expected) in [
+            (
+                "tp_btf/sched_switch raw_tp/sched_switch ?raw_tracepoint.w/sched_switch \
+                 tp/sched/sched_switch tracepoint/sched/sched_switch",
+                Event::Tracepoint("sched_switch"),
+            ),
+            (
+                "fentry/vfs_read fentry.s/vfs_read kprobe/vfs_read kprobe.multi/vfs_read",
+                Event::Call("vfs_read"),
+            ),
+            ("fexit/nfs:f kretprobe/f", Event::Return("f")),
+            (
+                "fentry/__x64_sys_nanosleep tp/syscalls/sys_enter_nanosleep ksyscall/nanosleep \
+                 kprobe/__arm64_sys_nanosleep",
+                Event::SystemCall("nanosleep"),
+            ),
+            (
+                "fexit/__x64_sys_read tracepoint/syscalls/sys_exit_read kretsyscall/read",
+                Event::SystemReturn("read"),
+            ),
+        ] {
+            let found: Vec<_> = sections.split(' ').map(|it| event(it).unwrap()).collect();
+            assert!(found.iter().all(|(it, _)| *it == expected), "{found:?}");
+            assert!(found.is_sorted_by_key(|(_, kind)| kind), "{found:?}");
+        }
         for none in [
             "kprobe",
             "perf_event",
@@ -213,8 +165,8 @@ mod tests {
 
     #[test]
     fn every_kind_with_an_event_is_attached() {
-        assert!(ATTACHED.is_sorted());
-        for kind in ATTACHED {
+        assert!(ATTACHED.split(' ').is_sorted());
+        for kind in ATTACHED.split(' ') {
             assert!(is_attached(parse(&format!("{kind}/target")).0));
         }
         assert!(is_attached(parse("?fentry.s/f").0));

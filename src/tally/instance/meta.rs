@@ -84,6 +84,15 @@ impl Meta {
         Ok(meta)
     }
 
+    /// The pins of some of the folders, each as folder and name.
+    pub(super) fn pins_of<'a>(
+        &'a self,
+        kinds: &'a [&str],
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pins = self.pins.iter().filter_map(|pin| pin.split_once('/'));
+        pins.filter(|(kind, _)| kinds.contains(kind))
+    }
+
     pub(super) fn pin(&self, folder: &Path) -> Result<()> {
         let json = serde_json::to_vec(self)?;
         pinned::pin_frozen(&folder.join(META), &json)

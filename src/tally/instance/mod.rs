@@ -230,11 +230,9 @@ struct PinnedMaps<'a> {
 
 impl<'a> PinnedMaps<'a> {
     fn new(instance: &Path, meta: &'a Meta) -> Self {
-        let pins = meta.pins.iter().filter_map(|pin| pin.split_once('/'));
-        let maps = pins.filter(|(kind, _)| *kind == MAPS);
         Self {
             folder: instance.join(MAPS),
-            names: maps.map(|(_, name)| name).collect(),
+            names: meta.pins_of(&[MAPS]).map(|(_, name)| name).collect(),
         }
     }
 

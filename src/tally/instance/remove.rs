@@ -103,11 +103,8 @@ fn remove_words(folder: &Path) -> Result<()> {
 }
 
 fn unpin_all(folder: &Path, meta: &Meta, kind: &str) -> Result<()> {
-    let of_kind = |pin: &&String| pin.split('/').next() == Some(kind);
-    for pin in meta.pins.iter().filter(of_kind) {
-        unpin(&folder.join(pin))?;
-    }
-    Ok(())
+    let mut pins = meta.pins_of(std::slice::from_ref(&kind));
+    pins.try_for_each(|(kind, name)| unpin(&folder.join(kind).join(name)))
 }
 
 fn unpin(pin: &Path) -> Result<()> {

@@ -143,18 +143,11 @@ impl Replacement<'_> {
         for dispatcher in dispatchers {
             dispatcher.pin_program(self.hidden)?;
         }
-        let is_kept = |pin: &&String| {
-            let kept = [DISPATCHERS, SLOTS, LINKS];
-            pin.split('/')
-                .next()
-                .is_some_and(|kind| kept.contains(&kind))
-        };
-        for pin in self.old.pins.iter().filter(is_kept) {
-            let (from, to) = (self.place.join(pin), self.hidden.join(pin));
+        for (kind, name) in self.old.pins_of(&[DISPATCHERS, SLOTS, LINKS]) {
+            let from = self.place.join(kind).join(name);
             let fd = sys::map::open_pin(&from, sys::map::Access::Write)
                 .with_context(|| format!("failed to open `{}`", from.display()))?;
-            sys::map::pin(fd.as_fd(), &to)
-                .with_context(|| format!("failed to pin to `{}`", to.display()))?;
+            dispatch::pin(&fd, self.hidden, kind, name)?;
         }
         open_map(&self.place.join(STATE), Access::Write)?.pin(&self.hidden.join(STATE))?;
         let new = meta(self.tally, programs, pins(self.hidden, &[])?, self.options);
@@ -259,10 +252,7 @@ fn compare_types(name: &str, old: Option<&String>, new: Option<&String>) -> Resu
     if old == new {
         return Ok(());
     }
-    let (old, new) = (
-        old.map_or("", String::as_str),
-        new.map_or("", String::as_str),
-    );
+    let [old, new] = [old, new].map(|types| types.map_or("", String::as_str));
     let difference = difference(old, new).join(NEXT_LINE);
     bail!("map `{name}` has other types:{NEXT_LINE}{difference}")
 }
