@@ -1,6 +1,6 @@
 //! Holds what `docs/architecture.md` says: who may import whom, who may be
 //! unsafe, and that the frontend names no tally. It reads text, not types, so
-//! it asks for plain paths: `use crate::room::...`, one room a line.
+//! it asks for plain paths: `use crate::module::...`, one module per line.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,66 +11,63 @@ use std::path::{Path, PathBuf};
 use ktally::names::{decoders, is_known};
 use ktally::schema::Decoder;
 
-/// The rooms from top to bottom, and the rooms below that each may use.
-const ROOMS: [(&str, &[&str]); 14] = [
-    ("main", &["cli", "commands", "tally", "error"]),
+/// The modules from top to bottom, and the modules below that each may use.
+const MODULES: [(&str, &str); 14] = [
+    ("main", "cli commands tally error"),
     (
         "commands",
-        &[
-            "cli", "render", "tally", "map", "snapshot", "names", "schema", "host", "error", "text",
-        ],
+        "cli render tally map snapshot names schema host error text",
     ),
-    (
-        "cli",
-        &["render", "tally", "names", "schema", "error", "text"],
-    ),
-    ("render", &["snapshot", "schema", "error", "text"]),
+    ("cli", "render tally names schema error text"),
+    ("render", "snapshot schema error text"),
     (
         "tally",
-        &[
-            "map", "snapshot", "names", "schema", "host", "internal", "sys", "error", "text",
-        ],
+        "map snapshot names schema host internal sys error text",
     ),
-    (
-        "map",
-        &["names", "schema", "host", "internal", "sys", "error"],
-    ),
-    ("snapshot", &["schema", "error"]),
-    ("names", &["schema", "host", "sys", "error"]),
-    ("schema", &["sys", "error"]),
-    ("host", &[]),
-    ("internal", &[]),
-    ("sys", &["text"]),
-    ("error", &["text"]),
-    ("text", &[]),
+    ("map", "names schema host internal sys error"),
+    ("snapshot", "schema error"),
+    ("names", "schema host sys error"),
+    ("schema", "sys error"),
+    ("host", ""),
+    ("internal", ""),
+    ("sys", "text"),
+    ("error", "text"),
+    ("text", ""),
 ];
 
 /// Crates that only some files may mention.
-const CRATES: [(&str, &[&str]); 4] = [
-    ("blazesym", &["names/symbols.rs"]),
-    ("inferno", &["render/flame.rs"]),
-    ("clap", &["main.rs", "cli.rs", "cli/", "commands/"]),
-    (
-        "libbpf_rs",
-        &["sys.rs", "sys/", "map/", "tally/", "schema/btf/"],
-    ),
+const CRATES: [(&str, &str); 4] = [
+    ("blazesym", "names/symbols.rs"),
+    ("inferno", "render/flame.rs"),
+    ("clap", "main.rs cli.rs cli/ commands/"),
+    ("libbpf_rs", "sys.rs sys/ map/ tally/ schema/btf/"),
 ];
 
-fn src() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+/// The only files with unsafe code, and with libbpf's own functions.
+const UNSAFE: &str = "map/add.rs map/drain.rs map/helper.rs map/inventory.rs map/iterator.rs \
+    schema/btf/object.rs schema/histogram.rs sys.rs sys/log.rs sys/map.rs sys/program.rs";
+const LIBBPF: &str = "map/errors.rs sys.rs sys/log.rs sys/map.rs sys/program.rs tally/attach.rs \
+    tally/compile.rs";
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root(path)).unwrap()
 }
 
 /// Files below a folder of `src/` with this ending: path within `src/`, text.
 fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut folders = vec![src().join(folder)];
+    let mut folders = vec![root("src").join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.to_string_lossy().ends_with(ending) {
-                let name = path.strip_prefix(src()).unwrap().to_str().unwrap();
+                let name = path.strip_prefix(root("src")).unwrap().to_str().unwrap();
                 found.push((name.to_owned(), fs::read_to_string(&path).unwrap()));
             }
         }
@@ -88,21 +85,22 @@ fn program() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Without comments, and without the tests at the end of a file.
-fn code(text: &str) -> String {
-    text.split("\n#[cfg(test)]\n")
-        .next()
-        .unwrap_or_default()
-        .lines()
-        .map(|line| match line.trim_start().starts_with("//") {
-            true => "",
-            false => line.split(" // ").next().unwrap_or_default(),
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
+/// Without the tests at the end of a file.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\n").next().unwrap_or_default()
 }
 
-/// State that finds no memory is told as dropped: `tally_state()` does so.
+/// Without comments either.
+fn code(text: &str) -> String {
+    let lines = without_tests(text).lines().map(|line| {
+        let is_comment = line.trim_start().starts_with("//");
+        let code = line.split(" // ").next().unwrap_or_default();
+        if is_comment { "" } else { code }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// State that finds no memory is counted as dropped: `tally_state()` does so.
 #[test]
 fn tallies_make_state_of_tasks_where_failures_are_counted() {
     for (path, text) in files("bpf", ".bpf.c") {
@@ -111,11 +109,9 @@ fn tallies_make_state_of_tasks_where_failures_are_counted() {
 }
 
 /// `schema/btf.rs` is in `schema`, `sys.rs` in `sys`.
-fn room(path: &str) -> &str {
-    path.split('/')
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(".rs")
+fn module(path: &str) -> &str {
+    let first = path.split('/').next().unwrap_or_default();
+    first.trim_end_matches(".rs")
 }
 
 /// The identifiers of a text, each with what stands right before it.
@@ -138,25 +134,23 @@ fn mentions(text: &str, name: &str) -> bool {
 
 /// Where one file imports what it must not.
 fn violations(path: &str, text: &str) -> Vec<String> {
-    let code = code(text);
-    let room = room(path);
-    let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
-        return vec![format!("{path}: `{room}` is no room of the architecture")];
+    let (code, module) = (code(text), module(path));
+    let Some((_, allowed)) = MODULES.iter().find(|(name, _)| *name == module) else {
+        return vec![format!(
+            "{path}: `{module}` is not a module of the architecture"
+        )];
     };
-    let mut found = Vec::new();
-    // `main.rs` sees the rooms as another crate does.
-    let roots: &[&str] = match room {
-        "main" => &["ktally::"],
-        _ => &["crate::"],
+    // `main.rs` sees the modules as another crate does.
+    let root = if module == "main" {
+        "ktally::"
+    } else {
+        "crate::"
     };
-    for (before, word) in words(&code) {
-        if roots.iter().any(|root| before.ends_with(root))
-            && word != room
-            && !allowed.contains(&word)
-        {
-            found.push(format!("{path}: `{room}` must not use `{word}`"));
-        }
-    }
+    let used = words(&code).filter(|(before, _)| before.ends_with(root));
+    let mut found: Vec<String> = used
+        .filter(|(_, word)| *word != module && !mentions(allowed, word))
+        .map(|(_, word)| format!("{path}: `{module}` must not use `{word}`"))
+        .collect();
     // What would hide a path from the lines above.
     for hidden in ["crate::{", "ktally::{", "super::super::", "use crate as"] {
         if code.contains(hidden) {
@@ -164,10 +158,13 @@ fn violations(path: &str, text: &str) -> Vec<String> {
         }
     }
     if !path.contains('/') && code.contains("super::") {
-        found.push(format!("{path}: `super::` of a room is the whole program"));
+        found.push(format!(
+            "{path}: `super::` of a module is the whole program"
+        ));
     }
     for (name, places) in CRATES {
-        if mentions(&code, name) && !places.iter().any(|place| path.starts_with(place)) {
+        let mut places = places.split(' ');
+        if mentions(&code, name) && !places.any(|place| path.starts_with(place)) {
             found.push(format!("{path}: must not mention `{name}`"));
         }
     }
@@ -182,20 +179,17 @@ fn literals(text: &str) -> Vec<&str> {
 }
 
 fn tallies() -> Vec<String> {
-    files("bpf", ".bpf.c")
-        .into_iter()
-        .filter(|(path, _)| !path.contains("internal/"))
-        .map(|(path, _)| path["bpf/".len()..].trim_end_matches(".bpf.c").to_owned())
-        .collect()
+    let files = files("bpf", ".bpf.c").into_iter();
+    let names = files.map(|(path, _)| path["bpf/".len()..].trim_end_matches(".bpf.c").to_owned());
+    names.filter(|name| !name.contains('/')).collect()
 }
 
 /// The program's files that mention a name.
-fn who_mentions(name: &str) -> Vec<String> {
-    program()
-        .into_iter()
-        .filter(|(_, text)| mentions(text, name))
-        .map(|(path, _)| path)
-        .collect()
+fn files_that_mention(name: &str) -> String {
+    let mut files = program();
+    files.retain(|(_, text)| mentions(text, name));
+    let paths: Vec<String> = files.into_iter().map(|(path, _)| path).collect();
+    paths.join(" ")
 }
 
 #[test]
@@ -208,57 +202,47 @@ fn imports_point_downward() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// A room that is listed above another never stands in the other's list.
+/// A module that is listed above another never stands in the other's list.
 #[test]
-fn the_rooms_are_in_order() {
-    for (rank, (room, allowed)) in ROOMS.iter().enumerate() {
-        for below in *allowed {
-            let other = ROOMS.iter().position(|(name, _)| name == below).unwrap();
-            assert!(other > rank, "`{room}` stands below `{below}`");
+fn the_modules_are_in_order() {
+    for (rank, (module, allowed)) in MODULES.iter().enumerate() {
+        for below in allowed.split_whitespace() {
+            let other = MODULES.iter().position(|(name, _)| *name == below);
+            assert!(other.unwrap() > rank, "`{module}` stands below `{below}`");
         }
     }
-    let modules: BTreeSet<String> = fs::read_to_string(src().join("lib.rs"))
-        .unwrap()
-        .lines()
-        .filter_map(|line| Some(line.strip_prefix("pub mod ")?.trim_end_matches(';').into()))
-        .collect();
-    let rooms: BTreeSet<String> = ROOMS.iter().map(|(name, _)| (*name).into()).collect();
-    assert!(modules.is_subset(&rooms), "{modules:?}");
+    for line in read("src/lib.rs").lines() {
+        if let Some(module) = line.strip_prefix("pub mod ") {
+            let module = module.trim_end_matches(';');
+            assert!(MODULES.iter().any(|(name, _)| *name == module), "{module}");
+        }
+    }
 }
 
 #[test]
 fn a_violation_is_found() {
-    for (path, text, wanted) in [
-        ("render/xml.rs", "use crate::map::Map;", "`map`"),
-        // Rows come with their names: a renderer does no look-ups.
-        ("render/xml.rs", "use crate::names::HostNames;", "`names`"),
-        ("snapshot/query.rs", "use crate::host;", "`host`"),
-        ("schema/parse.rs", "use crate::names;", "`names`"),
-        (
-            "render/xml.rs",
-            "fn f() { crate::tally::resolve() }",
-            "`tally`",
-        ),
-        ("snapshot.rs", "use libbpf_rs::Map;", "`libbpf_rs`"),
-        ("schema/table.rs", "use libbpf_rs::Btf;", "`libbpf_rs`"),
-        (
-            "schema/table.rs",
-            "use crate::snapshot::Rows;",
-            "`snapshot`",
-        ),
-        ("tally/session.rs", "use crate::render::Style;", "`render`"),
-        ("tally/session.rs", "fn f(e: clap::Error) {}", "`clap`"),
-        ("cli.rs", "use crate::commands;", "`commands`"),
-        ("sys.rs", "use crate::{error, map};", "`crate::{`"),
-        ("host.rs", "use super::sys;", "`super::`"),
-        (
-            "map/read.rs",
-            "use super::super::render;",
-            "`super::super::`",
-        ),
-        ("main.rs", "use ktally::map;", "`map`"),
-        ("attic.rs", "", "`attic`"),
-    ] {
+    // A file, its text, and what must not be there.
+    let cases = "
+render/xml.rs => use crate::map::Map; => `map`
+render/xml.rs => use crate::names::HostNames; => `names`
+snapshot/query.rs => use crate::host; => `host`
+schema/parse.rs => use crate::names; => `names`
+render/xml.rs => fn f() { crate::tally::resolve() } => `tally`
+snapshot.rs => use libbpf_rs::Map; => `libbpf_rs`
+schema/table.rs => use libbpf_rs::Btf; => `libbpf_rs`
+schema/table.rs => use crate::snapshot::Rows; => `snapshot`
+tally/session.rs => use crate::render::Style; => `render`
+tally/session.rs => fn f(e: clap::Error) {} => `clap`
+cli.rs => use crate::commands; => `commands`
+sys.rs => use crate::{error, map}; => `crate::{`
+host.rs => use super::sys; => `super::`
+map/read.rs => use super::super::render; => `super::super::`
+main.rs => use ktally::map; => `map`
+attic.rs =>  => `attic`";
+    for case in cases.trim().lines() {
+        let [path, text, wanted] = case.split(" => ").collect::<Vec<_>>()[..] else {
+            panic!("{case}");
+        };
         let found = violations(path, text).join("\n");
         assert!(found.contains(wanted), "{path}: {text}: {found:?}");
     }
@@ -270,52 +254,23 @@ fn a_violation_is_found() {
 
 #[test]
 fn unsafe_code_and_raw_libbpf_stay_where_they_are() {
-    assert_eq!(
-        who_mentions("unsafe"),
-        [
-            "map/add.rs",
-            "map/drain.rs",
-            "map/helper.rs",
-            "map/inventory.rs",
-            "map/iterator.rs",
-            "schema/btf/object.rs",
-            "schema/histogram.rs",
-            "sys.rs",
-            "sys/log.rs",
-            "sys/map.rs",
-            "sys/program.rs",
-        ]
-    );
-    assert_eq!(
-        who_mentions("libbpf_sys"),
-        [
-            "map/errors.rs",
-            "sys.rs",
-            "sys/log.rs",
-            "sys/map.rs",
-            "sys/program.rs",
-            "tally/attach.rs",
-            "tally/compile.rs"
-        ]
-    );
+    assert_eq!(files_that_mention("unsafe"), UNSAFE);
+    assert_eq!(files_that_mention("libbpf_sys"), LIBBPF);
 }
 
 /// How many there are, so that one more is seen in a change; each says right
 /// before it why it is sound.
 #[test]
 fn every_unsafe_block_is_counted_and_justified() {
-    let mut counted = Vec::new();
-    for (path, text) in program() {
-        let blocks = words(&text).filter(|(_, word)| *word == "unsafe").count();
-        if blocks > 0 {
-            counted.push((path, blocks));
-        }
-    }
-    for (path, _) in &counted {
-        let text = fs::read_to_string(src().join(path)).unwrap();
-        let program = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
+    let mut all = 0;
+    for path in files_that_mention("unsafe").split(' ') {
+        let text = read(&format!("src/{path}"));
+        let blocks = words(&code(&text))
+            .filter(|(_, word)| *word == "unsafe")
+            .count();
+        all += blocks;
         let mut said = false;
-        for (i, line) in program.lines().enumerate() {
+        for (i, line) in without_tests(&text).lines().enumerate() {
             let line = line.trim();
             let is_type = line.contains("unsafe extern");
             if !line.starts_with("//") && !is_type && mentions(line, "unsafe") {
@@ -325,13 +280,10 @@ fn every_unsafe_block_is_counted_and_justified() {
             said = line.starts_with("// SAFETY: ") || said && !line.ends_with([';', '}']);
         }
     }
-    let all: usize = counted.iter().map(|(_, blocks)| blocks).sum();
-    let page = "docs/architecture.md";
-    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
-    let told = format!("{all} unsafe blocks");
+    let (page, written) = ("docs/architecture.md", format!("{all} unsafe blocks"));
     assert!(
-        docs.contains(&told),
-        "{page} does not say {told:?}: {counted:?}"
+        read(page).contains(&written),
+        "{page} does not say {written:?}"
     );
 }
 
@@ -360,13 +312,12 @@ fn every_c_file_names_both_licences() {
 #[test]
 fn every_filter_that_a_tally_offers_is_asked() {
     for (path, text) in files("bpf", ".bpf.c") {
-        let has = |text: &str, word: &str| mentions(text, word);
         for (offer, asks) in [
-            ("TASK_FILTERS", &["wanted_task", "wanted"][..]),
-            ("CPU_FILTER", &["wanted_cpu"][..]),
+            ("TASK_FILTERS", ["wanted_task", "wanted"]),
+            ("CPU_FILTER", ["wanted_cpu"; 2]),
         ] {
-            let asked = asks.iter().any(|ask| has(&text, ask));
-            assert!(asked || !has(&text, offer), "{path}: {offer}");
+            let asked = asks.iter().any(|ask| mentions(&text, ask));
+            assert!(asked || !mentions(&text, offer), "{path}: {offer}");
         }
     }
 }
@@ -377,14 +328,9 @@ fn every_decoder_that_a_tally_uses_is_known() {
     for (_, text) in [files("bpf", ".c"), files("bpf", ".h")].concat() {
         // Not where the macro itself is defined.
         for line in text.lines().filter(|line| !line.contains("define AS(")) {
-            used.extend(
-                words(line)
-                    .filter(|(before, _)| before.ends_with(" AS("))
-                    .map(|(before, _)| {
-                        let rest = &line[before.len()..];
-                        rest.split(')').next().unwrap_or_default().to_owned()
-                    }),
-            );
+            let decoders = line.split(" AS(").skip(1);
+            let names = decoders.map(|rest| rest.split(')').next().unwrap_or_default());
+            used.extend(names.map(str::to_owned));
         }
     }
     assert!(used.contains("comm") && used.contains("errno"), "{used:?}");
@@ -398,7 +344,7 @@ fn every_decoder_that_a_tally_uses_is_known() {
 #[test]
 fn the_header_lists_every_decoder() {
     let known: BTreeSet<String> = decoders().map(str::to_owned).collect();
-    let header = fs::read_to_string(src().join("bpf/ktally.bpf.h")).unwrap();
+    let header = read("src/bpf/ktally.bpf.h");
     let listed = header.lines().filter_map(|line| {
         let (name, _) = line.strip_prefix(" *\tAS(")?.split_once(')')?;
         Some(name.to_owned())
@@ -409,8 +355,6 @@ fn the_header_lists_every_decoder() {
 /// The README shows one tally whole, and promises that this is all of it.
 #[test]
 fn the_example_of_the_readme_is_the_file() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
     let readme = read("README.md");
     let (_, rest) = readme.split_once("```c\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
