@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
 
-use common::source;
+use common::{end, source};
 
 /// A folder with the headers and no tally yet; gone when dropped.
 struct Sources(tempfile::TempDir);
@@ -180,6 +180,7 @@ fn prelude() -> String {
     let own = r#"
 #define SIZE 8
 #define ROWS 8
+#define CALL 0
 #define mine() ((pid_t)bpf_get_current_pid_tgid() == 42)
 #define add_one(table, key) __sync_fetch_and_add((__u64 *)tally_entry(table, key), 1)
 #define NONE own_none
@@ -281,41 +282,26 @@ fn every_c_file_compiles_with_and_without_vmlinux_h() {
 fn compile_both_ways(arch: &str, files: &[(String, String)]) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    fs::create_dir(path("bpf")).unwrap();
-    for (name, text) in libbpf_rs::libbpf_sys::API_HEADERS {
-        fs::write(path("bpf").join(name), text).unwrap();
-    }
     let clang = |more: &[&str]| {
-        let mut clang = ktally::host::clang();
-        clang
-            .args([
-                "-O2", "-g", "-target", "bpf", "-Wall", "-Werror", "-mcpu=v3",
-            ])
-            .arg(format!("-D__TARGET_ARCH_{arch}"))
-            .arg("-I")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf"))
-            .arg("-I")
-            .arg(folder.path())
-            .args(more)
-            .current_dir(folder.path());
-        let output = clang.output().unwrap();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
+        let mut clang = source::clang(arch, folder.path());
+        clang.args(["-Wall", "-Werror"]).args(more);
+        end(clang.current_dir(folder.path()))
     };
     // Parsed once.
     fs::write(path("vmlinux.h"), vmlinux(arch)).unwrap();
-    let (parsed, said) = clang(&["-x", "c-header", "vmlinux.h", "-o", "vmlinux.pch"]);
-    assert!(parsed, "{said}");
+    clang(&["-x", "c-header", "vmlinux.h", "-o", "vmlinux.pch"]).good();
     for (name, text) in files {
         fs::write(path("test.bpf.c"), text).unwrap();
         for how in [
             &["-c", "-o", "test.bpf.o"][..],
             &["-include-pch", "vmlinux.pch", "-fsyntax-only"],
         ] {
-            let (compiled, said) = clang(&[how, &["test.bpf.c"]].concat());
-            assert!(compiled, "{name} for {arch}, {how:?}:\n{said}");
+            let ended = clang(&[how, &["test.bpf.c"]].concat());
+            assert_eq!(
+                ended.code, 0,
+                "{name} for {arch}, {how:?}:\n{}",
+                ended.stderr
+            );
         }
     }
 }

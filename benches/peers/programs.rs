@@ -89,7 +89,7 @@ fn mixed_load() -> Result<()> {
     Ok(())
 }
 
-/// One question, and those who answer it: a load of so many events, and each
+/// One question, and the commands that answer it: a load with its events, and each
 /// one's command.
 struct Question {
     name: &'static str,

@@ -111,7 +111,7 @@ fn exponent(sizes: &[Vec<Rounds>]) -> Option<f64> {
     Some(slope / points.iter().map(|it| (it.0 - x).powi(2)).sum::<f64>())
 }
 
-/// The map of that name, with so many entries.
+/// The map of that name, with this number of entries.
 pub fn filled(name: &str, rows: u32) -> Result<MapHandle> {
     let id = MapInfoIter::default()
         .find(|map| map.name == name)

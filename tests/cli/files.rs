@@ -1,5 +1,5 @@
-//! A user's own C file: what is refused before anything is loaded, and what a
-//! user is told.
+//! A user's own C file: what is refused before anything is loaded, and what
+//! errors and warnings say.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{Ended, assert_has, source::Source};
+use crate::common::{Ended, assert_has, items, source::Source};
 use crate::{end, program};
 
 /// A C file: these declarations, and a program.
@@ -65,32 +65,23 @@ fn declarations_that_cannot_be_kept_are_refused() {
     let option = |option: &str| format!("{TABLE} struct s {{ int a, b; }}; {option}");
     let label = "__u32 calls;";
     let counter = "__u64 n COUNTER(\"\");";
-    for (text, words) in [
-        (
-            table(label, "__u64 calls COUNTER(\"\");"),
-            ["table `t`: two columns are named `calls`", "rename"],
-        ),
-        (
-            table(label, "double f GAUGE(\"f\");"),
-            ["`f` is marked as a column", "`double` is not an integer"],
-        ),
-        (
-            table(label, "struct { float f COUNTER(\"\"); } in;"),
-            ["`in.f` is marked", "`float`"],
-        ),
-        (
-            table(label, "__u64 f HISTOGRAM(\"f\");"),
-            ["`f` is HISTOGRAM", "struct tally_histogram"],
-        ),
-        (
-            option("OPTION(float, share, 0, \"\");"),
-            ["option `share`", "`float`"],
-        ),
-        (
-            option("const volatile struct s pair __ktally_tag(\"option\", \"\") = {};"),
-            ["option `pair`", "`struct s`"],
-        ),
-    ] {
+    let cases = [
+        table(label, "__u64 calls COUNTER(\"\");"),
+        table(label, "double f GAUGE(\"f\");"),
+        table(label, "struct { float f COUNTER(\"\"); } in;"),
+        table(label, "__u64 f HISTOGRAM(\"f\");"),
+        option("OPTION(float, share, 0, \"\");"),
+        option("const volatile struct s pair __ktally_tag(\"option\", \"\") = {};"),
+    ];
+    let reasons = [
+        ["table `t`: two columns are named `calls`", "rename"],
+        ["`f` is marked as a column", "`double` is not an integer"],
+        ["`in.f` is marked", "`float`"],
+        ["`f` is HISTOGRAM", "struct tally_histogram"],
+        ["option `share`", "`float`"],
+        ["option `pair`", "`struct s`"],
+    ];
+    for (text, words) in cases.into_iter().zip(reasons) {
         let bad = file("bad", &text);
         for action in ["run", "list"] {
             ktally(action, &bad, &[]).refused(2, &words);
@@ -191,7 +182,7 @@ fn list_tells_of_options_that_run_would_refuse() {
     ktally("run", &clash, &[]).refused(2, &["`by`", "rename"]);
     let list = ktally("list", &clash, &["-o", "json"]).json();
     assert_eq!(list[0]["runs_here"], false);
-    let obstacles = list[0]["obstacles"].as_array().unwrap();
+    let obstacles = items(&list[0]["obstacles"]);
     let told = |obstacle: &Value| obstacle.as_str().unwrap().contains("`by`");
     assert!(obstacles.iter().any(told), "{obstacles:?}");
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::common::schema::assert_documented;
-use crate::common::{assert_has, json, json_lines};
+use crate::common::{assert_has, items, json, json_lines};
 use crate::{TALLIES, end, ktally, printed, program};
 
 fn names(tallies: &[Value]) -> Vec<&str> {
@@ -16,15 +16,15 @@ fn names(tallies: &[Value]) -> Vec<&str> {
 #[test]
 fn list_as_json_is_one_array_of_every_tally() {
     let list = json(&printed("list -o json"));
-    let tallies = list.as_array().unwrap();
+    let tallies = items(&list);
     assert_eq!(names(tallies), *TALLIES);
     for tally in tallies {
-        for table in tally["tables"].as_array().unwrap() {
+        for table in items(&tally["tables"]) {
             assert!(table["max_rows"].is_u64(), "{table}");
-            assert!(!table["labels"].as_array().unwrap().is_empty(), "{table}");
-            assert!(!table["metrics"].as_array().unwrap().is_empty(), "{table}");
+            assert!(!items(&table["labels"]).is_empty(), "{table}");
+            assert!(!items(&table["metrics"]).is_empty(), "{table}");
         }
-        for option in tally["options"].as_array().unwrap() {
+        for option in items(&tally["options"]) {
             assert!(option["name"].is_string(), "{option}");
             assert!(!option["type"].as_str().unwrap().is_empty(), "{option}");
             // 0 would be root, or the first CPU, where none is meant.
@@ -70,8 +70,8 @@ fn check_names_missing_capabilities_and_the_fix() {
 fn list_and_check_agree() {
     let list = json(&printed("list -o json"));
     let check = json(&printed("check -o json"));
-    let tallies = check["tallies"].as_array().unwrap();
-    for (listed, checked) in list.as_array().unwrap().iter().zip(tallies) {
+    let tallies = items(&check["tallies"]);
+    for (listed, checked) in items(&list).iter().zip(tallies) {
         assert_eq!(listed["name"], checked["name"]);
         assert_eq!(listed["runs_here"], checked["ok"]);
         assert_eq!(listed["obstacles"], checked["obstacles"]);
@@ -85,7 +85,7 @@ fn list_and_check_agree() {
 #[test]
 fn check_as_json() {
     let report = json(&printed("check -o json"));
-    let facts = report["facts"].as_array().unwrap();
+    let facts = items(&report["facts"]);
     // What is not well comes with its fix, and only that.
     for fact in facts {
         let is_well = fact["ok"].as_bool().unwrap();
@@ -93,7 +93,7 @@ fn check_as_json() {
     }
     let capabilities = facts.iter().find(|fact| fact["name"] == "capabilities");
     assert_eq!(capabilities.unwrap()["ok"], false);
-    let tallies = report["tallies"].as_array().unwrap();
+    let tallies = items(&report["tallies"]);
     assert_eq!(names(tallies), *TALLIES);
     assert!(tallies.iter().all(|tally| tally["ok"] == false));
     assert_eq!(printed("check -o jsonl"), printed("check -o json"));
@@ -138,7 +138,7 @@ fn csv_has_what_json_has() {
 fn color_only_where_it_is_wanted() {
     let escapes = |text: &str| text.contains('\x1b');
     for line in ["list", "list syscalls", "check"] {
-        // A pipe is no terminal.
+        // A pipe is not a terminal.
         assert!(!escapes(&printed(line)), "{line}");
         let never = printed(&format!("{line} --color never"));
         assert!(!escapes(&never), "{line}");

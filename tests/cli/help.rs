@@ -91,7 +91,7 @@ fn help_of_what_stays_has_what_it_takes() {
     assert_has(&attach, &["--as ", "--replace", "--readable-by"]);
     assert_has(&attach, &["Options of runqlat", "--by-comm"]);
     assert!(!printed("attach --help").contains("--by-comm"));
-    // A reading is shown in the same ways, whoever counts.
+    // A reading is shown in the same ways, of a run or an instance.
     let (run, read) = (printed("run --help"), printed("read --help"));
     for help in [&run, &read] {
         assert_has(help, &["--every", "--by ", "--top", "--sort"]);

@@ -199,7 +199,19 @@ impl Ended {
         self.good().stdout
     }
 
+    /// It did all that it was asked for, and printed this.
+    #[track_caller]
+    pub fn prints(self, text: &str) {
+        assert_eq!(self.done(), text);
+    }
+
     /// The same as JSON.
+    #[track_caller]
+    pub fn prints_json(self, value: Value) {
+        assert_eq!(self.json(), value);
+    }
+
+    /// What it printed, as JSON.
     #[track_caller]
     pub fn json(self) -> Value {
         json(&self.done())
@@ -259,6 +271,13 @@ pub fn assert_has(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "no `{word}`: {text}");
     }
+}
+
+/// The elements of a list in JSON.
+#[track_caller]
+pub fn items(list: &Value) -> &[Value] {
+    list.as_array()
+        .unwrap_or_else(|| panic!("not a list: {list}"))
 }
 
 #[track_caller]

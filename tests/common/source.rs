@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Result;
 use ktally::tally::Tally;
@@ -67,9 +68,9 @@ pub const MAPS: &str = r#"
 pub const FIRST_EVENT: u64 = 1000;
 
 #[cfg(target_arch = "x86_64")]
-const ARCH: &str = "-D__TARGET_ARCH_x86";
+const ARCH: &str = "x86";
 #[cfg(target_arch = "aarch64")]
-const ARCH: &str = "-D__TARGET_ARCH_arm64";
+const ARCH: &str = "arm64";
 
 /// A file that every user can read, in a folder of its own; gone when dropped.
 pub struct Source {
@@ -113,22 +114,29 @@ impl Source {
 
     /// The object that clang makes of it, with the headers of ktally and of libbpf.
     pub fn compile(&self) -> Vec<u8> {
-        let headers = self.folder.path().join("bpf");
-        fs::create_dir(&headers).unwrap();
-        for (name, text) in libbpf_sys::API_HEADERS {
-            fs::write(headers.join(name), text).unwrap();
-        }
         let object = self.folder.path().join("test.bpf.o");
-        let mut clang = ktally::host::clang();
-        clang
-            .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3", ARCH, "-c", "-I"])
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf"))
-            .arg("-I")
-            .arg(self.folder.path())
-            .arg(self.path())
-            .arg("-o")
-            .arg(&object);
+        let mut clang = clang(ARCH, self.folder.path());
+        clang.arg("-c").arg(self.path()).arg("-o").arg(&object);
         super::end(&mut clang).done();
         fs::read(&object).unwrap()
     }
+}
+
+/// clang for an architecture, with the headers of ktally, and of libbpf in this
+/// folder.
+pub fn clang(arch: &str, folder: &Path) -> Command {
+    let headers = folder.join("bpf");
+    fs::create_dir_all(&headers).unwrap();
+    for (name, text) in libbpf_sys::API_HEADERS {
+        fs::write(headers.join(name), text).unwrap();
+    }
+    let mut clang = ktally::host::clang();
+    clang
+        .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3"])
+        .arg(format!("-D__TARGET_ARCH_{arch}"))
+        .arg("-I")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf"))
+        .arg("-I")
+        .arg(folder);
+    clang
 }

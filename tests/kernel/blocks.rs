@@ -14,7 +14,7 @@ const BLKDISCARD: libc::Ioctl = 0x1277;
 const BLOCK: usize = 4096;
 
 /// Holds the lock that a write to a disk's memory needs, as long as it lives:
-/// by a write of its own, from a page that is not there and that nobody brings.
+/// by a write of its own, from a page that is missing and stays so.
 struct Stall {
     faults: File,
     page: usize,
@@ -67,7 +67,7 @@ impl Drop for Stall {
     fn drop(&mut self) {
         self.ask(Self::ZEROPAGE, [self.page as u64, BLOCK as u64, 0, 0]);
         self.writer.take().unwrap().join().unwrap();
-        // SAFETY: our own page, which nobody uses any more.
+        // SAFETY: our own page, which is no longer used.
         unsafe { libc::munmap(self.page as *mut _, BLOCK) };
     }
 }

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::common::assert_has;
-use crate::lifetime::Run;
-use crate::support::{Aligned, Cgroup, Child, Disk, ask_for_parent, kernel_has, nap, run};
+use crate::run::Run;
+use crate::support::{Aligned, Cgroup, Child, Disk, ask_for_parent, kernel_has, nap, run, work};
 
 /// Sends itself bytes through the loopback interface; 4 system calls, and 2 each
 /// time. The standard library allocates no memory for it, nor for [`write`].
@@ -59,15 +59,15 @@ fn cpu_calls_and_bytes_of_a_cgroup() {
     let disk = Disk::new(1 << 20);
     let outer = Cgroup::of_root("kt-usage");
     let inner = Cgroup::new(outer.0.clone(), "inner");
-    let work = || {
+    let usage = || {
         ask_for_parent(23);
         talk(23);
         write(&disk.path, 23);
         nap(23);
         spin();
     };
-    let child = Child::new("kt-usage", work);
-    let outside = Child::new("kt-usage", work);
+    let child = Child::new("kt-usage", usage);
+    let outside = Child::new("kt-usage", usage);
     inner.take(&child);
 
     let mut short = Vec::new();
@@ -75,10 +75,7 @@ fn cpu_calls_and_bytes_of_a_cgroup() {
         let before = cpu_time(&child);
         let start = Instant::now();
         let options = [("cgroup", outer.0.to_str().unwrap())];
-        let counted = run("cgroups", &options, || {
-            child.work();
-            outside.work();
-        });
+        let counted = run("cgroups", &options, || work(&[&child, &outside]));
         let wall = start.elapsed();
         let used = cpu_time(&child) - before;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{self, Command, Stdio};
 
 use crate::common::{end, full, json, ktally, program};
-use crate::lifetime::{Run, sum, total};
+use crate::run::{Run, rows_of, sum, total};
 use crate::support::{kernel_series, needs, wait_until};
 
 /// A failing open that no program makes by itself.
@@ -68,7 +68,7 @@ fn a_command_and_its_children_are_counted() {
 #[test]
 fn it_is_counted_from_its_exec_on() {
     let reading = ktally("run syscalls -o json -- sleep 0.05").json();
-    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    let rows = rows_of(&reading);
     assert!(rows.iter().all(|row| row["comm"] == "sleep"), "{rows:?}");
     assert_eq!(sum(&reading, ("call", "execve"), "calls"), 1);
     let slept = sum(&reading, ("call", "clock_nanosleep"), "time");
@@ -81,7 +81,7 @@ fn it_is_counted_from_its_exec_on() {
 fn waits_of_a_command() {
     let script = "for i in 1 2 3 4 5 6 7; do sleep 0.01; done";
     let reading = sh("runqlat --by-comm -o json", script).end().json();
-    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    let rows = rows_of(&reading);
     let waits = |comm: &str| -> u64 {
         let of = rows.iter().filter(|row| row["comm"] == comm);
         of.map(|row| row["latency"]["count"].as_u64().unwrap())

@@ -4,7 +4,7 @@ use std::fs;
 
 use ktally::tally::Tally;
 
-use crate::support::{Cgroup, Child, Counted, ask_for_parent, count, fail_to_open, run};
+use crate::support::{Cgroup, Child, Counted, ask_for_parent, count, fail_to_open, run, work};
 
 #[test]
 fn failures_are_counted_by_name_and_error() {
@@ -76,8 +76,7 @@ fn system_calls_of_one_process() {
     let child = Child::new("kt-calls", some_calls);
     let twin = Child::new("kt-calls", some_calls);
     let counted = run("syscalls", &[("pid", &child.pid())], || {
-        child.work();
-        twin.work();
+        work(&[&child, &twin]);
     });
     assert_some_calls(&counted, "kt-calls");
 }
@@ -106,11 +105,8 @@ fn system_calls_of_the_longest_name() {
 fn system_calls_of_one_user() {
     let child = Child::with_uid("kt-user", 54_321, some_calls);
     let other = Child::with_uid("kt-user", 54_322, some_calls);
-    let work = || {
-        child.work();
-        other.work();
-    };
-    assert_some_calls(&run("syscalls", &[("uid", "54321")], work), "kt-user");
+    let both = || work(&[&child, &other]);
+    assert_some_calls(&run("syscalls", &[("uid", "54321")], both), "kt-user");
 }
 
 /// 0 is a user like any other, not "no filter".
@@ -119,11 +115,8 @@ fn system_calls_of_root() {
     let (comm, root) = (("comm", "kt-root"), ("uid", "0"));
     let child = Child::new("kt-root", some_calls);
     let other = Child::with_uid("kt-root", 54_323, some_calls);
-    let work = || {
-        child.work();
-        other.work();
-    };
-    assert_some_calls(&run("syscalls", &[comm, root], work), "kt-root");
+    let both = || work(&[&child, &other]);
+    assert_some_calls(&run("syscalls", &[comm, root], both), "kt-root");
 }
 
 #[test]
@@ -145,10 +138,7 @@ fn system_calls_of_one_cgroup_and_below() {
     for cgroup in [&outer, &inner] {
         cgroup.take(&child);
         let path = outer.0.to_str().unwrap();
-        let counted = run("syscalls", &[("cgroup", path)], || {
-            child.work();
-            other.work();
-        });
+        let counted = run("syscalls", &[("cgroup", path)], || work(&[&child, &other]));
         assert_some_calls(&counted, "kt-cgroup");
     }
     // A process in the outer one is not in the inner one.

@@ -1,8 +1,6 @@
 //! Runs of the program that end, or fail, at a system call of our choice: each
 //! one that changes something waits for our word (seccomp's user notification).
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::io::{self, Read};
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

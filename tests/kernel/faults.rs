@@ -4,21 +4,17 @@
 //! What changes the whole host is ignored here: `tests/vm/` runs it, in machines
 //! of its own.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::fs;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::common::{Args, PROGRAM, command, end, ktally, limit as restrict, program};
 use crate::instances::Host;
-use crate::lifetime::{Run, sum, total};
 use crate::objects::Objects;
+use crate::run::{ENOENT, GETPPID, Run, sum, total};
 use crate::support::{Child, Limited, Source, ask_for_parent, fail_to_open, needs, terminal};
 
 const BPFFS: &str = "/sys/fs/bpf";
-const ENOENT: (&str, &str) = ("error", "ENOENT");
-const GETPPID: (&str, &str) = ("call", "getppid");
 
 /// A run of `syscalls`, each 100 ms, that counts this process.
 fn counting(pid: String) -> Run {
@@ -34,7 +30,7 @@ fn assert_failures(child: &Child) {
 
 // ---- what runs short --------------------------------------------------------
 
-/// A table of a million rows does not fit; nobody is killed for it.
+/// A table of a million rows does not fit; no process is killed for it.
 #[test]
 fn a_memory_cgroup_that_is_too_small() {
     needs((5, 13), "task storage");
@@ -150,12 +146,10 @@ fn a_bpffs_that_is_read_only() {
         assert_eq!(host.pins(), pins, "{line}");
     }
     child.work();
-    let reading = host.json("read failures -o json");
-    assert_eq!(sum(&reading, ENOENT, "calls"), 23);
+    assert_eq!(host.calls("read failures -o json", ENOENT), 23);
     mounted("remount,rw");
     child.work();
-    let last = host.json("detach failures -o json");
-    assert_eq!(sum(&last, ENOENT, "calls"), 46);
+    assert_eq!(host.calls("detach failures -o json", ENOENT), 46);
     assert_eq!(host.pins(), [""; 0]);
     objects.wait_until_gone();
 }
@@ -215,7 +209,7 @@ fn a_cpu_that_goes_and_comes() {
     }
 }
 
-/// Intervals are of the clock that nobody sets.
+/// Intervals are of the clock that cannot be set.
 #[test]
 #[ignore = "changes the host"]
 fn a_clock_that_is_set_back() {

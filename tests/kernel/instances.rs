@@ -1,12 +1,11 @@
 //! What the tests of instances share: a bpffs of their own, in a mount
 //! namespace that ends with the test, and the program run inside of it.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
@@ -18,11 +17,11 @@ use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 
 use crate::common::{Args, Ended, OPEN_PROGRAM, PROGRAM, command, end, without_privileges};
-use crate::lifetime::Run;
 use crate::objects::Objects;
+use crate::run::{Run, sum};
 use crate::support::{mount_new, own_mounts, require_root};
 
-/// A host with a bpffs that nobody else sees. All that is pinned there goes
+/// A host with a bpffs that no other process sees. All that is pinned there goes
 /// when it is dropped.
 pub struct Host {
     holder: process::Child,
@@ -93,6 +92,12 @@ impl Host {
         self.ktally(args).json()
     }
 
+    /// The calls of this label in the reading that it prints.
+    #[track_caller]
+    pub fn calls(&self, args: impl Args, label: (&str, &str)) -> u64 {
+        sum(&self.json(args), label, "calls")
+    }
+
     /// In the background.
     pub fn start(&self, args: impl Args) -> Run {
         Run::of(&mut args.pass_to(self.program()))
@@ -109,6 +114,11 @@ impl Host {
     pub fn bpffs(&self, below: &str) -> PathBuf {
         let root = format!("/proc/{}/root/sys/fs/bpf", self.holder.id());
         Path::new(&root).join(below)
+    }
+
+    /// The mode of a file of its bpffs.
+    pub fn mode(&self, below: &str) -> u32 {
+        fs::metadata(self.bpffs(below)).unwrap().mode() & 0o777
     }
 
     /// Everything that is pinned, from bpffs on, folders included.
@@ -148,7 +158,7 @@ impl Host {
                     let id = Program::id_from_fd(program.as_fd()).unwrap();
                     objects.programs.insert(id);
                 }
-                // Not the slots: whoever on this host opens an array of programs
+                // Not the slots: a process that opens an array of programs
                 // while the kernel empties it can keep it for ever.
                 "maps" if path.is_file() => {
                     let map = MapHandle::from_pinned_path(&path).unwrap();

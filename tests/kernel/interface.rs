@@ -310,7 +310,7 @@ int BPF_PROG(enter)
     assert_eq!(all, ["id", "cpu", "level", "other"]);
 }
 
-/// Of alternatives one is used, and nobody needs to hear of the others.
+/// Of alternatives one is used, and no message is about the others.
 #[test]
 fn of_alternatives_the_first_that_the_kernel_has_counts() {
     let program = |name: &str, event: &str, add: u32| {

@@ -171,7 +171,7 @@ fn map_and_unmap() {
     const SIZE: usize = 16 << 12;
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
-    // SAFETY: a new mapping that nobody else uses.
+    // SAFETY: a new mapping that no other code uses.
     unsafe {
         let memory = libc::mmap(std::ptr::null_mut(), SIZE, access, flags, -1, 0);
         libc::munmap(memory, SIZE);

@@ -1,7 +1,5 @@
-//! `ktally map` on live maps that somebody else made: each test makes its own,
+//! `ktally map` on live maps that ktally did not make: each test makes its own,
 //! names them by their ids, and looks at what the program prints and how it ends.
-
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 
 mod access;
 mod bpftool;
@@ -47,6 +45,10 @@ fn map_reading(args: &[&str], input: &str) -> Ended {
 /// `ktally map restore` of this text.
 fn restore(map: impl Display, text: &str) -> Ended {
     map_reading(&["restore", &map.to_string(), "-"], text)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Arguments without spaces.

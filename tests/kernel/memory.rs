@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_int};
 
-use crate::support::{Child, Disk, Limited, clone, count, fork, reap, rename, run};
+use crate::support::{Child, Disk, Limited, clone, count, fork, reap, rename, run, work};
 
 const PAGE: usize = 4096;
 
@@ -10,7 +10,7 @@ const PAGE: usize = 4096;
 fn map(pages: usize) -> *mut u8 {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping that nobody else uses.
+    // SAFETY: a new mapping that no other code uses.
     unsafe {
         let memory = libc::mmap(std::ptr::null_mut(), pages * PAGE, access, flags, -1, 0);
         if memory == libc::MAP_FAILED {
@@ -55,8 +55,7 @@ fn page_faults_by_mode_and_access() {
     // Code and stack come in with the first time.
     child.work();
     let counted = run("faults", &[("pid", &child.pid())], || {
-        child.work();
-        twin.work();
+        work(&[&child, &twin]);
     });
     assert_eq!(counted.rows().len(), 4);
     for (mode, access, faults) in [
@@ -82,7 +81,7 @@ fn pages_of_the_file_cache_by_device() {
     const PAGES: usize = 23;
     static BYTES: [u8; PAGES * PAGE] = [7; PAGES * PAGE];
     let disk = Disk::new((PAGES * PAGE) as u64);
-    // The kernel drops the pages when nobody has the device open.
+    // The kernel drops the pages when the last file of the device is closed.
     let (_open, path) = (disk.open(), disk.c_path());
     // In, changed twice, written, and out again.
     let write = || {
@@ -103,8 +102,7 @@ fn pages_of_the_file_cache_by_device() {
     // Whatever looked at the new disk has left its pages.
     child.work();
     let counted = run("filecache", &[("pid", &child.pid())], || {
-        child.work();
-        twin.work();
+        work(&[&child, &twin]);
     });
     assert_eq!(counted.rows().len(), 1);
     let row = &counted.rows()[0];
@@ -147,7 +145,7 @@ fn reclaims_at_a_limit_free_what_leaves_the_cache() {
     const LIMIT: usize = 8 << 20;
     let limited = Limited::new("kt-reclaim", LIMIT);
     let disk = Disk::new(4 * LIMIT as u64);
-    // The kernel drops the pages when nobody has the device open.
+    // The kernel drops the pages when the last file of the device is closed.
     let (_open, path) = (disk.open(), disk.c_path());
     let child = Child::new("kt-reclaim", || {
         let fd = open(&path, libc::O_RDONLY);

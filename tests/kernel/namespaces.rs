@@ -11,8 +11,8 @@ use nix::unistd::{ForkResult, fork};
 use crate::common::{PROGRAM, assert_has, command, end};
 use crate::support::{mount_new, own_mounts, require_root};
 
-/// A program as the first process of a PID namespace, so many levels down, with
-/// its /proc. Its status comes back; who started it is gone with the test.
+/// A program as the first process of a PID namespace, this many levels down, with
+/// its /proc. Its status comes back; its parents end with the test.
 fn nested(levels: usize, program: &str, args: &[&str]) -> Command {
     require_root();
     let mut command = command(program);

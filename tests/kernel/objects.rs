@@ -1,8 +1,6 @@
 //! What the kernel holds: programs and maps, by their ids. It counts these up,
 //! so a new object does not get the id of an old one.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
@@ -65,7 +63,7 @@ pub fn programs_called(name: &str) -> BTreeSet<u32> {
 
 /// The young maps whose names begin so. An array of programs that is opened
 /// while the kernel empties it, and closed before that is done, is never freed,
-/// whosever it is: so all of them stay open for a while, and old ones are left
+/// in any process: so all of them stay open for a while, and old ones are left
 /// alone.
 pub fn maps_called(prefix: &str) -> Vec<Map> {
     /// How many ids ago one was made that still is young.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::common::{NOBODY, assert_has, ktally};
 use crate::instances::Host;
-use crate::lifetime::Run;
+use crate::run::Run;
 use crate::support::{kernel_series, require_root, wait_until};
 
 /// Numbers of include/uapi/linux/capability.h.
@@ -87,7 +87,7 @@ fn readers_keep_no_more() {
     host.good("detach syscalls");
 }
 
-/// It has what its user has, and ends with the run whoever it has become.
+/// It has what its user has, and ends with the run whichever user it has become.
 #[test]
 fn a_command_keeps_the_privileges_of_its_user() {
     require_root();

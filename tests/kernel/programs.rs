@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::common::{assert_has, json, rows};
 use crate::instances::Host;
+use crate::run::sum_of;
 use crate::support::{Child, Source, event};
 
 /// Programs of these sections, each of which counts the same events. Arguments
@@ -18,18 +19,13 @@ fn counting_calls(call: i64, sections: &[&str]) -> Source {
     let mut text = format!("#define CALL {call}\n");
     text += r#"
 TALLY("events of a test");
-struct seen { __u64 events COUNTER("events"); };
-TABLE(events, __u32, struct seen, 64, "events");
+TABLE(events, __u32, struct hits, 64, "events");
 static __attribute__((unused)) int count(void *regs, long id)
 {
-	struct seen *seen;
 	__u32 key = 7;
 
-	if (id != CALL || !wanted_task())
-		return 0;
-	seen = tally_entry(events, &key);
-	if (seen)
-		__sync_fetch_and_add(&seen->events, 1);
+	if (id == CALL && wanted_task())
+		hit(events, &key);
 	return 0;
 }
 "#;
@@ -53,11 +49,6 @@ static __attribute__((unused)) int count(void *regs, long id)
     Source::new(&text)
 }
 
-fn events(reading: &Value) -> u64 {
-    let rows = reading["tables"][0]["rows"].as_array().unwrap();
-    rows.iter().map(|row| row["events"].as_u64().unwrap()).sum()
-}
-
 /// What an attached object counts of 23 events, and what attaching says.
 fn counted(host: &Host, source: &Source, more: &str) -> (u64, String) {
     let child = Child::new("kt-kinds", || (0..23).for_each(event));
@@ -67,7 +58,7 @@ fn counted(host: &Host, source: &Source, more: &str) -> (u64, String) {
     child.work();
     let reading = host.json("detach kinds -o json");
     assert_eq!(reading["missed"], 0, "{reading}");
-    (events(&reading), said)
+    (sum_of(&reading, "count"), said)
 }
 
 #[test]
@@ -118,7 +109,7 @@ fn a_run_counts_by_one_kind_too() {
     let run = |more: &[&str]| -> (u64, String) {
         let args = [&["run", &path, "-o", "json"], more, &["--"], &calls].concat();
         let ended = host.good(args);
-        (events(&json(&ended.stdout)), ended.stderr)
+        (sum_of(&json(&ended.stdout), "count"), ended.stderr)
     };
     let (once, said) = run(&[]);
     assert_eq!(once, 23, "{said}");

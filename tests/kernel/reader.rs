@@ -52,6 +52,16 @@ fn value_of(key: u64) -> u64 {
     key.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// All keys that [`fill`] has made are read, each with its value.
+#[track_caller]
+fn assert_filled(map: &MapHandle, entries: usize) {
+    let read = read_all(map);
+    assert_eq!(read.len(), entries);
+    for (key, value) in &read {
+        assert_eq!(number(value), value_of(number(key)));
+    }
+}
+
 fn number(bytes: &[u8]) -> u64 {
     u64::from_ne_bytes(bytes.try_into().unwrap())
 }
@@ -61,7 +71,7 @@ fn number(bytes: &[u8]) -> u64 {
 /// Names the child that a test starts to have a process of its own.
 const ALONE: &str = "KTALLY_TEST_ALONE";
 
-/// The sum of all other tests' memory is no measure: so in its own process.
+/// In a process of its own, as other tests take memory too.
 #[test]
 fn a_million_entries_are_read_in_little_memory() {
     if std::env::var_os(ALONE).is_some() {
@@ -113,11 +123,7 @@ fn read_a_million() {
 fn batches_and_the_walk_by_keys_see_the_same() {
     let map = create(MapType::Hash, 8, 8, 10_000);
     fill(&map, 10_000, value_of);
-    let entries = read_all(&map);
-    assert_eq!(entries.len(), 10_000);
-    for (key, value) in &entries {
-        assert_eq!(number(value), value_of(number(key)));
-    }
+    assert_filled(&map, 10_000);
 }
 
 // ---- a map that changes -----------------------------------------------------
@@ -184,7 +190,7 @@ fn the_walk_by_keys_repeats_nothing_while_others_pass() {
             match outcome.unwrap() {
                 Outcome::Complete => assert!(times.iter().all(|times| *times == 1)),
                 Outcome::Incomplete(why) => assert!(why.contains("65536 steps"), "{why}"),
-                Outcome::Stopped => panic!("nobody stopped it"),
+                Outcome::Stopped => panic!("no test stopped it"),
             }
         }
     });
@@ -310,11 +316,7 @@ fn lru_hashes() {
     // It may evict from half full on.
     let map = create(MapType::LruHash, 8, 8, 16_384);
     fill(&map, 1000, value_of);
-    let entries = read_all(&map);
-    assert_eq!(entries.len(), 1000);
-    for (key, value) in &entries {
-        assert_eq!(number(value), value_of(number(key)));
-    }
+    assert_filled(&map, 1000);
 }
 
 /// A whole IPv4 address, as a trie has it.

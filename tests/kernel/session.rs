@@ -142,7 +142,7 @@ int BPF_PROG(unchecked)
     assert!(!error.contains("lockdown"), "{error}");
 }
 
-/// What ktally knows of the kernel is told, rather than what errno says.
+/// An error says what ktally knows of the kernel, rather than what errno says.
 #[test]
 fn what_the_kernel_lacks_is_told_when_attaching_fails() {
     let has_no_fentry = fentry_fact().fix.is_some();
@@ -314,15 +314,17 @@ typedef char text[256];
 OPTION(text, path, "", "the file");
 struct numbers { __u64 first COUNTER(""); __u64 second COUNTER(""); __u64 result COUNTER(""); };
 ARRAY_TABLE(kt_summed, struct numbers, 1, "calls");
+static __always_inline struct numbers *own_row(void)
+{
+	__u32 key = 0;
+
+	return mine() ? tally_entry(kt_summed, &key) : NULL;
+}
 SEC("uprobe") ATTACH("uprobe:$path:ktally_test_summed")
 int BPF_UPROBE(called, __u64 first, __u64 second)
 {
-	__u32 key = 0;
-	struct numbers *numbers;
+	struct numbers *numbers = own_row();
 
-	if (!mine())
-		return 0;
-	numbers = tally_entry(kt_summed, &key);
 	if (!numbers)
 		return 0;
 	__sync_fetch_and_add(&numbers->first, first);
@@ -332,12 +334,8 @@ int BPF_UPROBE(called, __u64 first, __u64 second)
 SEC("uretprobe") ATTACH("uretprobe:$path:ktally_test_summed")
 int BPF_URETPROBE(returned, __u64 result)
 {
-	__u32 key = 0;
-	struct numbers *numbers;
+	struct numbers *numbers = own_row();
 
-	if (!mine())
-		return 0;
-	numbers = tally_entry(kt_summed, &key);
 	if (numbers)
 		__sync_fetch_and_add(&numbers->result, result);
 	return 0;
@@ -468,7 +466,7 @@ fn what_is_read_after_detaching_is_final() {
         let mut last = CpuSet::new();
         last.set(ktally::host::cpus() - 1).unwrap();
         let _ = sched_setaffinity(Pid::from_raw(0), &last);
-        // Nobody listens after the first.
+        // Only the first is received.
         let _ = send.send(gettid().to_string());
         ask_for_parent(100);
     };

@@ -1,7 +1,5 @@
 //! Everything at once, for as long as `make soak MINUTES=n` says.
 
-#![allow(clippy::unwrap_used)] // In tests, panics are what tells.
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Stdio;
@@ -14,8 +12,8 @@ use serde_json::Value;
 
 use crate::common::{Args, ktally, program};
 use crate::instances::Host;
-use crate::lifetime::{Run, sum};
 use crate::objects::Objects;
+use crate::run::{Run, sum};
 use crate::support::{Child, fail_to_open, require_root, status_number};
 
 /// What a process has for longer than a moment.

@@ -7,10 +7,10 @@ use ktally::host;
 use ktally::tally::{Session, Support, Tally};
 
 use crate::common::{end, ktally, program, rows};
-use crate::lifetime::Run;
+use crate::run::{Run, rows_of};
 use crate::support::{
     Child, Counted, ask_for_parent, count, cpu_time, is_slow, nap, needs, on_two_cpus, options_of,
-    rename, require_root, run,
+    rename, require_root, run, work,
 };
 
 // ---- functions that are looked for ------------------------------------------
@@ -117,15 +117,12 @@ fn a_spinning_function_is_at_the_top_of_a_profile() {
     };
     let (child, twin) = (Child::new("kt-spin", spin), Child::new("kt-spin", spin));
     let options = [("pid", &*child.pid()), ("hz", &*HZ.to_string())];
-    let counted = run("profile", &options, || {
-        child.work();
-        twin.work();
-    });
+    let counted = run("profile", &options, || work(&[&child, &twin]));
     let [comm, user, _] = &top(&counted)[..] else {
         panic!("not three labels");
     };
     assert_eq!(comm, "kt-spin");
-    // Nobody keeps frame pointers everywhere, so not every caller is there.
+    // Not all code keeps frame pointers, so not every caller is there.
     assert!(user.ends_with(";kt_spins"), "{user}");
     let callers = user.split(';').rev().skip(1);
     assert!(callers.into_iter().any(|it| !it.starts_with('[')), "{user}");
@@ -241,7 +238,7 @@ fn raw_stacks_are_numbers() {
     let mut run = Run::counting(&format!("profile --raw -o json --pid {}", child.pid()));
     child.work();
     let reading = run.stop().json();
-    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    let rows = rows_of(&reading);
     assert!(!rows.is_empty());
     for row in rows {
         assert_eq!(row["comm"], "kt-raw");
@@ -280,16 +277,11 @@ fn count_calls(child: &Child, function: &str, options: &[(&str, &str)]) -> Count
 
 #[test]
 fn calls_of_a_function_of_a_program() {
-    let work = || {
-        (0..23).map(|_| kt_sleeps()).sum::<u64>();
-    };
-    let (child, twin) = (Child::new("kt-ufunc", work), Child::new("kt-ufunc", work));
+    let sleep = || assert_eq!((0..23).map(|_| kt_sleeps()).sum::<u64>(), 23);
+    let (child, twin) = (Child::new("kt-ufunc", sleep), Child::new("kt-ufunc", sleep));
     let (pid, path) = (child.pid(), this_program());
     let options = [("pid", &*pid), ("path", &*path), ("function", "kt_sleeps")];
-    let counted = run("ufunc", &options, || {
-        child.work();
-        twin.work();
-    });
+    let counted = run("ufunc", &options, || work(&[&child, &twin]));
     let row = counted.only_row(&["kt-ufunc"]);
     assert_eq!(row.number("calls"), 23);
     let time = row.number("time");
@@ -388,10 +380,7 @@ fn calls_of_a_function_of_the_kernel() {
     let twin = Child::new("kt-kfunc", || nap(23));
     for function in ["hrtimer_nanosleep", "hrtimer_nanoslee?"] {
         let options = [("pid", &*child.pid()), ("function", function)];
-        let counted = run("kfunc", &options, || {
-            child.work();
-            twin.work();
-        });
+        let counted = run("kfunc", &options, || work(&[&child, &twin]));
         let row = counted.row(&["hrtimer_nanosleep"]);
         assert_eq!(row.number("calls"), 23);
         let time = row.number("time");

@@ -19,6 +19,7 @@ pub use self::cgroup::{Cgroup, Limited};
 pub use self::child::{
     Child, ask_for_parent, clone, cpu_time, event, exec, exit, fail_to_open, fork, kill, link_true,
     nap, on_two_cpus, pin, raise, reap, rename, set_timer, sleep, spin, status_number, terminal,
+    work,
 };
 pub use self::counted::{Counted, count, options_of, run, run_once, run_with};
 pub use self::disk::{Aligned, Disk};
@@ -102,7 +103,7 @@ pub fn cases<T>(all: impl IntoIterator<Item = T>, nth: usize) -> impl Iterator<I
     all.into_iter().step_by(if is_slow() { nth } else { 1 })
 }
 
-/// So many runs that were missed, where the kernel tells.
+/// This number of missed runs, where the kernel counts them.
 pub fn missed(runs: u64) -> Option<u64> {
     (kernel_series() >= (5, 12)).then_some(runs)
 }

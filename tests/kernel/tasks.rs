@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     Cgroup, Child, clone, count, exec, exit, fork, kill, link_true, nap, on_two_cpus, raise, reap,
-    rename, run, run_with, set_timer, sleep, spin,
+    rename, run, run_with, set_timer, sleep, spin, work,
 };
 
 // ---- runqlat ----------------------------------------------------------------
@@ -48,10 +48,7 @@ fn run_and_wait() {
 fn assert_cpu_time(child: &Child, other: &Child, options: &[(&str, &str)]) -> Vec<String> {
     let before = child.switch_counts();
     let start = Instant::now();
-    let counted = run("cputime", options, || {
-        child.work();
-        other.work();
-    });
+    let counted = run("cputime", options, || work(&[child, other]));
     let elapsed = start.elapsed();
     let after = child.switch_counts();
 
@@ -139,11 +136,11 @@ fn filters_of_a_task_that_leaves_its_cpu() {
 #[test]
 fn sleeps_by_state() {
     const NAP: Duration = Duration::from_millis(2);
-    /// The kernel makes no room for a task on a CPU where it was interrupted at
-    /// the storage of another tally, which ends: that is told as dropped.
+    /// The kernel gives a task no storage on a CPU where it was interrupted at
+    /// the storage of another tally, which ends: that counts as dropped.
     const ATTEMPTS: usize = 5;
     let child = Child::new("kt-offcpu", || {
-        // SAFETY: so that nobody has to reap the forked.
+        // SAFETY: so that the forked need not be reaped.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
         sleep(23, NAP);
         // A task that calls vfork sleeps until the other is gone.
@@ -153,8 +150,7 @@ fn sleeps_by_state() {
     for _ in 0..ATTEMPTS {
         let before = child.switch_counts();
         let counted = run_with("offcpu", &[("pid", &child.pid())], None, || {
-            child.work();
-            twin.work();
+            work(&[&child, &twin]);
         });
         let voluntary = child.switch_counts()[0] - before[0];
         if counted.dropped() > 0 {

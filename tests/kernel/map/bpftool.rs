@@ -7,10 +7,11 @@ use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use libbpf_rs::{MapCore, MapHandle, MapType, num_possible_cpus};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::shape::{Dice, Shape, Shapes};
-use super::{Ended, Maps, json, map, map_json, run};
+use super::{Ended, Maps, map, map_json};
+use crate::common::items;
 use crate::support::maps::{create, id, set, set_on_cpus};
 
 /// Set this to a seed that a failure told.
@@ -37,32 +38,25 @@ fn works(path: &Path) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-fn bpftool(args: &[String]) -> Ended {
+/// `bpftool map`, with these words.
+fn bpftool(line: &str) -> Ended {
     let tool = BPFTOOL.as_ref().expect("asked before");
-    super::end(Command::new(tool).args(["-j", "map"]).args(args))
+    super::end(
+        Command::new(tool)
+            .args(["-j", "map"])
+            .args(super::words(line)),
+    )
 }
 
-macro_rules! bpftool {
-    ($($arg:expr),+ $(,)?) => { bpftool(&[$($arg.to_string()),+]) };
-}
-
-/// `hex 2a 00`, as it wants bytes.
-fn data(what: &str, bytes: &[u8]) -> Vec<String> {
-    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-    [what.to_owned(), "hex".to_owned()]
-        .into_iter()
-        .chain(digits)
-        .collect()
-}
-
-fn with(args: &[String], more: &[Vec<String>]) -> Vec<String> {
-    [args.to_vec(), more.concat()].concat()
+/// `key hex 2a 00`, as it wants bytes.
+fn data(what: &str, bytes: &[u8]) -> String {
+    let digits = bytes.iter().map(|byte| format!(" {byte:02x}"));
+    format!("{what} hex{}", digits.collect::<String>())
 }
 
 /// As ours writes bytes.
 fn hex(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("hex:{digits}")
+    format!("hex:{}", super::hex(bytes))
 }
 
 /// `["0x2a","0x00"]` as ours writes bytes.
@@ -120,12 +114,10 @@ impl Random {
             return self.value.same(&formatted["value"], &ours["value"]);
         }
         for cpu in 0..num_possible_cpus().unwrap() {
-            equal(
-                raw(&theirs["values"][cpu]["value"]),
-                &ours_raw["value"][cpu],
-            )?;
-            self.value
-                .same(&formatted["values"][cpu]["value"], &ours["value"][cpu])?;
+            let value = &theirs["values"][cpu]["value"];
+            equal(raw(value), &ours_raw["value"][cpu])?;
+            let value = &formatted["values"][cpu]["value"];
+            self.value.same(value, &ours["value"][cpu])?;
         }
         Ok(())
     }
@@ -202,28 +194,17 @@ fn random_types_are_shown_and_written_alike() {
 
 fn dumps_agree(random: &Random) -> Result<(), String> {
     let map = id(&random.handle);
-    let theirs = bpftool!("dump", "id", map).json();
-    let ours = map!("dump", map, "-o", "json", "--per-cpu").json();
-    let ours_raw = map!("dump", map, "-o", "json", "--per-cpu", "--raw").json();
-    let theirs = theirs.as_array().unwrap();
-    let count = [
-        ours.as_array().unwrap().len(),
-        ours_raw.as_array().unwrap().len(),
-    ];
-    if count != [theirs.len(); 2] {
-        return Err(format!(
-            "{count:?} entries, where they have {}",
-            theirs.len()
-        ));
+    let theirs = bpftool(&format!("dump id {map}")).json();
+    let ours = map_json!("dump", map, "--per-cpu");
+    let ours_raw = map_json!("dump", map, "--per-cpu", "--raw");
+    let counts = [&theirs, &ours, &ours_raw].map(|dump| items(dump).len());
+    if counts != [counts[0]; 3] {
+        return Err(format!("{counts:?} entries: theirs, ours, ours raw"));
     }
-    // Nobody changes it: the order of a walk stays.
-    for entry in theirs {
+    // It does not change: the order of a walk stays.
+    for entry in items(&theirs) {
         let key = raw(&entry["key"]);
-        let at = ours_raw
-            .as_array()
-            .unwrap()
-            .iter()
-            .position(|ours| ours["key"] == key);
+        let at = items(&ours_raw).iter().position(|ours| ours["key"] == key);
         let at = at.ok_or_else(|| format!("key {key} is not among ours"))?;
         random.compare(entry, &ours[at], &ours_raw[at])?;
     }
@@ -232,44 +213,31 @@ fn dumps_agree(random: &Random) -> Result<(), String> {
 
 /// `lookup`, `getnext`, `update` and `delete`, and what each leaves behind.
 fn verbs_agree(random: &Random, dice: &mut Dice) -> Result<(), String> {
-    let id = id(&random.handle).to_string();
+    let map = id(&random.handle);
     let handle = &random.handle;
-    let theirs = |verb: &str, more: &[Vec<String>]| {
-        bpftool(&with(&[verb, "id", &id].map(str::to_owned), more))
-    };
+    let theirs = |verb: &str, data: &str| bpftool(&format!("{verb} id {map} {data}"));
     let keys: Vec<Vec<u8>> = handle.keys().collect();
     let key = &keys[dice.roll(keys.len())];
-    let key_data = data("key", key);
+    let (key_data, key_hex) = (data("key", key), hex(key));
 
     // The same entry, and the same next key.
-    let entry = theirs("lookup", std::slice::from_ref(&key_data)).json();
-    let ours = |args: &[&str]| {
-        run(["lookup", &id, &hex(key), "--per-cpu", "-o", "json"]
-            .iter()
-            .chain(args))
-        .json()
-    };
-    let object = |value: Json, key: Json| serde_json::json!({"key": key, "value": value});
-    let typed = map!("dump", id, "-o", "json", "--per-cpu").json();
-    let raws = map!("dump", id, "-o", "json", "--raw").json();
-    let at = raws
-        .as_array()
-        .unwrap()
+    let entry = theirs("lookup", &key_data).json();
+    let typed = map_json!("dump", map, "--per-cpu");
+    let raws = map_json!("dump", map, "--raw");
+    let at = items(&raws)
         .iter()
-        .position(|entry| entry["key"] == hex(key))
-        .unwrap();
+        .position(|entry| entry["key"] == key_hex);
+    let value = map_json!("lookup", map, key_hex, "--per-cpu");
+    let value_raw = map_json!("lookup", map, key_hex, "--per-cpu", "--raw");
     random.compare(
         &entry,
-        &object(ours(&[]), typed[at]["key"].clone()),
-        &object(ours(&["--raw"]), hex(key).into()),
+        &json!({"key": typed[at.unwrap()]["key"], "value": value}),
+        &json!({"key": key_hex, "value": value_raw}),
     )?;
-    let next = theirs("getnext", std::slice::from_ref(&key_data));
-    let ours = map!("next-key", "--raw", id, hex(key));
+    let next = theirs("getnext", &key_data);
+    let ours = map!("next-key", "--raw", map, key_hex);
     match (next.code, ours.code) {
-        (0, 0) => {
-            let theirs = raw(&json(&next.stdout)["next_key"]);
-            assert_eq!(ours.stdout.trim(), theirs);
-        }
+        (0, 0) => assert_eq!(ours.stdout.trim(), raw(&next.json()["next_key"])),
         (0, _) | (_, 0) => return Err(format!("next key: {next:?}, {ours:?}")),
         _ => assert_eq!(ours.code, 3),
     }
@@ -277,44 +245,31 @@ fn verbs_agree(random: &Random, dice: &mut Dice) -> Result<(), String> {
     // What one of them writes the other reads; flags mean the same.
     if !handle.map_type().is_percpu() {
         let value = dice.bytes(handle.value_size() as usize);
-        map!("update", id, hex(key), hex(&value), "--exist").done();
-        let entry = theirs("lookup", std::slice::from_ref(&key_data)).json();
+        map!("update", map, key_hex, hex(&value), "--exist").done();
+        let entry = theirs("lookup", &key_data).json();
         assert_eq!(raw(&entry["value"]), hex(&value));
         let value = dice.bytes(handle.value_size() as usize);
-        let written = theirs(
-            "update",
-            &[
-                key_data.clone(),
-                data("value", &value),
-                vec!["exist".to_owned()],
-            ],
-        );
+        let both = format!("{key_data} {}", data("value", &value));
+        let written = theirs("update", &format!("{both} exist"));
         assert_eq!(written.code, 0, "{written:?}");
-        assert_eq!(
-            map!("lookup", "--raw", id, hex(key)).done().trim(),
-            hex(&value)
-        );
-        let again = [
-            key_data.clone(),
-            data("value", &value),
-            vec!["noexist".to_owned()],
-        ];
-        assert_ne!(theirs("update", &again).code, 0);
-        map!("update", id, hex(key), hex(&value), "--noexist").failed(1, &[]);
+        let read = map!("lookup", "--raw", map, key_hex).done();
+        assert_eq!(read.trim(), hex(&value));
+        assert_ne!(theirs("update", &format!("{both} noexist")).code, 0);
+        map!("update", map, key_hex, hex(&value), "--noexist").failed(1, &[]);
     }
-    let deleted = map!("delete", id, hex(key));
+    let deleted = map!("delete", map, key_hex);
     if random.is_array() {
         deleted.failed(1, &["cannot be deleted"]);
-        assert_ne!(theirs("delete", std::slice::from_ref(&key_data)).code, 0);
+        assert_ne!(theirs("delete", &key_data).code, 0);
         return Ok(());
     }
     deleted.done();
-    assert_ne!(theirs("delete", std::slice::from_ref(&key_data)).code, 0);
-    map!("delete", id, hex(key)).failed(3, &[]);
-    map!("lookup", id, hex(key)).failed(3, &[]);
+    assert_ne!(theirs("delete", &key_data).code, 0);
+    map!("delete", map, key_hex).failed(3, &[]);
+    map!("lookup", map, key_hex).failed(3, &[]);
     let other = keys.iter().find(|other| *other != key).unwrap();
-    assert_eq!(theirs("delete", &[data("key", other)]).code, 0);
-    map!("delete", id, hex(other)).failed(3, &[]);
+    assert_eq!(theirs("delete", &data("key", other)).code, 0);
+    map!("delete", map, hex(other)).failed(3, &[]);
     Ok(())
 }
 
@@ -337,24 +292,19 @@ fn maps_without_types_are_read_alike() {
     set(&cpus, &[0; 4], &192u32.to_ne_bytes());
     for handle in [&trie, &odd, &percpu, &cpus] {
         let map = id(handle);
-        let theirs = bpftool!("dump", "id", map).json();
+        let theirs = bpftool(&format!("dump id {map}")).json();
         let ours = map_json!("dump", map, "--raw");
         let mut count = 0;
-        for entry in theirs.as_array().unwrap() {
+        for entry in items(&theirs) {
             // Keys that have no value: of an array of something, unused ones.
             if entry["value"]["error"].is_string() {
                 continue;
             }
             let key = raw(&entry["key"]);
-            let found = ours
-                .as_array()
-                .unwrap()
-                .iter()
-                .find(|ours| ours["key"] == key)
-                .unwrap();
+            let found = items(&ours).iter().find(|ours| ours["key"] == key).unwrap();
             match &entry["values"] {
                 Json::Array(values) => {
-                    for (theirs, ours) in values.iter().zip(found["value"].as_array().unwrap()) {
+                    for (theirs, ours) in values.iter().zip(items(&found["value"])) {
                         assert_eq!(ours, &raw(&theirs["value"]));
                     }
                 }
@@ -363,12 +313,7 @@ fn maps_without_types_are_read_alike() {
             count += 1;
         }
         assert!(count > 0);
-        assert_eq!(
-            ours.as_array().unwrap().len(),
-            count,
-            "{:?}",
-            handle.map_type()
-        );
+        assert_eq!(items(&ours).len(), count, "{:?}", handle.map_type());
     }
 }
 
@@ -384,21 +329,25 @@ fn queues_and_stacks_are_used_alike() {
         for (i, value) in ["0100", "0200", "0300", "0400"].iter().enumerate() {
             let printed = match i % 2 {
                 0 => map!("push", map, format!("hex:{value}")).done(),
-                _ => bpftool!("push", "id", map, "value", "hex", value[..2], value[2..]).done(),
+                _ => {
+                    let (low, high) = value.split_at(2);
+                    bpftool(&format!("push id {map} value hex {low} {high}")).done()
+                }
             };
             assert!(!printed.contains("error"), "{printed}");
         }
-        assert_ne!(
-            bpftool!("push", "id", map, "value", "hex", "05", "00").code,
-            0
-        );
+        let full = bpftool(&format!("push id {map} value hex 05 00"));
+        assert_ne!(full.code, 0);
         map!("push", map, 5).failed(1, &["full"]);
         for i in 0..4 {
-            let theirs = raw(&bpftool!("peek", "id", map).json()["value"]);
+            let theirs = raw(&bpftool(&format!("peek id {map}")).json()["value"]);
             assert_eq!(map!("peek", "--raw", map).done().trim(), theirs);
             match i % 2 {
                 0 => assert_eq!(map!("pop", "--raw", map).done().trim(), theirs),
-                _ => assert_eq!(raw(&bpftool!("pop", "id", map).json()["value"]), theirs),
+                _ => assert_eq!(
+                    raw(&bpftool(&format!("pop id {map}")).json()["value"]),
+                    theirs
+                ),
             }
         }
         map!("pop", map).failed(3, &["empty"]);
@@ -429,19 +378,12 @@ struct {
     );
     let [outer, first, second] = ["outer", "first", "second"].map(|name| maps.id(name));
     map!("update", outer, 1, first).done();
-    let written = bpftool!(
-        "update", "id", outer, "key", "2", "0", "0", "0", "value", "id", second
-    );
+    let written = bpftool(&format!("update id {outer} key 2 0 0 0 value id {second}"));
     assert_eq!(written.code, 0, "{written:?}");
-    let theirs = bpftool!("dump", "id", outer).json();
+    let theirs = bpftool(&format!("dump id {outer}")).json();
     let ours = map_json!("dump", outer, "--raw");
-    assert_eq!(ours.as_array().unwrap().len(), 2);
-    for (theirs, ours) in theirs
-        .as_array()
-        .unwrap()
-        .iter()
-        .zip(ours.as_array().unwrap())
-    {
+    assert_eq!(items(&ours).len(), 2);
+    for (theirs, ours) in items(&theirs).iter().zip(items(&ours)) {
         assert_eq!(ours["key"], raw(&theirs["key"]), "{theirs}");
         assert_eq!(ours["value"], raw(&theirs["value"]), "{theirs}");
     }

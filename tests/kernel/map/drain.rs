@@ -55,7 +55,7 @@ fn kept(folder: &Path, ended: &Ended) -> String {
     fs::read_to_string(file.path()).unwrap()
 }
 
-/// A pipe that nobody reads any more.
+/// A pipe that is no longer read.
 fn closed_pipe() -> Stdio {
     let (_, write) = io::pipe().unwrap();
     write.into()
@@ -103,7 +103,7 @@ fn what_cannot_be_kept_in_one_place_is_kept_in_another() {
 }
 
 /// Memory that it cannot have is missing before the first value is taken. What
-/// is too little for the program to start is no case of this.
+/// is too little for the program to start does not belong here.
 #[test]
 fn what_cannot_be_kept_in_memory_is_not_taken() {
     needs((5, 14), "a program that a system call runs");
@@ -180,7 +180,7 @@ fn a_signal_waits_for_a_slow_reader() {
     assert_eq!(process.wait().unwrap().code(), Some(0));
 }
 
-/// Also where whoever runs the tests ignores it, as `nohup` does.
+/// Also where the tests inherit that it is ignored, as under `nohup`.
 fn heed(command: &mut Command, signal: i32) {
     // SAFETY: a system call alone, in the child.
     unsafe {
@@ -288,14 +288,8 @@ fn values_with_a_lock_or_a_timer() {
         _ => frozen.failed(1, &["bpf_spin_lock"]),
     };
     map!("update", timed, KEY, "number=5").done();
-    assert_eq!(
-        map!("add", timed, KEY, 2).done(),
-        "number: 5 -> 7\n".replace("number", "value")
-    );
-    assert_eq!(
-        map!("drain", timed, "-o", "csv").done(),
-        "\"a\",\"b\",\"number\"\n1,2,7\n# 1 entry taken\n"
-    );
+    map!("add", timed, KEY, 2).prints("value: 5 -> 7\n");
+    map!("drain", timed, "-o", "csv").prints("\"a\",\"b\",\"number\"\n1,2,7\n# 1 entry taken\n");
 }
 
 /// Members of an anonymous union are a value's own: read, changed and shown by

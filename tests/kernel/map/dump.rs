@@ -7,7 +7,7 @@ use std::thread;
 use libbpf_rs::MapType;
 use serde_json::{Value as Json, json};
 
-use super::{Maps, json_lines, map, map_json, map_lines, program};
+use super::{Maps, map, map_json, map_lines, program, words};
 use crate::support::maps::{create, fill, id};
 use crate::support::{amount, needs};
 
@@ -17,9 +17,8 @@ fn value_of(key: u64) -> u64 {
 
 /// The two numbers of a line; `None` for lines around the entries.
 fn numbers(line: &str) -> Option<(u32, u64)> {
-    let mut numbers = line
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|digits| !digits.is_empty());
+    let numbers = line.split(|c: char| !c.is_ascii_digit());
+    let mut numbers = numbers.filter(|digits| !digits.is_empty());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
@@ -42,20 +41,14 @@ fn a_million_entries_are_complete_in_every_format() {
             match numbers(&line).filter(|_| !line.contains("entries")) {
                 Some((key, value)) => {
                     assert!(value == value_of(key.into()) || format == "table", "{line}");
-                    assert!(
-                        !std::mem::replace(&mut seen[key as usize], true),
-                        "{line} twice"
-                    );
+                    let is_second = std::mem::replace(&mut seen[key as usize], true);
+                    assert!(!is_second, "{line} twice");
                 }
                 None => others.push(line),
             }
         }
         assert!(process.wait().unwrap().success());
-        assert_eq!(
-            seen.iter().filter(|seen| **seen).count(),
-            million as usize,
-            "{format}"
-        );
+        assert!(seen.iter().all(|seen| *seen), "{format}");
         others
     };
     thread::scope(|scope| {
@@ -159,17 +152,11 @@ fn maps_inside_are_told_by_id_put_there_and_dumped() {
     map!("update", outer, 30, stranger).failed(1, &["outer"]);
     map!("update", outer, 30, u32::MAX).failed(3, &["no map with id"]);
     assert_eq!(map!("lookup", outer, 10).done(), format!("{first}\n"));
-    let ids = map_json!("dump", outer);
-    let mut ids: Vec<Json> = ids.as_array().unwrap().clone();
+    let mut ids = map_lines!("dump", outer);
     ids.sort_by_key(|entry| entry["key"].as_u64());
-    assert_eq!(
-        json!(ids),
-        json!([{"key": 10, "value": first}, {"key": 20, "value": second}])
-    );
-    assert_eq!(
-        map_json!("dump", array),
-        json!([{"key": 2, "value": second}])
-    );
+    let entry = |key: u32, value: u32| json!({"key": key, "value": value});
+    assert_eq!(ids, [entry(10, first), entry(20, second)]);
+    map!("dump", array, "-o", "json").prints_json(json!([{"key": 2, "value": second}]));
 
     let mut inside = map_lines!("dump", outer, "--recurse");
     inside.sort_by_key(|entry| entry["key"].as_str().map(str::to_owned));
@@ -214,45 +201,29 @@ MAP(HASH, 16, struct key, struct value, seen);
         ("b", 2, 9, 3),
         ("c", 1, 1, 4),
     ] {
-        map!(
-            "update",
-            seen,
-            format!("comm={comm},call={call}"),
-            format!("calls={calls},bytes={bytes}")
-        )
-        .done();
+        let key = format!("comm={comm},call={call}");
+        map!("update", seen, key, format!("calls={calls},bytes={bytes}")).done();
     }
-    let rows = |args: &[&str]| {
-        let id = seen.to_string();
-        let args = ["dump", &id, "-o", "jsonl"]
-            .into_iter()
-            .chain(args.iter().copied());
-        json_lines(&super::run(args).done())
+    let rows = |args: &str| {
+        let line = format!("dump {seen} -o jsonl {args}");
+        super::run(words(&line)).json_lines()
     };
     let calls = |rows: &[Json]| -> Vec<u64> {
         rows.iter()
             .map(|row| row["value"]["calls"].as_u64().unwrap())
             .collect()
     };
-    assert_eq!(calls(&rows(&["--sort", "calls"])), [9, 7, 5, 1]);
-    assert_eq!(calls(&rows(&["--top", "2"])), [9, 7]);
-    assert_eq!(calls(&rows(&["--sort", "bytes", "--top", "1"])), [1]);
-    assert_eq!(
-        calls(&rows(&["--where", "comm=a", "--sort", "calls"])),
-        [7, 5]
-    );
-    assert_eq!(
-        calls(&rows(&["--where", "comm=a", "--where", "call=13"])),
-        [7]
-    );
-    assert_eq!(rows(&["--limit", "3"]).len(), 3);
-    assert_eq!(rows(&["--limit", "0"]).len(), 0);
-    let grouped = rows(&["--by", "comm", "--sort", "calls"]);
+    assert_eq!(calls(&rows("--sort calls")), [9, 7, 5, 1]);
+    assert_eq!(calls(&rows("--top 2")), [9, 7]);
+    assert_eq!(calls(&rows("--sort bytes --top 1")), [1]);
+    assert_eq!(calls(&rows("--where comm=a --sort calls")), [7, 5]);
+    assert_eq!(calls(&rows("--where comm=a --where call=13")), [7]);
+    assert_eq!(rows("--limit 3").len(), 3);
+    assert_eq!(rows("--limit 0").len(), 0);
+    let grouped = rows("--by comm --sort calls");
     let group = |comm: &str, calls: u64, bytes: u64| json!({"key": {"comm": comm}, "value": {"calls": calls, "bytes": bytes}});
-    assert_eq!(
-        grouped,
-        [group("a", 12, 3), group("b", 9, 3), group("c", 1, 4)]
-    );
+    let groups = [group("a", 12, 3), group("b", 9, 3), group("c", 1, 4)];
+    assert_eq!(grouped, groups);
     for (args, word) in [
         (["--by", "cmm"], "cmm"),
         (["--sort", "nothing"], "nothing"),
@@ -262,5 +233,5 @@ MAP(HASH, 16, struct key, struct value, seen);
         super::run(["dump", &id].into_iter().chain(args)).failed(2, &[word]);
     }
     needs((5, 16), "a map whose fields have tags");
-    assert_eq!(calls(&rows(&["--where", "call=EACCES"])), [7]);
+    assert_eq!(calls(&rows("--where call=EACCES")), [7]);
 }

@@ -3,7 +3,7 @@
 use libbpf_rs::{MapCore, MapType, num_possible_cpus};
 use serde_json::json;
 
-use super::{Maps, map, map_json};
+use super::{Maps, hex, map, map_json, words};
 use crate::support::maps::{create, get, id, set};
 
 const PAIRS: &str = r#"
@@ -55,13 +55,8 @@ fn typed_values_come_back() {
     assert_eq!(map_json!("lookup", pairs, key), value);
     // The same bytes as the C compiler would have written.
     let raw = map!("lookup", "--raw", pairs, key_bytes("zsh", 0, 32767)).done();
-    assert_eq!(
-        raw.trim(),
-        "hex:fffffffffffffffffdffffff0700000001020304".to_owned()
-            + "8d000000"
-            + "01020000"
-            + "01000000"
-    );
+    let bytes = "fffffffffffffffffdffffff07000000010203048d0000000102000001000000";
+    assert_eq!(raw.trim(), format!("hex:{bytes}"));
 }
 
 fn key_bytes(comm: &str, port: u16, level: i16) -> String {
@@ -69,10 +64,10 @@ fn key_bytes(comm: &str, port: u16, level: i16) -> String {
     bytes.resize(16, 0);
     bytes.extend(port.to_ne_bytes());
     bytes.extend(level.to_ne_bytes());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }
 
-/// Mistakes are told by field and range, and nothing is written.
+/// Mistakes are named by field and range, and nothing is written.
 #[test]
 fn mistakes_are_named_and_change_nothing() {
     let maps = Maps::load(PAIRS);
@@ -148,22 +143,14 @@ fn a_value_is_updated_under_its_lock() {
     let maps = Maps::load(PAIRS);
     let locked = maps.id("locked");
     map!("update", locked, 1, "number=7", "--lock").done();
-    map!(
-        "update", locked, 1, "number=8", "--lock", "--exist", "--merge"
-    )
-    .done();
+    let update = |args: &str| {
+        let line = format!("update {locked} 1 {args}");
+        super::run(words(&line))
+    };
+    update("number=8 --lock --exist --merge").done();
     let seen = map_json!("lookup", locked, 1);
     assert_eq!(seen["number"], 8);
-    map!(
-        "update",
-        locked,
-        1,
-        "number=9",
-        "--lock",
-        "--noexist",
-        "--zero"
-    )
-    .failed(1, &["there already"]);
+    update("number=9 --lock --noexist --zero").failed(1, &["there already"]);
     let plain = create(MapType::Hash, 4, 4, 1);
     map!("update", id(&plain), 1, 1, "--lock").failed(1, &["no bpf_spin_lock"]);
 }
@@ -210,7 +197,7 @@ fn values_come_from_files_too() {
     let large = create(MapType::Array, 4, 200_000, 1);
     let queue = create(MapType::Queue, 0, 4, 2);
     let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
-    let mut hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = hex(&bytes);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("hex:{hex}\n")).unwrap();
     let at = format!("@{}", file.path().display());
@@ -365,20 +352,12 @@ fn keys_are_walked_one_by_one() {
     assert_eq!(map!("next-key", small).done(), "0\n");
     assert_eq!(map!("next-key", small, 2).done(), "3\n");
     map!("next-key", small, 3).failed(3, &["is the last key"]);
-    map!(
-        "update",
-        pairs,
-        "comm=\"a, b\",port=1,level=-1",
-        "calls=1",
-        "--zero"
-    )
-    .done();
+    let key = "comm=\"a, b\",port=1,level=-1";
+    map!("update", pairs, key, "calls=1", "--zero").done();
     let key = map!("next-key", pairs).done();
     let key = key.trim();
-    assert_eq!(
-        super::json(key),
-        json!({"comm": "a, b", "port": 1, "level": -1})
-    );
+    let fields = json!({"comm": "a, b", "port": 1, "level": -1});
+    assert_eq!(super::json(key), fields);
     map!("next-key", pairs, key).failed(3, &["is the last key"]);
 }
 

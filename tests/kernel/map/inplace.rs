@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use ktally::map::{Drained, Map, Reader, drain};
-use ktally::schema::Number;
 use libbpf_rs::{Link, MapCore, MapFlags, MapType, num_possible_cpus};
 use serde_json::{Value as Json, json};
 
+use super::sizes::NUMBER;
 use super::{Maps, map, map_json, program};
+use crate::common::items;
 use crate::support::maps::{create, id, set, set_on_cpus};
 use crate::support::{CALLS, Child, event, needs, on_two_cpus};
 
@@ -177,14 +178,8 @@ fn every_kind_of_number_is_added_to_in_place() {
 fn wrapping_around_is_said() {
     let counted = Counted::of(None);
     let map = counted.id("counted");
-    map!(
-        "update",
-        map,
-        0,
-        "narrow=4294967295,below=2147483647,balance=-9223372036854775808",
-        "--zero"
-    )
-    .done();
+    let edges = "narrow=4294967295,below=2147483647,balance=-9223372036854775808";
+    map!("update", map, 0, edges, "--zero").done();
     for (delta, said, bits) in [
         ("narrow=2", "narrow: 4294967295 -> 1", "32 bits"),
         ("narrow=-2", "narrow: 1 -> 4294967295", "32 bits"),
@@ -202,13 +197,13 @@ fn wrapping_around_is_said() {
     // Around and past the start once more, in one command.
     let added = map_json!("add", map, 0, "list[0]=2147483648", "--repeat", 3);
     assert_eq!(
-        (&added["after"], &added["wrapped"]),
-        (&json!(2_147_483_648u64), &json!(true))
+        [&added["after"], &added["wrapped"]],
+        [&json!(2_147_483_648u64), &json!(true)]
     );
     let added = map_json!("add", map, 0, "list[2]=2147483648", "--repeat", 2);
     assert_eq!(
-        (&added["after"], &added["wrapped"]),
-        (&json!(0), &json!(true))
+        [&added["after"], &added["wrapped"]],
+        [&json!(0), &json!(true)]
     );
     // Neighbours are as they were.
     assert_eq!(value(map)["list"], json!([2_147_483_648u64, 0, 0]));
@@ -219,27 +214,15 @@ fn create_makes_a_row_of_zeroes_where_there_is_room() {
     let hash = create(MapType::Hash, 4, 8, 1);
     let hash = id(&hash);
     map!("add", hash, 5, 3).failed(3, &["no key `5`"]);
-    assert_eq!(
-        map!("add", hash, 5, 3, "--create").done(),
-        "value: 0 -> 3\n"
-    );
-    assert_eq!(
-        map!("add", hash, 5, 3, "--create").done(),
-        "value: 3 -> 6\n"
-    );
+    map!("add", hash, 5, 3, "--create").prints("value: 0 -> 3\n");
+    map!("add", hash, 5, 3, "--create").prints("value: 3 -> 6\n");
     map!("add", hash, 6, 3, "--create").failed(1, &["full", "1 of 1"]);
     map!("lookup", hash, 6).failed(3, &["no key"]);
     let array = create(MapType::Array, 4, 8, 2);
-    assert_eq!(
-        map!("add", id(&array), 1, 7, "--create").done(),
-        "value: 0 -> 7\n"
-    );
+    map!("add", id(&array), 1, 7, "--create").prints("value: 0 -> 7\n");
     map!("add", id(&array), 2, 7, "--create").failed(1, &["no such index"]);
     let lru = create(MapType::LruHash, 4, 4, 64);
-    assert_eq!(
-        map!("add", id(&lru), 1, 7, "--create").done(),
-        "value: 0 -> 7\n"
-    );
+    map!("add", id(&lru), 1, 7, "--create").prints("value: 0 -> 7\n");
     // What programs cannot change in place is refused by name, and left alone.
     let trie = create(MapType::LpmTrie, 8, 8, 2);
     map!("add", id(&trie), "hex:0000000000000000", 7, "--create").failed(1, &["type lpm_trie"]);
@@ -270,14 +253,16 @@ fn a_per_cpu_number_is_added_to_on_one_cpu() {
 /// Of the only entry, or zeroes.
 fn taken(map: u32) -> [u64; 3] {
     let taken = map_json!("drain", map);
-    let entries = taken.as_array().unwrap();
+    let entries = items(&taken);
     assert!(entries.len() <= 1, "{taken}");
-    let numbers = |entry: &Json| {
-        let value = &entry["value"];
-        [&value["calls"], &value["list"][1], &value["sizes"]["count"]]
-            .map(|number| number.as_u64().unwrap())
-    };
-    entries.first().map_or([0; 3], numbers)
+    entries
+        .first()
+        .map_or([0; 3], |entry| counts_of(&entry["value"]))
+}
+
+fn counts_of(value: &Json) -> [u64; 3] {
+    let counts = [&value["calls"], &value["list"][1], &value["sizes"]["count"]];
+    counts.map(|number| number.as_u64().unwrap())
 }
 
 /// What is taken and what is left are what was issued, however often it is
@@ -306,15 +291,10 @@ fn draining_a_running_counter_loses_nothing() {
         worker.join().unwrap()
     });
     let events = EVENTS * rounds.expect("two drains while it counts");
-    let left = value(map);
-    let left = [&left["calls"], &left["list"][1], &left["sizes"]["count"]]
-        .map(|number| number.as_u64().unwrap());
+    let left = counts_of(&value(map));
     let whole: [u64; 3] = std::array::from_fn(|i| sum[i] + left[i]);
-    assert_eq!(
-        whole,
-        [events, 3 * events, events],
-        "taken {sum:?}, left {left:?}"
-    );
+    let issued = [events, 3 * events, events];
+    assert_eq!(whole, issued, "taken {sum:?}, left {left:?}");
     // And the last of it.
     assert_eq!(taken(map), left);
     assert_eq!(taken(map), [0; 3]);
@@ -385,14 +365,7 @@ fn a_map_larger_than_the_ring_is_drained_in_several_walks() {
         .update_batch(&keys, &values, ENTRIES as u32, MapFlags::ANY, MapFlags::ANY)
         .unwrap();
     let map = Map::new(large.as_fd()).unwrap();
-    let drained = drain(
-        &map,
-        &[Number {
-            offset: 0,
-            width: 8,
-        }],
-    )
-    .unwrap();
+    let drained = drain(&map, &[NUMBER]).unwrap();
     assert_eq!(drained.incomplete, None);
     let entries = entries_of(&drained);
     assert_eq!(entries.len(), ENTRIES as usize);
@@ -422,24 +395,18 @@ fn maps_of_other_types_are_drained_or_refused_by_name() {
         MapType::PercpuHash,
         MapType::LruPercpuHash,
     ] {
-        let copies = match ty {
-            MapType::PercpuArray | MapType::PercpuHash | MapType::LruPercpuHash => {
-                num_possible_cpus().unwrap()
-            }
-            _ => 1,
-        };
         let some = create(ty, 4, 8, 64);
         let (key, value) = (1u32.to_ne_bytes(), 7u64.to_ne_bytes());
-        match copies {
-            1 => set(&some, &key, &value),
-            _ => set_on_cpus(&some, &key, |_| value.to_vec()),
-        }
+        let sum = if ty.is_percpu() {
+            set_on_cpus(&some, &key, |_| value.to_vec());
+            7 * num_possible_cpus().unwrap()
+        } else {
+            set(&some, &key, &value);
+            7
+        };
         let taken = map!("drain", id(&some), "-o", "csv").done();
-        assert_eq!(
-            taken,
-            format!("\"key\",\"value\"\n1,{}\n# 1 entry taken\n", 7 * copies),
-            "{ty:?}"
-        );
+        let wanted = format!("\"key\",\"value\"\n1,{sum}\n# 1 entry taken\n");
+        assert_eq!(taken, wanted, "{ty:?}");
         assert_eq!(map!("drain", id(&some), "-o", "jsonl").done(), "", "{ty:?}");
         assert_eq!(map_json!("drain", id(&some)), json!([]), "{ty:?}");
     }

@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use super::pin::Bpffs;
 use super::{Maps, json_lines, map, map_json, map_lines};
 use crate::common::schema::assert_valid;
-use crate::common::{Args, PROGRAM, command};
-use crate::lifetime::Run;
+use crate::common::{Args, PROGRAM, command, items};
 use crate::objects::is_map;
+use crate::run::Run;
 use crate::support::maps::{create, create_with, id, set};
 use crate::support::{beside, needs};
 
@@ -49,10 +49,7 @@ fn all_that_is_known_is_listed() {
     }
     assert!(line["memory"].as_u64().unwrap() > 0);
     let mine = |holder: &Json| holder["pid"] == std::process::id();
-    assert!(
-        line["held_by"].as_array().unwrap().iter().any(mine),
-        "{line}"
-    );
+    assert!(items(&line["held_by"]).iter().any(mine), "{line}");
 }
 
 /// Its programs, its types as C, and its tags.
@@ -128,28 +125,21 @@ fn two_hundred_maps_come_and_go_during_a_list() {
     let rounds = beside(come_and_go, || {
         for format in ["jsonl", "json", "csv", "table", "jsonl"] {
             let text = map!("list", "-o", format).done();
-            let ids: Vec<u64> = match format {
+            let of_json = |line: &Json| line["id"].as_u64();
+            let of_text = |line: &str| line.trim_start().split([',', ' ']).next()?.parse().ok();
+            let ids: Vec<Option<u64>> = match format {
                 "json" => super::json(&text)
                     .as_array()
                     .unwrap()
                     .iter()
-                    .map(|line| line["id"].as_u64().unwrap())
+                    .map(of_json)
                     .collect(),
-                "jsonl" => json_lines(&text)
-                    .iter()
-                    .map(|line| line["id"].as_u64().unwrap())
-                    .collect(),
-                _ => text
-                    .lines()
-                    .filter_map(|line| line.trim_start().split([',', ' ']).next()?.parse().ok())
-                    .collect(),
+                "jsonl" => json_lines(&text).iter().map(of_json).collect(),
+                _ => text.lines().map(of_text).collect(),
             };
-            for map in &stay {
-                let times = ids
-                    .iter()
-                    .filter(|found| **found == u64::from(id(map)))
-                    .count();
-                assert_eq!(times, 1, "{format}: {}", id(map));
+            for map in stay.iter().map(id) {
+                let times = ids.iter().filter(|found| **found == Some(map.into()));
+                assert_eq!(times.count(), 1, "{format}: {map}");
             }
         }
     });
@@ -157,7 +147,7 @@ fn two_hundred_maps_come_and_go_during_a_list() {
 }
 
 /// To open an array of programs while the kernel empties it can keep it for
-/// ever, so those that nobody has any more are left alone, by name and in lists.
+/// ever, so those that no process has any more are left alone, by name and in lists.
 #[test]
 fn an_array_of_programs_that_nobody_has_is_left_alone() {
     let mut loaded = Maps::load(
@@ -254,7 +244,7 @@ fn changes_are_watched() {
         &json!({"change": "new", "key": 3, "before": null, "now": 1})
     );
     assert_eq!(next(), json!([]));
-    // Set to zero by somebody, and counted since.
+    // Set to zero, and counted since.
     put(1, 4);
     let mut changes = json!([]);
     while changes == json!([]) {

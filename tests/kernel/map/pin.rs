@@ -72,7 +72,7 @@ fn only_maps_are_unpinned_and_only_a_bpffs_holds_pins() {
     assert_eq!(std::fs::read_to_string(&plain).unwrap(), "kept");
     map!("pin", id(&hash), folder.path().join("pin").display()).failed(1, &["bpffs"]);
     map!("pin", id(&hash), bpffs.path("no/such/pin").display()).failed(1, &["no/such/pin"]);
-    // A program's pin is no map's.
+    // The pin of a program is not that of a map.
     let mut maps = Maps::load(
         r#"
 SEC("socket") int pinned(void *ctx) { return 0; }

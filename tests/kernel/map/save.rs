@@ -117,15 +117,13 @@ fn what_a_type_does_not_say_comes_back_too() {
     let mut values: Vec<Vec<u8>> = (0..30).map(|seed| noise(seed + 1, size)).collect();
     values.push(vec![0; size]);
     values.push(vec![0xff; size]);
-    let nan = |payload: u64| {
+    let nan = [0, 1].map(|payload| f64::from_bits(0x7ff8_0000_0000_0000 | payload));
+    for number in [f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e-320, f64::MAX]
+        .iter()
+        .chain(&nan)
+    {
         let mut value = vec![0; size];
-        value[..8].copy_from_slice(&(0x7ff8_0000_0000_0000 | payload).to_ne_bytes());
-        value
-    };
-    values.extend([nan(0), nan(1)]);
-    for infinite in [f64::INFINITY, f64::NEG_INFINITY, -0.0, 1e-320, f64::MAX] {
-        let mut value = vec![0; size];
-        value[..8].copy_from_slice(&infinite.to_ne_bytes());
+        value[..8].copy_from_slice(&number.to_bits().to_ne_bytes());
         values.push(value);
     }
     for (i, value) in (0u16..).zip(&values) {
@@ -157,15 +155,8 @@ fn another_type_is_refused() {
     if num_possible_cpus().unwrap() > 1 {
         restore(id(&percpu), &saved).failed(2, &["copies differs"]);
     }
-    for text in [
-        "",
-        "\n",
-        "{}",
-        "[1,2]",
-        "no JSON",
-        "\u{0}\u{1}",
-        r#"{"ktally_map":2}"#,
-    ] {
+    let later = r#"{"ktally_map":2}"#;
+    for text in ["", "\n", "{}", "[1,2]", "no JSON", "\u{0}\u{1}", later] {
         restore(id(&plain), text).failed(2, &["not that of a saved map"]);
     }
     map!("restore", id(&plain), "/no/such/file").failed(2, &["/no/such/file"]);
@@ -178,7 +169,7 @@ fn another_type_is_refused() {
     assert_eq!(map!("lookup", id(&array), 2).done(), "9\n");
 }
 
-/// Each failure is told by its line, and no other entry is lost for it.
+/// Each failure is reported with its line, and no other entry is lost for it.
 #[test]
 fn failures_are_told_one_by_one() {
     let source = create(MapType::Hash, 4, 4, 8);
@@ -191,11 +182,8 @@ fn failures_are_told_one_by_one() {
     let small = create(MapType::Hash, 4, 4, 3);
     let ended = map!("restore", id(&small), file.display())
         .failed(1, &["restored 3 entries, failed 2", "full"]);
-    assert_eq!(
-        ended.stderr.matches("was not restored").count(),
-        2,
-        "{ended:?}"
-    );
+    let failures = ended.stderr.matches("was not restored");
+    assert_eq!(failures.count(), 2, "{ended:?}");
     assert_eq!(entries(&small).len(), 3);
     // What is there stays, if it is meant to.
     let target = create(MapType::Hash, 4, 4, 8);
@@ -220,14 +208,11 @@ fn failures_are_told_one_by_one() {
     lines.splice(2..2, bad);
     let target = create(MapType::Hash, 4, 4, 8);
     let ended = restore(id(&target), &lines.join("\n"));
-    let ended = ended.failed(
-        1,
-        &[
-            "restored 5 entries, failed 7",
-            "line 3 of standard input was not",
-            "line 9 of standard input was not",
-        ],
-    );
+    let ended = ended.failed(1, &["restored 5 entries, failed 7"]);
+    let ended = ended.told(&[
+        "line 3 of standard input was not",
+        "line 9 of standard input was not",
+    ]);
     assert!(!ended.stderr.contains("line 10 of"), "{ended:?}");
     assert_eq!(entries(&source), entries(&target));
 }
@@ -261,7 +246,7 @@ fn a_file_that_was_cut_says_so() {
     restore(&lines.join("\n")).failed(1, &["line 5 of", "behind the last line"]);
 }
 
-/// A field that nobody knows may be one that was misspelt.
+/// An unknown field may be one that was misspelt.
 #[test]
 fn fields_of_no_meaning_are_refused() {
     let maps = Maps::load(&TYPED.replace("SIZE", "64"));
@@ -316,7 +301,7 @@ fn raw_entries_are_hex() {
     assert_eq!(entries(&source), entries(&target));
 }
 
-/// A program that may have so many bytes of memory.
+/// A program with this limit of memory, in bytes.
 fn limited(bytes: usize, args: &[&str]) -> Ended {
     let mut program = program();
     program.arg("map").args(args);
@@ -335,16 +320,9 @@ fn large_values_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("saved");
     let file = file.to_str().unwrap();
-    limited(
-        64 * MIB + 2 * SIZE,
-        &["save", &id(&source).to_string(), file],
-    )
-    .done();
-    limited(
-        64 * MIB + 8 * SIZE,
-        &["restore", &id(&target).to_string(), file],
-    )
-    .done();
+    let [from, to] = [&source, &target].map(|map| id(map).to_string());
+    limited(64 * MIB + 2 * SIZE, &["save", &from, file]).done();
+    limited(64 * MIB + 8 * SIZE, &["restore", &to, file]).done();
     let restored = get(&target, &[0; 4]).unwrap();
     assert!(restored == value);
 }
@@ -368,7 +346,7 @@ fn large_values_take_the_time_of_their_bytes_in_every_format() {
     }
 }
 
-/// The good backup stays where the next one finds no room; nothing is beside it.
+/// The good backup stays where the next one finds no space; nothing is beside it.
 #[test]
 fn a_file_is_whole_or_the_one_before() {
     let _mounts = Bpffs::new();

@@ -42,7 +42,7 @@ impl Dice {
 /// A C type that bpftool can show as well: no floats.
 #[derive(Debug)]
 pub(super) enum Shape {
-    /// Of so many bytes.
+    /// Of this size in bytes.
     Int {
         size: usize,
         signed: bool,
@@ -233,7 +233,7 @@ impl Shape {
     }
 }
 
-/// The low bits of a number, in quotes or not; `None` for what is no number.
+/// The low bits of a number, in quotes or not; `None` for all else.
 fn bits(json: &Json, width: usize) -> Option<u128> {
     let text = match json {
         Json::Number(number) => number.to_string(),

@@ -8,15 +8,11 @@ use ktally::schema::Number;
 use libbpf_rs::{MapFlags, MapType};
 
 use super::inplace::entries_of;
-use super::{map, map_json, restore};
+use super::{hex, map, map_json, restore};
 use crate::support::maps::{create, get, id, set};
 use crate::support::{cases, needs};
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-const NUMBER: Number = Number {
+pub(super) const NUMBER: Number = Number {
     offset: 0,
     width: 8,
 };
@@ -31,11 +27,8 @@ fn keys_of_1_to_512_bytes() {
         let keys = [vec![0x11; size], vec![0xee; size]];
         for (i, key) in (1u64..).zip(&keys) {
             map.update(key, &i.to_ne_bytes(), MapFlags::ANY).unwrap();
-            assert_eq!(
-                map.lookup(key).unwrap(),
-                Some(i.to_ne_bytes().to_vec()),
-                "{size}"
-            );
+            let value = Some(i.to_ne_bytes().to_vec());
+            assert_eq!(map.lookup(key).unwrap(), value, "{size}");
         }
         let mut seen = Vec::new();
         Reader::new(&map)
@@ -78,11 +71,8 @@ fn keys_of_many_sizes_on_the_command_line() {
         assert_eq!(get(&handle, &key), Some(5u32.to_ne_bytes().to_vec()));
         assert_eq!(map!("add", map, key_text, 2).done(), "value: 5 -> 7\n");
         assert_eq!(map!("lookup", map, key_text).done(), "7\n");
-        let dumped = map_json!("dump", map, "--raw");
-        assert_eq!(
-            dumped,
-            serde_json::json!([{"key": key_text, "value": "hex:07000000"}])
-        );
+        let entry = serde_json::json!([{"key": key_text, "value": "hex:07000000"}]);
+        map!("dump", map, "--raw", "-o", "json").prints_json(entry);
         let typed = match size {
             1 => "42".to_owned(),
             2 => "10794".to_owned(),

@@ -9,7 +9,7 @@ use libbpf_rs::btf::types::Enum;
 use libbpf_rs::{Btf, MapCore, MapHandle, MapType};
 use serde_json::json;
 
-use super::pin::Bpffs;
+use super::pin::{Bpffs, create_at};
 use super::{Maps, map, map_json, map_lines};
 use crate::support::maps::{create, id, set, set_on_cpus};
 use crate::support::needs;
@@ -199,10 +199,8 @@ fn every_type_is_listed_and_dumped_or_refused_by_name() {
         assert!(!pin.exists());
     }
     refused.retain(|name| known.contains(*name));
-    assert!(
-        refused.iter().all(|name| *name == "insn_array"),
-        "{refused:?}"
-    );
+    let wants_a_program = |name: &&str| *name == "insn_array";
+    assert!(refused.iter().all(wants_a_program), "{refused:?}");
     let listed = map_lines!("list");
     for (name, handle, dumped) in &kept {
         let map = id(handle);
@@ -313,21 +311,8 @@ fn values_that_are_descriptors_are_given_by_what_they_are() {
     let bpffs = Bpffs::new();
     let pin = bpffs.path("outer");
     let (outer, inner) = (pin.display(), id(&inside));
-    map!(
-        "create",
-        outer,
-        "--type",
-        "hash_of_maps",
-        "--key",
-        4,
-        "--value",
-        4,
-        "--max-entries",
-        2,
-        "--inner",
-        inner
-    )
-    .done();
+    let sizes = "--type hash_of_maps --key 4 --value 4 --max-entries 2";
+    create_at(&pin, &format!("{sizes} --inner {inner}")).done();
     map!("update", outer, 1, inner).done();
     assert_eq!(map_json!("lookup", outer, 1), inner);
     map!("update", outer, 1, id(&other)).failed(1, &["differs from those that it holds"]);
@@ -385,14 +370,10 @@ MAP(HASH, 8, enum level, struct levels, levels);
     map!("update", map, "LOW", "level=WORST,small=LESS,bits=LOW").done();
     let shown = |key: &str| map_json!("lookup", map, key);
     assert_eq!(shown("-5"), json!({"level": -7, "small": -2, "bits": -4}));
-    assert_eq!(
-        shown("-3"),
-        json!({"level": "WORST", "small": "LESS", "bits": "LOW"})
-    );
-    let keys: HashSet<String> = map_lines!("dump", map)
-        .iter()
-        .map(|entry| entry["key"].to_string())
-        .collect();
+    let named = json!({"level": "WORST", "small": "LESS", "bits": "LOW"});
+    assert_eq!(shown("-3"), named);
+    let entries = map_lines!("dump", map);
+    let keys: HashSet<String> = entries.iter().map(|it| it["key"].to_string()).collect();
     assert_eq!(keys, HashSet::from(["-5".to_owned(), "\"LOW\"".to_owned()]));
     map!("update", map, "4294967291", value)
         .failed(2, &["out of range: -2147483648 to 2147483647"]);

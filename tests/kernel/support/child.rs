@@ -83,6 +83,11 @@ impl Child {
     }
 }
 
+/// Lets these work, one after the other.
+pub fn work(children: &[&Child]) {
+    children.iter().for_each(|child| child.work());
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         // SAFETY: our own child, not reaped yet, so the id is still its.
@@ -269,7 +274,7 @@ pub fn event(number: u64) {
     unsafe { libc::syscall(libc::SYS_getpriority, number + FIRST_EVENT, 0) };
 }
 
-/// Calls `event(thread, round)` on two CPUs at the same moment, so many rounds.
+/// Calls `event(thread, round)` on two CPUs at the same moment, in each round.
 /// For children, once: threads of the standard library would allocate.
 pub fn on_two_cpus<F: Fn(u64, u64)>(rounds: u64, event: F) {
     const STACK: usize = 256 << 10;
@@ -287,7 +292,7 @@ pub fn on_two_cpus<F: Fn(u64, u64)>(rounds: u64, event: F) {
         | libc::CLONE_THREAD;
     // SAFETY: the thread has a stack of its own, which stays, and `pair`
     // outlives it: we wait below. It shares our thread-local storage, of which
-    // both use but errno, which nobody reads.
+    // both use only errno, which is not read.
     unsafe {
         let stack = libc::mmap(
             std::ptr::null_mut(),
