@@ -7,8 +7,9 @@ use super::writer::Head;
 use crate::schema::Table;
 
 /// How output is written. `docs/output.md` says what each format means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
+    #[default]
     Table,
     Json,
     Jsonl,

@@ -1,4 +1,4 @@
-//! Faces: snapshots as text. Pure functions of what they are given; no map, no
+//! Outputs: snapshots as text. Pure functions of what they are given; no map, no
 //! file descriptor, no clock.
 
 mod bars;

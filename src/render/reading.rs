@@ -40,7 +40,7 @@ fn render_table(
     let has_histogram = metrics
         .iter()
         .any(|metric| metric.kind == MetricKind::Histogram);
-    // A single row has the room to show all of its histogram.
+    // A single row leaves space for its whole histogram.
     let as_bars = has_histogram
         && (style.histogram
             || table.rows_read == 1

@@ -16,7 +16,7 @@ pub(super) type Head = (String, bool);
 
 /// Writes rows cell by cell. Nothing is kept but the first rows of a table, which
 /// say how wide its columns are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RowWriter {
     format: Format,
     style: Style,
@@ -45,15 +45,8 @@ impl RowWriter {
             style,
             heads,
             right,
-            has_header: false,
             measured: usize::MAX,
-            waiting: Vec::new(),
-            widths: None,
-            count: 0,
-            leading: Vec::new(),
-            cells: Vec::new(),
-            text: Vec::new(),
-            column: 0,
+            ..Self::default()
         }
     }
 

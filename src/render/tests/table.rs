@@ -238,7 +238,7 @@ fn columns_are_as_wide_as_they_look() {
     let wide = [["日本", "1"], ["cafe\u{301}", "2"]];
     let lines = "NAME  µs\n日本   1\ncafe\u{301}   2\n";
     assert_eq!(aligned("NAME", wide, STYLE), lines);
-    // A heading that is not written takes no room.
+    // A heading that is not written takes no space.
     let bare = style(|it| it.no_header = true);
     assert_snapshot!(aligned("A VERY LONG NAME", rows, bare), @r#"
     né      8.19 µs

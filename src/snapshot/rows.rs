@@ -1,0 +1,111 @@
+//! The rows of a table, as they are read.
+
+use std::collections::HashMap;
+
+use super::difference;
+use crate::schema::{Metric, Table};
+
+/// Rows of one table, packed: a key of fixed size and a fixed number of cells
+/// each, so that a million small rows take tens of megabytes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    pub(super) key_size: usize,
+    width: usize,
+    keys: Vec<u8>,
+    cells: Vec<u64>,
+    /// Every copy of the value, of a table with details: a row each.
+    values: Vec<Vec<u8>>,
+}
+
+impl Rows {
+    /// No rows yet, for a table's keys and cells.
+    pub(crate) fn of(table: &Table) -> Self {
+        Self {
+            key_size: table.key_size,
+            width: table.cells(),
+            ..Self::default()
+        }
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.keys
+            .len()
+            .checked_div(self.key_size)
+            .unwrap_or(usize::from(!self.cells.is_empty()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a row of zeroes, to be filled in. A key of no bytes stands for one
+    /// row: the total.
+    pub(crate) fn push(&mut self, key: &[u8]) -> &mut [u64] {
+        debug_assert_eq!(key.len(), self.key_size);
+        self.keys.extend_from_slice(key);
+        let start = self.cells.len();
+        self.cells.resize(start + self.width, 0);
+        &mut self.cells[start..]
+    }
+
+    /// Takes the last row back.
+    pub(crate) fn pop(&mut self) {
+        self.keys
+            .truncate(self.keys.len().saturating_sub(self.key_size));
+        self.cells
+            .truncate(self.cells.len().saturating_sub(self.width));
+        self.values.truncate(self.len());
+    }
+
+    /// Keeps the value of a row, or one more copy of it.
+    pub(crate) fn keep_value(&mut self, row: usize, value: &[u8]) {
+        self.values.resize_with(self.len(), Vec::new);
+        self.values[row].extend_from_slice(value);
+    }
+
+    /// The copies of a row's value, of so many bytes each, as far as they were kept.
+    pub(crate) fn values(&self, row: usize, size: usize) -> impl Iterator<Item = &[u8]> {
+        let values = self.values.get(row).map_or(&[][..], Vec::as_slice);
+        values.chunks_exact(size.max(1))
+    }
+
+    /// The bytes of a row's key.
+    pub fn key(&self, row: usize) -> &[u8] {
+        &self.keys[row * self.key_size..][..self.key_size]
+    }
+
+    /// The numbers of a row.
+    pub fn cells(&self, row: usize) -> &[u64] {
+        &self.cells[row * self.width..][..self.width]
+    }
+
+    /// What was counted since `before`, and how many rows were reset meanwhile.
+    pub(super) fn since(&self, before: &Self, metrics: &[Metric]) -> (Self, u64) {
+        let mut before: HashMap<&[u8], &[u64]> = before.iter().collect();
+        let mut rows = self.clone();
+        let mut reset = 0;
+        for row in 0..rows.len() {
+            if let Some(before) = before.remove(self.key(row)) {
+                reset += u64::from(difference(metrics, rows.cells_mut(row), before));
+            }
+        }
+        // A row that is gone has nothing in it.
+        let mut gone = vec![0; self.width];
+        for before in before.into_values() {
+            gone.fill(0);
+            reset += u64::from(difference(metrics, &mut gone, before));
+        }
+        (rows, reset)
+    }
+
+    pub(super) fn cells_mut(&mut self, row: usize) -> &mut [u64] {
+        &mut self.cells[row * self.width..][..self.width]
+    }
+
+    /// Every row: its key and its numbers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u64])> {
+        (0..self.len()).map(|row| (self.key(row), self.cells(row)))
+    }
+}

@@ -1,0 +1,193 @@
+//! What is shown of a reading: rows that were selected, with their names.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use super::Rows;
+use crate::schema::{Names, Table, Value};
+
+/// What is shown of a reading: all that a renderer needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot<'s> {
+    pub(crate) tally: String,
+    pub(crate) summary: String,
+    pub(crate) time: SystemTime,
+    /// That the numbers are about: the interval, or since counting began.
+    pub(crate) seconds: f64,
+    /// Runs that the kernel skipped in that time.
+    pub(crate) missed: Option<u64>,
+    /// Gaps in the events that the kernel reported in that time.
+    pub(crate) gaps: Option<u64>,
+    /// Why some rows may be missing.
+    pub(crate) incomplete: Option<String>,
+    pub(crate) tables: Vec<TableSnapshot<'s>>,
+}
+
+/// One table of a [`Snapshot`].
+#[derive(Debug, Clone)]
+pub(crate) struct TableSnapshot<'s> {
+    /// Its columns; grouping leaves fewer labels.
+    pub(crate) table: &'s Table,
+    /// With their names.
+    pub(crate) rows: NamedRows<'s>,
+    /// How many rows were read.
+    pub(crate) rows_read: usize,
+    /// Rows, and starts of events, that found no memory in that time.
+    pub(crate) dropped: Option<u64>,
+    /// Rows that were reset in that time, and may have counted more before it.
+    pub(crate) reset: u64,
+}
+
+impl Snapshot<'_> {
+    /// Whether every event was counted, as far as is known, and every row read.
+    pub(crate) fn is_whole(&self) -> bool {
+        // Unknown does not prove a loss.
+        let none = |lost: Option<u64>| lost.unwrap_or(0) == 0;
+        let is_whole = |table: &TableSnapshot<'_>| none(table.dropped) && table.reset == 0;
+        self.tables.iter().all(is_whole)
+            && none(self.missed)
+            && none(self.gaps)
+            && self.incomplete.is_none()
+    }
+
+    /// Over all tables.
+    pub(crate) fn reset(&self) -> u64 {
+        self.tables.iter().map(|table| table.reset).sum()
+    }
+}
+
+/// A row that is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'r> {
+    /// Of each label.
+    pub(crate) names: &'r [Value<'r>],
+    pub(crate) cells: &'r [u64],
+    /// Of each detail.
+    pub(crate) details: &'r [Value<'r>],
+}
+
+/// So many rows stay in the cache while they are shown.
+const BLOCK: usize = 64;
+
+/// The rows that are shown, with their names: packed, as [`Rows`] are.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedRows<'s> {
+    rows: &'s Rows,
+    order: &'s [usize],
+    names: Vec<Value<'s>>,
+    details: Vec<Value<'s>>,
+}
+
+impl NamedRows<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
+        self.order.iter().enumerate().map(|(place, row)| {
+            if place % BLOCK == 0 {
+                self.touch(place);
+            }
+            Row {
+                names: self.of(place, &self.names),
+                cells: self.rows.cells(*row),
+                details: self.of(place, &self.details),
+            }
+        })
+    }
+
+    /// Brings the numbers of the next rows into the CPU's cache: they lie anywhere,
+    /// and a CPU waits for many of them in the time of one.
+    fn touch(&self, place: usize) {
+        /// Of a cache line.
+        const CELLS: usize = 8;
+        let rows = self.order[place..].iter().take(BLOCK);
+        let cells = rows.flat_map(|row| self.rows.cells(*row).iter().step_by(CELLS));
+        std::hint::black_box(cells.fold(0, |sum, cell| sum ^ cell));
+    }
+
+    /// Each row has as many of them.
+    fn of<'r>(&self, place: usize, all: &'r [Value<'r>]) -> &'r [Value<'r>] {
+        let width = all.len() / self.len();
+        &all[place * width..][..width]
+    }
+}
+
+/// Rows of a table, filtered, grouped, sorted and cut.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection<'r> {
+    /// Grouping leaves fewer labels.
+    pub(crate) table: Table,
+    /// Those of the reading, or groups of them.
+    pub(crate) rows: Cow<'r, Rows>,
+    /// Which of them are shown.
+    order: Vec<usize>,
+    /// Their keys, in this order: they are read again and again. A copy of the
+    /// numbers would take most memory.
+    keys: Vec<u8>,
+}
+
+impl<'r> Selection<'r> {
+    pub(super) fn new(table: Table, rows: Cow<'r, Rows>, order: Vec<usize>) -> Self {
+        let mut keys = Vec::with_capacity(order.len() * rows.key_size);
+        for row in &order {
+            keys.extend_from_slice(rows.key(*row));
+        }
+        Self {
+            table,
+            rows,
+            order,
+            keys,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn all(table: Table, rows: Rows) -> Self {
+        let order = (0..rows.len()).collect();
+        Self::new(table, Cow::Owned(rows), order)
+    }
+
+    /// Every row: its key and its numbers.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u64])> {
+        let order = self.order.iter().enumerate();
+        order.map(|(place, row)| (self.key(place), self.rows.cells(*row)))
+    }
+
+    fn key(&self, place: usize) -> &[u8] {
+        &self.keys[place * self.rows.key_size..][..self.rows.key_size]
+    }
+
+    /// Every row with its names. For people a process's name stands behind its
+    /// number.
+    pub(crate) fn named(&self, names: &dyn Names, for_people: bool) -> NamedRows<'_> {
+        let Self {
+            table, rows, order, ..
+        } = self;
+        let mut named = Vec::with_capacity(order.len() * table.labels.len());
+        let mut details = Vec::with_capacity(order.len() * table.details.len());
+        for (place, row) in order.iter().enumerate() {
+            let key = self.key(place);
+            named.extend(table.labels.iter().map(|label| {
+                if for_people {
+                    names.described(label, key)
+                } else {
+                    names.of(label, key)
+                }
+            }));
+            details.extend(table.details.iter().map(|detail| {
+                let copies = rows.values(*row, table.value_size);
+                Value::sum(copies.map(|value| names.of(detail, value)).collect())
+            }));
+        }
+        NamedRows {
+            rows,
+            order,
+            names: named,
+            details,
+        }
+    }
+}
