@@ -56,7 +56,7 @@ pub(crate) struct View {
     /// Running totals, rather than rates and differences
     #[arg(long)]
     pub(crate) total: bool,
-    /// Show histograms as bars, a block a row
+    /// Show histograms as bars, one block per row
     #[arg(long)]
     pub(crate) histogram: bool,
     /// Exit with 4 if any event was dropped, missed or not reported, or any row was reset

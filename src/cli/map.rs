@@ -200,9 +200,9 @@ pub(crate) struct UpdateArgs {
     /// Written by its type: `42`, `comm=bash,call=read`, JSON, `hex:2a000000`
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: String,
-    /// Written by its type; or `-` for standard input, or @FILE (a text that begins so stands in
-    /// quotes: '"@x"'). What a map holds by descriptors is given as what `dump` shows: the id of a
-    /// map or of a program; a cgroup by its path or id
+    /// Written by its type; or `-` for standard input, or @FILE (put a text that begins so in
+    /// quotes: '"@x"'). For a value that is a descriptor, write what `dump` shows: the id of a map or
+    /// program, or the path or id of a cgroup
     #[arg(allow_negative_numbers = true)]
     pub(crate) value: String,
     /// Replace only: the key must exist

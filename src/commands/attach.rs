@@ -43,7 +43,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> R
 pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
     if args.all && matches!(global.output, Format::Json | Format::Svg) {
         return Err(usage(
-            "`--all` gives a reading an instance, and JSON is one object; use `-o jsonl`",
+            "`--all` gives one reading per instance, and JSON is one object; use `-o jsonl`",
         ));
     }
     let names = args.instances.iter().map(|name| InstanceName::parse(name));

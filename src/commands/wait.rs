@@ -74,17 +74,16 @@ pub(super) enum Wake {
     Signal,
     /// There is room to write.
     Room,
+    /// The command ended.
     End,
+    /// A process's stack was taken.
     StackProcess,
 }
 
 impl Signals {
     pub(super) fn block() -> Result<Self> {
-        Self::block_these(
-            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-                .into_iter()
-                .collect(),
-        )
+        let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+        Self::block_these(SigSet::from_iter(signals))
     }
 
     /// Blocks all signals that would end the process; it can still be suspended.
