@@ -285,6 +285,14 @@ pub(crate) fn btf_as_c(btf: &Btf<'_>) -> io::Result<String> {
     result.map(|()| String::from_utf8_lossy(&out).into_owned())
 }
 
+/// `None` where the kernel says that there is no such thing.
+pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// A descriptor that the kernel has just returned, or the error.
 fn descriptor(fd: i32) -> io::Result<OwnedFd> {
     check(fd)?;

@@ -18,12 +18,9 @@ impl Map {
         self.check_key(&key)?;
         self.check_readable()?;
         let mut buffer = vec![0; self.buffer_size()];
-        let result = self.elements.lookup(Some(&key), &mut buffer);
-        match result {
-            Ok(()) => Ok(Some(buffer)),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(error) => Err(self.refused(Operation::Lookup, &error)),
-        }
+        let found = sys::found(self.elements.lookup(Some(&key), &mut buffer));
+        let found = found.map_err(|error| self.refused(Operation::Lookup, &error))?;
+        Ok(found.map(|()| buffer))
     }
 
     /// Overwrites the value of a key: all of it, on every CPU.
@@ -63,11 +60,9 @@ impl Map {
         self.check_walkable()?;
         key.map_or(Ok(()), |key| self.check_key(key))?;
         let mut next = vec![0; self.key_size];
-        match self.elements.next_key(key, &mut next) {
-            Ok(()) => Ok(Some(next)),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-            Err(error) => Err(self.refused(Operation::NextKey, &error)),
-        }
+        let found = sys::found(self.elements.next_key(key, &mut next));
+        let found = found.map_err(|error| self.refused(Operation::NextKey, &error))?;
+        Ok(found.map(|()| next))
     }
 
     /// Adds a value to a queue or a stack; to one that is full, in place of the
@@ -80,20 +75,17 @@ impl Map {
         } else {
             MapFlags::ANY
         };
-        self.elements
-            .update(None, value, flags.bits())
-            .map_err(|error| self.refused(Operation::Push, &error))
+        let pushed = self.elements.update(None, value, flags.bits());
+        pushed.map_err(|error| self.refused(Operation::Push, &error))
     }
 
     /// Whether a bloom filter may hold a value; what it has not is never there.
     pub(crate) fn may_hold(&self, value: &[u8]) -> Result<bool> {
         self.check_pushes()?;
         self.check_value(value)?;
-        match self.elements.lookup(None, &mut value.to_vec()) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-            Err(error) => Err(self.refused(Operation::Peek, &error)),
-        }
+        let found = sys::found(self.elements.lookup(None, &mut value.to_vec()));
+        let found = found.map_err(|error| self.refused(Operation::Peek, &error))?;
+        Ok(found.is_some())
     }
 
     /// The value whose turn it is, which stays.
@@ -148,23 +140,19 @@ impl Map {
 
     fn check_key(&self, key: &[u8]) -> Result<()> {
         self.check_keys()?;
-        ensure!(
-            key.len() == self.key_size,
-            "a key of map {} has {} bytes, not {}",
-            self.title(),
-            self.key_size,
-            key.len()
-        );
-        Ok(())
+        self.check_size("key", key, self.key_size)
     }
 
     fn check_value(&self, value: &[u8]) -> Result<()> {
+        self.check_size("value", value, self.buffer_size())
+    }
+
+    fn check_size(&self, what: &str, bytes: &[u8], size: usize) -> Result<()> {
+        let len = bytes.len();
         ensure!(
-            value.len() == self.buffer_size(),
-            "a value of map {} has {} bytes, not {}",
-            self.title(),
-            self.buffer_size(),
-            value.len()
+            len == size,
+            "a {what} of map {} has {size} bytes, not {len}",
+            self.title()
         );
         Ok(())
     }

@@ -52,54 +52,61 @@ impl Map {
     }
 
     fn reason(&self, operation: Operation, errno: i32) -> Option<String> {
-        let (kind, max) = (self.type_name(), self.max_entries);
-        Some(match (errno, operation) {
-            (libc::E2BIG, Operation::Update | Operation::Push) if self.is_array() => {
-                format!("there is no such index: it has {max}, from 0 on")
+        use Operation::{Delete, Freeze, Peek, Pop, Push, Update};
+        let max = self.max_entries;
+        let known = match (errno, operation) {
+            (libc::E2BIG, Update | Push) if self.is_array() => {
+                return Some(format!("there is no such index: it has {max}, from 0 on"));
             }
-            (libc::E2BIG, Operation::Update | Operation::Push) => {
-                format!("it is full: {max} of {max} entries are used")
+            (libc::E2BIG, Update | Push) => {
+                return Some(format!("it is full: {max} of {max} entries are used"));
             }
             (libc::EEXIST, _) if self.is_array() => {
-                "every index of an array exists; leave out --noexist".to_owned()
+                "every index of an array exists; leave out --noexist"
             }
-            (libc::EEXIST, _) => "the key is there already".to_owned(),
-            (libc::ENOENT, Operation::Pop | Operation::Peek) => "it is empty".to_owned(),
-            (libc::ENOENT, _) => "there is no such key".to_owned(),
-            (libc::EPERM | libc::EACCES | libc::EBUSY, Operation::Freeze) if self.is_frozen() => {
-                "it is frozen already".to_owned()
+            (libc::EEXIST, _) => "the key is there already",
+            (libc::ENOENT, Pop | Peek) => "it is empty",
+            (libc::ENOENT, _) => "there is no such key",
+            (libc::EBUSY, Freeze) if self.is_frozen() => FROZEN_ALREADY,
+            (libc::EBUSY, Freeze) => "a process has it mapped into memory to write to it",
+            (libc::EBUSY, _) => "it is busy; try again",
+            (libc::EPERM | libc::EACCES, _) => return Some(self.forbidden(operation, errno)),
+            (libc::EBADF, Update | Delete) if self.is_of_files() => {
+                "the kernel keeps storage of files with the BPF LSM alone: add bpf to lsm= of its command line"
             }
-            (libc::EPERM | libc::EACCES, Operation::Update | Operation::Delete | Operation::Push | Operation::Pop)
-                if self.is_frozen() =>
-            {
+            (libc::EINVAL, Delete) if self.is_array() => {
+                "entries of an array cannot be deleted; write zeroes"
+            }
+            (ENOTSUPP, Freeze) if self.ty != MapType::StructOps => {
+                "there is a bpf_spin_lock, a bpf_timer or the like in its values"
+            }
+            (libc::EINVAL, Update) if self.mismatch().is_some() => self.mismatch()?,
+            (ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL, _) => {
+                return Some(format!("maps of type {} do not allow it", self.type_name()));
+            }
+            (libc::ENOMEM, _) => "out of memory",
+            _ => return None,
+        };
+        Some(known.to_owned())
+    }
+
+    /// Why the kernel permits no such operation.
+    fn forbidden(&self, operation: Operation, errno: i32) -> String {
+        use Operation::{Delete, Freeze, Pop, Push, Update};
+        match operation {
+            Freeze if self.is_frozen() => FROZEN_ALREADY.to_owned(),
+            Update | Delete | Push | Pop if self.is_frozen() => {
                 "it is frozen: user space can only read it".to_owned()
             }
-            (libc::EPERM | libc::EACCES, _) if self.flags & libbpf_sys::BPF_F_RDONLY != 0 => {
+            _ if self.flags & libbpf_sys::BPF_F_RDONLY != 0 => {
                 "it was created read-only for user space".to_owned()
             }
-            (libc::EPERM | libc::EACCES, _) if self.flags & libbpf_sys::BPF_F_WRONLY != 0 => {
+            _ if self.flags & libbpf_sys::BPF_F_WRONLY != 0 => {
                 "it was created write-only for user space".to_owned()
             }
-            (libc::EPERM | libc::EACCES, _) => host::advice(errno),
-            (libc::EBUSY, Operation::Freeze) => {
-                "a process has it mapped into memory to write to it".to_owned()
-            }
-            (libc::EBUSY, _) => "it is busy; try again".to_owned(),
-            (libc::EBADF, Operation::Update | Operation::Delete) if self.is_of_files() => {
-                "the kernel keeps storage of files with the BPF LSM alone: add bpf to lsm= of its command line".to_owned()
-            }
-            (libc::EINVAL, Operation::Delete) if self.is_array() => {
-                "entries of an array cannot be deleted; write zeroes".to_owned()
-            }
-            (ENOTSUPP, Operation::Freeze) if self.ty != MapType::StructOps => {
-                "there is a bpf_spin_lock, a bpf_timer or the like in its values".to_owned()
-            }
-            (libc::EINVAL, Operation::Update) if self.mismatch().is_some() => self.mismatch()?.to_owned(),
-            (ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL, _) => {
-                format!("maps of type {kind} do not allow it")
-            }
-            (libc::ENOMEM, _) => "out of memory".to_owned(),
-            _ => return None,
-        })
+            _ => host::advice(errno),
+        }
     }
 }
+
+const FROZEN_ALREADY: &str = "it is frozen already";

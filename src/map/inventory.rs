@@ -33,7 +33,7 @@ pub enum Used {
     Exactly(u64),
     /// So many were counted before it took too long.
     AtLeast(u64),
-    /// There is no way to know.
+    /// The kernel has no count, and the map cannot be walked.
     Unknown,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Listed {
     pub(crate) declaration: Declaration,
     pub(crate) used: Used,
     pub(crate) pins: Vec<PathBuf>,
-    pub(crate) holders: Vec<Holder>,
+    pub(crate) holders: BTreeSet<Holder>,
     pub(crate) programs: Vec<Program>,
 }
 
@@ -186,13 +186,7 @@ impl Inventory {
         Listed {
             used: self.used(&map),
             pins: self.pins.get(&map.id).cloned().unwrap_or_default(),
-            holders: self
-                .holders
-                .get(&map.id)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect(),
+            holders: self.holders.get(&map.id).cloned().unwrap_or_default(),
             programs: self.programs.get(&map.id).cloned().unwrap_or_default(),
             declaration,
             map,
@@ -233,14 +227,15 @@ impl Inventory {
         let reader = Reader::new(map).with_most_steps(most);
         let outcome = reader.read(|_, _| {
             entries += 1;
-            match entries > most {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+            if entries > most {
+                return ControlFlow::Break(());
             }
+            ControlFlow::Continue(())
         });
-        let indexes = match map.is_indexed() {
-            true => map.max_entries as usize,
-            false => 0,
+        let indexes = if map.is_indexed() {
+            map.max_entries as usize
+        } else {
+            0
         };
         let steps = entries.max(indexes).clamp(1, most);
         self.walked.set(self.walked.get() + steps);
@@ -272,10 +267,8 @@ impl Inventory {
         iterate::<HolderRecord>(&mut loaded)?;
         for HolderRecord { map, pid, comm } in iterate(&mut loaded)? {
             let comm = name_of(&comm);
-            self.holders
-                .entry(map)
-                .or_default()
-                .insert(Holder { pid, comm });
+            let holders = self.holders.entry(map).or_default();
+            holders.insert(Holder { pid, comm });
         }
         Ok(())
     }
@@ -302,15 +295,10 @@ impl Inventory {
     /// bpffs has no links, so a walk ends; no tree is this deep.
     fn find_pins(&mut self, folder: &Path, depth: usize) {
         const DEEPEST: usize = 32;
-        let entries = match fs::read_dir(folder) {
+        let what = || format!("failed to look below `{}`", folder.display());
+        let entries = match fs::read_dir(folder).with_context(what) {
             Ok(entries) => entries,
-            Err(error) => {
-                self.notes.push(format!(
-                    "pins below `{}` are not known: {error}",
-                    folder.display()
-                ));
-                return;
-            }
+            Err(error) => return self.note("pins are not known", &error),
         };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             if path.is_dir() && depth < DEEPEST {

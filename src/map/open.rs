@@ -146,46 +146,44 @@ fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
     let (mut names, mut exact, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
     let cut = name.get(..MapFacts::MOST_NAME).unwrap_or(name);
     for (id, short) in self::names()? {
-        let mut known = short.clone();
         if short == cut
             && let Ok(map) = open(id)
         {
             let declaration = btf.declaration(&map.facts);
-            let possible = &declaration.possible_names;
-            if possible.is_empty() && declaration.name == name {
+            let is_certain = declaration.possible_names.is_empty();
+            if is_certain && declaration.name == name {
                 exact.push((declaration, map));
-                continue;
-            }
-            if possible.iter().any(|it| it == name) || short == name {
+            } else if is_possible(&declaration, name) || short == name {
                 unsure.push((declaration, map));
-                continue;
+            } else {
+                names.push(declaration.name);
             }
-            known = declaration.name;
+        } else {
+            names.push(short);
         }
-        names.push(known);
     }
-    let is_possible = |(declaration, _): &&(Declaration, Map)| {
-        declaration.possible_names.iter().any(|it| it == name)
-    };
-    let why = match (&exact[..], unsure.iter().find(is_possible)) {
-        ([(_, map)], None) => return MapRef::Id(map.id).open_alone(access),
-        ([], None) if unsure.is_empty() => {
+    let may_be_another = unsure.iter().any(|(it, _)| is_possible(it, name));
+    let why = match &exact[..] {
+        [(_, map)] if !may_be_another => return MapRef::Id(map.id).open_alone(access),
+        [] if unsure.is_empty() => {
             names.sort();
             names.dedup();
             let names = names.iter().map(String::as_str);
             return Err(not_found(unknown_text("map", name, names)));
         }
-        ([_, _, ..], _) => format!("{} maps are called `{name}`", exact.len()),
+        [_, _, ..] => format!("{} maps are called `{name}`", exact.len()),
         _ => format!(
             "the kernel keeps {} characters of a name: it is not certain which map is `{name}`",
             MapFacts::MOST_NAME
         ),
     };
     let candidates: Vec<String> = exact.iter().chain(&unsure).map(candidate).collect();
-    Err(usage(format!(
-        "{why}; write one of {}",
-        candidates.join(", ")
-    )))
+    let candidates = candidates.join(", ");
+    Err(usage(format!("{why}; write one of {candidates}")))
+}
+
+fn is_possible(declaration: &Declaration, name: &str) -> bool {
+    declaration.possible_names.iter().any(|it| it == name)
 }
 
 /// An unambiguous name of a map, and what distinguishes it.
@@ -263,16 +261,21 @@ mod tests {
 
     #[test]
     fn ids_pins_and_names() {
-        let parse = |text| MapRef::parse(text).unwrap();
-        assert_eq!(parse("42"), MapRef::Id(42));
-        assert_eq!(parse("id:42"), MapRef::Id(42));
-        assert_eq!(parse("./42"), MapRef::Pin("./42".into()));
-        assert_eq!(parse("/sys/fs/bpf/x"), MapRef::Pin("/sys/fs/bpf/x".into()));
-        assert_eq!(parse("counts"), MapRef::Name("counts".into()));
-        assert_eq!(parse("name:42"), MapRef::Name("42".into()));
-        assert_eq!(parse("counts:42"), MapRef::NameAndId("counts".into(), 42));
-        assert_eq!(parse("a:b"), MapRef::Name("a:b".into()));
-        assert_eq!(parse(".rodata"), MapRef::Name(".rodata".into()));
+        let name = |name: &str| MapRef::Name(name.to_owned());
+        let pin = |path: &str| MapRef::Pin(path.into());
+        for (text, map) in [
+            ("42", MapRef::Id(42)),
+            ("id:42", MapRef::Id(42)),
+            ("./42", pin("./42")),
+            ("/sys/fs/bpf/x", pin("/sys/fs/bpf/x")),
+            ("counts", name("counts")),
+            ("name:42", name("42")),
+            ("counts:42", MapRef::NameAndId("counts".to_owned(), 42)),
+            ("a:b", name("a:b")),
+            (".rodata", name(".rodata")),
+        ] {
+            assert_eq!(MapRef::parse(text).unwrap(), map, "{text}");
+        }
         assert!(MapRef::parse("").is_err());
         assert!(MapRef::parse("99999999999").is_err());
     }

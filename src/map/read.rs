@@ -10,6 +10,7 @@ use libbpf_rs::MapType;
 
 use super::Map;
 use super::errors::ENOTSUPP;
+use crate::sys::{self, map::Batch};
 
 /// How often a busy map is asked again before the reading fails.
 const MOST_RETRIES: u32 = 1000;
@@ -83,50 +84,23 @@ impl<'m> Reader<'m> {
         &self,
         entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<Option<Outcome>> {
-        let (key_size, value_size) = (self.map.key_size, self.map.buffer_size());
-        // A hash map's token is a bucket's number, whatever the size of a key.
-        let mut token = vec![0; key_size.max(8)];
-        let mut next = token.clone();
-        let mut first = true;
-        let mut capacity = self.batch;
-        let mut keys = vec![0; capacity * key_size];
-        let mut values = vec![0; capacity * value_size];
+        let mut batches = Batches::new(self.map, self.batch);
         let mut retries = 0;
         loop {
-            let batch = self.map.elements.lookup_batch(
-                (!first).then_some(&mut token),
-                &mut next,
-                &mut keys,
-                &mut values,
-                u32::try_from(capacity)?,
-            );
-            let errno = batch
-                .result
-                .as_ref()
-                .err()
-                .and_then(io::Error::raw_os_error);
-            let entries = keys
-                .chunks(key_size.max(1))
-                .zip(values.chunks(value_size.max(1)));
-            for (key, value) in entries.take(batch.count) {
+            let batch = batches.read()?;
+            for (key, value) in batches.entries().take(batch.count) {
                 if entry(key, value).is_break() {
                     return Ok(Some(Outcome::Stopped));
                 }
             }
-            match errno {
-                None => {
-                    std::mem::swap(&mut token, &mut next);
-                    first = false;
-                    retries = 0;
-                }
+            let Err(error) = batch.result else {
+                batches.go_on();
+                retries = 0;
+                continue;
+            };
+            match error.raw_os_error() {
                 Some(libc::ENOENT) => return Ok(Some(Outcome::Complete)),
-                // The next bucket alone is larger than the batch: it can be as
-                // large as the map.
-                Some(libc::ENOSPC) if capacity < self.map.max_entries as usize => {
-                    capacity = (capacity * 2).min(self.map.max_entries as usize);
-                    keys.resize(capacity * key_size, 0);
-                    values.resize(capacity * value_size, 0);
-                }
+                Some(libc::ENOSPC) if batches.grow() => {}
                 Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) if retries < MOST_RETRIES => {
                     retries += 1;
                 }
@@ -134,8 +108,10 @@ impl<'m> Reader<'m> {
                     let why = format!("the map stayed busy over {MOST_RETRIES} attempts");
                     return Ok(Some(Outcome::Incomplete(why)));
                 }
-                Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP) if first => return Ok(None),
-                Some(_) => batch.result.context("failed to read a batch of a map")?,
+                Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP) if batches.is_first => {
+                    return Ok(None);
+                }
+                _ => return Err(error).context("failed to read a batch of a map"),
             }
         }
     }
@@ -153,22 +129,18 @@ impl<'m> Reader<'m> {
         let mut next = vec![0; self.map.key_size];
         let mut value = vec![0; self.map.buffer_size()];
         for _ in 0..most_steps {
-            match self.map.elements.next_key(key.as_deref(), &mut next) {
-                Ok(()) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    return Ok(Outcome::Complete);
-                }
-                Err(error) => return Err(self.refused(error, "failed to walk the keys of a map")),
+            let found = sys::found(self.map.elements.next_key(key.as_deref(), &mut next));
+            let found = found.map_err(|it| self.refused(it, "failed to walk the keys of a map"))?;
+            if found.is_none() {
+                return Ok(Outcome::Complete);
             }
             if !restarts || seen.insert(next.clone()) {
-                match self.map.elements.lookup(Some(&next), &mut value) {
-                    Ok(()) if entry(&next, &value).is_break() => return Ok(Outcome::Stopped),
-                    Ok(()) => {}
-                    // Deleted since: it was not there all along.
-                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-                    Err(error) => {
-                        return Err(self.refused(error, "failed to look up a key of a map"));
-                    }
+                let found = sys::found(self.map.elements.lookup(Some(&next), &mut value));
+                let found =
+                    found.map_err(|it| self.refused(it, "failed to look up a key of a map"));
+                // What is not found was deleted since: it was not there all along.
+                if found?.is_some() && entry(&next, &value).is_break() {
+                    return Ok(Outcome::Stopped);
                 }
             }
             key = Some(next.clone());
@@ -195,5 +167,66 @@ impl<'m> Reader<'m> {
         mut entry: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<Outcome> {
         self.read_keys(&mut entry)
+    }
+}
+
+/// The buffers of batches, and where the next one starts.
+struct Batches<'m> {
+    map: &'m Map,
+    token: Vec<u8>,
+    next: Vec<u8>,
+    is_first: bool,
+    capacity: usize,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+}
+
+impl<'m> Batches<'m> {
+    fn new(map: &'m Map, capacity: usize) -> Self {
+        // A hash map's token is a bucket's number, whatever the size of a key.
+        let token = vec![0; map.key_size.max(8)];
+        Self {
+            map,
+            next: token.clone(),
+            token,
+            is_first: true,
+            capacity,
+            keys: vec![0; capacity * map.key_size],
+            values: vec![0; capacity * map.buffer_size()],
+        }
+    }
+
+    fn read(&mut self) -> Result<Batch> {
+        Ok(self.map.elements.lookup_batch(
+            (!self.is_first).then_some(&mut self.token),
+            &mut self.next,
+            &mut self.keys,
+            &mut self.values,
+            u32::try_from(self.capacity)?,
+        ))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let keys = self.keys.chunks(self.map.key_size.max(1));
+        keys.zip(self.values.chunks(self.map.buffer_size().max(1)))
+    }
+
+    fn go_on(&mut self) {
+        std::mem::swap(&mut self.token, &mut self.next);
+        self.is_first = false;
+    }
+
+    /// The next bucket alone is larger than the batch: it can be as large as the
+    /// map, but not larger.
+    fn grow(&mut self) -> bool {
+        let most = self.map.max_entries as usize;
+        let can_grow = self.capacity < most;
+        if can_grow {
+            self.capacity = (self.capacity * 2).min(most);
+            self.keys.resize(self.capacity * self.map.key_size, 0);
+            self.values
+                .resize(self.capacity * self.map.buffer_size(), 0);
+        }
+        can_grow
     }
 }

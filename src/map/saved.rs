@@ -95,13 +95,13 @@ impl LineCodec<'_> {
         Ok(serde_json::to_writer(out, &Value::Bytes(bytes.into()))?)
     }
 
-    /// What a line says, which may be anybody's.
+    /// What a line says. Its author may be anyone.
     pub fn read(&self, line: &[u8]) -> Result<Line> {
-        let object: BTreeMap<String, &RawValue> =
-            serde_json::from_slice(line).map_err(|error| match error.is_eof() {
-                true => anyhow!("it is cut"),
-                false => anyhow!("it is not a JSON object"),
-            })?;
+        let object: serde_json::Result<BTreeMap<String, &RawValue>> = serde_json::from_slice(line);
+        let object = match object {
+            Err(error) if error.is_eof() => bail!("it is cut"),
+            other => other.map_err(|_| anyhow!("it is not a JSON object"))?,
+        };
         let is_alone = object.len() == 1;
         let (mut key, mut values) = (None, None);
         for (name, json) in object {
@@ -118,25 +118,14 @@ impl LineCodec<'_> {
                 name => bail!("its field `{name}` has no place there"),
             }
         }
-        let (key, values) = (
-            key.context("it has no key")?,
-            values.context("it has no value")?,
-        );
-        let count = self.value_count.unwrap_or(1);
-        ensure!(
-            values.len() == count,
-            "it has {} values, and the map {count}",
-            values.len(),
-        );
-        let Declaration {
-            key: of_key,
-            value: of_value,
-            ..
-        } = self.declaration;
-        let key = self.read_back(of_key, key.get()).context("its key")?;
-        let values = values
-            .iter()
-            .map(|value| self.read_back(of_value, value.get()));
+        let key = key.context("it has no key")?;
+        let values = values.context("it has no value")?;
+        let (found, count) = (values.len(), self.value_count.unwrap_or(1));
+        ensure!(found == count, "it has {found} values, and the map {count}");
+        let Declaration { key: of, .. } = self.declaration;
+        let key = self.read_back(of, key.get()).context("its key")?;
+        let Declaration { value: of, .. } = self.declaration;
+        let values = values.iter().map(|value| self.read_back(of, value.get()));
         let values = values.collect::<Result<_>>().context("its value")?;
         Ok(Line::Entry(key, values))
     }
@@ -174,8 +163,8 @@ pub(crate) fn head(map: &Map, declaration: &Declaration) -> Json {
     })
 }
 
-/// Whatever the first line of a file says about its map must be so for the one
-/// with this first line: but for names and room.
+/// What the first line of a file says about its map must be so for the map with the
+/// wanted first line, except for its name and how many entries fit.
 pub fn check_head(line: &[u8], wanted: &Json) -> Result<()> {
     let found: Json = serde_json::from_slice(line).unwrap_or_default();
     ensure!(
@@ -184,10 +173,7 @@ pub fn check_head(line: &[u8], wanted: &Json) -> Result<()> {
     );
     for what in ["key_size", "value_size", "copies", "declaration"] {
         if found[what] != wanted[what] {
-            let text = |json: &Json| {
-                json.as_str()
-                    .map_or_else(|| json.to_string(), str::to_owned)
-            };
+            let text = |json: &Json| json.as_str().map_or(json.to_string(), str::to_owned);
             bail!(
                 "{what} differs: {} in the file, {} in the map",
                 text(&found[what]),

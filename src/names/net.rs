@@ -47,7 +47,7 @@ impl Decode for Netns {
         const NAMED: &str = "/run/netns";
         self.0.get(number, |inode| {
             fs::read_dir(NAMED).ok()?.flatten().find_map(|entry| {
-                // Each is a mount: the entry itself tells of the file below it.
+                // Each is a mount: the entry itself has the inode of the file below it.
                 let found = fs::metadata(entry.path()).ok()?.ino();
                 let name = entry.file_name();
                 (found == u64::from(inode)).then(|| name.to_string_lossy().into_owned())

@@ -161,7 +161,7 @@ impl Declaration {
     fn find(&self, path: &str) -> Result<Place> {
         let mut place = self.value.clone();
         let steps = dotted(path);
-        // A value that is no struct has the name of its column.
+        // A value that is not a struct has the name of its column.
         if place.ty.members().is_empty() && path == "value" {
             return Ok(place);
         }

@@ -36,44 +36,36 @@ impl Input {
             Self::Quoted(text) => (text, true),
             other => return Ok(other.clone()),
         };
-        if quoted && ty.is_text() && text.len() <= ty.size {
-            return Ok(Self::Word(text.clone()));
+        let is_composite = matches!(ty.kind, Kind::Struct(_) | Kind::Union(_));
+        let is_whole = ty.is_text() || !is_composite && !matches!(ty.kind, Kind::Array { .. });
+        let fits = quoted && ty.is_text() && text.len() <= ty.size;
+        match text.strip_prefix("hex:") {
+            Some(hex) if !fits => return Ok(Self::Bytes(hex_bytes(hex)?)),
+            _ if quoted && is_whole => return Ok(Self::word(text)),
+            _ => {}
         }
-        if let Some(hex) = text.strip_prefix("hex:") {
-            return Ok(Self::Bytes(hex_bytes(hex)?));
+        match text.trim_start().chars().next() {
+            Some('"') => Self::from_json_text(text, is_whole),
+            Some('{' | '[') if !is_whole => Self::from_json_text(text, is_whole),
+            _ if !is_composite => Ok(Self::word(text)),
+            _ => match ty.members() {
+                // A struct of one field is as good as the field.
+                [only]
+                    if !text.is_empty() && !only.name.is_empty() && split(text, '=').len() == 1 =>
+                {
+                    Ok(Self::Fields(vec![(only.name.clone(), self.clone())]))
+                }
+                _ => fields(text),
+            },
         }
-        let members = ty.members();
-        let is_whole = match ty.kind {
-            Kind::Struct(_) | Kind::Union(_) => false,
-            Kind::Array { .. } => ty.is_text(),
-            _ => true,
-        };
-        if quoted && is_whole {
-            return Ok(Self::Word(text.clone()));
-        }
-        let is_json = match text.trim_start().chars().next() {
-            Some('"') => true,
-            Some('{' | '[') => !is_whole,
-            _ => false,
-        };
-        if is_json {
-            let json =
-                serde_json::from_str(text).with_context(|| format!("`{text}` is not JSON"))?;
-            return Ok(match Self::from_json(json) {
-                Self::Quoted(word) if is_whole => Self::Word(word),
-                other => other,
-            });
-        }
-        if is_whole || matches!(ty.kind, Kind::Array { .. }) {
-            return Ok(Self::Word(text.clone()));
-        }
-        match (split(text, '=').len(), members) {
-            // A struct of one field is as good as the field.
-            (1, [only]) if !text.is_empty() && !only.name.is_empty() => {
-                Ok(Self::Fields(vec![(only.name.clone(), self.clone())]))
-            }
-            _ => fields(text),
-        }
+    }
+
+    fn from_json_text(text: &str, is_whole: bool) -> Result<Self> {
+        let json = serde_json::from_str(text).with_context(|| format!("`{text}` is not JSON"))?;
+        Ok(match Self::from_json(json) {
+            Self::Quoted(word) if is_whole => Self::Word(word),
+            other => other,
+        })
     }
 
     fn from_json(json: Json) -> Self {
@@ -85,11 +77,8 @@ impl Input {
             Json::Array(items) => Self::List(items.into_iter().map(Self::from_json).collect()),
             Json::Object(fields) => {
                 let fields = fields.into_iter();
-                Self::Fields(
-                    fields
-                        .map(|(name, value)| (name, Self::from_json(value)))
-                        .collect(),
-                )
+                let fields = fields.map(|(name, value)| (name, Self::from_json(value)));
+                Self::Fields(fields.collect())
             }
         }
     }
@@ -214,13 +203,9 @@ mod tests {
     #[test]
     fn paths_make_nested_fields() {
         let word = Input::word;
-        let nested = Input::Fields(vec![
-            (
-                "a".into(),
-                Input::Fields(vec![("b".into(), word("1")), ("0".into(), word("2"))]),
-            ),
-            ("c".into(), word("3")),
-        ]);
+        let inner = vec![("b".into(), word("1")), ("0".into(), word("2"))];
+        let outer = [("a".into(), Input::Fields(inner)), ("c".into(), word("3"))];
+        let nested = Input::Fields(outer.into());
         assert_eq!(fields("a.b=1,a[0]=2,c=3").unwrap(), nested);
         let deep = format!("a{}=1", ".a".repeat(100_000));
         for bad in ["a", "a=1,a.b=2", "=1", "a.=1", &deep] {

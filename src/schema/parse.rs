@@ -78,11 +78,10 @@ impl Parser<'_> {
                 // Elements of no bytes are not shown.
                 let wanted = if element.size == 0 { items.len() } else { *len };
                 check_count(path, items.len(), IN_ARRAY, wanted)?;
-                for (i, item) in items.iter().enumerate() {
+                items.iter().enumerate().try_for_each(|(i, item)| {
                     let path = join(path, &i.to_string());
-                    self.write(&place.element(element, i), tags, item, &path)?;
-                }
-                Ok(())
+                    self.write(&place.element(element, i), tags, item, &path)
+                })
             }
             (Kind::Array { element, len }, Input::Fields(fields)) => {
                 for (index, item) in fields {

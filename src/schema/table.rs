@@ -79,6 +79,15 @@ pub struct OptionSpec {
 }
 
 impl Label {
+    fn new(name: String, place: Place, tags: &Tags) -> Self {
+        Self {
+            name,
+            place,
+            decoder: tags.decoder.clone(),
+            with: tags.with.clone(),
+        }
+    }
+
     /// Whether it shows a stack: frames with `;` between them, root first.
     pub(crate) fn is_stack(&self) -> bool {
         let decoder = self.decoder.as_ref();
@@ -111,7 +120,8 @@ impl Table {
             Kind::Struct(members) => table.add_labels("", 0, members),
             _ => {
                 let name = tags.decoder.as_ref().map_or("key", Decoder::name);
-                table.add_label(name.to_owned(), Place::whole(Arc::clone(key)), tags);
+                let place = Place::whole(Arc::clone(key));
+                table.labels.push(Label::new(name.to_owned(), place, tags));
             }
         }
         match &value.kind {
@@ -141,23 +151,16 @@ impl Table {
                 match member.name.as_str() {
                     // An anonymous bitfield is padding.
                     "" => self.hides_key |= place.bits.is_none(),
-                    name => self.add_label(format!("{prefix}{name}"), place, &member.tags),
+                    name => {
+                        let name = format!("{prefix}{name}");
+                        self.labels.push(Label::new(name, place, &member.tags));
+                    }
                 }
             } else {
                 let inner = inner.to_vec();
                 self.add_labels(&nested(prefix, &member.name), place.bit_offset, &inner);
             }
         }
-    }
-
-    fn add_label(&mut self, name: String, place: Place, tags: &Tags) {
-        let decoder = tags.decoder.clone();
-        self.labels.push(Label {
-            name,
-            place,
-            decoder,
-            with: tags.with.clone(),
-        });
     }
 
     fn add_metrics(&mut self, prefix: &str, bits: usize, members: &[Member]) {
@@ -170,12 +173,9 @@ impl Table {
             } else if is_anonymous_union(member) {
                 // The same bytes several times: nothing to add up.
                 for either in place.ty.members().iter().filter(|it| !it.name.is_empty()) {
-                    self.details.push(Label {
-                        name: format!("{prefix}{}", either.name),
-                        place: either.place.shifted(place.bit_offset),
-                        decoder: either.tags.decoder.clone(),
-                        with: None,
-                    });
+                    let name = format!("{prefix}{}", either.name);
+                    let place = either.place.shifted(place.bit_offset);
+                    self.details.push(Label::new(name, place, &either.tags));
                 }
             } else if !member.name.is_empty() {
                 self.add_metric(format!("{prefix}{}", member.name), place, &member.tags);
@@ -186,41 +186,42 @@ impl Table {
     /// Numbers and histograms become columns; of a short array, each element
     /// does. The rest are details.
     fn add_metric(&mut self, name: String, place: Place, tags: &Tags) {
-        if tags.histogram.is_some() && !Histogram::is(&place.ty) {
-            let message = format!("`{name}` is HISTOGRAM, but no struct {}", Histogram::C_NAME);
-            self.refused.push(message);
-            return;
-        }
-        let (kind, help) = if Histogram::is(&place.ty) {
-            (MetricKind::Histogram, &tags.histogram)
-        } else if let Kind::Array { element, len } = &place.ty.kind
+        let ty = &place.ty;
+        let kind = match (&tags.histogram, &tags.gauge) {
+            _ if Histogram::is(ty) => MetricKind::Histogram,
+            (Some(_), _) => {
+                let message = format!("`{name}` is HISTOGRAM, but no struct {}", Histogram::C_NAME);
+                return self.refused.push(message);
+            }
+            (None, Some(_)) => MetricKind::Gauge,
+            (None, None) => MetricKind::Counter,
+        };
+        if let Kind::Array { element, len } = &ty.kind
             && element.is_number()
             && (*len <= MOST_COLUMNS || tags.is_metric())
         {
             for i in 0..*len {
                 self.add_metric(format!("{name}.{i}"), place.element(element, i), tags);
             }
-            return;
-        } else if !tags.is_metric() && (!place.ty.is_number() || tags.decoder.is_some()) {
-            let decoder = tags.decoder.clone();
-            self.details.push(Label {
-                name,
-                place,
-                decoder,
-                with: tags.with.clone(),
-            });
-            return;
-        } else if !place.ty.is_scalar() {
-            let ty = &place.ty.name;
+        } else if kind == MetricKind::Histogram || ty.is_number() && tags.decoder.is_none() {
+            self.push_metric(kind, name, place, tags);
+        } else if !tags.is_metric() {
+            self.details.push(Label::new(name, place, tags));
+        } else if ty.is_scalar() {
+            self.push_metric(kind, name, place, tags);
+        } else {
+            let ty = &ty.name;
             let message = format!("`{name}` is marked as a column, but a `{ty}` is not an integer");
             self.refused.push(message);
-            return;
-        } else if tags.gauge.is_some() {
-            (MetricKind::Gauge, &tags.gauge)
-        } else {
-            (MetricKind::Counter, &tags.counter)
+        }
+    }
+
+    fn push_metric(&mut self, kind: MetricKind, name: String, place: Place, tags: &Tags) {
+        let help = match kind {
+            MetricKind::Histogram => &tags.histogram,
+            MetricKind::Gauge => &tags.gauge,
+            MetricKind::Counter => &tags.counter,
         };
-        let cell = self.cells();
         self.metrics.push(Metric {
             name,
             help: help.clone().unwrap_or_default(),
@@ -228,7 +229,7 @@ impl Table {
             is_declared: kind == MetricKind::Histogram || tags.is_metric(),
             place,
             unit: tags.unit.clone(),
-            cell,
+            cell: self.cells(),
         });
     }
 

@@ -97,16 +97,11 @@ impl Unit {
                 let Ok(time) = humantime::parse_duration(text) else {
                     bail!("`{text}` is not a time; write one like `10ms` or `1.5s`");
                 };
-                let ns = time.as_nanos();
-                let each = u128::from(*each);
-                ensure!(
-                    ns.is_multiple_of(each),
-                    "`{text}` is not a whole number of {}",
-                    self.name()
-                );
-                (ns / each)
-                    .try_into()
-                    .map_err(|_| anyhow!("`{text}` is more than 64 bits hold"))
+                let (ns, each, name) = (time.as_nanos(), u128::from(*each), self.name());
+                let is_whole = ns.is_multiple_of(each);
+                ensure!(is_whole, "`{text}` is not a whole number of {name}");
+                let number = u64::try_from(ns / each);
+                number.map_err(|_| anyhow!("`{text}` is more than 64 bits hold"))
             }
             Self::Bytes => parse_bytes(text),
             Self::Other(name) => bail!("`{text}` is not a whole number of {name}"),
@@ -194,10 +189,8 @@ fn scale_bytes(bytes: f64) -> String {
 }
 
 fn parse_bytes(text: &str) -> Result<u64> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
+    let split = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
     let unit = unit.trim();
     let size = BINARY.iter().find(|(name, _)| {
         // `4K`, `4k`, `4KiB`; never 1000s.
@@ -218,29 +211,22 @@ mod tests {
     #[test]
     fn times_are_scaled_for_people() {
         let ns = Unit::from_tag("ns");
-        let scaled: Vec<String> = [
-            0.0, 1.0, 999.0, 1000.0, 8192.0, 999_999.0, 312e6, 1.56e9, 119e9, 150e9, 7300e9,
-            172_800e9,
-        ]
-        .map(|n| ns.scale(n))
-        .into();
-        assert_eq!(
-            scaled,
-            [
-                "0",
-                "1 ns",
-                "999 ns",
-                "1 µs",
-                "8.19 µs",
-                "1 ms",
-                "312 ms",
-                "1.56 s",
-                "119 s",
-                "2 min 30 s",
-                "2 h 1 min",
-                "2 d 0 h"
-            ]
-        );
+        for (number, text) in [
+            (0.0, "0"),
+            (1.0, "1 ns"),
+            (999.0, "999 ns"),
+            (1000.0, "1 µs"),
+            (8192.0, "8.19 µs"),
+            (999_999.0, "1 ms"),
+            (312e6, "312 ms"),
+            (1.56e9, "1.56 s"),
+            (119e9, "119 s"),
+            (150e9, "2 min 30 s"),
+            (7300e9, "2 h 1 min"),
+            (172_800e9, "2 d 0 h"),
+        ] {
+            assert_eq!(ns.scale(number), text);
+        }
         assert_eq!(Unit::from_tag("ms").scale(1500.0), "1.5 s");
     }
 
@@ -271,15 +257,18 @@ mod tests {
 
     #[test]
     fn units_are_parsed() {
-        let ns = Unit::from_tag("ns");
-        assert_eq!(ns.parse("10ms").unwrap(), 10_000_000);
-        assert_eq!(ns.parse("42").unwrap(), 42);
-        assert_eq!(Unit::from_tag("ms").parse("2s").unwrap(), 2000);
-        assert_eq!(ns.parse("1.5s").unwrap(), 1_500_000_000);
-        assert_eq!(Unit::from_tag("us").parse("0.25ms").unwrap(), 250);
-        assert_eq!(Unit::Bytes.parse("4KiB").unwrap(), 4096);
-        assert_eq!(Unit::Bytes.parse("4k").unwrap(), 4096);
-        assert_eq!(Unit::Bytes.parse("7B").unwrap(), 7);
+        for (unit, text, number) in [
+            ("ns", "10ms", 10_000_000),
+            ("ns", "42", 42),
+            ("ms", "2s", 2000),
+            ("ns", "1.5s", 1_500_000_000),
+            ("us", "0.25ms", 250),
+            ("bytes", "4KiB", 4096),
+            ("bytes", "4k", 4096),
+            ("bytes", "7B", 7),
+        ] {
+            assert_eq!(Unit::from_tag(unit).parse(text).unwrap(), number, "{text}");
+        }
         for (unit, text) in [
             ("ns", "soon"),
             ("ns", ""),

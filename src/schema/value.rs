@@ -82,10 +82,8 @@ impl<'a> Value<'a> {
                 Value::List(sums.collect::<Option<_>>()?)
             }
             (Value::Fields(a), Value::Fields(b)) if a.len() == b.len() => {
-                let sums = a
-                    .into_iter()
-                    .zip(b)
-                    .map(|((name, a), (_, b))| Some((name, a.plus(b)?)));
+                let pairs = a.into_iter().zip(b);
+                let sums = pairs.map(|((name, a), (_, b))| Some((name, a.plus(b)?)));
                 Value::Fields(sums.collect::<Option<_>>()?)
             }
             (Value::Histogram(mut a), Value::Histogram(b)) => {
@@ -200,20 +198,20 @@ impl fmt::Display for Value<'_> {
                 })
             }
             Self::List(values) => {
-                f.write_str("[")?;
-                for (i, value) in values.iter().enumerate() {
-                    let comma = if i == 0 { "" } else { "," };
-                    write!(f, "{comma}{value}")?;
+                let mut before = "[";
+                for value in values {
+                    write!(f, "{before}{value}")?;
+                    before = ",";
                 }
-                f.write_str("]")
+                f.write_str(if values.is_empty() { "[]" } else { "]" })
             }
             Self::Fields(fields) => {
-                f.write_str("{")?;
-                for (i, (name, value)) in fields.iter().enumerate() {
-                    let comma = if i == 0 { "" } else { "," };
-                    write!(f, "{comma}{name}={value}")?;
+                let mut before = "{";
+                for (name, value) in fields {
+                    write!(f, "{before}{name}={value}")?;
+                    before = ",";
                 }
-                f.write_str("}")
+                f.write_str(if fields.is_empty() { "{}" } else { "}" })
             }
             Self::Histogram(histogram) => f.write_str(&histogram.pairs_text()),
         }

@@ -9,7 +9,7 @@ use std::ptr;
 
 use libbpf_rs::{AsRawLibbpf, MapType, OpenMapMut, libbpf_sys, num_possible_cpus};
 
-use super::{check, descriptor};
+use super::{check, descriptor, found};
 
 /// The elements of a map. The kernel does not know how long a buffer is, so each
 /// call compares its buffers with the sizes that the kernel states for the map.
@@ -249,11 +249,10 @@ pub(crate) fn pin(map: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 pub fn next_id(id: u32) -> io::Result<Option<u32>> {
     let mut next = 0;
     // SAFETY: the kernel writes one integer.
-    match check(unsafe { libbpf_sys::bpf_map_get_next_id(id, &raw mut next) }) {
-        Ok(()) => Ok(Some(next)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let found = found(check(unsafe {
+        libbpf_sys::bpf_map_get_next_id(id, &raw mut next)
+    }));
+    Ok(found?.map(|()| next))
 }
 
 /// Opens a map by its id.

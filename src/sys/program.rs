@@ -1,4 +1,4 @@
-//! The system calls on programs: what the kernel tells of them, and dispatchers.
+//! The system calls on programs: what the kernel knows of them, and dispatchers.
 
 use std::ffi::CString;
 use std::fs;
@@ -13,7 +13,7 @@ use libbpf_rs::libbpf_sys;
 use super::map::Access;
 use super::{check, descriptor};
 
-/// What the kernel tells of a program; `None` where it is too old to.
+/// What the kernel knows of a program; `None` where it is too old to say.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ProgramInfo {
     /// As `bpftool` and the kernel number them.
@@ -203,7 +203,7 @@ fn attach_to(
     Ok(None)
 }
 
-/// Puts another program in the place of one: whoever goes on to use that
+/// Puts another program in the place of one: a caller that goes on to use that
 /// descriptor uses the other program.
 pub(crate) fn replace_fd(program: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both are open; the first stays open, as something else.

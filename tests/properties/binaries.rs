@@ -44,7 +44,7 @@ impl Mapped {
         let len = file.metadata().unwrap().len() as usize;
         let protection: c_int = libc::PROT_READ | libc::PROT_EXEC;
         let (private, fd) = (libc::MAP_PRIVATE, file.as_raw_fd());
-        // SAFETY: a new mapping, which nobody reads or runs.
+        // SAFETY: a new mapping, which is neither read nor run.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, private, fd, 0) };
         (start != libc::MAP_FAILED).then_some(Self { start, len })
     }

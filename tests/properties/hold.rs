@@ -1,10 +1,10 @@
 //! How a property is held: for so many cases, or for as long as `make fuzz` says,
 //! in a process of its own.
 //!
-//! What a process dies of, be it in the C of libbpf, is told with the case, and
-//! with a seed: `PROPTEST_RNG_SEED=N cargo test --test properties NAME` tries the
+//! If a process dies, even in the C of libbpf, the failure names the case and its
+//! seed: `PROPTEST_RNG_SEED=N cargo test --test properties NAME` tries the
 //! same cases again. One case may take a second of CPU time, and all memory
-//! together a GiB, whoever asks for it: Rust or C.
+//! together a GiB, in Rust and in C.
 
 use std::any::type_name;
 use std::env;

@@ -1,5 +1,5 @@
-//! What holds for every type, every run of bytes and every text, whoever wrote
-//! them: `make fuzz` tries these for as long as it is told.
+//! What holds for every type, every run of bytes and every text, of any author.
+//! `make fuzz` tries these for as long as `FUZZ_SECONDS` says.
 
 #![allow(clippy::unwrap_used)] // In tests, panics are what tells.
 #![allow(clippy::print_stdout)] // How many cases were tried.

@@ -77,16 +77,12 @@ impl MapCommand<'_> {
         let first = lines.next()?.unwrap_or_default();
         let (map, declaration) = self.open(name, Access::Write)?;
         let wanted = saved::head(&map, &declaration);
-        saved::check_head(&first, &wanted).map_err(|error| {
-            usage(format!(
-                "{} does not fit map {}: {error:#}",
-                lines.file,
-                map.title()
-            ))
-        })?;
+        let (file, title) = (&lines.file, map.title());
+        let misfit = |error| usage(format!("{file} does not fit map {title}: {error:#}"));
+        saved::check_head(&first, &wanted).map_err(misfit)?;
         lines.most = saved::most_line(&map) as u64;
         let codec = self.codec(&map, &declaration);
-        note(&format!("restoring map {}", map.title()));
+        note(&format!("restoring map {title}"));
         let flags = if noexist {
             MapFlags::NO_EXIST
         } else {
