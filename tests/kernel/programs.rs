@@ -16,8 +16,8 @@ fn counting(sections: &[&str]) -> Source {
 
 /// The same of this system call.
 fn counting_calls(call: i64, sections: &[&str]) -> Source {
-    let mut text = format!("#define CALL {call}\n");
-    text += r#"
+    let mut text = String::from(
+        r#"
 TALLY("events of a test");
 TABLE(events, __u32, struct hits, 64, "events");
 static __attribute__((unused)) int count(void *regs, long id)
@@ -28,7 +28,9 @@ static __attribute__((unused)) int count(void *regs, long id)
 		hit(events, &key);
 	return 0;
 }
-"#;
+"#,
+    )
+    .replace("NR_getpriority", &call.to_string());
     for (i, section) in sections.iter().enumerate() {
         let (kind, _) = section.split_once('/').unwrap_or((section, ""));
         text += &match kind {
