@@ -2,7 +2,7 @@
 /*
  * Counts: waits from sched_wakeup, or a switch from a task that can run, to the
  * switch to it; also while its cgroup has no CPU quota left.
- * Not seen: the way of a wakeup to another CPU (sched_waking).
+ * Not seen: how long a wakeup takes to reach another CPU (from sched_waking).
  * Cost: about 0.25 us a wakeup, the same a switch.
  */
 #include "ktally.bpf.h"
