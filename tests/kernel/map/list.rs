@@ -98,8 +98,8 @@ SEC("socket") int uses(void *ctx)
     }
     let line = listed(maps.id("kt_shown_whole_name"));
     assert_eq!(
-        (&line["key"], &line["value"]),
-        (&json!("struct who"), &json!("struct what"))
+        [&line["key"], &line["value"]],
+        ["struct who", "struct what"]
     );
     assert_eq!(line["programs"][0]["name"], "uses");
     needs((5, 16), "a map whose fields have tags");
@@ -235,14 +235,10 @@ fn changes_are_watched() {
     let changed =
         json!({"change": "changed", "key": 1, "before": 5, "now": 15, "difference": {"value": 10}});
     assert_eq!(of(1), &changed);
-    assert_eq!(
-        of(2),
-        &json!({"change": "gone", "key": 2, "before": 7, "now": null})
-    );
-    assert_eq!(
-        of(3),
-        &json!({"change": "new", "key": 3, "before": null, "now": 1})
-    );
+    let gone = json!({"change": "gone", "key": 2, "before": 7, "now": null});
+    assert_eq!(of(2), &gone);
+    let new = json!({"change": "new", "key": 3, "before": null, "now": 1});
+    assert_eq!(of(3), &new);
     assert_eq!(next(), json!([]));
     // Set to zero, and counted since.
     put(1, 4);

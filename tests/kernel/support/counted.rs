@@ -62,11 +62,8 @@ pub fn run_once(
         .unwrap_or_else(|error| Impossible::of(&tally, &error).end());
     note_counting(&tally.name);
     let is_lack = |warning: &String| warning.contains("this kernel has no tracepoint");
-    assert!(
-        session.warnings().iter().all(is_lack),
-        "{:?}",
-        session.warnings()
-    );
+    let warnings = session.warnings();
+    assert!(warnings.iter().all(is_lack), "{warnings:?}");
     work();
     session.detach();
     let reading = session.read().unwrap();
