@@ -24,7 +24,7 @@ static __attribute__((unused)) int count(void *regs, long id)
 {
 	__u32 key = 7;
 
-	if (id == CALL && wanted_task())
+	if (id == NR_getpriority && wanted_task())
 		hit(events, &key);
 	return 0;
 }
