@@ -1,6 +1,6 @@
 //! What the kernel wants of a new map, by its type: it says no more than EINVAL.
 
-use super::create::{FLAGS, NewMap};
+use super::create::{FLAGS, NewMap, flag_bit};
 use crate::sys;
 
 /// How many bytes a key or a value has.
@@ -62,10 +62,7 @@ impl NewMap {
             let mut words = takes.split(' ').chain(ACCESS.split(' '));
             words.any(|word| word == name)
         };
-        let has = |name: &str| {
-            let flag = FLAGS.iter().find(|(_, known)| *known == name);
-            flag.is_some_and(|(bit, _)| self.flags & bit != 0)
-        };
+        let has = |name: &str| self.flags & flag_bit(name) != 0;
         if let Some((_, name)) = FLAGS.iter().find(|(_, name)| has(name) && !takes(name)) {
             return Some(format!("do not take --flags {name}"));
         }

@@ -2,16 +2,15 @@
 //! and shows an id instead, if anything. A user writes that id as well.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use libbpf_rs::MapType;
 
 use super::errors::Operation;
+use super::owner::open_cgroup;
 use super::{Access, Map, MapRef};
 use crate::error::not_found;
-use crate::names::cgroup_folder;
 use crate::sys;
 
 /// What a value holds.
@@ -89,23 +88,16 @@ impl Map {
     fn open_fd_value(&self, id: u32) -> Result<OwnedFd> {
         match self.fd_value() {
             Some(FdValue::Map) => Ok(MapRef::Id(id).open_alone(Access::Write)?.elements.into_fd()),
-            Some(FdValue::Cgroup) => {
-                let folder = cgroup_folder(id.into());
-                let folder = folder.ok_or_else(|| no_such("cgroup", id))?;
-                let opened = File::open(&folder);
-                Ok(opened
-                    .with_context(|| format!("failed to open `{}`", folder.display()))?
-                    .into())
-            }
+            Some(FdValue::Cgroup) => open_cgroup(id.into()),
             Some(FdValue::Private(what)) => bail!(
                 "it is of type {}, and holds {what}: only the process that has one open can put it there",
                 self.type_name()
             ),
             _ => match sys::program::open_id(id) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                    Err(no_such("program", id))
+                    Err(not_found(format!("there is no program with id {id}")))
                 }
-                opened => Ok(opened.with_context(|| format!("failed to open program {id}"))?),
+                opened => opened.with_context(|| format!("failed to open program {id}")),
             },
         }
     }
@@ -126,8 +118,4 @@ impl Map {
             _ => return None,
         })
     }
-}
-
-fn no_such(what: &str, id: u32) -> anyhow::Error {
-    not_found(format!("there is no {what} with id {id}"))
 }

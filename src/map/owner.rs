@@ -56,13 +56,7 @@ impl Owner {
     fn open(self, id: u64) -> Result<OwnedFd> {
         match self {
             Self::Task => open_task(id),
-            Self::Cgroup => {
-                let folder = cgroup_folder(id);
-                let folder = folder.ok_or_else(|| not_found(format!("there is no cgroup {id}")))?;
-                let opened = File::open(&folder);
-                let what = || format!("failed to open `{}`", folder.display());
-                Ok(opened.with_context(what)?.into())
-            }
+            Self::Cgroup => open_cgroup(id),
             Self::Socket => open_socket(id),
             Self::File => bail!("a file is given by its path"),
         }
@@ -148,6 +142,14 @@ impl Map {
             }
         }
     }
+}
+
+pub(super) fn open_cgroup(id: u64) -> Result<OwnedFd> {
+    let folder = cgroup_folder(id);
+    let folder = folder.ok_or_else(|| not_found(format!("there is no cgroup with id {id}")))?;
+    let opened = File::open(&folder);
+    let what = || format!("failed to open `{}`", folder.display());
+    Ok(opened.with_context(what)?.into())
 }
 
 fn open_task(id: u64) -> Result<OwnedFd> {

@@ -11,26 +11,18 @@ impl Map {
     /// Whether its entries can be walked and read; an error says why not.
     pub(crate) fn check_readable(&self) -> Result<()> {
         self.check_keys()?;
-        match self.without_values() {
-            Some(why) => bail!(self.is_of_a_type(&why)),
-            None => Ok(()),
-        }
+        self.refuse(self.without_values().as_deref())
     }
 
     /// Whether user space can name its keys; an error says what works instead.
     pub(crate) fn check_keys(&self) -> Result<()> {
-        match self.without_keys() {
-            Some(why) => bail!(self.is_of_a_type(why)),
-            None => Ok(()),
-        }
+        self.refuse(self.without_keys())
     }
 
     /// Whether the kernel tells which key comes after another.
     pub(super) fn check_walkable(&self) -> Result<()> {
-        match self.owner() {
-            Some(_) => bail!(self.is_of_a_type("which has no order of keys: `dump` is for it")),
-            None => Ok(()),
-        }
+        let why = "which has no order of keys: `dump` is for it";
+        self.refuse(self.owner().map(|_| why))
     }
 
     /// Whether a `syscall` program may change its values. The kernel would let it
@@ -71,29 +63,29 @@ impl Map {
     /// Whether its entries can be put back when they are gone from the kernel.
     pub(crate) fn check_saves(&self) -> Result<()> {
         self.check_readable()?;
-        if self.holds_maps() || self.owner().is_some() {
-            bail!(self.is_of_a_type("which cannot be saved"));
-        }
-        Ok(())
+        let is_refused = self.holds_maps() || self.owner().is_some();
+        self.refuse(is_refused.then_some("which cannot be saved"))
     }
 
     /// Whether it hands out its values in turn.
     pub(crate) fn check_queue(&self) -> Result<()> {
-        match (self.ty, self.without_keys()) {
-            (MapType::Queue | MapType::Stack, _) => Ok(()),
-            (_, Some(why)) => bail!(self.is_of_a_type(why)),
-            (_, None) => bail!(
-                self.is_of_a_type("which has keys: `lookup`, `update` and `delete` are for it")
-            ),
+        if matches!(self.ty, MapType::Queue | MapType::Stack) {
+            return Ok(());
         }
+        let has_keys = "which has keys: `lookup`, `update` and `delete` are for it";
+        self.refuse(self.without_keys().or(Some(has_keys)))
     }
 
     /// Whether values are added to it without a key.
     pub(crate) fn check_pushes(&self) -> Result<()> {
-        match self.is_bloom_filter() {
-            true => Ok(()),
-            false => self.check_queue(),
+        if self.is_bloom_filter() {
+            return Ok(());
         }
+        self.check_queue()
+    }
+
+    fn refuse(&self, why: Option<&str>) -> Result<()> {
+        why.map_or(Ok(()), |why| bail!(self.is_of_a_type(why)))
     }
 
     pub(super) fn is_of_a_type(&self, why: &str) -> String {

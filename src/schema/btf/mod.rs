@@ -291,10 +291,16 @@ fn enumeration(btf: &Btf<'_>, ty: BtfType<'_>, name: &str) -> Arc<Type> {
         let is_signed = says_so(&narrow)
             || narrow.iter().any(|v| v.value > i32::MAX.into())
                 && !all::<types::Enum<'_>>(btf).iter().any(says_so);
-        let variants = narrow.iter().map(|v| match is_signed {
-            true => variant(v.name, (v.value as i32).into()),
-            false => variant(v.name, v.value.into()),
-        });
+        let signed = |value: i64| {
+            if is_signed {
+                i64::from(value as i32)
+            } else {
+                value
+            }
+        };
+        let variants = narrow
+            .iter()
+            .map(|v| variant(v.name, signed(v.value).into()));
         (narrow.size(), is_signed, variants.collect())
     } else if let Ok(wide) = types::Enum64::try_from(ty) {
         let variants = wide.iter().map(|v| variant(v.name, v.value));

@@ -39,11 +39,7 @@ pub struct Schema {
 impl Schema {
     /// Of an object that is open, before libbpf rewrites its BTF for the kernel.
     pub(crate) fn of_object(object: &OpenObject) -> Result<Self> {
-        // SAFETY: the pointer is valid for as long as `object` is borrowed, and
-        // nothing here outlives this function.
-        let raw = unsafe { object.as_libbpf_object().as_ref() };
-        let btf = Btf::from_bpf_object(raw).context("failed to read the object's BTF")?;
-        Ok(btf.map(|btf| Self::of_btf(&btf)).unwrap_or_default())
+        with_btf(object, Self::of_btf)
     }
 
     /// What makes it no tally that can be run: a table whose columns cannot be
@@ -158,13 +154,15 @@ impl Reader<'_> {
 /// The BTF of an object that is open, with all of its tags; none where it has
 /// none.
 pub(crate) fn raw_btf(object: &OpenObject) -> Result<Vec<u8>> {
+    with_btf(object, sys::program::raw_btf)
+}
+
+fn with_btf<T: Default>(object: &OpenObject, read: impl Fn(&Btf<'_>) -> T) -> Result<T> {
     // SAFETY: the pointer is valid for as long as `object` is borrowed, and
     // nothing here outlives this function.
     let raw = unsafe { object.as_libbpf_object().as_ref() };
     let btf = Btf::from_bpf_object(raw).context("failed to read the object's BTF")?;
-    Ok(btf
-        .map(|btf| sys::program::raw_btf(&btf))
-        .unwrap_or_default())
+    Ok(btf.map(|btf| read(&btf)).unwrap_or_default())
 }
 
 /// What is in every map that raw BTF declares, as C without tags, by the name
