@@ -180,7 +180,6 @@ fn prelude() -> String {
     let own = r#"
 #define SIZE 8
 #define ROWS 8
-#define CALL 0
 #define mine() ((pid_t)bpf_get_current_pid_tgid() == 42)
 #define add_one(table, key) __sync_fetch_and_add((__u64 *)tally_entry(table, key), 1)
 #define NONE own_none
