@@ -40,10 +40,11 @@ struct requests {
 
 TABLE(blkio, struct target, struct requests, 4096, "requests");
 
-/* Requests under way, by address: when they were queued, and issued. */
+/* Requests under way, by address: since when they are at the device. */
 struct times {
-	__u64 inserted;
-	__u64 issued;
+	__u64 since;
+	struct target key;
+	__u64 inserted; /* when it was queued, if it was */
 };
 
 struct {
@@ -51,7 +52,7 @@ struct {
 	__uint(max_entries, 65536);
 	__type(key, __u64);
 	__type(value, struct times);
-} under_way SEC(".maps");
+} under_way SEC(".maps") UNDER_WAY(blkio, latency);
 
 static __always_inline __u32 device_of(struct request *request)
 {
@@ -60,15 +61,26 @@ static __always_inline __u32 device_of(struct request *request)
 	return disk ? disk->major << 20 | disk->first_minor : 0;
 }
 
+static __always_inline struct target target_of(struct request *request)
+{
+	return (struct target){
+		.device = device_of(request),
+		.operation = request->cmd_flags & REQ_OP_MASK,
+	};
+}
+
 SEC("tp_btf/block_rq_insert")
 int block_rq_insert(__u64 *ctx)
 {
 	struct request *request =
 		block_argument(ctx, block_rq_insert, struct request);
-	struct times times = {.inserted = bpf_ktime_get_ns()};
+	struct times times = {
+		.key = target_of(request),
+		.inserted = bpf_ktime_get_ns(),
+	};
 	__u64 address = (__u64)request;
 
-	if (device && device_of(request) != device)
+	if (device && times.key.device != device)
 		return 0;
 	if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
 		tally_dropped(blkio); /* its time; the request is counted */
@@ -80,14 +92,17 @@ int block_rq_issue(__u64 *ctx)
 {
 	struct request *request =
 		block_argument(ctx, block_rq_issue, struct request);
-	struct times *known, times = {.issued = bpf_ktime_get_ns()};
+	struct times *known, times = {
+				     .since = bpf_ktime_get_ns(),
+				     .key = target_of(request),
+			     };
 	__u64 address = (__u64)request;
 
-	if (device && device_of(request) != device)
+	if (device && times.key.device != device)
 		return 0;
 	known = bpf_map_lookup_elem(&under_way, &address);
 	if (known)
-		known->issued = times.issued;
+		tally_begin(known, &times.key);
 	else if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
 		tally_dropped(blkio);
 	return 0;
@@ -97,22 +112,19 @@ SEC("tp_btf/block_rq_complete")
 int BPF_PROG(block_rq_complete, struct request *request, int error,
 	     unsigned int bytes)
 {
-	__u64 now, address = (__u64)request;
-	struct target key = {.device = device_of(request)};
+	__u64 start, time, address = (__u64)request;
+	struct target key = target_of(request);
 	struct requests *requests;
 	struct times *times;
 
 	if (device && key.device != device)
 		return 0;
-	key.operation = request->cmd_flags & REQ_OP_MASK;
 	/* What is left of a write whose flush is a request of its own. */
 	if (key.operation == write && !request->__data_len)
 		goto out;
 
 	times = bpf_map_lookup_elem(&under_way, &address);
 	requests = tally_entry(blkio, &key);
-	if (!requests)
-		goto out;
 	if (!error)
 		__sync_fetch_and_add(&requests->bytes, bytes);
 	/* A device may complete a request bit by bit. */
@@ -122,13 +134,13 @@ int BPF_PROG(block_rq_complete, struct request *request, int error,
 	if (error)
 		__sync_fetch_and_add(&requests->errors, 1);
 	/* Requests that were under way when counting began have no times. */
-	if (!times || !times->issued)
+	start = times ? times->since : 0;
+	if (!tally_elapsed(times, &time))
 		goto out;
-	now = bpf_ktime_get_ns();
-	tally_observe(&requests->latency, now - times->issued);
+	tally_observe(&requests->latency, time);
 	if (times->inserted)
 		__sync_fetch_and_add(&requests->queued,
-				     times->issued - times->inserted);
+				     start - times->inserted);
 out:
 	bpf_map_delete_elem(&under_way, &address);
 	return 0;

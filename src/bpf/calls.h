@@ -24,11 +24,7 @@ static __always_inline __u64 stack_pointer(struct pt_regs *regs)
 struct tally_call {
 	__u64 sp;
 	__u64 since;
-	/* The row that counts it. */
-	union {
-		__u64 function;
-		char comm[TASK_COMM_LEN];
-	};
+	char key[TASK_COMM_LEN]; /* of the row that counts it */
 };
 
 struct tally_calls {
@@ -56,6 +52,8 @@ __tally_unwind(struct tally_calls *calls, __u64 sp)
 		top = (top - 1) & (TALLY_CALLS - 1);
 		if (calls->call[top].sp > sp)
 			break;
+		/* Left without a return of its own. */
+		tally_end(outermost);
 		outermost = &calls->call[top];
 		calls->depth = top;
 	}
@@ -69,13 +67,12 @@ static __always_inline struct tally_call *tally_call(struct tally_calls *calls,
 	__u64 sp = stack_pointer(regs);
 	__u32 depth;
 
-	__tally_unwind(calls, sp);
+	tally_end(__tally_unwind(calls, sp));
 	depth = calls->depth;
 	calls->depth = depth + 1;
 	if (depth >= TALLY_CALLS)
 		return NULL;
 	calls->call[depth].sp = sp;
-	calls->call[depth].since = bpf_ktime_get_ns();
 	return &calls->call[depth];
 }
 

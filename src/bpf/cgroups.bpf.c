@@ -3,8 +3,7 @@
  * Counts: CPU time at sched_switch, calls at sys_enter, bytes when a bio is
  * queued and when a socket sends or receives. A stacked device counts a bio
  * once a layer.
- * Not seen: time since the last switch, calls that seccomp refuses, and splice
- * from a socket.
+ * Not seen: calls that seccomp refuses, and splice from a socket.
  * Cost: about 0.2 us for every system call of the host, 0.25 us a switch.
  */
 #include "ktally.bpf.h"
@@ -31,7 +30,15 @@ struct usage {
 
 PERCPU_TABLE(cgroups, struct group, struct usage, 4096, "cgroups");
 
-CPU_STATE(running, struct tally_slice);
+/* The task that runs on a CPU, by its cgroup. */
+struct slice {
+	__u64 since; /* 0 where it was not wanted then */
+	struct group key;
+	__u64 start;
+	__u32 task; /* for tally_switched() */
+};
+
+CPU_STATE(running, struct slice) UNDER_WAY(cgroups, cpu_time);
 
 /* The current task's cgroup, in the unified hierarchy. */
 static __always_inline struct usage *mine(void)
@@ -43,41 +50,71 @@ static __always_inline struct usage *mine(void)
 	return tally_entry(cgroups, &key);
 }
 
-static __always_inline void charge(struct tally_slice *slice,
+/* Ends the time of the task that runs here. */
+static __always_inline void charge(struct slice *slice,
 				   struct task_struct *task)
 {
-	__u64 time = tally_slice_end(slice);
-	struct usage *usage;
+	struct usage *usage = NULL;
+	__u64 time;
 
-	/* Not the idle task. */
-	if (!task->pid || !time)
-		return;
-	usage = mine();
+	if (tally_elapsed(slice, &time)) {
+		usage = tally_entry(cgroups, &slice->key);
+	} else if (task->pid && slice->start) {
+		time = bpf_ktime_get_ns() - slice->start;
+		usage = mine();
+	}
 	if (usage)
 		__sync_fetch_and_add(&usage->cpu_time, time);
+	tally_end(slice);
+}
+
+/* Begins that of a task. Not of the idle one. */
+static __always_inline void begin(struct slice *slice, struct task_struct *task,
+				  bool is_wanted)
+{
+	struct group key = {.cgroup = task_cgroup(task)};
+
+	slice->start = bpf_ktime_get_ns();
+	if (task->pid && wanted_cpu() && is_wanted)
+		tally_begin(slice, &key);
+}
+
+SEC("raw_tp")
+AT_START
+int running_now(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct slice *slice = tally_cpu_state(running);
+
+	if (slice && !slice->start)
+		begin(slice, task, wanted(task));
+	return 0;
 }
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	     struct task_struct *next)
 {
-	struct tally_slice *slice = tally_cpu_state(running);
+	struct slice *slice = tally_cpu_state(running);
 
 	if (!slice)
 		return 0;
 	tally_switched(&slice->task, prev, next);
 	charge(slice, prev);
+	begin(slice, next, wanted(next));
 	return 0;
 }
 
 /* At an exec, after which a command may be followed. */
 SEC("tp_btf/task_rename")
-int BPF_PROG(task_rename, struct task_struct *task)
+int BPF_PROG(task_rename, struct task_struct *task, const char *name)
 {
-	struct tally_slice *slice = tally_cpu_state(running);
+	struct slice *slice = tally_cpu_state(running);
 
-	if (slice && task == bpf_get_current_task_btf())
-		charge(slice, task);
+	if (!slice || task != bpf_get_current_task_btf())
+		return 0;
+	charge(slice, task);
+	begin(slice, task, wanted_as(task, name));
 	return 0;
 }
 

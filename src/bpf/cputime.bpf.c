@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Counts: time at sched_switch, when a task leaves its CPU, and at task_rename.
+ * Counts: time from one sched_switch of a CPU to the next, divided where a task
+ * gets another name (task_rename).
  * Interrupts and the time that a hypervisor takes are part of it; sched_yield
  * is an involuntary switch.
- * Not seen: the idle task, and time since the last switch.
+ * Not seen: the idle task.
  * Cost: about 0.4 us a switch.
  */
 #include "ktally.bpf.h"
@@ -22,65 +23,118 @@ struct runner {
 };
 
 struct runs {
-	__u64 time COUNTER("time on a CPU, up to the last switch") UNIT(ns);
+	__u64 time COUNTER("time on a CPU") UNIT(ns);
 	__u64 voluntary COUNTER("switches because the task had to wait");
 	__u64 involuntary COUNTER("switches because its turn was over");
 };
 
 TABLE(cputime, struct runner, struct runs, 8192, "time on a CPU");
 
-CPU_STATE(running, struct tally_slice);
+/* The task that runs on a CPU. */
+struct slice {
+	__u64 since; /* 0 where it was not wanted then */
+	struct runner key;
+	__u64 start;
+	__u32 task; /* for tally_switched() */
+};
 
-/* The row of the task that runs here, with its time since it got there. */
-static __always_inline struct runs *charge(struct tally_slice *slice,
-					   struct task_struct *task)
+CPU_STATE(running, struct slice) UNDER_WAY(cputime, time);
+
+/* Process 0 is the CPU's own, for when there is nothing to run. */
+static __always_inline bool may_count(struct task_struct *task)
 {
-	__u64 time = tally_slice_end(slice);
-	struct runner key = {};
-	struct runs *runs;
+	return task->pid && wanted_cpu();
+}
 
-	/* Process 0 is the CPU's own, for when there is nothing to run. */
-	if (!task->pid || !wanted_cpu() || !wanted(task))
-		return NULL;
-	task_comm(key.comm, task);
+static __always_inline struct runner runner(struct task_struct *task,
+					    const char *name)
+{
+	struct runner key = {};
+
+	bpf_probe_read_kernel_str(key.comm, sizeof(key.comm), name);
 	if (by_pid)
 		key.pid = tally_pid(task);
 	if (by_cgroup)
 		key.cgroup = task_cgroup(task);
+	return key;
+}
 
+/* The row of the task that runs here, with its time since it got there. */
+static __always_inline struct runs *charge(struct slice *slice,
+					   struct task_struct *task)
+{
+	struct runner key;
+	struct runs *runs;
+	__u64 time = 0;
+
+	if (tally_elapsed(slice, &time)) {
+		key = slice->key;
+	} else {
+		/* It was not wanted then, or ran when counting began. */
+		if (!may_count(task) || !wanted(task))
+			return NULL;
+		key = runner(task, task->comm);
+		if (slice->start)
+			time = bpf_ktime_get_ns() - slice->start;
+	}
 	runs = tally_entry(cputime, &key);
-	if (runs)
-		__sync_fetch_and_add(&runs->time, time);
+	__sync_fetch_and_add(&runs->time, time);
+	tally_end(slice);
 	return runs;
+}
+
+static __always_inline void begin(struct slice *slice, struct task_struct *task,
+				  const char *name, bool is_wanted)
+{
+	struct runner key;
+
+	slice->start = bpf_ktime_get_ns();
+	if (!is_wanted)
+		return;
+	key = runner(task, name);
+	tally_begin(slice, &key);
+}
+
+SEC("raw_tp")
+AT_START
+int running_now(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct slice *slice = tally_cpu_state(running);
+
+	if (slice && !slice->start)
+		begin(slice, task, task->comm, may_count(task) && wanted(task));
+	return 0;
 }
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	     struct task_struct *next)
 {
-	struct tally_slice *slice = tally_cpu_state(running);
+	struct slice *slice = tally_cpu_state(running);
 	struct runs *runs;
 
 	if (!slice)
 		return 0;
 	tally_switched(&slice->task, prev, next);
 	runs = charge(slice, prev);
-	if (!runs)
-		return 0;
-	if (preempt || task_state(prev) == TASK_RUNNING)
+	if (runs && (preempt || task_state(prev) == TASK_RUNNING))
 		__sync_fetch_and_add(&runs->involuntary, 1);
-	else
+	else if (runs)
 		__sync_fetch_and_add(&runs->voluntary, 1);
+	begin(slice, next, next->comm, may_count(next) && wanted(next));
 	return 0;
 }
 
-/* By an exec or a prctl: it still has the old name, whose time ends here. */
+/* By an exec or a prctl: the time of the old name ends here. */
 SEC("tp_btf/task_rename")
-int BPF_PROG(task_rename, struct task_struct *task)
+int BPF_PROG(task_rename, struct task_struct *task, const char *name)
 {
-	struct tally_slice *slice = tally_cpu_state(running);
+	struct slice *slice = tally_cpu_state(running);
 
-	if (slice && task == bpf_get_current_task_btf())
-		charge(slice, task);
+	if (!slice || task != bpf_get_current_task_btf())
+		return 0;
+	charge(slice, task);
+	begin(slice, task, name, may_count(task) && wanted_as(task, name));
 	return 0;
 }

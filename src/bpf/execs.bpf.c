@@ -44,7 +44,6 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid,
 			   program->filename);
 
 	starts = tally_entry(execs, &key);
-	if (starts)
-		__sync_fetch_and_add(&starts->execs, 1);
+	__sync_fetch_and_add(&starts->execs, 1);
 	return 0;
 }

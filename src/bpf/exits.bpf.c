@@ -59,7 +59,6 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	task_comm(key.comm, leader);
 
 	ends = tally_entry(exits, &key);
-	if (ends)
-		__sync_fetch_and_add(&ends->exits, 1);
+	__sync_fetch_and_add(&ends->exits, 1);
 	return 0;
 }

@@ -35,7 +35,6 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	bpf_get_current_comm(key.comm, sizeof(key.comm));
 
 	seen = tally_entry(failures, &key);
-	if (seen)
-		__sync_fetch_and_add(&seen->calls, 1);
+	__sync_fetch_and_add(&seen->calls, 1);
 	return 0;
 }

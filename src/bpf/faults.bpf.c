@@ -54,8 +54,7 @@ static __always_inline int count(enum mode mode, unsigned long error)
 	bpf_get_current_comm(key.comm, sizeof(key.comm));
 
 	seen = tally_entry(faults, &key);
-	if (seen)
-		__sync_fetch_and_add(&seen->faults, 1);
+	__sync_fetch_and_add(&seen->faults, 1);
 	return 0;
 }
 

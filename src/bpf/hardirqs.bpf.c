@@ -26,24 +26,33 @@ struct runs {
 
 TABLE(hardirqs, struct interrupt, struct runs, 1024, "interrupts");
 
-/* When the handler that is running on this CPU began: they do not nest. */
-CPU_STATE(began, __u64);
+/* The handler that is running on this CPU: they do not nest. */
+struct run {
+	__u64 since;
+	struct interrupt key;
+};
+
+CPU_STATE(running, struct run) UNDER_WAY(hardirqs, time);
 
 SEC("tp_btf/irq_handler_entry")
-int BPF_PROG(irq_handler_entry)
+int BPF_PROG(irq_handler_entry, int irq, struct irqaction *action)
 {
-	__u64 *start = tally_cpu_state(began);
+	struct run *run = tally_cpu_state(running);
+	struct interrupt key = {};
 
-	if (start)
-		*start = bpf_ktime_get_ns();
+	if (!run || !wanted_cpu())
+		return 0;
+	tally_text(key.name, sizeof(key.name), action->name);
+	tally_begin(run, &key);
 	return 0;
 }
 
 SEC("tp_btf/irq_handler_exit")
 int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 {
+	struct run *run = tally_cpu_state(running);
 	__u64 time;
-	bool timed = tally_elapsed(tally_cpu_state(began), &time);
+	bool timed = tally_elapsed(run, &time);
 	struct interrupt key = {};
 	struct runs *runs;
 
@@ -51,12 +60,11 @@ int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 		return 0;
 	tally_text(key.name, sizeof(key.name), action->name);
 	runs = tally_entry(hardirqs, &key);
-	if (!runs)
-		return 0;
 	__sync_fetch_and_add(&runs->count, 1);
 	if (timed) {
 		__sync_fetch_and_add(&runs->time, time);
 		tally_observe(&runs->latency, time);
 	}
+	tally_end(run);
 	return 0;
 }

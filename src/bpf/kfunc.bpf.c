@@ -30,7 +30,7 @@ struct calls {
 TABLE(kfunc, struct callee, struct calls, 1024, "calls of the functions");
 
 /* The calls of a thread that have not returned, the outermost first. */
-TASK_STATE(entered, struct tally_calls);
+TASK_STATE(entered, struct tally_calls) UNDER_WAY(kfunc, time);
 
 /* Attached first: a call that is counted has its return in sight. */
 SEC("kretprobe")
@@ -45,14 +45,12 @@ int returned(struct pt_regs *regs)
 	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				    0);
 	call = open ? tally_return(open, regs) : NULL;
-	if (!call)
+	if (!tally_elapsed(call, &time))
 		return 0;
-	calls = bpf_map_lookup_elem(&kfunc, &call->function);
-	if (!calls)
-		return 0;
-	time = bpf_ktime_get_ns() - call->since;
+	calls = tally_entry(kfunc, (struct callee *)call->key);
 	__sync_fetch_and_add(&calls->time, time);
 	tally_observe(&calls->latency, time);
+	tally_end(call);
 	return 0;
 }
 
@@ -68,13 +66,11 @@ int called(struct pt_regs *regs)
 	if (!wanted_cpu() || !wanted_task())
 		return 0;
 	calls = tally_entry(kfunc, &key);
-	if (!calls)
-		return 0;
 	__sync_fetch_and_add(&calls->calls, 1);
 	/* Without it the call is counted all the same, but not its time. */
 	open = tally_state(entered, bpf_get_current_task_btf(), kfunc);
 	call = open ? tally_call(open, regs) : NULL;
 	if (call)
-		call->function = key.function;
+		tally_begin(call, &key);
 	return 0;
 }

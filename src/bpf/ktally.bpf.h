@@ -62,18 +62,20 @@
 
 /* ---- tables -------------------------------------------------------------- */
 
-/* A table's health, outside of it: what it had to turn away. */
+/* A table's health; see tally_dropped(). */
 struct tally_health {
 	__u64 dropped;
 };
 
 /*
  * Beside its map, a table has the zeroes of a new row (in .rodata, so that a
- * row may be larger than the BPF stack) and its health.
+ * row may be larger than the BPF stack), its health, and the row `other`: that
+ * of the events for whose key the map has no room.
  */
 #define __ktally_table(map_type, name, key_type, value_type, max, help) \
 	const value_type name##_zero = {0};                             \
 	struct tally_health name##_health SEC(".bss.ktally") = {};      \
+	value_type name##_other SEC(".bss.ktally") = {0};               \
 	struct {                                                        \
 		__uint(type, map_type);                                 \
 		__uint(max_entries, max);                               \
@@ -194,54 +196,54 @@ struct tally_health {
  */
 #define ATTACH(target) __ktally_tag("attach", target)
 
+/*
+ * This program runs once, when the others are attached, for what is under way
+ * by then: SEC("raw_tp") on each CPU, SEC("iter/task") for each task.
+ */
+#define AT_START __ktally_tag("at_start", "")
+
 /* ---- counting ------------------------------------------------------------ */
 
 /*
  * A map's own update helper is no way to add: it swaps the whole element, and
  * of two CPUs that insert a new key at once one loses its count. So a new row
- * starts as zeroes, inserted only if there is none; whoever won that race, the
- * row is then looked up again and added to in place.
+ * starts as zeroes, inserted only if there is none; whichever CPU won that
+ * race, the row is then looked up again and added to in place.
  */
 static __always_inline void *__tally_entry(void *map, const void *key,
-					   const void *zero,
-					   struct tally_health *health)
+					   const void *zero, void *other)
 {
 	void *value = bpf_map_lookup_elem(map, key);
 
 	if (value)
 		return value;
 	bpf_map_update_elem(map, key, zero, BPF_NOEXIST);
-	value = bpf_map_lookup_elem(map, key);
-	if (!value)
-		__sync_fetch_and_add(&health->dropped, 1);
-	return value;
+	return bpf_map_lookup_elem(map, key) ?: other;
 }
 
 /*
  * The row of *key, made if it is new: a pointer into the map, to be added to
- * with __sync_fetch_and_add(). NULL when there is no room (table full, out of
- * memory, bucket busy): then the table's dropped counter has been increased,
- * once, and there is nothing left to do for this event. Call it once an event.
+ * with __sync_fetch_and_add(). Where there is no room for it (table full, out
+ * of memory, bucket busy) it is the table's row `other`: the event loses its
+ * key, and nothing else. Never NULL.
  */
-#define tally_entry(table, key_ptr)                                       \
-	({                                                                \
-		const typeof(*(table).key) *__key = (key_ptr);            \
-		(typeof((table).value))__tally_entry(                     \
-			&(table), __key, &table##_zero, &table##_health); \
+#define tally_entry(table, key_ptr)                                      \
+	({                                                               \
+		const typeof(*(table).key) *__key = (key_ptr);           \
+		(typeof((table).value))__tally_entry(                    \
+			&(table), __key, &table##_zero, &table##_other); \
 	})
 
 /*
- * Says that something about an event could not be kept for want of memory: the
- * table's dropped counter grows by one. tally_entry() and tally_state() do it
- * by themselves; this is for other state beside the tables.
+ * Says that the start of an event could not be kept, for want of memory: the
+ * event is counted when it ends, but its time is unknown. tally_state() does it
+ * by itself; this is for other state beside the tables.
  *
- * What the counters say together: while dropped and missed are 0, every event
- * that the kernel reported was counted. Where one program counts an event, then
- * events = counted + dropped + missed, exactly. "missed" is the number of runs
- * of the tally's programs that the kernel skipped, as one was already running
- * on that CPU. Where an event takes two programs, that need not be the number
- * of events lost: without its sys_enter a call is counted all the same, and
- * lacks only its time; a sched_switch ends one wait and may begin another.
+ * What the counters say together, for each program: the events that the kernel
+ * reported = what it added to all rows, `other` included, + its "missed",
+ * exactly. "missed" is the number of its runs that the kernel skipped, as a
+ * program was already running on that CPU. Columns of durations lack "dropped"
+ * events, and those whose start was missed.
  *
  * What the kernel does not report is in neither: see tally_switched().
  */
@@ -290,33 +292,98 @@ static __always_inline void *__tally_entry(void *map, const void *key,
 		__state;                                                      \
 	})
 
+/* ---- what is under way --------------------------------------------------- */
+
 /*
- * An event of two ends, such as a call and its return: the first one notes when
- * it was, and the second one takes that, whether or not it counts. The filters
- * are asked at the first end. The second one asks them only where the first one
- * noted nothing: it came before counting began, or was not wanted.
+ * An event of two ends, such as a call and its return. The first end notes in a
+ * state when it was, and the key of the row that the second end adds its time
+ * to. Between the two the event is under way: each reading includes its time up
+ * to then, in the column that UNDER_WAY names, and how many there are. A state
+ * has the members `since` and `key`, and its map says what they are for:
  *
- *	tally_start(started, task, waits);
+ *	struct entry {
+ *		__u64 since;
+ *		struct call key;
+ *	};
+ *	TASK_STATE(entered, struct entry) UNDER_WAY(syscalls, time);
+ *
+ *	tally_begin(entry, &key);
  *	...
- *	timed = tally_elapsed(bpf_task_storage_get(&started, task, NULL, 0),
- *			      &time);
+ *	timed = tally_elapsed(entry, &time);
+ *	calls = tally_entry(syscalls, timed ? &entry->key : &key);
+ *	...
+ *	tally_end(entry);
+ *
+ * The map may also be a CPU_STATE or a hash, and a state may have several such
+ * structs. The filters are asked at the first end. The second one asks them
+ *only where the first one noted nothing: it came before counting began, or was
+ *not wanted.
  */
-#define tally_start(storage, task, table)                           \
-	({                                                          \
-		__u64 *__start = tally_state(storage, task, table); \
-		if (__start)                                        \
-			*__start = bpf_ktime_get_ns();              \
+#define UNDER_WAY(table, column) __ktally_tag("under_way", #table "." #column)
+
+/*
+ * Set in `since` while the rest of a state is written, and while its time is
+ * added to a row: meanwhile a reading leaves it out. On x86 stores keep their
+ * order; with weaker ones this is untested.
+ */
+#define TALLY_ENDING (1ULL << 63)
+
+static __always_inline void __tally_set(__u64 *since, __u64 to)
+{
+	barrier();
+	*(volatile __u64 *)since = to;
+	barrier();
+}
+
+#define tally_begin(state, key_ptr)                                           \
+	({                                                                    \
+		typeof(state) __state = (state);                              \
+		__tally_set(&__state->since, TALLY_ENDING);                   \
+		__builtin_memcpy(&__state->key, key_ptr, sizeof(*(key_ptr))); \
+		__tally_set(&__state->since, bpf_ktime_get_ns());             \
 	})
 
-/* Takes the start away. Whether there was one; then *time is what passed. */
-static __always_inline bool tally_elapsed(__u64 *start, __u64 *time)
+/*
+ * The same AT_START, where the events themselves may begin and end meanwhile:
+ * theirs is left as it is. Whether it is not.
+ */
+#define tally_seed(state, key_ptr)                                \
+	({                                                        \
+		typeof(state) __state = (state);                  \
+		bool __is_ours = __sync_bool_compare_and_swap(    \
+			&__state->since, 0, TALLY_ENDING);        \
+		if (__is_ours) {                                  \
+			__builtin_memcpy(&__state->key, key_ptr,  \
+					 sizeof(*(key_ptr)));     \
+			__is_ours = __sync_bool_compare_and_swap( \
+				&__state->since, TALLY_ENDING,    \
+				bpf_ktime_get_ns());              \
+		}                                                 \
+		__is_ours;                                        \
+	})
+
+/* Whether it has begun; then *time is what passed, until tally_end(). */
+#define tally_elapsed(state, time) \
+	((state) && __tally_elapsed(&(state)->since, time))
+
+static __always_inline bool __tally_elapsed(__u64 *since, __u64 *time)
 {
-	if (!start || !*start)
+	__u64 start = *since;
+
+	if (!start || start & TALLY_ENDING)
 		return false;
-	*time = bpf_ktime_get_ns() - *start;
-	*start = 0;
+	__tally_set(since, start | TALLY_ENDING);
+	*time = bpf_ktime_get_ns() - start;
 	return true;
 }
+
+/* It is added to its row, or is not wanted. Nothing where there is no state. */
+#define tally_end(state)                                 \
+	({                                               \
+		typeof(state) __ended = (state);         \
+		if (__ended)                             \
+			__tally_set(&__ended->since, 0); \
+	})
 
 /*
  * A text of the kernel's, for a key: into zeroed memory of this size, NUL
@@ -581,12 +648,21 @@ static __always_inline void wanted_comm(char to[TASK_COMM_LEN])
 		bpf_get_current_comm(to, TASK_COMM_LEN);
 }
 
-static __always_inline bool __tally_task_has_comm(struct task_struct *task)
+static __always_inline bool __tally_wanted(struct task_struct *task,
+					   const char *name)
 {
-	tally_comm name = {};
+	tally_comm copy = {};
 
-	task_comm(name, task);
-	return __tally_is_comm(name);
+	if (pid && tally_pid(task) != pid)
+		return false;
+	if (uid_given && BPF_CORE_READ(task, cred, uid.val) != uid)
+		return false;
+	if (comm[0]) {
+		bpf_probe_read_kernel_str(copy, sizeof(copy), name);
+		if (!__tally_is_comm(copy))
+			return false;
+	}
+	return !cgroup || __tally_task_in_cgroup(task, cgroup);
 }
 
 /* The same of another task, for events that are not about the current one. */
@@ -594,40 +670,26 @@ static __always_inline bool wanted(struct task_struct *task)
 {
 	if (tally_following && !__tally_follows(task))
 		return false;
-	if (pid && tally_pid(task) != pid)
+	return __tally_wanted(task, task->comm);
+}
+
+/*
+ * The same at task_rename, of a task that is about to get this name. By an
+ * exec, it may be about to become the command that is followed.
+ */
+static __always_inline bool wanted_as(struct task_struct *task,
+				      const char *name)
+{
+	if (tally_following &&
+	    !bpf_task_storage_get(&tally_followed, task, NULL, 0))
 		return false;
-	if (uid_given && BPF_CORE_READ(task, cred, uid.val) != uid)
-		return false;
-	if (comm[0] && !__tally_task_has_comm(task))
-		return false;
-	return !cgroup || __tally_task_in_cgroup(task, cgroup);
+	return __tally_wanted(task, name);
 }
 
 /* Does the current CPU pass the filter? */
 static __always_inline bool wanted_cpu(void)
 {
 	return !cpu_given || bpf_get_smp_processor_id() == cpu;
-}
-
-/*
- * A CPU_STATE for programs of sched_switch: the task that a CPU runs, and since
- * when.
- */
-struct tally_slice {
-	__u64 since;
-	__u32 task; /* for tally_switched() */
-};
-
-/*
- * Ends the time of the task that runs here, and begins the next. 0 where it
- * already ran when counting began.
- */
-static __always_inline __u64 tally_slice_end(struct tally_slice *slice)
-{
-	__u64 before = slice->since, now = bpf_ktime_get_ns();
-
-	slice->since = now;
-	return before ? now - before : 0;
 }
 
 /* ---- what the kernel does not report ------------------------------------- */

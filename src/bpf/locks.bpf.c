@@ -47,7 +47,7 @@ struct waiter {
 
 struct wait {
 	__u64 since;
-	struct wanting as;
+	struct wanting key;
 };
 
 struct {
@@ -55,7 +55,7 @@ struct {
 	__uint(max_entries, 16384);
 	__type(key, struct waiter);
 	__type(value, struct wait);
-} waiting SEC(".maps");
+} waiting SEC(".maps") UNDER_WAY(locks, time);
 
 /* include/trace/events/lock.h */
 #define LCB_F_SPIN 1
@@ -140,8 +140,8 @@ int BPF_PROG(contention_begin, void *lock, unsigned int flags)
 	/* A mutex begins again when it goes from spinning to sleeping. */
 	if (flags & LCB_F_MUTEX && bpf_map_lookup_elem(&waiting, &key))
 		return 0;
-	wait.as.kind = kind_of(flags);
-	wait.as.caller = caller(ctx);
+	wait.key.kind = kind_of(flags);
+	wait.key.caller = caller(ctx);
 	wait.since = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&waiting, &key, &wait, BPF_ANY))
 		tally_dropped(locks);
@@ -152,21 +152,16 @@ SEC("tp_btf/contention_end")
 int BPF_PROG(contention_end, void *lock)
 {
 	struct waiter key = waiter(lock);
-	struct wait *found = bpf_map_lookup_elem(&waiting, &key), wait;
+	struct wait *wait = bpf_map_lookup_elem(&waiting, &key);
 	struct waits *waits;
 	__u64 time;
 
-	if (!found)
+	if (!tally_elapsed(wait, &time))
 		return 0;
-	wait = *found;
-	bpf_map_delete_elem(&waiting, &key);
-
-	time = bpf_ktime_get_ns() - wait.since;
-	waits = tally_entry(locks, &wait.as);
-	if (!waits)
-		return 0;
+	waits = tally_entry(locks, &wait->key);
 	__sync_fetch_and_add(&waits->contentions, 1);
 	__sync_fetch_and_add(&waits->time, time);
 	tally_observe(&waits->latency, time);
+	bpf_map_delete_elem(&waiting, &key);
 	return 0;
 }

@@ -42,8 +42,6 @@ static __always_inline int moved(struct net_device *dev,
 	bpf_probe_read_kernel_str(key.interface, sizeof(key.interface),
 				  dev->name);
 	traffic = tally_entry(netdev, &key);
-	if (!traffic)
-		return 0;
 	__sync_fetch_and_add(&traffic->packets, 1);
 	__sync_fetch_and_add(&traffic->bytes, bytes);
 	return 0;

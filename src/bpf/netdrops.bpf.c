@@ -69,7 +69,6 @@ int kfree_skb(__u64 *ctx)
 	key.protocol = bpf_ntohs(skb->protocol);
 
 	drops = tally_entry(netdrops, &key);
-	if (drops)
-		__sync_fetch_and_add(&drops->packets, 1);
+	__sync_fetch_and_add(&drops->packets, 1);
 	return 0;
 }

@@ -35,8 +35,7 @@ static __always_inline int count(struct task_struct *task)
 	key.cgroup = task_cgroup(task);
 
 	kills = tally_entry(oom, &key);
-	if (kills)
-		__sync_fetch_and_add(&kills->kills, 1);
+	__sync_fetch_and_add(&kills->kills, 1);
 	return 0;
 }
 

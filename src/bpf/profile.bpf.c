@@ -45,7 +45,6 @@ int clock(void *ctx)
 	tally_kernel_stack(ctx, &key->kernel);
 
 	samples = tally_entry(profile, key);
-	if (samples)
-		__sync_fetch_and_add(&samples->samples, 1);
+	__sync_fetch_and_add(&samples->samples, 1);
 	return 0;
 }

@@ -34,12 +34,24 @@ struct reclaims {
 TABLE(reclaim, struct reclaimer, struct reclaims, 8192, "direct reclaims");
 
 /* When a task began to reclaim. */
-TASK_STATE(began, __u64);
+struct effort {
+	__u64 since;
+	struct reclaimer key;
+};
 
-static __always_inline int begin(void)
+TASK_STATE(began, struct effort) UNDER_WAY(reclaim, time);
+
+static __always_inline int begin(enum kind kind)
 {
-	if (wanted_task())
-		tally_start(began, bpf_get_current_task_btf(), reclaim);
+	struct reclaimer key = {.kind = kind};
+	struct effort *effort;
+
+	if (!wanted_task())
+		return 0;
+	wanted_comm(key.comm);
+	effort = tally_state(began, bpf_get_current_task_btf(), reclaim);
+	if (effort)
+		tally_begin(effort, &key);
 	return 0;
 }
 
@@ -47,31 +59,35 @@ static __always_inline int end(enum kind kind, unsigned long pages)
 {
 	struct reclaimer key = {.kind = kind};
 	struct reclaims *reclaims;
-	__u64 *start, time;
+	struct effort *effort;
+	__u64 time;
 	bool timed;
 
-	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
-				     0);
-	timed = tally_elapsed(start, &time);
+	effort = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
+				      0);
+	timed = tally_elapsed(effort, &time);
 	if (!wanted_cpu() || (!timed && !wanted_task()))
-		return 0;
-	wanted_comm(key.comm);
+		goto out;
+	if (timed)
+		key = effort->key;
+	else
+		wanted_comm(key.comm);
 	reclaims = tally_entry(reclaim, &key);
-	if (!reclaims)
-		return 0;
 	__sync_fetch_and_add(&reclaims->reclaims, 1);
 	__sync_fetch_and_add(&reclaims->pages, pages);
 	if (timed) {
 		__sync_fetch_and_add(&reclaims->time, time);
 		tally_observe(&reclaims->latency, time);
 	}
+out:
+	tally_end(effort);
 	return 0;
 }
 
 SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
 int BPF_PROG(direct_begin)
 {
-	return begin();
+	return begin(machine);
 }
 
 SEC("tp_btf/mm_vmscan_direct_reclaim_end")
@@ -85,7 +101,7 @@ SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
 OPTIONAL
 int BPF_PROG(memcg_begin)
 {
-	return begin();
+	return begin(cgroup_limit);
 }
 
 SEC("tp_btf/mm_vmscan_memcg_reclaim_end")

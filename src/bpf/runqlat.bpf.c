@@ -25,25 +25,34 @@ struct waits {
 TABLE(runqlat, struct waiter, struct waits, 8192, "waits for a CPU");
 
 /* When a task became ready to run. */
-TASK_STATE(ready, __u64);
+struct wait {
+	__u64 since;
+	struct waiter key;
+};
+
+TASK_STATE(ready, struct wait) UNDER_WAY(runqlat, latency);
 
 /* The task that a CPU runs. */
 CPU_STATE(running, __u32);
 
 static __always_inline int enqueued(struct task_struct *task)
 {
-	__u64 *since;
+	struct waiter key = {};
+	struct wait *wait;
 
 	if (!task->pid)
 		return 0;
-	if (wanted(task)) {
-		tally_start(ready, task, runqlat);
+	if (!wanted(task)) {
+		/* It was wanted when it was woken, and had not left its CPU. */
+		wait = bpf_task_storage_get(&ready, task, NULL, 0);
+		tally_end(wait);
 		return 0;
 	}
-	/* It was wanted when it was woken up, and had not left its CPU. */
-	since = bpf_task_storage_get(&ready, task, NULL, 0);
-	if (since)
-		*since = 0;
+	if (by_comm)
+		task_comm(key.comm, task);
+	wait = tally_state(ready, task, runqlat);
+	if (wait)
+		tally_begin(wait, &key);
 	return 0;
 }
 
@@ -63,22 +72,22 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	     struct task_struct *next)
 {
-	struct waiter key = {};
+	struct wait *wait;
 	struct waits *waits;
-	__u64 *since, wait;
+	__u64 time;
 
 	tally_switched(tally_cpu_state(running), prev, next);
 	/* Whoever leaves the CPU but does not sleep waits for another turn. */
 	if (preempt || task_state(prev) == TASK_RUNNING)
 		enqueued(prev);
 
-	since = bpf_task_storage_get(&ready, next, NULL, 0);
-	if (!tally_elapsed(since, &wait) || !wanted_cpu())
+	wait = bpf_task_storage_get(&ready, next, NULL, 0);
+	if (!tally_elapsed(wait, &time))
 		return 0;
-	if (by_comm)
-		task_comm(key.comm, next);
-	waits = tally_entry(runqlat, &key);
-	if (waits)
-		tally_observe(&waits->latency, wait);
+	if (wanted_cpu()) {
+		waits = tally_entry(runqlat, &wait->key);
+		tally_observe(&waits->latency, time);
+	}
+	tally_end(wait);
 	return 0;
 }

@@ -52,8 +52,6 @@ int BPF_PROG(signal_generate, int number, struct kernel_siginfo *info,
 		bpf_get_current_comm(key.sender, sizeof(key.sender));
 
 	sent = tally_entry(signals, &key);
-	if (!sent)
-		return 0;
 	__sync_fetch_and_add(&sent->signals, 1);
 	if (result)
 		__sync_fetch_and_add(&sent->lost, 1);

@@ -21,35 +21,40 @@ struct runs {
 
 ARRAY_TABLE(softirqs, struct runs, VECTORS, "software interrupts") AS(softirq);
 
-/* When the vector that is running on this CPU began: they do not nest. */
-CPU_STATE(began, __u64);
+/* The vector that is running on this CPU: they do not nest. */
+struct run {
+	__u64 since;
+	__u32 key;
+};
+
+CPU_STATE(running, struct run) UNDER_WAY(softirqs, time);
 
 SEC("tp_btf/softirq_entry")
 int BPF_PROG(softirq_entry, unsigned int vector)
 {
-	__u64 *start = tally_cpu_state(began);
+	struct run *run = tally_cpu_state(running);
 
-	if (start)
-		*start = bpf_ktime_get_ns();
+	if (run && wanted_cpu())
+		tally_begin(run, &vector);
 	return 0;
 }
 
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(softirq_exit, unsigned int vector)
 {
+	struct run *run = tally_cpu_state(running);
 	__u64 time;
-	bool timed = tally_elapsed(tally_cpu_state(began), &time);
+	bool timed = tally_elapsed(run, &time);
 	struct runs *runs;
 
 	if (!wanted_cpu())
 		return 0;
 	runs = tally_entry(softirqs, &vector);
-	if (!runs)
-		return 0;
 	__sync_fetch_and_add(&runs->count, 1);
 	if (timed) {
 		__sync_fetch_and_add(&runs->time, time);
 		tally_observe(&runs->latency, time);
 	}
+	tally_end(run);
 	return 0;
 }

@@ -30,24 +30,24 @@ TABLE(syscalls, struct call, struct calls, 8192, "system calls");
 /* The call that a task is in: its number may be lost at the end. */
 struct entry {
 	__u64 since;
-	__u32 call;
+	struct call key;
 };
 
-TASK_STATE(entered, struct entry);
+TASK_STATE(entered, struct entry) UNDER_WAY(syscalls, time);
 
 SEC("tp_btf/sys_enter")
 int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
+	struct call key = {.call = syscall_number(regs)};
 	struct entry *entry;
 
 	if (!wanted_task())
 		return 0;
+	wanted_comm(key.comm);
 	/* Without it the call is counted all the same, but not its time. */
 	entry = tally_state(entered, bpf_get_current_task_btf(), syscalls);
-	if (!entry)
-		return 0;
-	entry->call = syscall_number(regs);
-	entry->since = bpf_ktime_get_ns();
+	if (entry)
+		tally_begin(entry, &key);
 	return 0;
 }
 
@@ -62,16 +62,18 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 
 	entry = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				     0);
-	timed = entry && tally_elapsed(&entry->since, &time);
+	timed = tally_elapsed(entry, &time);
 	if (is_new_task(regs, ret) || !wanted_cpu() ||
 	    (!timed && !wanted_task()))
-		return 0;
-	key.call = timed ? entry->call : syscall_number(regs);
-	wanted_comm(key.comm);
+		goto out;
+	if (timed) {
+		key = entry->key;
+	} else {
+		key.call = syscall_number(regs);
+		wanted_comm(key.comm);
+	}
 
 	calls = tally_entry(syscalls, &key);
-	if (!calls)
-		return 0;
 	__sync_fetch_and_add(&calls->calls, 1);
 	/* What has lost its number goes back from a handler: see there. */
 	if (syscall_failed(regs, ret) && key.call == syscall_number(regs))
@@ -80,5 +82,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		__sync_fetch_and_add(&calls->time, time);
 		tally_observe(&calls->latency, time);
 	}
+out:
+	tally_end(entry);
 	return 0;
 }

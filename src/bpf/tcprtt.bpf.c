@@ -42,7 +42,6 @@ int BPF_PROG(tcp_probe, struct sock *sk)
 	eighths = BPF_CORE_READ((struct tcp_sock *)sk, srtt_us);
 
 	rtt = tally_entry(tcprtt, &key);
-	if (rtt)
-		tally_observe(&rtt->rtt, eighths * 1000 / 8);
+	tally_observe(&rtt->rtt, eighths * 1000 / 8);
 	return 0;
 }

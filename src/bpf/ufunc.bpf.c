@@ -32,14 +32,13 @@ struct calls {
 TABLE(ufunc, struct caller, struct calls, 8192, "calls of the function");
 
 /* The calls of a thread that have not returned, the outermost first. */
-TASK_STATE(entered, struct tally_calls);
+TASK_STATE(entered, struct tally_calls) UNDER_WAY(ufunc, time);
 
 /* Attached first: a call that is counted has its return in sight. */
 SEC("uprobe")
 ATTACH("uretprobe:$path:$function")
 int returned(struct pt_regs *regs)
 {
-	struct caller key = {};
 	struct tally_calls *open;
 	struct tally_call *call;
 	struct calls *calls;
@@ -48,16 +47,13 @@ int returned(struct pt_regs *regs)
 	open = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				    0);
 	call = open ? tally_return(open, regs) : NULL;
-	if (!call)
+	if (!tally_elapsed(call, &time))
 		return 0;
 	/* Where it was counted: the task may have got another name. */
-	__builtin_memcpy(key.comm, call->comm, sizeof(key.comm));
-	calls = bpf_map_lookup_elem(&ufunc, &key);
-	if (!calls)
-		return 0;
-	time = bpf_ktime_get_ns() - call->since;
+	calls = tally_entry(ufunc, (struct caller *)call->key);
 	__sync_fetch_and_add(&calls->time, time);
 	tally_observe(&calls->latency, time);
+	tally_end(call);
 	return 0;
 }
 
@@ -74,13 +70,11 @@ int called(struct pt_regs *regs)
 		return 0;
 	bpf_get_current_comm(key.comm, sizeof(key.comm));
 	calls = tally_entry(ufunc, &key);
-	if (!calls)
-		return 0;
 	__sync_fetch_and_add(&calls->calls, 1);
 	/* Without it the call is counted all the same, but not its time. */
 	open = tally_state(entered, bpf_get_current_task_btf(), ufunc);
 	call = open ? tally_call(open, regs) : NULL;
 	if (call)
-		__builtin_memcpy(call->comm, key.comm, sizeof(key.comm));
+		tally_begin(call, &key);
 	return 0;
 }

@@ -24,12 +24,24 @@ struct runs {
 TABLE(workqueue, struct work, struct runs, 8192, "work items");
 
 /* When a worker began its work. */
-TASK_STATE(began, __u64);
+struct run {
+	__u64 since;
+	struct work key;
+};
+
+TASK_STATE(began, struct run) UNDER_WAY(workqueue, time);
 
 SEC("tp_btf/workqueue_execute_start")
-int BPF_PROG(execute_start)
+int BPF_PROG(execute_start, struct work_struct *work)
 {
-	tally_start(began, bpf_get_current_task_btf(), workqueue);
+	struct work key = {.function = (unsigned long)work->func};
+	struct run *run;
+
+	if (!wanted_cpu())
+		return 0;
+	run = tally_state(began, bpf_get_current_task_btf(), workqueue);
+	if (run)
+		tally_begin(run, &key);
 	return 0;
 }
 
@@ -42,21 +54,21 @@ int BPF_PROG(execute_end, struct work_struct *work, work_func_t function)
 {
 	struct work key = {.function = (unsigned long)function};
 	struct runs *runs;
-	__u64 *start, time;
+	struct run *run;
+	__u64 time;
 	bool timed;
 
-	start = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL,
-				     0);
-	timed = tally_elapsed(start, &time);
+	run = bpf_task_storage_get(&began, bpf_get_current_task_btf(), NULL, 0);
+	timed = tally_elapsed(run, &time);
 	if (!wanted_cpu())
-		return 0;
+		goto out;
 	runs = tally_entry(workqueue, &key);
-	if (!runs)
-		return 0;
 	__sync_fetch_and_add(&runs->runs, 1);
 	if (timed) {
 		__sync_fetch_and_add(&runs->time, time);
 		tally_observe(&runs->latency, time);
 	}
+out:
+	tally_end(run);
 	return 0;
 }

@@ -59,7 +59,7 @@ pub(crate) struct View {
     /// Show histograms as bars, one block per row
     #[arg(long)]
     pub(crate) histogram: bool,
-    /// Exit with 4 if any event was dropped, missed or not reported, or any row was reset
+    /// Exit with 4 if any event lost its key or its time, was missed or not reported, or any row was reset
     #[arg(long)]
     pub(crate) strict: bool,
     /// Show numbers rather than names

@@ -168,7 +168,7 @@ fn of_label<'t>(label: &'t Label, kind: &'t str) -> [&'t str; 4] {
 fn kind_name(kind: MetricKind) -> &'static str {
     match kind {
         MetricKind::Counter => "counter",
-        MetricKind::Gauge => "gauge",
+        MetricKind::Gauge | MetricKind::UnderWay => "gauge",
         MetricKind::Histogram => "histogram",
     }
 }

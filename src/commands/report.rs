@@ -209,8 +209,9 @@ impl Report {
         }
         let before = self.before.as_ref();
         let since = before.map(|before| reading.since(before, &self.tables));
-        let since = since.as_ref().unwrap_or(&reading);
-        let shown = if self.totals { &reading } else { since };
+        let all = (self.totals || since.is_none()).then(|| reading.in_all(&self.tables));
+        let since = since.as_ref().or(all.as_deref()).unwrap_or(&reading);
+        let shown = all.as_deref().unwrap_or(since);
         let selections = self.select(shown);
         let snapshot = self.snapshot(shown, since, &selections);
         self.reset += snapshot.reset();
@@ -239,12 +240,20 @@ impl Report {
     ) -> Snapshot<'s> {
         let readings = shown.tables.iter().zip(&since.tables);
         let tables = selections.iter().zip(readings);
-        let tables = tables.map(|(selection, (shown, since))| TableSnapshot {
-            table: &selection.table,
-            rows: selection.named(&self.names, self.for_people),
-            rows_read: shown.rows.len(),
-            dropped: shown.dropped,
-            reset: since.reset,
+        let is_filtered = !self.query.filters.is_empty();
+        let tables = tables.map(|(selection, (shown, since))| {
+            let table = &selection.table;
+            let other = shown.other.as_deref();
+            let other = other.filter(|cells| !table.counts_nothing(cells));
+            TableSnapshot {
+                table,
+                rows: selection.named(&self.names, self.for_people),
+                rows_read: shown.rows.len(),
+                other: other.filter(|_| !is_filtered).map(<[u64]>::to_vec),
+                leaves_out_other: is_filtered && other.is_some(),
+                dropped: shown.dropped,
+                reset: since.reset,
+            }
         });
         Snapshot {
             tally: self.name.clone(),
@@ -258,17 +267,36 @@ impl Report {
         }
     }
 
-    fn dropped(&self, table: &Table, reading: &TableReading, dropped: u64) -> String {
+    /// What a table could not keep of its events.
+    fn warn_of_table(&self, table: &Table, reading: &TableReading) {
         let (name, rows) = (&table.name, reading.rows.len());
-        let events = plural(dropped, "event");
-        let most = self.max_rows.unwrap_or(table.max_entries) as usize;
-        match rows < most {
-            true => format!("table `{name}` had no memory for {events}"),
-            false => format!(
-                "table `{name}` had no room for {events} (it holds {}); give it more with --max-rows",
-                plural(rows as u64, "row")
-            ),
+        let is_full = rows >= self.max_rows.unwrap_or(table.max_entries) as usize;
+        let room = || {
+            let rows = plural(rows as u64, "row");
+            format!("(it holds {rows}); give it more with --max-rows")
+        };
+        if let Some(other @ 1..) = reading.other_events(table) {
+            let events = plural(other, "event");
+            warn(&if is_full {
+                format!(
+                    "table `{name}` had no room for the keys of {events} {}",
+                    room()
+                )
+            } else {
+                format!("table `{name}` found no memory for the keys of {events}")
+            });
         }
+        let Some(dropped @ 1..) = reading.dropped else {
+            return;
+        };
+        let events = plural(dropped, "event");
+        warn(&match reading.other {
+            Some(_) => format!(
+                "table `{name}` found no memory for the start of {events}: their time is unknown"
+            ),
+            None if is_full => format!("table `{name}` had no room for {events} {}", room()),
+            None => format!("table `{name}` had no memory for {events}"),
+        });
     }
 
     /// Warnings after the last reading.
@@ -287,9 +315,7 @@ impl Report {
 
     fn warn_of_losses(&self, last: &Reading) {
         for (table, reading) in self.tables.iter().zip(&last.tables) {
-            if let Some(dropped @ 1..) = reading.dropped {
-                warn(&self.dropped(table, reading, dropped));
-            }
+            self.warn_of_table(table, reading);
         }
         if let Some(missed @ 1..) = last.missed {
             warn(&format!(

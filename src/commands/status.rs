@@ -152,7 +152,8 @@ fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<
         Column::number("tables", tables)
             .shown_as(rows_of_max)
             .titled("ROWS/MAX"),
-        Column::number("dropped", |it| dropped(&it.reading).into()),
+        Column::number("other", |it| other(it).into()),
+        Column::number("dropped", |it| dropped(it).into()),
         Column::number("missed", |it| it.reading.missed.into()),
     ];
     // Gaps are rare: a table has the column only if there are any.
@@ -209,9 +210,10 @@ fn tables(it: &Attached) -> Value<'_> {
             _ => None,
         };
         Value::Fields(vec![
-            ("name", usage.table.clone().into()),
+            ("name", usage.table.name.clone().into()),
             ("rows", rows.into()),
             ("max_rows", usage.max.into()),
+            ("other", table.other_events(&usage.table).into()),
             ("dropped", table.dropped.into()),
         ])
     };
@@ -223,7 +225,7 @@ fn rows_of_max(it: &Attached) -> String {
     match &it.usage[..] {
         [usage] => one(usage),
         many => {
-            let named = |usage: &TableUsage| format!("{} {}", usage.table, one(usage));
+            let named = |usage: &TableUsage| format!("{} {}", usage.table.name, one(usage));
             many.iter().map(named).collect::<Vec<_>>().join(", ")
         }
     }
@@ -242,8 +244,15 @@ fn programs(it: &Attached) -> Value<'_> {
 }
 
 /// `None` if it is unknown for a table.
-fn dropped(reading: &Reading) -> Option<u64> {
-    reading.tables.iter().map(|table| table.dropped).sum()
+fn dropped(it: &Attached) -> Option<u64> {
+    it.reading.tables.iter().map(|table| table.dropped).sum()
+}
+
+/// The events of all rows `other`.
+fn other(it: &Attached) -> Option<u64> {
+    let tables = it.usage.iter().zip(&it.reading.tables);
+    let events = tables.map(|(usage, it)| it.other_events(&usage.table));
+    events.sum()
 }
 
 /// The options that were given; for instances of earlier versions, which did not

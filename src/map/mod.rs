@@ -38,6 +38,7 @@ pub use read::{Outcome, Reader};
 
 use self::iterator::name_of;
 use self::owner::Owner;
+pub(crate) use self::owner::TaskWalk;
 use crate::schema::{Decoder, MapFacts};
 use crate::sys;
 pub(crate) use crate::sys::map::Access;

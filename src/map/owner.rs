@@ -11,12 +11,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use libbpf_rs::{Iter, Link};
 
 use super::{Map, Outcome, helper};
 use crate::error::not_found;
 use crate::internal::STORAGE;
 use crate::names::cgroup_folder;
 use crate::schema::{Decoder, Tags};
+use crate::sys;
 use crate::sys::program::{IterateOver, iterate};
 use crate::sys::{pidfd_getfd, pidfd_open};
 
@@ -103,6 +105,11 @@ impl Map {
         Ok((fd.as_raw_fd().to_ne_bytes().to_vec().into(), Some(fd)))
     }
 
+    /// Whether its keys are tasks.
+    pub(crate) fn is_of_tasks(&self) -> bool {
+        self.owner() == Some(Owner::Task)
+    }
+
     /// Hands out the values of all owners, as an iterator of the kernel finds them.
     pub(super) fn read_owners(
         &self,
@@ -121,25 +128,103 @@ impl Map {
         let value_size = u32::try_from(self.value_size)?;
         let mut helper = helper::load(STORAGE, &self.type_name(), self, &value_size)?;
         let records = iterate(helper::program(&mut helper)?.as_fd(), over);
-        let mut records = BufReader::new(File::from(records.context("failed to iterate")?));
-        let mut record = vec![0; size_of::<u64>() + self.value_size];
-        loop {
-            match records.read_exact(&mut record) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    return Ok(Outcome::Complete);
-                }
-                // The walk of cgroups ends with its first buffer.
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                    let why = "the kernel hands out 32 KiB of it, and no more";
-                    return Ok(Outcome::Incomplete(why.to_owned()));
-                }
-                Err(error) => return Err(error).context("failed to read an iterator"),
+        let records = File::from(records.context("failed to iterate")?);
+        read_records(records, self.value_size, entry)
+    }
+}
+
+/// An iterator over the storage of all tasks, loaded once: reading it takes no
+/// privileges.
+#[derive(Debug)]
+pub(crate) struct TaskWalk {
+    iterator: Iterator,
+    value_size: usize,
+}
+
+#[derive(Debug)]
+enum Iterator {
+    Link(Link),
+    /// Opened as a place, which stays when the pin goes: each walk opens it anew.
+    Pin(File),
+}
+
+impl TaskWalk {
+    pub(crate) fn new(map: &Map) -> Result<Self> {
+        let value_size = u32::try_from(map.value_size)?;
+        let mut helper = helper::load(STORAGE, &map.type_name(), map, &value_size)?;
+        // The link keeps the program and the map.
+        let link = helper::program(&mut helper)?.attach();
+        Ok(Self {
+            iterator: Iterator::Link(link.context("failed to iterate over tasks")?),
+            value_size: map.value_size,
+        })
+    }
+
+    /// One that is pinned, of a map with values of the same size.
+    pub(crate) fn pinned(path: &Path, map: &Map) -> Result<Self> {
+        let place = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .open(path);
+        let place = place.with_context(|| format!("failed to open `{}`", path.display()))?;
+        Ok(Self {
+            iterator: Iterator::Pin(place),
+            value_size: map.value_size,
+        })
+    }
+
+    /// Pins it.
+    pub(crate) fn pin(&self, path: &Path) -> Result<()> {
+        let Iterator::Link(link) = &self.iterator else {
+            bail!("the iterator is pinned elsewhere");
+        };
+        sys::map::pin(link.as_fd(), path)
+            .with_context(|| format!("failed to pin to `{}`", path.display()))
+    }
+
+    /// Hands out the number of each thread that has a value, and the value.
+    pub(crate) fn read(
+        &self,
+        entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<Outcome> {
+        match &self.iterator {
+            Iterator::Link(link) => {
+                let records = Iter::new(link).context("failed to iterate over tasks")?;
+                read_records(records, self.value_size, entry)
             }
-            let (key, value) = record.split_at(size_of::<u64>());
-            if entry(key, value).is_break() {
-                return Ok(Outcome::Stopped);
+            Iterator::Pin(place) => {
+                let records = File::open(format!("/proc/self/fd/{}", place.as_raw_fd()));
+                let records = records.context("failed to open an iterator that is pinned")?;
+                read_records(records, self.value_size, entry)
             }
+        }
+    }
+}
+
+/// What the programs of `storage.bpf.c` write: an id and a value each.
+fn read_records(
+    records: impl Read,
+    value_size: usize,
+    entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+) -> Result<Outcome> {
+    let mut records = BufReader::with_capacity(64 << 10, records);
+    let mut record = vec![0; size_of::<u64>() + value_size];
+    loop {
+        match records.read_exact(&mut record) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                return Ok(Outcome::Complete);
+            }
+            // The walk of cgroups ends with its first buffer.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                let why = "the kernel hands out 32 KiB of it, and no more";
+                return Ok(Outcome::Incomplete(why.to_owned()));
+            }
+            Err(error) => return Err(error).context("failed to read an iterator"),
+        }
+        let (key, value) = record.split_at(size_of::<u64>());
+        if entry(key, value).is_break() {
+            return Ok(Outcome::Stopped);
         }
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Result;
 use inferno::flamegraph::{self, Options};
 
 use super::escape;
+use super::reading::OTHER;
 use crate::error::usage;
 use crate::schema::{Decoder, Label, MetricKind, Table, Value};
 use crate::snapshot::{Snapshot, TableSnapshot};
@@ -88,12 +89,18 @@ fn stacks(snapshot: &Snapshot<'_>) -> BTreeMap<String, u64> {
         let Some((cell, _)) = first_counter(table.table) else {
             continue;
         };
+        let mut add = |stack: &str, cells: &[u64]| {
+            let count: &mut u64 = stacks.entry(escape(stack)).or_default();
+            *count = count.wrapping_add(cells[cell]);
+        };
         for row in table.rows.iter() {
             let names = table.table.labels.iter().zip(row.names);
             let frames = names.map(|(label, name)| frames(label, name));
             let frames: Vec<String> = frames.filter(|frame| !frame.is_empty()).collect();
-            let count: &mut u64 = stacks.entry(escape(&frames.join(";"))).or_default();
-            *count = count.wrapping_add(row.cells[cell]);
+            add(&frames.join(";"), row.cells);
+        }
+        if let Some(other) = table.other() {
+            add(OTHER, other.cells);
         }
     }
     stacks.retain(|_, count| *count > 0);

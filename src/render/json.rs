@@ -80,11 +80,15 @@ impl Serialize for Snapshot<'_> {
 
 impl Serialize for TableSnapshot<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(5))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("name", &self.table.name)?;
         map.serialize_entry("rows_read", &self.rows_read)?;
         map.serialize_entry("dropped", &self.dropped)?;
         map.serialize_entry("reset", &self.reset)?;
+        if let Some(row) = self.other() {
+            let table = self.table;
+            map.serialize_entry("other", &RowJson { table, row })?;
+        }
         map.serialize_entry("rows", &RowsJson(self))?;
         map.end()
     }

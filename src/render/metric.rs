@@ -33,7 +33,7 @@ impl Numbers<'_> {
                 .map(|part| format!("{name}_{part}"))
                 .into(),
             MetricKind::Counter if is_table => vec![format!("{name}{}", self.per_second())],
-            MetricKind::Counter | MetricKind::Gauge => vec![name],
+            MetricKind::Counter | MetricKind::Gauge | MetricKind::UnderWay => vec![name],
         };
         heads.into_iter().map(|head| (head, true)).collect()
     }
@@ -74,7 +74,7 @@ impl Numbers<'_> {
 
     /// How much a histogram has counted.
     pub(super) fn count_head(self, metric: &Metric, metrics: &[Metric]) -> Head {
-        let count = match metrics.len() {
+        let count = match metrics.iter().filter(|it| it.kind == metric.kind).count() {
             1 => "COUNT".to_owned(),
             _ => format!("{} COUNT", metric.name.to_uppercase()),
         };

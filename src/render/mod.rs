@@ -125,9 +125,14 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
         Some(gaps @ 1..) => format!(", {}", plural(gaps, "gap")),
         _ => String::new(),
     };
+    let other = if table.leaves_out_other {
+        ", (other) left out"
+    } else {
+        ""
+    };
     let incomplete = snapshot.incomplete.as_ref();
     let incomplete = incomplete.map_or("", |_| "; incomplete");
-    format!("{shown} of {read}; {dropped} dropped, {missed} missed{gaps}{reset}{incomplete}")
+    format!("{shown} of {read}; {dropped} dropped, {missed} missed{gaps}{reset}{other}{incomplete}")
 }
 
 /// A line that stands out.

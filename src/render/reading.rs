@@ -1,6 +1,7 @@
 //! Readings as tables, for people with histograms as bars, and as CSV.
 
 use std::io::{self, Write};
+use std::iter::repeat_n;
 
 use super::metric::Numbers;
 use super::writer::RowWriter;
@@ -54,9 +55,12 @@ fn render_table(
     }
     // A block a histogram, apart from what is before it.
     let mut is_first = only_bars;
-    for row in table.rows.iter() {
+    for row in table.rows.iter().chain(table.other()) {
         let names = row.names.iter().map(Value::to_string);
-        let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+        let mut names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+        if row.names.is_empty() && table.other.is_some() {
+            names.push(OTHER.to_owned());
+        }
         for metric in metrics {
             let cells = &row.cells[metric.cell..];
             if metric.kind == MetricKind::Histogram && snapshot::count(cells) > 0 {
@@ -79,15 +83,19 @@ pub(super) fn csv(out: &mut dyn Write, snapshot: &Snapshot<'_>, style: Style) ->
     })
 }
 
+/// What stands in the place of the keys that the events of a row `other` lost.
+pub(super) const OTHER: &str = "(other)";
+
 /// The rows of a table, as a table or as CSV. CSV says in each row which table
-/// and which reading it is of.
+/// and which reading it is of, and whether it is the row `other`.
 fn write_rows(
     out: &mut dyn Write,
     snapshot: &Snapshot<'_>,
-    TableSnapshot { table, rows, .. }: &TableSnapshot<'_>,
+    shown: &TableSnapshot<'_>,
     (format, style): (Format, Style),
     footer: Option<&str>,
 ) -> io::Result<()> {
+    let TableSnapshot { table, rows, .. } = shown;
     let is_csv = format == Format::Csv;
     let numbers = Numbers {
         format,
@@ -96,28 +104,41 @@ fn write_rows(
     };
     // Where histograms are all that is a table has their counts too.
     let has_counts = !is_csv && only_histograms(&table.metrics);
+    // A table says how many events are under way where there are some.
+    let is_under_way = |metric: &Metric| metric.kind == MetricKind::UnderWay;
+    let is_shown = |metric: &&Metric| {
+        let mut all = rows.iter().chain(shown.other());
+        is_csv || !is_under_way(metric) || all.any(|row| row.cells[metric.cell] > 0)
+    };
+    let metrics: Vec<&Metric> = table.metrics.iter().filter(is_shown).collect();
     let mut heads = Vec::new();
     if is_csv {
-        heads.extend(["table", "timestamp", "seconds"].map(|name| format.head(name)));
+        heads.extend(["table", "timestamp", "seconds", "kind"].map(|name| format.head(name)));
     }
     heads.extend(table.labels.iter().map(|label| format.head(&label.name)));
-    for metric in &table.metrics {
-        heads.extend(has_counts.then(|| numbers.count_head(metric, &table.metrics)));
+    for metric in &metrics {
+        let has_count = has_counts && !is_under_way(metric);
+        heads.extend(has_count.then(|| numbers.count_head(metric, &table.metrics)));
         heads.extend(numbers.heads(metric, &table.metrics));
     }
     let time = humantime::format_rfc3339_millis(snapshot.time).to_string();
     let leading = [(&table.name).into(), time.into(), seconds(snapshot.seconds)];
     let mut writer = RowWriter::new(format, style, heads).leading(&leading);
-    for Row { names, cells, .. } in rows.iter() {
-        for (label, name) in table.labels.iter().zip(names) {
-            if label.is_stack() && !is_csv {
-                writer.cell(&last_frames(name));
-            } else {
-                writer.cell(name);
+    let kinds = repeat_n("row", rows.len()).chain(["other"]);
+    for (Row { names, cells, .. }, kind) in rows.iter().chain(shown.other()).zip(kinds) {
+        if is_csv {
+            writer.cell(&kind.into());
+        }
+        for (i, label) in table.labels.iter().enumerate() {
+            match names.get(i) {
+                Some(name) if label.is_stack() && !is_csv => writer.cell(&last_frames(name)),
+                Some(name) => writer.cell(name),
+                None if is_csv => writer.cell(&Value::Null),
+                None => writer.cell(&if i == 0 { OTHER } else { "-" }.into()),
             }
         }
-        for metric in &table.metrics {
-            if has_counts {
+        for metric in &metrics {
+            if has_counts && !is_under_way(metric) {
                 writer.cell(&numbers.count_cell(metric, cells));
             }
             numbers.write(&mut writer, metric, cells);
@@ -138,6 +159,7 @@ fn last_frames(stack: &Value<'_>) -> Value<'static> {
 }
 
 fn only_histograms(metrics: &[Metric]) -> bool {
-    let mut kinds = metrics.iter().map(|metric| metric.kind);
+    let kinds = metrics.iter().map(|metric| metric.kind);
+    let mut kinds = kinds.filter(|kind| *kind != MetricKind::UnderWay);
     kinds.all(|kind| kind == MetricKind::Histogram)
 }

@@ -102,6 +102,8 @@ fn named(rows: Selection<'static>, rows_read: usize, names: &HostNames) -> Table
         table: &selection.table,
         rows: selection.named(names, false),
         rows_read,
+        other: None,
+        leaves_out_other: false,
         dropped: Some(0),
         reset: 0,
     }

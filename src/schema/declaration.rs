@@ -195,7 +195,7 @@ impl Declaration {
         let mut counts = Counts::default();
         for metric in &self.table.metrics {
             match metric.kind {
-                MetricKind::Gauge => {}
+                MetricKind::Gauge | MetricKind::UnderWay => {}
                 MetricKind::Counter => counts.add(&metric.name, vec![metric.place.clone()]),
                 MetricKind::Histogram => counts.add(&metric.name, words(&metric.place)),
             }

@@ -35,13 +35,15 @@ pub enum MetricKind {
     Gauge,
     /// A distribution: the sum, then the buckets.
     Histogram,
+    /// How many events have begun and not ended: one cell, which no value has.
+    UnderWay,
 }
 
 impl Metric {
     /// How many cells of a row it takes.
     pub fn cells(&self) -> usize {
         match self.kind {
-            MetricKind::Counter | MetricKind::Gauge => 1,
+            MetricKind::Counter | MetricKind::Gauge | MetricKind::UnderWay => 1,
             MetricKind::Histogram => Histogram::CELLS,
         }
     }

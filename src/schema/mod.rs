@@ -18,6 +18,7 @@ mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 mod types;
+mod under_way;
 mod unit;
 mod value;
 mod word;
@@ -38,6 +39,7 @@ pub(crate) use table::Part;
 pub use table::{Label, OptionSpec, Table};
 pub use tags::{Decoder, Tags};
 pub use types::{Kind, Member, Place, Type, Variant};
+pub(crate) use under_way::{ENDING, UnderWay};
 pub use unit::Unit;
 pub(crate) use unit::{plain as plain_number, whole as whole_number};
 pub use value::Value;

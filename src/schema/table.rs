@@ -221,6 +221,7 @@ impl Table {
             MetricKind::Histogram => &tags.histogram,
             MetricKind::Gauge => &tags.gauge,
             MetricKind::Counter => &tags.counter,
+            MetricKind::UnderWay => &None,
         };
         self.metrics.push(Metric {
             name,
@@ -277,6 +278,7 @@ impl Table {
                         *cell = cell.wrapping_add(bucket);
                     }
                 }
+                MetricKind::UnderWay => {}
                 MetricKind::Counter | MetricKind::Gauge => {
                     let cell = &mut cells[metric.cell];
                     *cell = cell.wrapping_add(metric.number(value));

@@ -40,6 +40,10 @@ pub struct Tags {
     pub(crate) pids: bool,
     /// On the counter of events that the kernel did not report.
     pub(crate) gaps: bool,
+    /// `AT_START`: a program that runs once, when counting begins.
+    pub(crate) at_start: bool,
+    /// `UNDER_WAY(table, column)`: what a map's events are added to.
+    pub(crate) under_way: Option<String>,
 }
 
 /// How a number or some bytes are shown: `AS(...)`. What each of them does stands
@@ -110,6 +114,8 @@ impl Tags {
             "follow" => self.follow = true,
             "pids" => self.pids = true,
             "gaps" => self.gaps = true,
+            "at_start" => self.at_start = true,
+            "under_way" => self.under_way = help(),
             _ => {}
         }
     }

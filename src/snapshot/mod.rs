@@ -4,6 +4,7 @@ mod query;
 mod rows;
 mod shown;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::SystemTime;
 
@@ -14,15 +15,37 @@ pub use rows::Rows;
 pub(crate) use shown::{Row, Selection, Snapshot, TableSnapshot};
 
 /// What was read of one table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct TableReading {
     /// Every row that counted something.
     pub rows: Rows,
-    /// Rows, and starts of events, that found no memory since counting began;
-    /// `None` where the table has no counter of them.
+    /// The cells of the row `other`, of events whose keys found no room; `None`
+    /// for objects of earlier headers, which dropped such events.
+    pub other: Option<Vec<u64>>,
+    /// What the events that are under way will add to the rows: a part of the
+    /// reading that the table does not have yet.
+    pub under_way: Rows,
+    /// The same of the row `other`.
+    pub other_under_way: Vec<u64>,
+    /// Starts of events that found no memory since counting began; `None` where
+    /// the table has no counter of them.
     pub dropped: Option<u64>,
     /// Rows that were reset since the reading before.
     pub reset: u64,
+}
+
+impl TableReading {
+    /// How many events the row `other` has, by the first metric that counts
+    /// events: a counter without a unit, or a histogram.
+    pub fn other_events(&self, table: &Table) -> Option<u64> {
+        let cells = self.other.as_deref()?;
+        let events = table.metrics.iter().find_map(|metric| match metric.kind {
+            MetricKind::Counter if metric.unit.is_none() => Some(cells[metric.cell]),
+            MetricKind::Histogram => Some(count(&cells[metric.cell..])),
+            _ => None,
+        });
+        Some(events.or(cells.first().copied()).unwrap_or_default())
+    }
 }
 
 /// What was read of a tally, at one instant.
@@ -51,9 +74,22 @@ impl Reading {
     pub(crate) fn since(&self, before: &Self, tables: &[Table]) -> Self {
         let readings = self.tables.iter().zip(&before.tables);
         let tables = tables.iter().zip(readings).map(|(table, (now, before))| {
-            let (rows, reset) = now.rows.since(&before.rows, &table.metrics);
+            let (mut rows, reset) = now.rows.since(&before.rows, &table.metrics);
+            let mut other = now.other.clone();
+            if let (Some(other), Some(before)) = (&mut other, &before.other) {
+                difference(&table.metrics, other, before);
+            }
+            let metrics = &table.metrics;
+            rows.add_under_way(&now.under_way, &before.under_way, metrics);
+            if let Some(other) = &mut other {
+                add(other, &now.other_under_way);
+                take(other, &before.other_under_way, metrics);
+            }
             TableReading {
                 rows,
+                other,
+                under_way: Rows::default(),
+                other_under_way: Vec::new(),
                 dropped: grown(now.dropped, before.dropped),
                 reset,
             }
@@ -66,6 +102,27 @@ impl Reading {
             gaps: grown(self.gaps, before.gaps),
             incomplete: self.incomplete.clone(),
         }
+    }
+
+    /// The same since counting began.
+    pub fn in_all(&self, tables: &[Table]) -> Cow<'_, Self> {
+        let is_still = |table: &TableReading| {
+            table.under_way.is_empty() && table.other_under_way.iter().all(|cell| *cell == 0)
+        };
+        if self.tables.iter().all(is_still) {
+            return Cow::Borrowed(self);
+        }
+        let mut all = self.clone();
+        for (table, reading) in tables.iter().zip(&mut all.tables) {
+            let under_way = std::mem::take(&mut reading.under_way);
+            let none = Rows::default();
+            reading
+                .rows
+                .add_under_way(&under_way, &none, &table.metrics);
+            let more = std::mem::take(&mut reading.other_under_way);
+            reading.other.iter_mut().for_each(|other| add(other, &more));
+        }
+        Cow::Owned(all)
     }
 
     /// Takes the rows that it lacks from the reading before: what an incomplete
@@ -81,6 +138,22 @@ impl Reading {
     }
 }
 
+fn add(cells: &mut [u64], more: &[u64]) {
+    for (cell, more) in cells.iter_mut().zip(more) {
+        *cell = cell.wrapping_add(*more);
+    }
+}
+
+/// Takes away what was under way before, down to zero: what ended while a reading
+/// was made may be in none of its rows.
+fn take(cells: &mut [u64], before: &[u64], metrics: &[Metric]) {
+    let counters = metrics.iter().filter(|it| it.kind == MetricKind::Counter);
+    for cell in counters.map(|counter| counter.cell) {
+        let before = before.get(cell).copied().unwrap_or_default();
+        cells[cell] = cells[cell].saturating_sub(before);
+    }
+}
+
 /// By how much a counter grew; one that was reset, from zero.
 fn grown(now: Option<u64>, before: Option<u64>) -> Option<u64> {
     let (now, before) = now.zip(before)?;
@@ -93,7 +166,7 @@ fn grown(now: Option<u64>, before: Option<u64>) -> Option<u64> {
 pub(crate) fn difference(metrics: &[Metric], now: &mut [u64], before: &[u64]) -> bool {
     let counting = || {
         let metrics = metrics.iter();
-        metrics.filter(|metric| metric.kind != MetricKind::Gauge)
+        metrics.filter(|metric| !matches!(metric.kind, MetricKind::Gauge | MetricKind::UnderWay))
     };
     let is_reset = |metric: &Metric, now: &[u64]| metric.since(now, before).is_none();
     if counting().any(|metric| metric.is_declared && is_reset(metric, now)) {

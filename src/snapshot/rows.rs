@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::difference;
+use super::{add, difference, take};
 use crate::schema::{Metric, Table};
 
 /// Rows of one table, packed: a key of fixed size and a fixed number of cells
@@ -48,6 +48,23 @@ impl Rows {
         let start = self.cells.len();
         self.cells.resize(start + self.width, 0);
         &mut self.cells[start..]
+    }
+
+    /// The numbers of the row of this key, which is new where there is none.
+    pub(crate) fn entry(&mut self, key: &[u8]) -> &mut [u64] {
+        match self.position(key) {
+            Some(row) => self.cells_mut(row),
+            None => self.push(key),
+        }
+    }
+
+    /// Whether there is a row of this key.
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        self.position(key).is_some()
+    }
+
+    fn position(&self, key: &[u8]) -> Option<usize> {
+        (0..self.len()).find(|row| self.key(*row) == key)
     }
 
     /// Takes the last row back.
@@ -98,6 +115,29 @@ impl Rows {
             reset += u64::from(difference(metrics, &mut gone, before));
         }
         (rows, reset)
+    }
+
+    /// Adds what is under way to the rows that it is of, less what was under way at
+    /// the reading before.
+    pub(super) fn add_under_way(&mut self, now: &Self, before: &Self, metrics: &[Metric]) {
+        if now.is_empty() && before.is_empty() {
+            return;
+        }
+        let rows = self.iter().enumerate();
+        let mut known: HashMap<Vec<u8>, usize> =
+            rows.map(|(row, (key, _))| (key.to_vec(), row)).collect();
+        for (key, more) in now.iter() {
+            let row = *known.entry(key.to_vec()).or_insert_with(|| {
+                self.push(key);
+                self.len() - 1
+            });
+            add(self.cells_mut(row), more);
+        }
+        for (key, less) in before.iter() {
+            if let Some(row) = known.get(key) {
+                take(self.cells_mut(*row), less, metrics);
+            }
+        }
     }
 
     pub(super) fn cells_mut(&mut self, row: usize) -> &mut [u64] {

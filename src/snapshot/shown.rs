@@ -32,7 +32,12 @@ pub(crate) struct TableSnapshot<'s> {
     pub(crate) rows: NamedRows<'s>,
     /// How many rows were read.
     pub(crate) rows_read: usize,
-    /// Rows, and starts of events, that found no memory in that time.
+    /// The cells of the row `other`, where it counted something and no filter asks
+    /// for keys that its events no longer have.
+    pub(crate) other: Option<Vec<u64>>,
+    /// Whether such a filter leaves it out.
+    pub(crate) leaves_out_other: bool,
+    /// Starts of events that found no memory in that time.
     pub(crate) dropped: Option<u64>,
     /// Rows that were reset in that time, and may have counted more before it.
     pub(crate) reset: u64,
@@ -43,7 +48,10 @@ impl Snapshot<'_> {
     pub(crate) fn is_whole(&self) -> bool {
         // Unknown does not prove a loss.
         let none = |lost: Option<u64>| lost.unwrap_or(0) == 0;
-        let is_whole = |table: &TableSnapshot<'_>| none(table.dropped) && table.reset == 0;
+        let is_whole = |table: &TableSnapshot<'_>| {
+            let has_other = table.other.is_some() || table.leaves_out_other;
+            none(table.dropped) && table.reset == 0 && !has_other
+        };
         self.tables.iter().all(is_whole)
             && none(self.missed)
             && none(self.gaps)
@@ -53,6 +61,18 @@ impl Snapshot<'_> {
     /// Over all tables.
     pub(crate) fn reset(&self) -> u64 {
         self.tables.iter().map(|table| table.reset).sum()
+    }
+}
+
+impl TableSnapshot<'_> {
+    /// The row `other`, where there is one to show.
+    pub(crate) fn other(&self) -> Option<Row<'_>> {
+        let cells = self.other.as_deref()?;
+        Some(Row {
+            names: &[],
+            cells,
+            details: &[],
+        })
     }
 }
 

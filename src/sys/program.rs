@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 
-use libbpf_rs::libbpf_sys;
+use libbpf_rs::{ProgramInput, ProgramMut, libbpf_sys};
 
 use super::map::Access;
 use super::{check, descriptor};
@@ -81,6 +81,24 @@ pub(crate) enum IterateOver<'a> {
     Map(BorrowedFd<'a>),
     /// Every cgroup of the second version, parents first.
     Cgroups,
+}
+
+/// Runs a raw_tp program once on each CPU, whatever runs there. Some of the possible
+/// CPUs may be offline.
+pub(crate) fn run_on_each_cpu(program: &ProgramMut<'_>) -> io::Result<()> {
+    let run = |cpu| {
+        program.test_run(ProgramInput {
+            cpu,
+            flags: libbpf_sys::BPF_F_TEST_RUN_ON_CPU,
+            ..Default::default()
+        })
+    };
+    let cpus = libbpf_rs::num_possible_cpus().map_err(io::Error::other)?;
+    let (ran, failed): (Vec<_>, Vec<_>) = (0..cpus as u32).map(run).partition(Result::is_ok);
+    match failed.into_iter().next() {
+        Some(Err(error)) if ran.is_empty() => Err(io::Error::other(error)),
+        _ => Ok(()),
+    }
 }
 
 /// What an iterator program writes can be read from this descriptor.

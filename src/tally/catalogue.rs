@@ -116,7 +116,7 @@ impl Tally {
             // libbpf loads programs of `SEC("?...")` only on request.
             .filter(libbpf_rs::OpenProgramImpl::autoload)
             .map(|program| (lossy(program.name()), lossy(program.section())))
-            .filter(|(_, section)| !runs_on_request(section))
+            .filter(|(name, section)| !runs_on_request(section) && !schema.runs_at_start(name))
             .collect();
         let rodata = opened
             .object()

@@ -119,6 +119,9 @@ impl<'a> Loader<'a> {
         let mut is_left = false;
         for mut program in object.progs_mut().filter(|program| program.autoload()) {
             let known = (lossy(program.name()), lossy(program.section()));
+            if tally.schema.runs_at_start(&known.0) {
+                continue;
+            }
             let is_replaced =
                 tally.alternative(&known.0).is_some() && support.is_replaced(tally, &known.0);
             let reason = match is_replaced {

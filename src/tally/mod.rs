@@ -16,6 +16,7 @@ mod session;
 mod skeleton;
 mod stack_processes;
 mod support;
+mod under_way;
 
 pub use binary::check_function;
 pub use catalogue::Tally;

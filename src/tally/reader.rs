@@ -1,13 +1,16 @@
 //! Reads a tally that counts, in this process or as an instance: its tables, and
 //! what is known about the events that are not in them.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_gettime};
 
 use super::follow::FOLLOWED;
+use super::under_way::{RowId, Starts, States};
 use crate::map::{Map, Outcome, Reader};
 use crate::schema::{Schema, Table};
 use crate::snapshot::{Reading, Rows, TableReading};
@@ -19,19 +22,24 @@ pub(super) struct TallyReader {
     pub(super) tables: Vec<(Table, Map)>,
     /// `.bss.ktally`, the health of every table.
     pub(super) health: Option<Map>,
+    pub(super) states: States,
     /// The programs that the links run; `None` if this user may not open them.
     pub(super) programs: Option<Vec<OwnedFd>>,
 }
 
 impl TallyReader {
-    /// `final_missed` is given when the programs are gone.
+    /// `stopped_at`, by `CLOCK_MONOTONIC`, and `final_missed` are given when the
+    /// programs are gone.
     pub(super) fn read(
         &self,
         schema: &Schema,
         counted_for: Duration,
+        stopped_at: Option<u64>,
         final_missed: Option<u64>,
     ) -> Result<Reading> {
         let time = SystemTime::now();
+        let now = stopped_at.unwrap_or_else(monotonic_now);
+        let before = self.states.read()?;
         let health = self.health()?;
         let mut incomplete = None;
         let mut tables = Vec::new();
@@ -42,9 +50,15 @@ impl TallyReader {
             }
             tables.push(TableReading {
                 rows,
+                other: other(schema, &health, table),
+                under_way: Rows::of(table),
+                other_under_way: vec![0; table.cells()],
                 dropped: dropped(schema, &health, &table.name),
                 reset: 0,
             });
+        }
+        if !self.states.is_empty() {
+            self.settle(schema, &mut tables, before, now)?;
         }
         if let Some(lost @ 1..) = dropped(schema, &health, FOLLOWED) {
             incomplete = Some(format!(
@@ -74,6 +88,84 @@ impl TallyReader {
         let health = health.context("failed to read dropped counters")?;
         Ok(health.unwrap_or_default())
     }
+
+    /// Adds what is under way: what was so before the tables were read and still
+    /// is. The row of what ended meanwhile is read once more between two looks at
+    /// the starts, until none of its events ends between them.
+    fn settle(
+        &self,
+        schema: &Schema,
+        tables: &mut [TableReading],
+        mut before: Starts,
+        now: u64,
+    ) -> Result<()> {
+        const MOST_ROUNDS: usize = 100;
+        let mut after = self.states.read()?;
+        let mut unsettled = before.unsettled(&after, now);
+        self.add_lasting(tables, &before, &after, now, |row| !unsettled.contains(row));
+        for _ in 0..MOST_ROUNDS {
+            if unsettled.is_empty() {
+                return Ok(());
+            }
+            let health = self.health()?;
+            for ((table, _), reading) in self.tables.iter().zip(&mut *tables) {
+                reading.other = other(schema, &health, table);
+            }
+            for (table, key) in &unsettled {
+                let (declared, map) = &self.tables[*table];
+                if let Some(buffer) = map.lookup(key)? {
+                    let cells = tables[*table].rows.entry(key);
+                    cells.fill(0);
+                    map.values(&buffer)
+                        .for_each(|value| declared.add_cells(value, cells));
+                }
+            }
+            before = after;
+            after = self.states.read()?;
+            let changed = before.unsettled(&after, now);
+            let (still, settled) = unsettled.into_iter().partition(|row| changed.contains(row));
+            let settled: HashSet<RowId> = settled;
+            unsettled = still;
+            self.add_lasting(tables, &before, &after, now, |row| settled.contains(row));
+        }
+        self.add_lasting(tables, &before, &after, now, |row| unsettled.contains(row));
+        Ok(())
+    }
+
+    fn add_lasting(
+        &self,
+        tables: &mut [TableReading],
+        before: &Starts,
+        after: &Starts,
+        now: u64,
+        is_of: impl Fn(&RowId) -> bool,
+    ) {
+        for (id, start, lasted) in before.lasting(after, now) {
+            if !is_of(&start.row) {
+                continue;
+            }
+            let (table, key) = &start.row;
+            let reading = &mut tables[*table];
+            let is_full = reading.rows.len() >= self.tables[*table].1.max_entries as usize;
+            let cells = if is_full && !reading.rows.contains(key) {
+                &mut reading.other_under_way[..]
+            } else {
+                reading.under_way.entry(key)
+            };
+            let (time, count) = self.states.cells_of(id);
+            cells[count] += 1;
+            if let Some(time) = time {
+                cells[time] += lasted;
+            }
+        }
+    }
+}
+
+/// The clock of `bpf_ktime_get_ns()`: it goes on while the host sleeps no more
+/// than that does.
+pub(super) fn monotonic_now() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How often the kernel skipped these programs; `None` on kernels that do not say.
@@ -109,6 +201,14 @@ fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {
         })
         .with_context(|| format!("failed to read table `{}`", table.name))?;
     Ok((rows, outcome))
+}
+
+/// The cells of a table's row `other`.
+fn other(schema: &Schema, section: &[u8], table: &Table) -> Option<Vec<u64>> {
+    let value = schema.others.get(&table.name)?.bytes(section)?;
+    let mut cells = vec![0; table.cells()];
+    table.add_cells(value, &mut cells);
+    Some(cells)
 }
 
 /// `dropped` of `struct tally_health`: events that found no memory. `None` if the table

@@ -1,11 +1,12 @@
 //! A tally that is counting: load, attach, read, detach. Dropping the session
 //! removes all of it from the kernel, as does the end of the process.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use libbpf_rs::{Link, MapCore, Object, OpenObject, ProgramImpl, ProgramMut};
+use libbpf_rs::{Link, MapCore, Object, OpenObject, Program, ProgramImpl, ProgramMut, ProgramType};
 
 use super::attach;
 use super::catalogue::{Tally, is_section, lossy};
@@ -16,10 +17,13 @@ use super::reader::TallyReader;
 use super::skeleton::Loaded;
 use super::stack_processes::{StackProcess, StackProcesses};
 use super::support::Support;
+use super::under_way::{Source, States};
 use crate::map::Map;
 use crate::schema::Schema;
 use crate::snapshot::Reading;
+use crate::sys::program::IterateOver;
 use crate::sys::{self, log};
+use crate::tally::reader::monotonic_now;
 
 /// Counts until it is dropped or detached.
 pub struct Session {
@@ -32,6 +36,8 @@ pub struct Session {
     rodata: Vec<u8>,
     started: Instant,
     stopped: Option<Instant>,
+    /// The same by `CLOCK_MONOTONIC`, before the programs ran for the last time.
+    stopped_at: Option<u64>,
     warnings: Vec<String>,
 }
 
@@ -76,6 +82,7 @@ impl Session {
             rodata: loader.rodata.clone(),
             started: Instant::now(),
             stopped: None,
+            stopped_at: None,
             warnings: std::mem::take(&mut loader.warnings),
         })
     }
@@ -98,6 +105,9 @@ impl Session {
         let programs = self.object.object_mut().progs_mut();
         for program in programs.filter(|program| program.autoload()) {
             let name = lossy(program.name());
+            if self.schema.runs_at_start(&name) {
+                continue;
+            }
             let links = attach::target(tally, &name, &self.rodata)
                 .and_then(|target| attach_one(&program, target.as_deref()));
             match links {
@@ -116,6 +126,25 @@ impl Session {
             bail!("no program of tally `{}` could be attached", tally.name);
         }
         self.started = Instant::now();
+        self.run_at_start()
+    }
+
+    /// Has what is under way noted by the programs that are for that.
+    fn run_at_start(&mut self) -> Result<()> {
+        let schema = &self.schema;
+        let programs = self.object.object_mut().progs_mut();
+        for program in
+            programs.filter(|it| it.autoload() && schema.runs_at_start(&lossy(it.name())))
+        {
+            let ran = if program.prog_type() == ProgramType::RawTracepoint {
+                sys::program::run_on_each_cpu(&program)
+            } else {
+                sys::program::iterate(program.as_fd(), IterateOver::All)
+                    .and_then(|walk| std::io::copy(&mut File::from(walk), &mut std::io::sink()))
+                    .map(drop)
+            };
+            ran.with_context(|| format!("failed to run program `{}`", lossy(program.name())))?;
+        }
         Ok(())
     }
 
@@ -173,32 +202,42 @@ impl Session {
     /// second call does nothing.
     pub fn detach(&mut self) {
         if self.stopped.is_none() {
+            self.stopped_at = Some(monotonic_now());
             self.links.clear();
             self.stopped = Some(Instant::now());
             sys::wait_for_programs();
         }
     }
 
+    pub(super) fn reader(&self) -> &TallyReader {
+        &self.reader
+    }
+
     /// Reads all tables, and the counts of events that are not in them.
     pub fn read(&self) -> Result<Reading> {
-        self.reader.read(&self.schema, self.elapsed(), None)
+        self.reader
+            .read(&self.schema, self.elapsed(), self.stopped_at, None)
     }
 }
 
 fn reader_of(object: &Object, schema: &Schema) -> Result<TallyReader> {
-    let tables = schema.tables.iter().map(|table| {
-        let map = object.maps().find(|map| map.name() == table.name.as_str());
-        let map = map.ok_or_else(|| anyhow!("table `{}` has no map", table.name))?;
-        Ok((table.clone(), Map::new(map.as_fd())?))
-    });
+    let map = |name: &str| {
+        let map = object.maps().find(|map| map.name() == name);
+        let map = map.ok_or_else(|| anyhow!("there is no map `{name}`"))?;
+        Map::new(map.as_fd())
+    };
+    let tables = schema.tables.iter();
+    let tables = tables.map(|table| Ok((table.clone(), map(&table.name)?)));
     let health = object
         .maps()
         .find(|map| is_section(map.name(), ".bss.ktally"));
-    let programs = object.progs().filter(ProgramImpl::autoload);
+    let counts = |it: &Program<'_>| it.autoload() && !schema.runs_at_start(&lossy(it.name()));
+    let programs = object.progs().filter(counts);
     let programs = programs.map(|program| program.as_fd().try_clone_to_owned());
     Ok(TallyReader {
         tables: tables.collect::<Result<_>>()?,
         health: health.map(|map| Map::new(map.as_fd())).transpose()?,
+        states: States::new(schema, |name| Source::of(map(name)?))?,
         programs: Some(
             programs
                 .collect::<Result<Vec<OwnedFd>, _>>()

@@ -75,7 +75,7 @@ fn describe_table(page: &mut String, table: &Table) {
     for metric in &table.metrics {
         let kind = match metric.kind {
             MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
+            MetricKind::Gauge | MetricKind::UnderWay => "gauge",
             MetricKind::Histogram => "histogram",
         };
         let unit = metric.unit.as_ref();

@@ -125,7 +125,7 @@ SEC("tp_btf/sys_enter")
 int BPF_PROG(unchecked)
 {
 	__u32 key = 0;
-	__u64 *row = tally_entry(kt_refused, &key);
+	__u64 *row = bpf_map_lookup_elem(&kt_refused, &key);
 
 	*row = 1;
 	return 0;

@@ -58,10 +58,10 @@ fn shows_programs(tally: &Tally) -> bool {
     labels.any(|label| label.decoder == Some(Decoder::from_tag("ustack")))
 }
 
-/// Counted + dropped + missed.
+/// Counted, with a key or without one, + missed.
 fn accounted_for(reading: &Value) -> u64 {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let lost = number(&reading["tables"][0]["dropped"]) + number(&reading["missed"]);
+    let lost = number(&reading["tables"][0]["other"]["calls"]) + number(&reading["missed"]);
     sum(reading, ("error", "ENOENT"), "calls") + lost
 }
 

@@ -31,8 +31,8 @@ fn json_tells_unknown_from_none_and_keeps_every_digit() {
     assert_snapshot!(json(&shown), @r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":0.1,"missed":null,"incomplete":true,"tables":[{"name":"t","rows_read":312,"dropped":0,"reset":0,"rows":[{"comm":"a","call":"read","calls":18446744073709551615,"level":-9223372036854775808}]}]}"#);
     // The same in CSV; people get what they can read.
     assert_snapshot!(csv(STYLE, &shown), @r#"
-    "table","timestamp","seconds","comm","call","calls","level"
-    "t","2026-11-22T07:22:22.123Z",0.1,"a","read",18446744073709551615,-9223372036854775808
+    "table","timestamp","seconds","kind","comm","call","calls","level"
+    "t","2026-11-22T07:22:22.123Z",0.1,"row","a","read",18446744073709551615,-9223372036854775808
     # t: 1 of 312 rows; 0 dropped, unknown missed; incomplete
     "#);
     assert_snapshot!(text(STYLE, &shown), @r#"
@@ -46,9 +46,9 @@ fn json_tells_unknown_from_none_and_keeps_every_digit() {
 #[test]
 fn csv_has_exact_numbers_and_a_footer() {
     assert_snapshot!(csv(STYLE, &two_rows()), @r#"
-    "table","timestamp","seconds","comm","call","calls","errors","time","latency_count","latency_sum","latency_buckets"
-    "syscalls","2026-11-22T07:22:22.123Z",5,"postgres","read",61520,0,1560000000,61520,1560000000,"[[8192,60110],[16384,1410]]"
-    "syscalls","2026-11-22T07:22:22.123Z",5,"bash","openat",7,3,1200,0,0,"[]"
+    "table","timestamp","seconds","kind","comm","call","calls","errors","time","latency_count","latency_sum","latency_buckets"
+    "syscalls","2026-11-22T07:22:22.123Z",5,"row","postgres","read",61520,0,1560000000,61520,1560000000,"[[8192,60110],[16384,1410]]"
+    "syscalls","2026-11-22T07:22:22.123Z",5,"row","bash","openat",7,3,1200,0,0,"[]"
     # syscalls: 2 of 312 rows; 0 dropped, 0 missed
     "#);
 }
@@ -59,13 +59,13 @@ fn csv_quotes_text() {
     let rows = names.map(|comm| (comm, libc::SYS_read, &[1][..]));
     let shown = csv(STYLE, &calls(&rows));
     assert_snapshot!(shown, @r##"
-    "table","timestamp","seconds","comm","call","calls"
-    "plain","2026-11-22T07:22:22.123Z",5,"a,b","read",1
-    "plain","2026-11-22T07:22:22.123Z",5,"a""b","read",1
-    "plain","2026-11-22T07:22:22.123Z",5,"a\nb","read",1
-    "plain","2026-11-22T07:22:22.123Z",5,"#a","read",1
-    "plain","2026-11-22T07:22:22.123Z",5," a ","read",1
-    "plain","2026-11-22T07:22:22.123Z",5,"","read",1
+    "table","timestamp","seconds","kind","comm","call","calls"
+    "plain","2026-11-22T07:22:22.123Z",5,"row","a,b","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"row","a""b","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"row","a\nb","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"row","#a","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"row"," a ","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"row","","read",1
     # plain: 6 of 312 rows; 0 dropped, 0 missed
     "##);
     // A reader gets back what was written, on one line.
@@ -74,7 +74,7 @@ fn csv_quotes_text() {
         .from_reader(shown.as_bytes());
     let read: Vec<String> = reader
         .records()
-        .map(|record| record.unwrap()[3].to_owned())
+        .map(|record| record.unwrap()[4].to_owned())
         .collect();
     assert_eq!(read, names.map(escape));
 }
@@ -114,10 +114,10 @@ fn csv_has_one_header_a_stream() {
     let shown = calls(&[("a", libc::SYS_read, &[1])]);
     let readings = all(Format::Csv, STYLE, &[&shown, &shown]);
     assert_snapshot!(readings, @r#"
-    "table","timestamp","seconds","comm","call","calls"
-    "plain","2026-11-22T07:22:22.123Z",5,"a","read",1
+    "table","timestamp","seconds","kind","comm","call","calls"
+    "plain","2026-11-22T07:22:22.123Z",5,"row","a","read",1
     # plain: 1 of 312 rows; 0 dropped, 0 missed
-    "plain","2026-11-22T07:22:22.123Z",5,"a","read",1
+    "plain","2026-11-22T07:22:22.123Z",5,"row","a","read",1
     # plain: 1 of 312 rows; 0 dropped, 0 missed
     "#);
     // Of each table once; its rows name it.

@@ -191,7 +191,7 @@ fn without_headings_rows_and_footers_stay() {
     1 of 312 rows; 0 dropped, 0 missed
     "#);
     assert_snapshot!(csv(bare, &shown), @r#"
-    "plain","2026-11-22T07:22:22.123Z",5,"a","read",5
+    "plain","2026-11-22T07:22:22.123Z",5,"row","a","read",5
     # plain: 1 of 312 rows; 0 dropped, 0 missed
     "#);
     let bars = text(bare, &one_row());

@@ -10,6 +10,7 @@ use super::{Reader, Variable, all, parse_btf, string};
 use crate::schema::table::{OptionSpec, Table};
 use crate::schema::tags::{Decoder, Tags};
 use crate::schema::types::{Kind, Place};
+use crate::schema::under_way::UnderWay;
 use crate::sys;
 
 /// What an object declares: all that ktally knows about a tally.
@@ -23,6 +24,11 @@ pub struct Schema {
     pub tables: Vec<Table>,
     /// Where each table's `struct tally_health` is in `.bss.ktally`.
     pub(crate) health: HashMap<String, Place>,
+    /// Where each table's row `other` is in `.bss.ktally`; objects of earlier
+    /// headers have none.
+    pub(crate) others: HashMap<String, Place>,
+    /// The maps that hold what is under way.
+    pub(crate) under_way: Vec<UnderWay>,
     /// Where the counter of gaps in its events is, in `.bss.ktally`; `None` where
     /// no program looks for them.
     pub(crate) gaps: Option<Place>,
@@ -66,6 +72,12 @@ impl Schema {
         faults
             .next()
             .or_else(|| self.options.iter().find_map(option))
+    }
+
+    /// Whether a program counts nothing by itself: it runs once, when counting
+    /// begins.
+    pub(crate) fn runs_at_start(&self, program: &str) -> bool {
+        self.functions.get(program).is_some_and(|it| it.at_start)
     }
 
     /// What `AS(...)` says, each once.
@@ -118,13 +130,22 @@ impl Schema {
         let options = options.collect();
         let maps = reader.section(".maps");
         let tables = maps.iter().filter(|var| var.tags.table.is_some());
-        let tables = tables.filter_map(|var| reader.table(var)).collect();
+        let mut tables: Vec<Table> = tables.filter_map(|var| reader.table(var)).collect();
+        let under_way = maps.iter().filter_map(|var| {
+            let (table, column) = var.tags.under_way.as_ref()?.split_once('.')?;
+            let table = tables.iter_mut().find(|it| it.name == table)?;
+            let value = reader.definition(var.ty)?.value?;
+            UnderWay::new(&var.name, column, &reader.ty(value), table)
+        });
+        let under_way = under_way.collect();
         let mut license = reader.section("license").into_iter();
         Self {
             summary: license.find_map(|var| var.tags.tally),
             options,
             tables,
             health: reader.places_of(&counters, "_health"),
+            others: reader.places_of(&counters, "_other"),
+            under_way,
             gaps: reader.place_with(&counters, |tags| tags.gaps),
             follow: reader.place_with(&rodata, |tags| tags.follow),
             pids: reader.place_with(&rodata, |tags| tags.pids),

@@ -97,11 +97,10 @@ fn undeclared_numbers_are_reset_one_by_one() {
 }
 
 fn reading(rows: Rows, dropped: u64, missed: Option<u64>, seconds: f64) -> Reading {
-    let (dropped, reset) = (Some(dropped), 0);
     let table = TableReading {
         rows,
-        dropped,
-        reset,
+        dropped: Some(dropped),
+        ..TableReading::default()
     };
     Reading {
         time: SystemTime::UNIX_EPOCH,

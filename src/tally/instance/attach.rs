@@ -8,17 +8,18 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
-use libbpf_rs::{MapCore, MapImpl, Object, ProgramImpl};
+use libbpf_rs::{MapCore, MapImpl, ProgramImpl};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 use super::dispatch::{self, Dispatcher};
-use super::layout::{BTF, FOLDERS, InstanceName, LINKS, MAPS, make, names, pin_name};
+use super::layout::{BTF, FOLDERS, ITERATORS, InstanceName, LINKS, MAPS, make, names, pin_name};
 use super::lock::Instances;
 use super::meta::{LAYOUT, Meta, PinnedProgram, millis};
 use super::state::State;
-use super::{access, monotonic_now, pinned, remove};
+use super::{access, pinned, remove};
 use crate::error::{NotFound, Usage};
 use crate::map::Map;
+use crate::tally::reader::monotonic_now;
 use crate::tally::{RawOption, ResolvedOption, Session, Tally};
 
 #[derive(Debug, Clone, Default)]
@@ -91,9 +92,9 @@ impl Instances {
     ) -> Result<Attached> {
         let mut session = Session::load(tally, &options.options, options.max_rows, None)?;
         let mut refusals = Vec::new();
-        let dispatchers = dispatch::insert(session.object_mut(), &mut refusals)?;
+        let dispatchers = dispatch::insert(session.object_mut(), &tally.schema, &mut refusals)?;
         make_folders(hidden)?;
-        pin_maps(session.object(), hidden)?;
+        pin_maps(&session, hidden)?;
         for dispatcher in &dispatchers {
             dispatcher.pin(hidden)?;
         }
@@ -138,8 +139,12 @@ pub(super) fn make_folders(hidden: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn pin_maps(object: &Object, hidden: &Path) -> Result<()> {
-    for map in object.maps().filter(MapImpl::autocreate) {
+/// The maps, and the iterators over those that belong to tasks.
+pub(super) fn pin_maps(session: &Session, hidden: &Path) -> Result<()> {
+    for (name, walk) in session.reader().states.walks() {
+        walk.pin(&hidden.join(ITERATORS).join(name))?;
+    }
+    for map in session.object().maps().filter(MapImpl::autocreate) {
         let name = map.name().to_string_lossy();
         // If libbpf has no memory to probe for names, it creates maps without, and a
         // replacement could not find them.
@@ -188,6 +193,10 @@ pub(super) fn programs(
     dispatchers: &[Dispatcher],
 ) -> Result<Vec<PinnedProgram>> {
     let programs = session.object().progs().filter(ProgramImpl::autoload);
+    let programs = programs.filter(|it| {
+        let name = it.name().to_string_lossy();
+        !tally.schema.runs_at_start(&name)
+    });
     programs
         .map(|program| {
             let name = program.name().to_string_lossy().into_owned();

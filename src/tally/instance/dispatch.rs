@@ -14,6 +14,7 @@ use super::layout::{DISPATCHERS, PROGRAMS, SLOTS};
 use super::meta::Meta;
 use super::pinned::{if_found, open_map};
 use crate::map::{Access, Map, NewMap, create};
+use crate::schema::Schema;
 use crate::sys;
 
 /// A dispatcher that took the place of its program.
@@ -45,10 +46,17 @@ pub(super) fn pin(object: &impl AsFd, folder: &Path, kind: &str, name: &str) -> 
 
 /// Puts a dispatcher in the place of each program, so that it is attached instead.
 /// Sleepable programs can have none; `warnings` gets their names.
-pub(super) fn insert(object: &mut Object, warnings: &mut Vec<String>) -> Result<Vec<Dispatcher>> {
+pub(super) fn insert(
+    object: &mut Object,
+    schema: &Schema,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Dispatcher>> {
     let mut inserted = Vec::new();
     for program in object.progs_mut().filter(|program| program.autoload()) {
         let name = program.name().to_string_lossy().into_owned();
+        if schema.runs_at_start(&name) {
+            continue;
+        }
         let section = program.section().to_string_lossy().into_owned();
         let target = section.split_once('/').map_or("", |(_, target)| target);
         let what = || format!("failed to make a dispatcher for program `{name}`");

@@ -14,15 +14,17 @@ use anyhow::{Result, anyhow};
 use super::meta::Meta;
 use crate::error::usage;
 
-/// The folders of an instance. Only `maps` is for readers: a descriptor of a program
-/// can run it, and that of a link can cut it.
+/// The folders of an instance. Only `maps` and `iterators` are for readers: a
+/// descriptor of a program can run it, and that of a link can cut it.
 pub(super) const MAPS: &str = "maps";
+/// Of the storage of tasks: each pin is read like a file.
+pub(super) const ITERATORS: &str = "iterators";
 pub(super) const SLOTS: &str = "slots";
 pub(super) const DISPATCHERS: &str = "entries";
 pub(super) const PROGRAMS: &str = "programs";
 pub(super) const LINKS: &str = "links";
 /// Links first: without them nothing counts any more.
-pub(super) const FOLDERS: [&str; 5] = [LINKS, DISPATCHERS, SLOTS, PROGRAMS, MAPS];
+pub(super) const FOLDERS: [&str; 6] = [LINKS, DISPATCHERS, SLOTS, PROGRAMS, ITERATORS, MAPS];
 
 /// The pins beside the folders.
 pub(super) const META: &str = "meta";

@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nix::time::{ClockId, clock_gettime};
 
 pub(crate) use access::{group_id, pinnable_by_others};
 pub(crate) use attach::AttachOptions;
@@ -30,12 +29,13 @@ pub(crate) use layout::InstanceName;
 pub(crate) use lock::Instances;
 pub use meta::Meta;
 
-use self::layout::{BTF, DISPATCHERS, MAPS, META, PROGRAMS};
+use self::layout::{BTF, DISPATCHERS, ITERATORS, MAPS, META, PROGRAMS};
 use self::pinned::{if_found, open_map};
 use self::state::State;
-use super::reader::TallyReader;
+use super::reader::{TallyReader, monotonic_now};
+use super::under_way::{Source, States};
 use crate::error::{not_found, unknown_text};
-use crate::map::{Access, Inventory, Map, Used};
+use crate::map::{Access, Inventory, Map, TaskWalk, Used};
 use crate::schema::{Schema, Table};
 use crate::snapshot::Reading;
 use crate::sys;
@@ -57,9 +57,9 @@ pub(crate) struct Instance {
 }
 
 /// How full a table of an instance is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TableUsage {
-    pub(crate) table: String,
+    pub(crate) table: Table,
     pub(crate) used: Used,
     pub(crate) max: u32,
 }
@@ -97,6 +97,7 @@ impl Instance {
         let reader = TallyReader {
             tables: tables.collect::<Result<_>>()?,
             health: pins.section("@bss@ktally")?,
+            states: States::new(&schema, |name| pins.state(&folder, name))?,
             programs: open_programs(&folder, &meta)?,
         };
         Ok(Self {
@@ -165,8 +166,11 @@ impl Instance {
 
     /// Reads all tables, and the counts of events that are not in them.
     pub(crate) fn read(&self) -> Result<Reading> {
-        let missed = self.stopped()?.and_then(|state| state.missed);
-        self.reader.read(&self.schema, self.counted_for()?, missed)
+        let stopped = self.stopped()?;
+        let missed = stopped.and_then(|state| state.missed);
+        let at = stopped.and_then(|state| state.stopped_at);
+        self.reader
+            .read(&self.schema, self.counted_for()?, at, missed)
     }
 
     /// How many rows its tables have, counted or not; an array has all of its rows.
@@ -175,7 +179,7 @@ impl Instance {
             .tables
             .iter()
             .map(|(table, map)| TableUsage {
-                table: table.name.clone(),
+                table: table.clone(),
                 used: inventory.used(map),
                 max: map.max_entries,
             })
@@ -251,6 +255,15 @@ impl<'a> PinnedMaps<'a> {
         Ok(Some(map))
     }
 
+    fn state(&self, instance: &Path, name: &str) -> Result<Source> {
+        let map = self.open(name)?;
+        if !map.is_of_tasks() {
+            return Ok(Source::Map(Box::new(map)));
+        }
+        let iterator = instance.join(ITERATORS).join(name);
+        Ok(Source::Tasks(TaskWalk::pinned(&iterator, &map)?))
+    }
+
     fn table(&self, table: &Table) -> Result<(Table, Map)> {
         use libbpf_rs::MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
         let map = self.open(&table.name)?;
@@ -317,12 +330,6 @@ fn is_closed_to_us(error: &io::Error) -> bool {
         error.kind(),
         NotFound | PermissionDenied | ReadOnlyFilesystem
     )
-}
-
-/// The clock of an instance stands still while the host sleeps.
-fn monotonic_now() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The kernel measures what programs cost while this descriptor is open.

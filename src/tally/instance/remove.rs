@@ -14,11 +14,11 @@ use super::layout::{
 };
 use super::lock::Instances;
 use super::meta::Meta;
+use super::open_programs;
 use super::pinned::if_found;
 use super::state::State;
-use super::{monotonic_now, open_programs};
 use crate::sys;
-use crate::tally::reader::missed;
+use crate::tally::reader::{missed, monotonic_now};
 
 /// Empties the slots, cuts the links, waits for running programs, then marks the counts
 /// as final. What readers need stays. If the process is killed, another call goes on.

@@ -125,7 +125,8 @@ impl Replacement<'_> {
             self.reuse_maps(object).map_err(|error| self.differs(error))
         })?;
         // Only the programs are used: the old dispatchers stay.
-        let dispatchers = dispatch::insert(session.object_mut(), &mut Vec::new())?;
+        let schema = &self.tally.schema;
+        let dispatchers = dispatch::insert(session.object_mut(), schema, &mut Vec::new())?;
         let programs = programs(&session, self.tally, &dispatchers)?;
         check_programs(&self.old.programs, &programs).map_err(|error| self.differs(error))?;
         Ok((session, dispatchers, programs))
@@ -139,7 +140,7 @@ impl Replacement<'_> {
         programs: Vec<PinnedProgram>,
     ) -> Result<Meta> {
         make_folders(self.hidden)?;
-        pin_maps(session.object(), self.hidden)?;
+        pin_maps(session, self.hidden)?;
         for dispatcher in dispatchers {
             dispatcher.pin_program(self.hidden)?;
         }
@@ -180,6 +181,13 @@ impl Replacement<'_> {
     /// Gives the instance's maps to the open object, except constants, which are new.
     fn reuse_maps(&self, object: &mut OpenObject) -> Result<()> {
         let old_btf = pinned::read(&self.place.join(BTF))?;
+        let old = Schema::of_raw(&old_btf)?;
+        if old.others.is_empty() && !self.tally.schema.others.is_empty() {
+            let name = self.name;
+            bail!(
+                "its tables are those of an earlier version of ktally, without a row `other`; `ktally detach {name}` prints what it counted, then attach it anew"
+            );
+        }
         let old_types = declared_types(&old_btf)?;
         let new_types = declared_types(&self.tally.btf)?;
         let folder = self.place.join(MAPS);
@@ -201,7 +209,6 @@ impl Replacement<'_> {
                 .with_context(|| format!("failed to go on with map `{name}`"))?;
         }
         // State that the new tally does not use may go, but no table.
-        let old = Schema::of_raw(&old_btf)?;
         let lost = old.tables.iter().find(|table| pinned.contains(&table.name));
         if let Some(table) = lost {
             bail!("table `{}` would be lost", table.name);

@@ -56,11 +56,17 @@ impl Child {
     /// Lets it work once. When this returns the child sleeps again, and all of
     /// its system calls but that last `read` have returned.
     pub fn work(&self) {
-        (&self.go).write_all(b"g").expect("the child died");
+        self.start();
         self.wait();
     }
 
-    fn wait(&self) {
+    /// Lets it work, however long that takes.
+    pub fn start(&self) {
+        (&self.go).write_all(b"g").expect("the child died");
+    }
+
+    /// Until it is done.
+    pub fn wait(&self) {
         (&self.done).read_exact(&mut [0]).expect("the child died");
         // Its state alone would not do: it says "sleeping" a moment before the
         // task has left its CPU. This file says "running" until then.

@@ -144,6 +144,8 @@ impl Counted {
     #[track_caller]
     pub fn assert_whole(&self) {
         assert_eq!(self.dropped(), 0);
+        let other = self.reading.tables[0].other_events(self.table());
+        assert_eq!(other.unwrap_or_default(), 0);
         assert_eq!(self.reading.missed, missed(0));
         assert_eq!(self.reading.incomplete, None);
     }

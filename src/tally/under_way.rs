@@ -1,0 +1,174 @@
+//! Reads what is under way, so that a reading is of now: see "The instant of a
+//! reading" in docs/architecture.md.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::map::{self, Map, Outcome, TaskWalk};
+use crate::schema::{ENDING, Schema, UnderWay};
+
+/// What ended while a reading was made and had lasted less than this is not
+/// looked for in the tables: they have it at the next reading.
+const SHORT: u64 = 100_000;
+
+/// The maps of a tally that hold what is under way.
+#[derive(Debug, Default)]
+pub(super) struct States(Vec<State>);
+
+#[derive(Debug)]
+struct State {
+    declared: UnderWay,
+    table: usize,
+    source: Source,
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    /// Of each CPU, or by some key.
+    Map(Box<Map>),
+    /// Of each task.
+    Tasks(TaskWalk),
+}
+
+impl Source {
+    /// Of a map that this process has loaded.
+    pub(super) fn of(map: Map) -> Result<Self> {
+        Ok(if map.is_of_tasks() {
+            Self::Tasks(TaskWalk::new(&map)?)
+        } else {
+            Self::Map(Box::new(map))
+        })
+    }
+}
+
+/// The start of an event: of which map, of whose value, and which in there.
+type Id = (usize, Vec<u8>, usize);
+/// A row: the number of its table, and its key.
+pub(super) type RowId = (usize, Vec<u8>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Start {
+    since: u64,
+    pub(super) row: RowId,
+}
+
+/// Every start at one instant.
+#[derive(Debug, Default)]
+pub(super) struct Starts(HashMap<Id, Start>);
+
+impl States {
+    /// `source` opens what an object declares.
+    pub(super) fn new(schema: &Schema, source: impl Fn(&str) -> Result<Source>) -> Result<Self> {
+        let states = schema.under_way.iter();
+        let states = states.map(|it| State::new(it, schema, source(&it.map)?));
+        Ok(Self(states.collect::<Result<_>>()?))
+    }
+
+    /// The iterators over tasks, with the names of their maps.
+    pub(super) fn walks(&self) -> impl Iterator<Item = (&str, &TaskWalk)> {
+        self.0.iter().filter_map(|state| match &state.source {
+            Source::Tasks(walk) => Some((state.declared.map.as_str(), walk)),
+            Source::Map(_) => None,
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The cells of a row that a start adds to: that of its time, and the number.
+    pub(super) fn cells_of(&self, id: &Id) -> (Option<usize>, usize) {
+        let declared = &self.0[id.0].declared;
+        (declared.time, declared.count)
+    }
+
+    pub(super) fn read(&self) -> Result<Starts> {
+        let mut starts = HashMap::new();
+        for (i, state) in self.0.iter().enumerate() {
+            state.read(|owner, nth, since, key| {
+                let row = (state.table, key.to_vec());
+                starts.insert((i, owner.to_vec(), nth), Start { since, row });
+            })?;
+        }
+        Ok(Starts(starts))
+    }
+}
+
+impl State {
+    fn new(declared: &UnderWay, schema: &Schema, source: Source) -> Result<Self> {
+        let mut tables = schema.tables.iter();
+        let table = tables.position(|table| table.name == declared.table);
+        Ok(Self {
+            declared: declared.clone(),
+            table: table.ok_or_else(|| anyhow!("there is no table `{}`", declared.table))?,
+            source,
+        })
+    }
+
+    /// Hands out whose each start is, which of that owner's, its time and its key.
+    fn read(&self, mut start: impl FnMut(&[u8], usize, u64, &[u8])) -> Result<()> {
+        let mut entry = |owner: &[u8], value: &[u8]| {
+            let starts = self.declared.starts(value);
+            starts.for_each(|(nth, since, key)| start(owner, nth, since, key));
+            ControlFlow::Continue(())
+        };
+        let outcome = match &self.source {
+            Source::Tasks(walk) => walk.read(&mut entry),
+            Source::Map(map) => map::Reader::new(map).read(|owner, values| {
+                // A CPU_STATE has a value for each CPU: the owner is the CPU.
+                for (cpu, value) in map.values(values).enumerate() {
+                    let owner = [owner, &cpu.to_ne_bytes()].concat();
+                    let _ = entry(&owner, value);
+                }
+                ControlFlow::Continue(())
+            }),
+        };
+        let outcome = outcome.with_context(|| {
+            format!(
+                "failed to read what is under way of `{}`",
+                self.declared.map
+            )
+        })?;
+        match outcome {
+            Outcome::Incomplete(why) => Err(anyhow!("what is under way: {why}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Start {
+    /// How long it has been under way; `None` where it began after `now`, or is
+    /// just being written.
+    fn lasted(&self, now: u64) -> Option<u64> {
+        now.checked_sub(self.since & !ENDING)
+            .filter(|_| self.since != ENDING)
+    }
+}
+
+impl Starts {
+    /// What was under way all the time from here to `after`, and for how long by
+    /// `now`: no row has any of it.
+    pub(super) fn lasting<'s>(
+        &'s self,
+        after: &'s Self,
+        now: u64,
+    ) -> impl Iterator<Item = (&'s Id, &'s Start, u64)> {
+        let lasting = self
+            .0
+            .iter()
+            .filter(|(id, start)| start.since & ENDING == 0 && after.0.get(id) == Some(start));
+        lasting.filter_map(move |(id, start)| Some((id, start, start.lasted(now)?)))
+    }
+
+    /// The rows of what ended meanwhile, or is about to: whether they have it is
+    /// not known.
+    pub(super) fn unsettled(&self, after: &Self, now: u64) -> HashSet<RowId> {
+        let ended = self.0.iter().filter(|(id, start)| {
+            let is_changed = start.since & ENDING != 0 || after.0.get(id) != Some(start);
+            is_changed && start.lasted(now).is_some_and(|lasted| lasted >= SHORT)
+        });
+        ended.map(|(_, start)| start.row.clone()).collect()
+    }
+}
