@@ -261,6 +261,7 @@ impl Report {
             time: shown.time,
             seconds: shown.seconds,
             missed: shown.missed,
+            missed_by: shown.missed_by.clone(),
             gaps: shown.gaps,
             incomplete: shown.incomplete.clone(),
             tables: tables.collect(),
@@ -318,8 +319,16 @@ impl Report {
             self.warn_of_table(table, reading);
         }
         if let Some(missed @ 1..) = last.missed {
+            let named = last.missed_by.iter().filter(|(_, missed)| *missed > 0);
+            let named: Vec<String> = named
+                .map(|(name, missed)| format!("`{name}` {missed}"))
+                .collect();
+            let named = match named.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", named.join(", ")),
+            };
             warn(&format!(
-                "the kernel skipped {} of the tally's programs, as one was already running",
+                "the kernel skipped {} of the tally's programs{named}, as one was already running",
                 plural(missed, "run")
             ));
         }

@@ -1,5 +1,6 @@
 //! JSON: exact integers in base units, names as strings.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -69,6 +70,12 @@ impl Serialize for Snapshot<'_> {
         map.serialize_entry("time", &time)?;
         map.serialize_entry("seconds", &super::seconds(self.seconds))?;
         map.serialize_entry("missed", &self.missed)?;
+        if !self.missed_by.is_empty() {
+            let programs = self.missed_by.iter();
+            let missed_by: BTreeMap<&str, u64> =
+                programs.map(|(it, n)| (it.as_str(), *n)).collect();
+            map.serialize_entry("missed_by", &missed_by)?;
+        }
         if let Some(gaps) = self.gaps {
             map.serialize_entry("gaps", &gaps)?;
         }

@@ -115,6 +115,7 @@ fn snapshot(tables: Vec<TableSnapshot<'static>>) -> Snapshot<'static> {
         summary: "system calls, by process and call".into(),
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_332_142_123),
         seconds: 5.0,
+        missed_by: Vec::new(),
         missed: Some(0),
         gaps: None,
         incomplete: None,

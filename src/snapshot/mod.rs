@@ -60,6 +60,8 @@ pub struct Reading {
     /// Runs that the kernel skipped, since counting began; `None` where it does
     /// not tell (before Linux 5.12).
     pub missed: Option<u64>,
+    /// The same of each program, by its name; empty where it is not known.
+    pub missed_by: Vec<(String, u64)>,
     /// Gaps in the events that the kernel reported, since counting began; `None`
     /// where the tally does not look for them.
     pub gaps: Option<u64>,
@@ -99,6 +101,7 @@ impl Reading {
             seconds: self.seconds - before.seconds,
             tables: tables.collect(),
             missed: grown(self.missed, before.missed),
+            missed_by: self.missed_since(before),
             gaps: grown(self.gaps, before.gaps),
             incomplete: self.incomplete.clone(),
         }
@@ -123,6 +126,16 @@ impl Reading {
             reading.other.iter_mut().for_each(|other| add(other, &more));
         }
         Cow::Owned(all)
+    }
+
+    fn missed_since(&self, before: &Self) -> Vec<(String, u64)> {
+        let since = self.missed_by.iter().map(|(program, now)| {
+            let mut known = before.missed_by.iter();
+            let before = known.find(|(known, _)| known == program);
+            let grown = before.and_then(|(_, before)| grown(Some(*now), Some(*before)));
+            (program.clone(), grown.unwrap_or(*now))
+        });
+        since.collect()
     }
 
     /// Takes the rows that it lacks from the reading before: what an incomplete

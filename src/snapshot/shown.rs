@@ -16,6 +16,8 @@ pub(crate) struct Snapshot<'s> {
     pub(crate) seconds: f64,
     /// Runs that the kernel skipped in that time.
     pub(crate) missed: Option<u64>,
+    /// The same of each program; empty where it is not known.
+    pub(crate) missed_by: Vec<(String, u64)>,
     /// Gaps in the events that the kernel reported in that time.
     pub(crate) gaps: Option<u64>,
     /// Why some rows may be missing.

@@ -199,6 +199,7 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             reset,
         };
         let snapshot = Snapshot {
+            missed_by: Vec::new(),
             tally: String::new(),
             summary: String::new(),
             time: SystemTime::UNIX_EPOCH,

@@ -24,18 +24,16 @@ pub(super) struct TallyReader {
     pub(super) health: Option<Map>,
     pub(super) states: States,
     /// The programs that the links run; `None` if this user may not open them.
-    pub(super) programs: Option<Vec<OwnedFd>>,
+    pub(super) programs: Option<Vec<(String, OwnedFd)>>,
 }
 
 impl TallyReader {
-    /// `stopped_at`, by `CLOCK_MONOTONIC`, and `final_missed` are given when the
-    /// programs are gone.
+    /// `stopped_at`, by `CLOCK_MONOTONIC`, is given when the programs run no more.
     pub(super) fn read(
         &self,
         schema: &Schema,
         counted_for: Duration,
         stopped_at: Option<u64>,
-        final_missed: Option<u64>,
     ) -> Result<Reading> {
         let time = SystemTime::now();
         let now = stopped_at.unwrap_or_else(monotonic_now);
@@ -65,16 +63,17 @@ impl TallyReader {
                 "{lost} children of the command could not be followed (out of memory)"
             ));
         }
-        let missed = match (final_missed, &self.programs) {
-            (None, Some(programs)) => missed(programs)?,
-            (known, _) => known,
-        };
+        let programs = self.programs.as_deref();
+        let missed = programs.map_or(Ok(None), missed)?;
         let gaps = schema.gaps.as_ref().and_then(|gaps| gaps.raw(&health));
         Ok(Reading {
             time,
             seconds: counted_for.as_secs_f64(),
             tables,
-            missed,
+            missed: missed
+                .as_ref()
+                .map(|missed| missed.iter().map(|(_, missed)| missed).sum()),
+            missed_by: missed.unwrap_or_default(),
             gaps: gaps.and_then(|gaps| u64::try_from(gaps).ok()),
             incomplete,
         })
@@ -168,16 +167,14 @@ pub(super) fn monotonic_now() -> u64 {
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How often the kernel skipped these programs; `None` on kernels that do not say.
-pub(super) fn missed(programs: &[OwnedFd]) -> Result<Option<u64>> {
-    let mut sum = Some(0);
-    for program in programs {
+/// How often the kernel skipped each of these programs; `None` on kernels that do not
+/// say.
+pub(super) fn missed(programs: &[(String, OwnedFd)]) -> Result<Option<Vec<(String, u64)>>> {
+    let missed = programs.iter().map(|(name, program)| {
         let info = sys::program::info(program.as_fd()).context("failed to ask for missed runs")?;
-        sum = sum
-            .zip(info.recursion_misses)
-            .map(|(sum, missed)| sum + missed);
-    }
-    Ok(sum)
+        Ok(info.recursion_misses.map(|missed| (name.clone(), missed)))
+    });
+    missed.collect()
 }
 
 /// Omits rows that counted nothing: a program is just inserting them, or they are

@@ -2,7 +2,7 @@
 //! removes all of it from the kernel, as does the end of the process.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -216,7 +216,7 @@ impl Session {
     /// Reads all tables, and the counts of events that are not in them.
     pub fn read(&self) -> Result<Reading> {
         self.reader
-            .read(&self.schema, self.elapsed(), self.stopped_at, None)
+            .read(&self.schema, self.elapsed(), self.stopped_at)
     }
 }
 
@@ -233,16 +233,16 @@ fn reader_of(object: &Object, schema: &Schema) -> Result<TallyReader> {
         .find(|map| is_section(map.name(), ".bss.ktally"));
     let counts = |it: &Program<'_>| it.autoload() && !schema.runs_at_start(&lossy(it.name()));
     let programs = object.progs().filter(counts);
-    let programs = programs.map(|program| program.as_fd().try_clone_to_owned());
+    let programs = programs.map(|program| {
+        let fd = program.as_fd().try_clone_to_owned();
+        let fd = fd.context("failed to duplicate a program's descriptor")?;
+        Ok((lossy(program.name()), fd))
+    });
     Ok(TallyReader {
         tables: tables.collect::<Result<_>>()?,
         health: health.map(|map| Map::new(map.as_fd())).transpose()?,
         states: States::new(schema, |name| Source::of(map(name)?))?,
-        programs: Some(
-            programs
-                .collect::<Result<Vec<OwnedFd>, _>>()
-                .context("failed to duplicate a program's descriptor")?,
-        ),
+        programs: Some(programs.collect::<Result<_>>()?),
     })
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::common::assert_has;
 use crate::instances::Host;
 use crate::support::{
-    Child, Counted, Source, amount, event, fail_to_open, kernel_series, missed, on_two_cpus,
+    Child, Counted, Source, amount, event, fail_to_open, kernel_series, missed, needs, on_two_cpus,
     run_with,
 };
 
@@ -249,5 +249,51 @@ fn no_tally_loses_what_it_cannot_name() {
         assert_eq!(tight.rows().len(), 1, "{tally}");
         assert_eq!(total(&tight), total(&roomy), "{tally}");
         assert!(total(&roomy) >= 29, "{tally}");
+    }
+}
+
+/// A program that a helper of its own sets off again: the kernel skips that run, and
+/// each reading says of which program it was.
+#[test]
+fn each_program_says_what_it_missed() {
+    needs((5, 12), "the number of runs that were missed");
+    let source = Source::new(
+        r#"
+TALLY("runs that are skipped");
+TABLE(hits, __u64, struct hits, 10, "");
+SEC("tp_btf/bpf_trace_printk")
+int BPF_PROG(printed)
+{
+	__u64 key = 1;
+
+	hit(hits, &key);
+	bpf_printk("again");
+	return 0;
+}
+EVENT(enter, number)
+{
+	bpf_printk("once");
+}
+"#,
+    );
+    let host = Host::new();
+    let child = Child::new("kt-missed", || (0..23).for_each(event));
+    host.good(["attach", &source.arg(), "--as", "x", "--pid", &child.pid()]);
+    child.work();
+    for line in [
+        "read x -o json",
+        "detach x --keep -o json",
+        "read x -o json",
+        "detach x -o json",
+    ] {
+        let reading = host.json(line);
+        assert_eq!(reading["missed"], 23, "{line}: {reading}");
+        let by = &reading["missed_by"];
+        assert_eq!(
+            (&by["printed"], &by["enter"]),
+            (&23.into(), &0.into()),
+            "{line}: {by}"
+        );
+        assert_eq!(reading["tables"][0]["rows"][0]["count"], 23, "{line}");
     }
 }

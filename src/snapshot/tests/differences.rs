@@ -107,6 +107,10 @@ fn reading(rows: Rows, dropped: u64, missed: Option<u64>, seconds: f64) -> Readi
         seconds,
         tables: vec![table],
         missed,
+        missed_by: missed
+            .map(|missed| ("end".to_owned(), missed))
+            .into_iter()
+            .collect(),
         gaps: missed,
         incomplete: None,
     }
@@ -126,6 +130,10 @@ fn what_was_lost_is_no_less_than_nothing() {
         let grown = now.since(&before, &[table()]);
         let dropped = grown.tables[0].dropped.unwrap();
         assert_eq!((dropped, grown.missed, grown.seconds), since);
+        // Of each program as of all.
+        if let (Some(missed), Some(_)) = (grown.missed, before.missed) {
+            assert_eq!(grown.missed_by, [("end".to_owned(), missed)]);
+        }
     }
 }
 

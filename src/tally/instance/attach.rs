@@ -102,7 +102,7 @@ impl Instances {
         let links = link_names(&mut session);
         let programs = programs(&session, tally, &dispatchers)?;
         let meta = meta(tally, programs, pins(hidden, &links)?, options);
-        State::default().pin(hidden)?;
+        State::new(meta.programs.len()).pin(hidden)?;
         pin_words(hidden, &meta, tally)?;
         // From here on it counts even if this process ends.
         pin_links(&mut session, &links, hidden)?;

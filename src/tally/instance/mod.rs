@@ -137,9 +137,9 @@ impl Instance {
 
     /// Readers may not open the state, so they look into the folder. If the instance is
     /// gone or another one has its place, it has stopped.
-    fn stopped(&self) -> Result<Option<State>> {
+    fn stopped(&self) -> Result<Option<&State>> {
         if let Some(state) = self.stopped.get() {
-            return Ok(Some(*state));
+            return Ok(Some(state));
         }
         let state = if self.is_there()? {
             State::open_stopped(&self.folder)?
@@ -149,7 +149,7 @@ impl Instance {
                 ..State::default()
             })
         };
-        Ok(state.map(|state| *self.stopped.get_or_init(|| state)))
+        Ok(state.map(|state| self.stopped.get_or_init(|| state)))
     }
 
     /// Before Linux 5.17 a replacement moves it aside for a moment.
@@ -167,10 +167,16 @@ impl Instance {
     /// Reads all tables, and the counts of events that are not in them.
     pub(crate) fn read(&self) -> Result<Reading> {
         let stopped = self.stopped()?;
-        let missed = stopped.and_then(|state| state.missed);
         let at = stopped.and_then(|state| state.stopped_at);
-        self.reader
-            .read(&self.schema, self.counted_for()?, at, missed)
+        let mut reading = self.reader.read(&self.schema, self.counted_for()?, at)?;
+        // The programs are gone.
+        if let Some(state) = stopped {
+            reading.missed = state.missed;
+            let programs = self.meta.programs.iter().map(|it| it.name.clone());
+            let missed_by = programs.zip(state.missed_by.iter().copied());
+            reading.missed_by = state.missed.map_or(Vec::new(), |_| missed_by.collect());
+        }
+        Ok(reading)
     }
 
     /// How many rows its tables have, counted or not; an array has all of its rows.
@@ -193,7 +199,7 @@ impl Instance {
             return Ok(None);
         };
         let mut cost = Cost::default();
-        for program in programs {
+        for (_, program) in programs {
             let info = sys::program::info(program.as_fd())
                 .context("failed to ask what a program costs")?;
             cost.runs += info.run_cnt;
@@ -303,7 +309,7 @@ fn unknown_instance(name: &InstanceName, folder: &Path) -> anyhow::Error {
 
 /// Opens the programs that its links run. `None` without privileges, or if they are
 /// gone.
-fn open_programs(folder: &Path, meta: &Meta) -> Result<Option<Vec<OwnedFd>>> {
+fn open_programs(folder: &Path, meta: &Meta) -> Result<Option<Vec<(String, OwnedFd)>>> {
     let mut programs = Vec::new();
     for program in &meta.programs {
         let kind = if program.has_dispatcher {
@@ -313,7 +319,7 @@ fn open_programs(folder: &Path, meta: &Meta) -> Result<Option<Vec<OwnedFd>>> {
         };
         let pin = folder.join(kind).join(&program.name);
         match sys::program::open_pin(&pin) {
-            Ok(program) => programs.push(program),
+            Ok(opened) => programs.push((program.name.clone(), opened)),
             Err(error) if is_closed_to_us(&error) => return Ok(None),
             Err(error) => {
                 return Err(error).with_context(|| format!("failed to open `{}`", pin.display()));

@@ -24,7 +24,8 @@ use crate::tally::reader::{missed, monotonic_now};
 /// as final. What readers need stays. If the process is killed, another call goes on.
 pub(super) fn stop(folder: &Path) -> Result<()> {
     let meta = Meta::open(folder)?;
-    let state = State {
+    let now = monotonic_now();
+    let mut state = State {
         is_stopping: true,
         ..State::open(folder)?
     };
@@ -32,21 +33,22 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
     dispatch::stop_programs_of(folder, &meta)?;
     unpin_all(folder, &meta, LINKS)?;
     sys::wait_for_programs();
-    let missed = match state.stopped_at {
-        Some(_) => state.missed,
-        None => open_programs(folder, &meta)?.map_or(Ok(None), |programs| missed(&programs))?,
-    };
-    let stopped = State {
-        stopped_at: Some(state.stopped_at.unwrap_or_else(monotonic_now)),
-        missed,
-        ..state
-    };
-    stopped.write(folder)?;
+    if state.stopped_at.is_none() {
+        state.stopped_at = Some(now);
+        let programs = open_programs(folder, &meta)?;
+        let missed = programs.map_or(Ok(None), |programs| missed(&programs))?;
+        let missed: Option<Vec<u64>> = missed.map(|it| it.into_iter().map(|(_, n)| n).collect());
+        state.missed = missed.as_ref().map(|missed| missed.iter().sum());
+        // An earlier version left no space for them.
+        let missed_by = missed.filter(|missed| missed.len() == state.missed_by.len());
+        state.missed_by = missed_by.unwrap_or(vec![0; state.missed_by.len()]);
+        state.write(folder)?;
+    }
     for kind in [DISPATCHERS, SLOTS, PROGRAMS] {
         unpin_all(folder, &meta, kind)?;
     }
     unpin(&folder.join(UNFINISHED))?;
-    stopped.publish(folder)
+    state.publish(folder)
 }
 
 /// Removes all pins of the instance. Returns the pins that are not its own, which stay.

@@ -1,5 +1,4 @@
-//! The state of an instance: a map of three numbers, which one update changes as a
-//! whole. Only the owner can open it; readers get a frozen copy once the counts are
+//! The state of an instance: a map of numbers, which one update changes as a whole. Only the owner can open it; readers get a frozen copy once the counts are
 //! final.
 
 use std::path::Path;
@@ -10,7 +9,7 @@ use super::access;
 use super::layout::{STATE, STOPPED, UNFINISHED};
 use super::pinned::{self, if_found};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct State {
     /// It has stopped counting, or is stopping.
     pub(super) is_stopping: bool,
@@ -18,9 +17,20 @@ pub(super) struct State {
     pub(super) stopped_at: Option<u64>,
     /// How many runs the kernel had missed by then, if that is known.
     pub(super) missed: Option<u64>,
+    /// The same of each program, in the order of `meta`; empty for an instance of an
+    /// earlier version.
+    pub(super) missed_by: Vec<u64>,
 }
 
 impl State {
+    /// Of an instance with this number of programs that begins to count.
+    pub(super) fn new(programs: usize) -> Self {
+        Self {
+            missed_by: vec![0; programs],
+            ..Self::default()
+        }
+    }
+
     pub(super) fn open(folder: &Path) -> Result<Self> {
         Self::from_bytes(&pinned::read(&folder.join(STATE))?)
     }
@@ -31,16 +41,16 @@ impl State {
         bytes.map(|bytes| Self::from_bytes(&bytes)).transpose()
     }
 
-    pub(super) fn pin(self, folder: &Path) -> Result<()> {
+    pub(super) fn pin(&self, folder: &Path) -> Result<()> {
         pinned::pin(&folder.join(STATE), &self.to_bytes())
     }
 
-    pub(super) fn write(self, folder: &Path) -> Result<()> {
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
         pinned::write(&folder.join(STATE), &self.to_bytes())
     }
 
     /// Writes the copy for readers, who cannot open it before it is complete.
-    pub(super) fn publish(self, folder: &Path) -> Result<()> {
+    pub(super) fn publish(&self, folder: &Path) -> Result<()> {
         let unfinished = folder.join(UNFINISHED);
         pinned::pin_frozen(&unfinished, &self.to_bytes())?;
         if let Some(group) = access::reader_of(folder)? {
@@ -50,24 +60,26 @@ impl State {
             .with_context(|| format!("failed to rename `{}`", unfinished.display()))
     }
 
-    fn to_bytes(self) -> Vec<u8> {
+    fn to_bytes(&self) -> Vec<u8> {
         let goal = if self.is_stopping { 2 } else { 0 };
         let stopped_at = self.stopped_at.unwrap_or(0);
         let missed = self.missed.map_or(0, |missed| missed + 1);
-        [goal, stopped_at, missed].map(u64::to_ne_bytes).concat()
+        let numbers = [&[goal, stopped_at, missed], &self.missed_by[..]].concat();
+        numbers.into_iter().flat_map(u64::to_ne_bytes).collect()
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let numbers = bytes.as_chunks().0.iter().copied();
         let numbers: Vec<u64> = numbers.map(u64::from_ne_bytes).collect();
-        let [goal, stopped_at, missed] = numbers[..] else {
-            bail!("the state has {} bytes, not 24", bytes.len());
+        let [goal, stopped_at, missed, ref missed_by @ ..] = numbers[..] else {
+            bail!("the state has {} bytes, less than 24", bytes.len());
         };
         Ok(Self {
             // Earlier versions wrote other numbers here.
             is_stopping: goal != 0,
             stopped_at: Some(stopped_at).filter(|at| *at != 0),
             missed: missed.checked_sub(1),
+            missed_by: missed_by.to_vec(),
         })
     }
 }
@@ -81,9 +93,10 @@ mod tests {
         let stopped = State {
             is_stopping: true,
             stopped_at: Some(7),
-            missed: Some(0),
+            missed: Some(7),
+            missed_by: vec![3, 4],
         };
-        for state in [State::default(), stopped] {
+        for state in [State::default(), State::new(2), stopped] {
             assert_eq!(State::from_bytes(&state.to_bytes()).unwrap(), state);
         }
         assert!(State::from_bytes(&[0; 16]).is_err());
