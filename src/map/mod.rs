@@ -12,6 +12,7 @@ mod helper;
 mod inventory;
 mod iterator;
 mod open;
+mod other;
 mod owner;
 mod read;
 pub mod saved;

@@ -7,6 +7,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::metric::Numbers;
 use super::parts::Parts;
+use super::reading::other_label;
 use super::writer::{Head, RowWriter};
 use super::{Format, Style};
 use crate::schema::{Declaration, Names, Place, Streamed, Table, Tags, Value};
@@ -162,6 +163,24 @@ impl<'d> Entries<'d> {
         writer.end_row(out)
     }
 
+    /// The row `other` of a tally's table, which has no key.
+    pub(crate) fn other(&mut self, out: &mut dyn Write, value: &[u8]) -> io::Result<()> {
+        let layout = &self.layout;
+        let writer = self.writer.get_or_insert_with(|| layout.writer());
+        if layout.format.is_json() {
+            let (key, outer) = (&Value::Null, None);
+            let value = &layout.streamed(&layout.declaration.value, &layout.value_tags, value);
+            return writer.object(out, &EntryJson { outer, key, value });
+        }
+        let is_csv = layout.format == Format::Csv;
+        let cells = layout.table.labels.len() + usize::from(layout.per_cpu);
+        for cell in 0..cells {
+            writer.cell(&other_label(cell, is_csv));
+        }
+        layout.numbers_of(writer, &mut self.sums, &[value]);
+        writer.end_row(out)
+    }
+
     /// Behind the last entry; `footer` is for people.
     pub(crate) fn end(&mut self, out: &mut dyn Write, footer: &str) -> io::Result<()> {
         let writer = self.writer.get_or_insert_with(|| self.layout.writer());
@@ -294,6 +313,10 @@ impl Layout<'_> {
         if self.raw {
             return writer.cell(&self.value(values));
         }
+        self.numbers_of(writer, sums, values);
+    }
+
+    fn numbers_of(&self, writer: &mut RowWriter, sums: &mut Vec<u64>, values: &[&[u8]]) {
         sums.clear();
         sums.resize(self.table.cells(), 0);
         for value in values {

@@ -86,6 +86,15 @@ pub(super) fn csv(out: &mut dyn Write, snapshot: &Snapshot<'_>, style: Style) ->
 /// What stands in the place of the keys that the events of a row `other` lost.
 pub(super) const OTHER: &str = "(other)";
 
+/// The same as the cells of labels; programs get none.
+pub(super) fn other_label(nth: usize, is_csv: bool) -> Value<'static> {
+    match nth {
+        _ if is_csv => Value::Null,
+        0 => OTHER.into(),
+        _ => "-".into(),
+    }
+}
+
 /// The rows of a table, as a table or as CSV. CSV says in each row which table
 /// and which reading it is of, and whether it is the row `other`.
 fn write_rows(
@@ -133,8 +142,7 @@ fn write_rows(
             match names.get(i) {
                 Some(name) if label.is_stack() && !is_csv => writer.cell(&last_frames(name)),
                 Some(name) => writer.cell(name),
-                None if is_csv => writer.cell(&Value::Null),
-                None => writer.cell(&if i == 0 { OTHER } else { "-" }.into()),
+                None => writer.cell(&other_label(i, is_csv)),
             }
         }
         for metric in &metrics {

@@ -1,6 +1,6 @@
 //! Events whose keys find no room: they lose their key, and nothing else.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::assert_has;
 use crate::instances::Host;
@@ -145,6 +145,24 @@ fn the_row_is_part_of_every_output() {
         (&status["other"], &status["dropped"]),
         (&270.into(), &0.into())
     );
+
+    let dump = |more: &str| {
+        let line = format!("map dump {}/x/maps/hits {more}", "/sys/fs/bpf/ktally");
+        host.good(&line).stdout
+    };
+    let entries: Value = serde_json::from_str(&dump("-o json")).unwrap();
+    let last = entries.as_array().unwrap().last().unwrap();
+    assert_eq!(last, &json!({"key": null, "value": {"count": 270}}));
+    assert_eq!(
+        dump("--top 2")
+            .lines()
+            .nth(3)
+            .unwrap()
+            .split_whitespace()
+            .last(),
+        Some("270")
+    );
+    assert!(!dump("--where key=3").contains("(other)"));
 
     // New programs go on with the same row.
     host.good([

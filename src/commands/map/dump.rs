@@ -78,6 +78,24 @@ impl Dump<'_> {
         self.args.limit.unwrap_or(u64::MAX)
     }
 
+    /// Writes the row `other`, if the map is the table of a tally and it counted
+    /// something. Its events have no key that a filter could ask for.
+    fn other(&self, view: &mut Entries<'_>, out: &mut impl Write) -> Result<()> {
+        if self.command.raw || !self.query.filters.is_empty() {
+            return Ok(());
+        }
+        let table = &self.declaration.table;
+        let Some(value) = self.map.other(&table.name, &self.command.btf) else {
+            return Ok(());
+        };
+        let mut cells = vec![0; table.cells()];
+        table.add_cells(&value, &mut cells);
+        if !table.counts_nothing(&cells) {
+            view.other(out, &value)?;
+        }
+        Ok(())
+    }
+
     fn keeps(&self, key: &[u8]) -> bool {
         self.filter.keeps(key, &self.command.names)
     }
@@ -86,6 +104,7 @@ impl Dump<'_> {
     fn streamed(&self) -> Result<Outcome> {
         let (out, view) = (&mut stdout(), &mut self.view());
         let outcome = self.stream(self.map, view, out, None)?;
+        self.other(view, out)?;
         view.end(out, &footer(view.count(), None, &outcome))?;
         Ok(outcome)
     }
@@ -146,6 +165,7 @@ impl Dump<'_> {
         for (_, key, buffer) in first.into_sorted_vec().iter().take(limit) {
             write_entry(view, out, self.map, key, buffer, None)?;
         }
+        self.other(view, out)?;
         view.end(out, &footer(view.count(), Some(read), &outcome))?;
         Ok(outcome)
     }
