@@ -122,8 +122,9 @@ struct tally_health {
 /* Goes up and down; shown as it is. */
 #define GAUGE(help) __ktally_tag("gauge", help)
 /*
- * On a struct tally_histogram; see tally_observe(). A column of quantiles, and
- * where the table has nothing else one of how many were observed.
+ * On a struct tally_histogram; see tally_observe(). Columns of its mean and
+ * quantiles, and where the table has nothing else one of how many were
+ * observed.
  */
 #define HISTOGRAM(help) __ktally_tag("histogram", help)
 

@@ -38,7 +38,7 @@ pub(crate) struct Selection {
     /// Show only the first N, in the order of --sort; 0 shows only the footer
     #[arg(long, value_name = "N", value_parser = whole::<usize>(0, u64::MAX), allow_negative_numbers = true)]
     pub(crate) top: Option<usize>,
-    /// Sort by this column [the first column of numbers; of a histogram also NAME.p99, NAME.sum]
+    /// Sort by this column [the first column of numbers; of a histogram also NAME.mean, NAME.p99, NAME.sum]
     #[arg(long, value_name = "COLUMN", value_parser = column)]
     pub(crate) sort: Option<String>,
     /// Group by these fields only, and sum the numbers

@@ -4,10 +4,9 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::metric::edge_text;
+use super::metric::{edge_text, rounded};
 use super::{Style, heading};
-use crate::schema::{Histogram, Metric};
-use crate::snapshot::count;
+use crate::schema::{Histogram, Metric, Statistic};
 
 /// How long the longest bar is.
 const WIDTH: usize = 40;
@@ -29,7 +28,8 @@ pub(super) fn render(
     };
     if !style.no_header {
         let between = if row.is_empty() { "" } else { ", " };
-        let mean = mean(cells).map(|mean| format!("; mean {}", edge_text(metric, mean)));
+        let mean = Statistic::Mean.of(&Histogram::of_cells(cells));
+        let mean = mean.map(|mean| format!("; mean {}", rounded(metric, mean)));
         let mean = mean.unwrap_or_default();
         heading(
             out,
@@ -41,7 +41,7 @@ pub(super) fn render(
     let edges = |bucket: usize| {
         let over = match bucket {
             0 => "0".to_owned(),
-            _ => edge_text(metric, Histogram::edge(bucket - 1)),
+            _ => edge_text(metric, Histogram::over(bucket)),
         };
         (over, edge_text(metric, Histogram::edge(bucket)))
     };
@@ -65,17 +65,4 @@ pub(super) fn render(
         )?;
     }
     Ok(())
-}
-
-/// The sum is kept modulo 2^64: one that is less than what the buckets hold at
-/// the least has no mean.
-fn mean(cells: &[u64]) -> Option<u64> {
-    let least = |bucket: usize| match bucket {
-        0 => 0,
-        _ => u128::from(Histogram::edge(bucket - 1)) + 1,
-    };
-    let buckets = cells[1..Histogram::CELLS].iter().enumerate();
-    let least = buckets.map(|(bucket, number)| least(bucket) * u128::from(*number));
-    let sum = cells[0];
-    (u128::from(sum) >= least.sum()).then(|| (sum as f64 / count(cells) as f64).round() as u64)
 }

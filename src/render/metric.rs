@@ -2,11 +2,17 @@
 
 use super::writer::{Head, RowWriter};
 use super::{Format, Style};
-use crate::schema::{Histogram, Metric, MetricKind, Unit, Value, plain_number, whole_number};
-use crate::snapshot::{count, quantile};
+use crate::schema::{
+    Histogram, Metric, MetricKind, Statistic, Unit, Value, plain_number, whole_number,
+};
+use crate::snapshot::count;
 
-/// The quantiles that stand for a histogram in a table.
-const QUANTILES: [(&str, f64); 2] = [("p50", 0.5), ("p99", 0.99)];
+/// What stands for a histogram in a table.
+const SHOWN: [(&str, Statistic); 3] = [
+    ("MEAN", Statistic::Mean),
+    ("P50", Statistic::Quantile(0.5)),
+    ("P99", Statistic::Quantile(0.99)),
+];
 
 /// How numbers are written: those of a table are per second, or totals.
 #[derive(Clone, Copy)]
@@ -18,20 +24,23 @@ pub(super) struct Numbers<'s> {
 }
 
 impl Numbers<'_> {
-    /// What stands over the columns of one of these metrics: a histogram has two
-    /// in a table, and three elsewhere.
+    /// What stands over the columns of one of these metrics: a histogram has three
+    /// in a table, and seven elsewhere.
     pub(super) fn heads(self, metric: &Metric, metrics: &[Metric]) -> Vec<Head> {
         let is_table = self.format == Format::Table;
         let name = self.format.head(&metric.name).0;
         let heads = match metric.kind {
             MetricKind::Histogram if is_table => {
                 let alone = metrics.iter().filter(|it| it.kind == metric.kind).count() == 1;
-                let prefix = if alone { "" } else { &format!("{name} ") };
-                QUANTILES.map(|(part, _)| format!("{prefix}{part}")).into()
+                let prefix = if alone { "" } else { &format!("{name}_") };
+                SHOWN.map(|(part, _)| format!("{prefix}{part}")).into()
             }
-            MetricKind::Histogram => ["count", "sum", "buckets"]
-                .map(|part| format!("{name}_{part}"))
-                .into(),
+            MetricKind::Histogram => {
+                let statistics = Statistic::ALL.iter().map(|(part, _)| *part);
+                let parts = ["count", "sum"].into_iter().chain(statistics);
+                let parts = parts.chain(["buckets"]);
+                parts.map(|part| format!("{name}_{part}")).collect()
+            }
             MetricKind::Counter if is_table => vec![format!("{name}{}", self.per_second())],
             MetricKind::Counter | MetricKind::Gauge | MetricKind::UnderWay => vec![name],
         };
@@ -48,24 +57,32 @@ impl Numbers<'_> {
             } else {
                 number
             });
-        } else if is_table {
-            for (_, q) in QUANTILES {
-                let edge = quantile(&cells[metric.cell..], q);
-                writer.cell(&edge.map(|edge| edge_text(metric, edge)).into());
-            }
         } else {
-            let histogram = Histogram::of_cells(&cells[metric.range()]);
-            writer.cell(&histogram.count().into());
-            writer.cell(&histogram.sum.into());
-            writer.cell(&histogram.pairs_text().into());
+            self.write_histogram(writer, metric, &Histogram::of_cells(&cells[metric.range()]));
         }
+    }
+
+    fn write_histogram(self, writer: &mut RowWriter, metric: &Metric, histogram: &Histogram) {
+        if self.format == Format::Table {
+            for (_, statistic) in SHOWN {
+                let number = statistic.of(histogram);
+                writer.cell(&number.map(|number| rounded(metric, number)).into());
+            }
+            return;
+        }
+        writer.cell(&histogram.count().into());
+        writer.cell(&histogram.sum.into());
+        for (_, statistic) in Statistic::ALL {
+            writer.cell(&statistic.value(histogram));
+        }
+        writer.cell(&histogram.pairs_text().into());
     }
 
     /// A number for people.
     fn shown(self, metric: &Metric, number: &Value<'_>) -> Value<'static> {
         let number = number.integer().unwrap_or_default();
         let text = if metric.kind == MetricKind::Counter && !self.style.totals {
-            rate(metric, number as f64 / self.seconds)
+            rounded(metric, number as f64 / self.seconds)
         } else {
             total(metric, number)
         };
@@ -76,7 +93,7 @@ impl Numbers<'_> {
     pub(super) fn count_head(self, metric: &Metric, metrics: &[Metric]) -> Head {
         let count = match metrics.iter().filter(|it| it.kind == metric.kind).count() {
             1 => "COUNT".to_owned(),
-            _ => format!("{} COUNT", metric.name.to_uppercase()),
+            _ => format!("{}_COUNT", metric.name.to_uppercase()),
         };
         (format!("{count}{}", self.per_second()), true)
     }
@@ -112,7 +129,8 @@ fn total(metric: &Metric, number: i128) -> String {
     }
 }
 
-fn rate(metric: &Metric, number: f64) -> String {
+/// For people, to three digits: a rate, a mean.
+pub(super) fn rounded(metric: &Metric, number: f64) -> String {
     match scaled(metric) {
         Some(unit) => unit.scale(number),
         None => plain_number(number),

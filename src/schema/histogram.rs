@@ -5,6 +5,7 @@ use plain::Plain;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::input::{Fields, Input};
+use super::statistic::Statistic;
 use super::types::Type;
 
 /// `struct tally_histogram`.
@@ -68,6 +69,11 @@ impl Histogram {
         }
     }
 
+    /// What all values in bucket `i` exceed; 0 for the first, which holds 0 too.
+    pub(crate) const fn over(i: usize) -> u64 {
+        if i == 0 { 0 } else { Self::edge(i - 1) }
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.buckets
             .iter()
@@ -112,7 +118,8 @@ impl Histogram {
             })
     }
 
-    /// `sum`, `[edge, count]` pairs, and a `count` that must be theirs.
+    /// `sum`, `[edge, count]` pairs, and a `count` that must be theirs. What else
+    /// is shown follows from them.
     pub(super) fn from_fields(fields: &Fields) -> Result<Self> {
         let mut histogram = Self::EMPTY;
         let mut count = None;
@@ -128,6 +135,7 @@ impl Histogram {
                         histogram.buckets[bucket] = number;
                     }
                 }
+                (name, _) if Statistic::ALL.iter().any(|(it, _)| *it == name) => {}
                 (other, _) => bail!("a histogram has `count`, `sum` and `buckets`, no `{other}`"),
             }
         }
@@ -168,9 +176,12 @@ impl Serialize for Histogram {
                 serializer.collect_seq(self.0.pairs())
             }
         }
-        let mut map = serializer.serialize_map(Some(3))?;
+        let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("count", &self.count())?;
         map.serialize_entry("sum", &self.sum)?;
+        for (name, statistic) in Statistic::ALL {
+            map.serialize_entry(name, &statistic.value(self))?;
+        }
         map.serialize_entry("buckets", &Pairs(self))?;
         map.end()
     }

@@ -13,6 +13,7 @@ mod histogram;
 mod input;
 mod metric;
 mod parse;
+mod statistic;
 mod table;
 mod tags;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub(crate) use input::dotted;
 pub(crate) use metric::Metric;
 pub use metric::MetricKind;
 pub use parse::{LeftOut, parse};
+pub(crate) use statistic::Statistic;
 pub(crate) use table::Part;
 pub use table::{Label, OptionSpec, Table};
 pub use tags::{Decoder, Tags};

@@ -286,7 +286,8 @@ mod tests {
         let members = vec![member("sum", 0, &word), member("buckets", 8, &buckets)];
         let name = format!("struct {}", Histogram::C_NAME);
         let histogram = Type::new(name, 8 * Histogram::CELLS, Kind::Struct(members));
-        let bytes = read(&histogram, r#"{"count":3,"sum":9,"buckets":[[1,1],[8,2]]}"#).unwrap();
+        let shown = r#"{"count":3,"sum":9,"mean":3.0,"p50":5,"p90":null,"buckets":[[1,1],[8,2]]}"#;
+        let bytes = read(&histogram, shown).unwrap();
         let read = Histogram::of_bytes(&bytes);
         assert_eq!((read.sum, read.count(), read.buckets[3]), (9, 3, 2));
         let zeroes = format!("hex:{}", "00".repeat(520));

@@ -202,22 +202,5 @@ pub fn count(cells: &[u64]) -> u64 {
         .fold(0, |sum, bucket| sum.wrapping_add(*bucket))
 }
 
-/// The upper edge of the bucket that holds the q-quantile: at least that share
-/// of the observations is not greater. `None` where there are none.
-pub(crate) fn quantile(cells: &[u64], q: f64) -> Option<u64> {
-    let total = count(cells);
-    if total == 0 {
-        return None;
-    }
-    // 0.07 * 100 is a little more than 7 in binary.
-    const ROUNDING: f64 = 1e-9;
-    let rank = ((total as f64 * (q - ROUNDING)).ceil() as u64).clamp(1, total);
-    let mut below = 0u64;
-    (0..Histogram::BUCKETS).find_map(|bucket| {
-        below = below.wrapping_add(cells[1 + bucket]);
-        (below >= rank).then(|| Histogram::edge(bucket))
-    })
-}
-
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 
-use super::{Rows, Selection, count, quantile};
+use super::{Rows, Selection, count};
 use crate::error::{unknown, usage};
 use crate::schema::{
-    Kind, Label, LeftOut, Metric, MetricKind, Names, Place, Table, Tags, Type, Value, parse,
+    Histogram, Kind, Label, LeftOut, Metric, MetricKind, Names, Place, Statistic, Table, Tags,
+    Type, Value, parse,
 };
 
 /// What the user wants to see of a reading.
@@ -30,7 +31,7 @@ enum SortBy {
     Label(usize),
     Cell(usize, bool),
     Count(usize),
-    Quantile(usize, f64),
+    Statistic(usize, Statistic),
 }
 
 impl Query {
@@ -279,9 +280,10 @@ impl Sorting<'_> {
             Some(SortBy::Cell(cell, true)) => -i128::from(cells[cell] as i64),
             Some(SortBy::Cell(cell, false)) => -i128::from(cells[cell]),
             Some(SortBy::Count(cell)) => -i128::from(count(&cells[cell..])),
-            Some(SortBy::Quantile(cell, q)) => {
-                quantile(&cells[cell..], q).map_or(1, |edge| -i128::from(edge))
-            }
+            // To a thousandth, as it is shown; one that has none comes last.
+            Some(SortBy::Statistic(cell, statistic)) => statistic
+                .of(&Histogram::of_cells(&cells[cell..]))
+                .map_or(1, |number| -((number * 1e3).round() as i128)),
         })
     }
 }
@@ -293,8 +295,8 @@ fn default_order(metric: &Metric) -> SortBy {
     }
 }
 
-/// A label, a metric, or of a histogram `NAME.count`, `NAME.sum`, `NAME.p50`
-/// and so on; the bare name of a histogram sorts by its count.
+/// A label, a metric, or of a histogram `NAME.count`, `NAME.sum`, `NAME.mean`,
+/// `NAME.p50` and so on; the bare name of a histogram sorts by its count.
 fn sort_by(table: &Table, name: &str) -> Option<SortBy> {
     if let Some(label) = table.label(name) {
         return Some(SortBy::Label(label));
@@ -320,12 +322,7 @@ fn sort_by(table: &Table, name: &str) -> Option<SortBy> {
     match part {
         "count" => Some(SortBy::Count(metric.cell)),
         "sum" => Some(SortBy::Cell(metric.cell, false)),
-        _ => {
-            let percent: f64 = part.strip_prefix('p')?.parse().ok()?;
-            (0.0..=100.0)
-                .contains(&percent)
-                .then_some(SortBy::Quantile(metric.cell, percent / 100.0))
-        }
+        _ => Statistic::by_name(part).map(|it| SortBy::Statistic(metric.cell, it)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A table and rows of it, for the tests of this module; rows and quantiles.
+//! A table and rows of it, for the tests of this module; rows.
 
 #![allow(clippy::unwrap_used)]
 
@@ -221,46 +221,4 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
     assert!(!is_whole(none, 0, Some(1), None, None));
     assert!(!is_whole(none, 0, none, Some(1), None));
     assert!(!is_whole(none, 0, none, None, Some("a row vanished")));
-}
-
-#[test]
-fn quantiles_are_edges_of_buckets() {
-    type Buckets<'a> = &'a [(usize, u64)];
-    type Edges<'a> = &'a [(f64, Option<u64>)];
-    let cases: [(Buckets<'_>, u64, Edges<'_>); 7] = [
-        // Nothing: a sum alone is not an observation.
-        (&[], 0, &[(0.5, None)]),
-        (
-            &[(3, 1)],
-            1,
-            &[(0.0, Some(8)), (0.5, Some(8)), (1.0, Some(8))],
-        ),
-        // 99 and 1 of 100: the 99th is still low, whatever is above it is not.
-        (
-            &[(0, 99), (10, 1)],
-            100,
-            &[(0.99, Some(1)), (0.991, Some(1024)), (1.0, Some(1024))],
-        ),
-        // Of two, the median is the lower.
-        (&[(1, 1), (2, 1)], 2, &[(0.5, Some(2)), (0.51, Some(4))]),
-        (
-            &[(62, 1), (63, 1)],
-            2,
-            &[(0.5, Some(1 << 62)), (1.0, Some(u64::MAX))],
-        ),
-        // 0.07 * 100 and 0.55 * 100 are a little more than 7 and 55 in binary.
-        (&[(1, 7), (2, 93)], 100, &[(0.07, Some(2))]),
-        (&[(1, 55), (2, 45)], 100, &[(0.55, Some(2))]),
-    ];
-    for (buckets, number, edges) in cases {
-        let mut cells = vec![0; Histogram::CELLS];
-        cells[0] = 7;
-        for (bucket, count) in buckets {
-            cells[1 + bucket] = *count;
-        }
-        assert_eq!(count(&cells), number, "{buckets:?}");
-        for (q, edge) in edges {
-            assert_eq!(quantile(&cells, *q), *edge, "{buckets:?}: {q}");
-        }
-    }
 }

@@ -8,8 +8,8 @@ use super::*;
 fn a_single_row_shows_its_histogram_as_bars() {
     assert_snapshot!(text(STYLE, &one_row()), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    COMM      CALL  CALLS/s  ERRORS/s  TIME/s      p50      p99
-    postgres  read   12,304         0  312 ms  8.19 µs  16.4 µs
+    COMM      CALL  CALLS/s  ERRORS/s  TIME/s     MEAN      P50      P99
+    postgres  read   12,304         0  312 ms  25.4 µs  6.19 µs  12.8 µs
 
     postgres read, latency: time of one call; mean 25.4 µs
        4.1 µs .. 8.19 µs          60110 |########################################|
@@ -88,13 +88,13 @@ fn where_only_histograms_count_they_say_how_much() {
     let shown = one(table("t", vec![latency(0)]), &rows);
     assert_snapshot!(text(STYLE, &shown), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    COMM  CALL  COUNT/s      p50      p99
-    a     read   12,304  8.19 µs  16.4 µs
-    b     read        0        -        -
+    COMM  CALL  COUNT/s     MEAN      P50      P99
+    a     read   12,304  25.4 µs  6.19 µs  12.8 µs
+    b     read        0        -        -        -
     2 of 312 rows; 0 dropped, 0 missed
     "#);
     let totals = style(|it| it.totals = true);
     let total = text(totals, &shown);
-    assert!(total.contains("COUNT      p50"), "{total}");
-    assert!(total.contains("61,520  8.19"), "{total}");
+    assert!(total.contains("COUNT     MEAN"), "{total}");
+    assert!(total.contains("61,520  25.4 µs  6.19"), "{total}");
 }

@@ -8,7 +8,7 @@ use super::*;
 fn json_has_this_shape_and_order() {
     let mut shown = one_row();
     shown.tables[0].rows_read = 312;
-    let wanted = r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":5.0,"missed":0,"incomplete":false,"tables":[{"name":"syscalls","rows_read":312,"dropped":0,"reset":0,"rows":[{"comm":"postgres","call":"read","calls":61520,"errors":0,"time":1560000000,"latency":{"count":61520,"sum":1560000000,"buckets":[[8192,60110],[16384,1410]]}}]}]}"#;
+    let wanted = r#"{"tally":"syscalls","time":"2026-11-22T07:22:22.123Z","seconds":5.0,"missed":0,"incomplete":false,"tables":[{"name":"syscalls","rows_read":312,"dropped":0,"reset":0,"rows":[{"comm":"postgres","call":"read","calls":61520,"errors":0,"time":1560000000,"latency":{"count":61520,"sum":1560000000,"mean":25357.607,"p50":6192.04,"p90":7868.872,"p99":12809.732,"buckets":[[8192,60110],[16384,1410]]}}]}]}"#;
     assert_eq!(json(&shown), format!("{wanted}\n"));
     assert_eq!(
         all(Format::Jsonl, STYLE, &[&shown, &shown]),
@@ -46,9 +46,9 @@ fn json_tells_unknown_from_none_and_keeps_every_digit() {
 #[test]
 fn csv_has_exact_numbers_and_a_footer() {
     assert_snapshot!(csv(STYLE, &two_rows()), @r#"
-    "table","timestamp","seconds","kind","comm","call","calls","errors","time","latency_count","latency_sum","latency_buckets"
-    "syscalls","2026-11-22T07:22:22.123Z",5,"row","postgres","read",61520,0,1560000000,61520,1560000000,"[[8192,60110],[16384,1410]]"
-    "syscalls","2026-11-22T07:22:22.123Z",5,"row","bash","openat",7,3,1200,0,0,"[]"
+    "table","timestamp","seconds","kind","comm","call","calls","errors","time","latency_count","latency_sum","latency_mean","latency_p50","latency_p90","latency_p99","latency_buckets"
+    "syscalls","2026-11-22T07:22:22.123Z",5,"row","postgres","read",61520,0,1560000000,61520,1560000000,25357.607,6192.04,7868.872,12809.732,"[[8192,60110],[16384,1410]]"
+    "syscalls","2026-11-22T07:22:22.123Z",5,"row","bash","openat",7,3,1200,0,0,"","","","","[]"
     # syscalls: 2 of 312 rows; 0 dropped, 0 missed
     "#);
 }

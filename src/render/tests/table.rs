@@ -8,9 +8,9 @@ use super::*;
 fn a_table_has_rates_and_quantiles() {
     assert_snapshot!(text(STYLE, &two_rows()), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    COMM      CALL    CALLS/s  ERRORS/s  TIME/s      p50      p99
-    postgres  read     12,304         0  312 ms  8.19 µs  16.4 µs
-    bash      openat      1.4       0.6  240 ns        -        -
+    COMM      CALL    CALLS/s  ERRORS/s  TIME/s     MEAN      P50      P99
+    postgres  read     12,304         0  312 ms  25.4 µs  6.19 µs  12.8 µs
+    bash      openat      1.4       0.6  240 ns        -        -        -
     2 of 312 rows; 0 dropped, 0 missed
     "#);
 }
@@ -20,9 +20,9 @@ fn totals_are_no_rates() {
     let totals = style(|it| it.totals = true);
     assert_snapshot!(text(totals, &two_rows()), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    COMM      CALL     CALLS  ERRORS    TIME      p50      p99
-    postgres  read    61,520       0  1.56 s  8.19 µs  16.4 µs
-    bash      openat       7       3  1.2 µs        -        -
+    COMM      CALL     CALLS  ERRORS    TIME     MEAN      P50      P99
+    postgres  read    61,520       0  1.56 s  25.4 µs  6.19 µs  12.8 µs
+    bash      openat       7       3  1.2 µs        -        -        -
     2 of 312 rows; 0 dropped, 0 missed
     "#);
 }
@@ -47,9 +47,9 @@ fn several_tables_have_their_names() {
     assert_snapshot!(text(STYLE, &both), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
     syscalls: what happened
-    COMM      CALL    CALLS/s  ERRORS/s  TIME/s      p50      p99
-    postgres  read     12,304         0  312 ms  8.19 µs  16.4 µs
-    bash      openat      1.4       0.6  240 ns        -        -
+    COMM      CALL    CALLS/s  ERRORS/s  TIME/s     MEAN      P50      P99
+    postgres  read     12,304         0  312 ms  25.4 µs  6.19 µs  12.8 µs
+    bash      openat      1.4       0.6  240 ns        -        -        -
     2 of 312 rows; 0 dropped, 0 missed
 
     plain: what happened
@@ -84,8 +84,8 @@ fn a_total_has_no_labels() {
     let shown = snapshot(vec![named(rows, 312, &HostNames::new())]);
     assert_snapshot!(text(STYLE, &shown), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    CALLS/s  ERRORS/s  TIME/s      p50      p99
-     12,304         0  312 ms  8.19 µs  16.4 µs
+    CALLS/s  ERRORS/s  TIME/s     MEAN      P50      P99
+     12,304         0  312 ms  25.4 µs  6.19 µs  12.8 µs
 
     latency: time of one call; mean 25.4 µs
        4.1 µs .. 8.19 µs          60110 |########################################|

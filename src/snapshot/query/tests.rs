@@ -160,12 +160,13 @@ fn rows_are_sorted_by_any_column() {
             "a ENOENT, b ENOENT, a EAGAIN, c 4000",
         ),
         ("latency.sum sum", "b ENOENT, a ENOENT, a EAGAIN, c 4000"),
+        ("latency.mean mean", "b ENOENT, a EAGAIN, a ENOENT, c 4000"),
         ("latency.p99 p99", "b ENOENT, a ENOENT, a EAGAIN, c 4000"),
         (
             "latency.p99.9 p99.9",
             "b ENOENT, a ENOENT, a EAGAIN, c 4000",
         ),
-        ("p50", "a EAGAIN, a ENOENT, b ENOENT, c 4000"),
+        ("p50", "a EAGAIN, b ENOENT, a ENOENT, c 4000"),
     ] {
         for column in columns.split(' ') {
             let shown = show(&format!("sort:{column}"), &ROWS);
@@ -184,7 +185,10 @@ fn a_short_name_of_a_quantile_needs_a_single_histogram() {
     second.cell = two.cells();
     two.metrics.push(second);
     assert_eq!(sort_by(&two, "p99"), None);
-    assert_eq!(sort_by(&two, "size.p99"), Some(SortBy::Quantile(68, 0.99)));
+    assert_eq!(
+        sort_by(&two, "size.p99"),
+        Some(SortBy::Statistic(68, Statistic::Quantile(0.99)))
+    );
 }
 
 #[test]
@@ -224,7 +228,7 @@ fn check_refuses_what_no_row_can_pass_and_no_table_has() {
     assert_snapshot!(refused("by:comm,comm"), @"`--by` names `comm` twice");
     assert_snapshot!(refused("by:comm sort:error"), @"rows grouped without `error` cannot be sorted by it");
     assert_snapshot!(refused("sort:zzz"), @"no column named `zzz`; known: `comm`, `error`, `depth`, `nice`, `calls`, `small`, `level`, `latency`");
-    for column in "p101 p-1 pNaN latency. calls.p50 level.sum"
+    for column in "p101 p-1 pNaN latency. calls.p50 calls.mean level.sum"
         .split(' ')
         .chain([""])
     {
@@ -242,7 +246,7 @@ fn check_takes_what_a_row_may_have() {
     for line in ["where:comm=a,b", "where:error=4000", "by:comm sort:comm"] {
         check(&query(line)).unwrap();
     }
-    for column in "latency latency.p99 p0 p100 sum calls nice".split(' ') {
+    for column in "latency latency.p99 p0 p100 mean latency.mean sum calls nice".split(' ') {
         check(&query(&format!("sort:{column}"))).unwrap();
     }
 }

@@ -145,7 +145,9 @@ fn every_kind_of_number_is_added_to_in_place() {
     let wanted = json!({
         "calls": u64::MAX, "balance": 2, "narrow": 16, "below": -1,
         "inner": [{"a": 4, "b": 0}, {"a": 0, "b": -3}], "list": [0, 0, 6], "text": "abc",
-        "sizes": {"count": 2, "sum": 12, "buckets": [[8, 2]]},
+        "sizes": {
+            "count": 2, "sum": 12, "mean": 6.0, "p50": 6.0, "p90": 7.6, "p99": 7.96, "buckets": [[8, 2]],
+        },
     });
     assert_eq!(value(map), wanted);
     let added = map_json!("add", map, 0, "narrow=2", "--repeat", 3);
@@ -323,7 +325,8 @@ fn gauges_and_text_stay() {
     let counted = Counted::of(None);
     let map = counted.id("counted");
     let whole = r#"{"calls":1,"balance":-2,"narrow":3,"below":-4,"inner":[{"a":5,"b":6},{"a":7,"b":8}],
-        "list":[9,10,11],"text":"abc","sizes":{"count":2,"sum":12,"buckets":[[8,2]]}}"#;
+        "list":[9,10,11],"text":"abc","sizes":{"count":2,"sum":12,
+        "mean":6.0,"p50":6.0,"p90":7.6,"p99":7.96,"buckets":[[8,2]]}}"#;
     map!("update", map, 0, whole).done();
     let taken = map_json!("drain", map);
     let left = value(map);
