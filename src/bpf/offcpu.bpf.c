@@ -68,7 +68,8 @@ int asleep_now(struct bpf_iter__task *ctx)
 	if (!task || cpu_given || !wanted(task))
 		return 0;
 	state = task_state(task);
-	if (state == TASK_RUNNING || state & TASK_DEAD)
+	/* Nor one that is new or is being woken. */
+	if (!(state & TASK_STATES) || state & TASK_DEAD)
 		return 0;
 	key.state = state & TASK_STATES;
 	task_comm(key.comm, task);

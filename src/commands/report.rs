@@ -251,6 +251,7 @@ impl Report {
                 rows_read: shown.rows.len(),
                 other: other.filter(|_| !is_filtered).map(<[u64]>::to_vec),
                 leaves_out_other: is_filtered && other.is_some(),
+                uncertain: shown.uncertain,
                 dropped: shown.dropped,
                 reset: since.reset,
             }

@@ -96,6 +96,9 @@ impl Serialize for TableSnapshot<'_> {
             let table = self.table;
             map.serialize_entry("other", &RowJson { table, row })?;
         }
+        if self.uncertain > 0 {
+            map.serialize_entry("uncertain", &self.uncertain)?;
+        }
         map.serialize_entry("rows", &RowsJson(self))?;
         map.end()
     }

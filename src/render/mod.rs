@@ -125,6 +125,10 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
         Some(gaps @ 1..) => format!(", {}", plural(gaps, "gap")),
         _ => String::new(),
     };
+    let uncertain = match table.uncertain {
+        0 => String::new(),
+        uncertain => format!(", {uncertain} uncertain"),
+    };
     let other = if table.leaves_out_other {
         ", (other) left out"
     } else {
@@ -132,7 +136,9 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
     };
     let incomplete = snapshot.incomplete.as_ref();
     let incomplete = incomplete.map_or("", |_| "; incomplete");
-    format!("{shown} of {read}; {dropped} dropped, {missed} missed{gaps}{reset}{other}{incomplete}")
+    format!(
+        "{shown} of {read}; {dropped} dropped, {missed} missed{gaps}{reset}{uncertain}{other}{incomplete}"
+    )
 }
 
 /// A line that stands out.

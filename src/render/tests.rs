@@ -104,6 +104,7 @@ fn named(rows: Selection<'static>, rows_read: usize, names: &HostNames) -> Table
         rows_read,
         other: None,
         leaves_out_other: false,
+        uncertain: 0,
         dropped: Some(0),
         reset: 0,
     }

@@ -27,6 +27,8 @@ pub struct TableReading {
     pub under_way: Rows,
     /// The same of the row `other`.
     pub other_under_way: Vec<u64>,
+    /// Rows that lack the time of events which ended while they were read.
+    pub uncertain: u64,
     /// Starts of events that found no memory since counting began; `None` where
     /// the table has no counter of them.
     pub dropped: Option<u64>,
@@ -92,6 +94,7 @@ impl Reading {
                 other,
                 under_way: Rows::default(),
                 other_under_way: Vec::new(),
+                uncertain: now.uncertain,
                 dropped: grown(now.dropped, before.dropped),
                 reset,
             }

@@ -39,6 +39,8 @@ pub(crate) struct TableSnapshot<'s> {
     pub(crate) other: Option<Vec<u64>>,
     /// Whether such a filter leaves it out.
     pub(crate) leaves_out_other: bool,
+    /// Rows that lack the time of events which ended while they were read.
+    pub(crate) uncertain: u64,
     /// Starts of events that found no memory in that time.
     pub(crate) dropped: Option<u64>,
     /// Rows that were reset in that time, and may have counted more before it.

@@ -195,6 +195,7 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             rows_read: 0,
             other: None,
             leaves_out_other: false,
+            uncertain: 0,
             dropped,
             reset,
         };

@@ -4,10 +4,9 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use nix::time::{ClockId, clock_gettime};
 
 use super::follow::FOLLOWED;
 use super::under_way::{RowId, Starts, States};
@@ -36,8 +35,7 @@ impl TallyReader {
         stopped_at: Option<u64>,
     ) -> Result<Reading> {
         let time = SystemTime::now();
-        let now = stopped_at.unwrap_or_else(monotonic_now);
-        let before = self.states.read()?;
+        let before = self.states.read(stopped_at)?;
         let health = self.health()?;
         let mut incomplete = None;
         let mut tables = Vec::new();
@@ -51,12 +49,13 @@ impl TallyReader {
                 other: other(schema, &health, table),
                 under_way: Rows::of(table),
                 other_under_way: vec![0; table.cells()],
+                uncertain: 0,
                 dropped: dropped(schema, &health, &table.name),
                 reset: 0,
             });
         }
         if !self.states.is_empty() {
-            self.settle(schema, &mut tables, before, now)?;
+            self.settle(schema, &mut tables, before, stopped_at)?;
         }
         if let Some(lost @ 1..) = dropped(schema, &health, FOLLOWED) {
             incomplete = Some(format!(
@@ -90,21 +89,23 @@ impl TallyReader {
 
     /// Adds what is under way: what was so before the tables were read and still
     /// is. The row of what ended meanwhile is read once more between two looks at
-    /// the starts, until none of its events ends between them.
+    /// the starts, until none of its events ends between them, or too often.
     fn settle(
         &self,
         schema: &Schema,
         tables: &mut [TableReading],
         mut before: Starts,
-        now: u64,
+        stopped_at: Option<u64>,
     ) -> Result<()> {
         const MOST_ROUNDS: usize = 100;
-        let mut after = self.states.read()?;
-        let mut unsettled = before.unsettled(&after, now);
-        self.add_lasting(tables, &before, &after, now, |row| !unsettled.contains(row));
+        const MOST_TIME: Duration = Duration::from_millis(20);
+        let started = Instant::now();
+        let mut after = self.states.read(stopped_at)?;
+        let mut unsettled = before.unsettled(&after);
+        self.add_lasting(tables, &before, &after, |row| !unsettled.contains(row));
         for _ in 0..MOST_ROUNDS {
-            if unsettled.is_empty() {
-                return Ok(());
+            if unsettled.is_empty() || started.elapsed() > MOST_TIME {
+                break;
             }
             let health = self.health()?;
             for ((table, _), reading) in self.tables.iter().zip(&mut *tables) {
@@ -120,14 +121,17 @@ impl TallyReader {
                 }
             }
             before = after;
-            after = self.states.read()?;
-            let changed = before.unsettled(&after, now);
+            after = self.states.read(stopped_at)?;
+            let changed = before.unsettled(&after);
             let (still, settled) = unsettled.into_iter().partition(|row| changed.contains(row));
             let settled: HashSet<RowId> = settled;
             unsettled = still;
-            self.add_lasting(tables, &before, &after, now, |row| settled.contains(row));
+            self.add_lasting(tables, &before, &after, |row| settled.contains(row));
         }
-        self.add_lasting(tables, &before, &after, now, |row| unsettled.contains(row));
+        self.add_lasting(tables, &before, &after, |row| unsettled.contains(row));
+        for (table, _) in unsettled {
+            tables[table].uncertain += 1;
+        }
         Ok(())
     }
 
@@ -136,10 +140,9 @@ impl TallyReader {
         tables: &mut [TableReading],
         before: &Starts,
         after: &Starts,
-        now: u64,
         is_of: impl Fn(&RowId) -> bool,
     ) {
-        for (id, start, lasted) in before.lasting(after, now) {
+        for (id, start, lasted) in before.lasting(after) {
             if !is_of(&start.row) {
                 continue;
             }
@@ -158,13 +161,6 @@ impl TallyReader {
             }
         }
     }
-}
-
-/// The clock of `bpf_ktime_get_ns()`: it goes on while the host sleeps no more
-/// than that does.
-pub(super) fn monotonic_now() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// How often the kernel skipped each of these programs; `None` on kernels that do not

@@ -17,13 +17,12 @@ use super::reader::TallyReader;
 use super::skeleton::Loaded;
 use super::stack_processes::{StackProcess, StackProcesses};
 use super::support::Support;
-use super::under_way::{Source, States};
+use super::under_way::{Source, States, monotonic_now};
 use crate::map::Map;
 use crate::schema::Schema;
 use crate::snapshot::Reading;
 use crate::sys::program::IterateOver;
 use crate::sys::{self, log};
-use crate::tally::reader::monotonic_now;
 
 /// Counts until it is dropped or detached.
 pub struct Session {

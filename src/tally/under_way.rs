@@ -3,8 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use nix::time::{ClockId, clock_gettime};
 
 use crate::map::{self, Map, Outcome, TaskWalk};
 use crate::schema::{ENDING, Schema, UnderWay};
@@ -54,9 +56,13 @@ pub(super) struct Start {
     pub(super) row: RowId,
 }
 
-/// Every start at one instant.
-#[derive(Debug, Default)]
-pub(super) struct Starts(HashMap<Id, Start>);
+/// Every start, read after one instant.
+#[derive(Debug)]
+pub(super) struct Starts {
+    /// The instant, by `CLOCK_MONOTONIC`.
+    at: u64,
+    known: HashMap<Id, Start>,
+}
 
 impl States {
     /// `source` opens what an object declares.
@@ -84,15 +90,17 @@ impl States {
         (declared.time, declared.count)
     }
 
-    pub(super) fn read(&self) -> Result<Starts> {
-        let mut starts = HashMap::new();
+    /// `stopped_at` is given when no more events begin or end.
+    pub(super) fn read(&self, stopped_at: Option<u64>) -> Result<Starts> {
+        let at = stopped_at.unwrap_or_else(monotonic_now);
+        let mut known = HashMap::new();
         for (i, state) in self.0.iter().enumerate() {
             state.read(|owner, nth, since, key| {
                 let row = (state.table, key.to_vec());
-                starts.insert((i, owner.to_vec(), nth), Start { since, row });
+                known.insert((i, owner.to_vec(), nth), Start { since, row });
             })?;
         }
-        Ok(Starts(starts))
+        Ok(Starts { at, known })
     }
 }
 
@@ -148,27 +156,32 @@ impl Start {
 }
 
 impl Starts {
-    /// What was under way all the time from here to `after`, and for how long by
-    /// `now`: no row has any of it.
+    /// What was under way all the time from here to `after`, and how long by now: no
+    /// row has any of it.
     pub(super) fn lasting<'s>(
         &'s self,
         after: &'s Self,
-        now: u64,
     ) -> impl Iterator<Item = (&'s Id, &'s Start, u64)> {
         let lasting = self
-            .0
+            .known
             .iter()
-            .filter(|(id, start)| start.since & ENDING == 0 && after.0.get(id) == Some(start));
-        lasting.filter_map(move |(id, start)| Some((id, start, start.lasted(now)?)))
+            .filter(|(id, start)| start.since & ENDING == 0 && after.known.get(id) == Some(start));
+        lasting.filter_map(|(id, start)| Some((id, start, start.lasted(self.at)?)))
     }
 
     /// The rows of what ended meanwhile, or is about to: whether they have it is
     /// not known.
-    pub(super) fn unsettled(&self, after: &Self, now: u64) -> HashSet<RowId> {
-        let ended = self.0.iter().filter(|(id, start)| {
-            let is_changed = start.since & ENDING != 0 || after.0.get(id) != Some(start);
-            is_changed && start.lasted(now).is_some_and(|lasted| lasted >= SHORT)
+    pub(super) fn unsettled(&self, after: &Self) -> HashSet<RowId> {
+        let ended = self.known.iter().filter(|(id, start)| {
+            let is_changed = start.since & ENDING != 0 || after.known.get(id) != Some(start);
+            is_changed && start.lasted(self.at).is_some_and(|lasted| lasted >= SHORT)
         });
         ended.map(|(_, start)| start.row.clone()).collect()
     }
+}
+
+/// The clock of `bpf_ktime_get_ns()`, which stands still while the host sleeps.
+pub(super) fn monotonic_now() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -19,7 +19,7 @@ use super::state::State;
 use super::{access, pinned, remove};
 use crate::error::{NotFound, Usage};
 use crate::map::Map;
-use crate::tally::reader::monotonic_now;
+use crate::tally::under_way::monotonic_now;
 use crate::tally::{RawOption, ResolvedOption, Session, Tally};
 
 #[derive(Debug, Clone, Default)]

@@ -18,7 +18,8 @@ use super::open_programs;
 use super::pinned::if_found;
 use super::state::State;
 use crate::sys;
-use crate::tally::reader::{missed, monotonic_now};
+use crate::tally::reader::missed;
+use crate::tally::under_way::monotonic_now;
 
 /// Empties the slots, cuts the links, waits for running programs, then marks the counts
 /// as final. What readers need stays. If the process is killed, another call goes on.
