@@ -89,6 +89,31 @@ static __always_inline long task_state(struct task_struct *task)
 	return BPF_CORE_READ((struct task_struct___before_5_14 *)task, state);
 }
 
+/* The values of flavours of an enum need names of their own, too. */
+enum bpf_func_id___since_5_11 {
+	BPF_FUNC_get_current_task_btf___since_5_11 = 158,
+};
+
+/*
+ * The current task, as a pointer that takes no probes. NULL before 5.11, which
+ * has no helper for it: 3ca1032ab7ab ("bpf: Implement get_current_task_btf and
+ * RET_PTR_TO_BTF_ID").
+ */
+static __always_inline struct task_struct *current_task(void)
+{
+	if (!bpf_core_enum_value_exists(
+		    enum bpf_func_id___since_5_11,
+		    BPF_FUNC_get_current_task_btf___since_5_11))
+		return NULL;
+	return bpf_get_current_task_btf();
+}
+
+/* Whether this is the current task, on any kernel. */
+static __always_inline bool is_current(struct task_struct *task)
+{
+	return (__u64)task == bpf_get_current_task();
+}
+
 /* ---- probed functions ---------------------------------------------------- */
 
 /*

@@ -99,10 +99,10 @@ SEC("raw_tp")
 AT_START
 int running_now(void *ctx)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = current_task();
 	struct slice *slice = tally_cpu_state(running);
 
-	if (slice && !slice->start)
+	if (task && slice && !slice->start)
 		begin(slice, task, task->comm, may_count(task) && wanted(task));
 	return 0;
 }
@@ -132,7 +132,7 @@ int BPF_PROG(task_rename, struct task_struct *task, const char *name)
 {
 	struct slice *slice = tally_cpu_state(running);
 
-	if (!slice || task != bpf_get_current_task_btf())
+	if (!slice || !is_current(task))
 		return 0;
 	charge(slice, task);
 	begin(slice, task, name, may_count(task) && wanted_as(task, name));

@@ -7,7 +7,7 @@ use ktally::tally::{Session, Tally};
 
 use crate::instances::Host;
 use crate::run::Run;
-use crate::support::{Child, amount, beside, nap, options_of, pin, spin};
+use crate::support::{Child, amount, beside, nap, needs, options_of, pin, spin};
 
 /// A tally that counts in this process.
 struct Counting {
@@ -24,6 +24,10 @@ struct Now {
 
 impl Counting {
     fn new(name: &str, options: &[(&str, &str)]) -> Self {
+        // CPUs need none.
+        if name != "cputime" {
+            needs((5, 13), "task storage");
+        }
         let tally = Tally::find(name.as_ref()).unwrap();
         let options = options_of(&tally, options).unwrap();
         let session = Session::start(&tally, &options, None).unwrap();
@@ -203,6 +207,7 @@ fn instances_and_their_readers_have_it() {
 /// Each interval has the part of a sleep that is its own.
 #[test]
 fn intervals_divide_what_is_under_way() {
+    needs((5, 13), "task storage");
     let child = Child::new("kt-asleep", || {});
     let args = format!(
         "offcpu --pid {} --every 100ms --for 500ms -o jsonl",
