@@ -125,8 +125,8 @@ fn subjects() -> Result<Vec<Subject>> {
     const HIST: &str = "bpftrace @[comm] = hist()";
     const COMM: &str = "struct key { char comm[TASK_COMM_LEN]; };";
     const GET_COMM: &str = "struct key key = {}; bpf_get_current_comm(key.comm, 16);";
-    const ADD: &str =
-        "struct n *n = tally_entry(rows, &key); if (n) __sync_fetch_and_add(&n->n, 1);";
+    const NEW_KEY: &str = "__u64 key = bpf_ktime_get_ns() << 4 | bpf_get_smp_processor_id();";
+    const ADD: &str = "struct n *n = tally_entry(rows, &key); __sync_fetch_and_add(&n->n, 1);";
     let own = |name, peer, declarations: &str, body: &str| -> Result<Subject> {
         Ok(Subject {
             name,
@@ -184,15 +184,20 @@ fn subjects() -> Result<Vec<Subject>> {
             ),
             &format!(
                 "{GET_COMM} struct row *row = tally_entry(rows, &key);\n\
-                 if (row) {{ __sync_fetch_and_add(&row->n, 1); tally_observe(&row->ids, id); }}"
+                 __sync_fetch_and_add(&row->n, 1); tally_observe(&row->ids, id);"
             ),
         )?,
         own(
             "a new row for each call",
             "",
             "TABLE(rows, __u64, struct n, 2000000, \"\");",
-            "__u64 key = bpf_ktime_get_ns() << 4 | bpf_get_smp_processor_id(); \
-             struct n *n = tally_entry(rows, &key); if (n) __sync_fetch_and_add(&n->n, 1);",
+            &format!("{NEW_KEY} {ADD}"),
+        )?,
+        own(
+            "no room for its key: into `other`",
+            "",
+            "TABLE(rows, __u64, struct n, 1, \"\");",
+            &format!("{NEW_KEY} {ADD}"),
         )?,
         Subject {
             name: "the tally syscalls, whole",
