@@ -364,8 +364,11 @@ static __always_inline void __tally_set(__u64 *since, __u64 to)
 	})
 
 /* Whether it has begun; then *time is what passed, until tally_end(). */
-#define tally_elapsed(state, time) \
-	((state) && __tally_elapsed(&(state)->since, time))
+#define tally_elapsed(state, time)                                \
+	({                                                        \
+		typeof(state) __began = (state);                  \
+		__began &&__tally_elapsed(&__began->since, time); \
+	})
 
 static __always_inline bool __tally_elapsed(__u64 *since, __u64 *time)
 {

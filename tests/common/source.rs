@@ -46,8 +46,7 @@ struct hits {
 #define hits_of(table, key, n)                                         \
 	({                                                             \
 		struct hits *row_ = tally_entry(table, key);           \
-		if (row_)                                              \
-			__sync_fetch_and_add(&row_->count, n);         \
+		__sync_fetch_and_add(&row_->count, n);                 \
 	})
 #define hit(table, key) hits_of(table, key, 1)
 "#;
