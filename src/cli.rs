@@ -103,6 +103,9 @@ pub(crate) struct Global {
     /// Leave out headings
     #[arg(long, global = true)]
     pub(crate) no_header: bool,
+    /// Show tables whole, also where they are wider than the terminal
+    #[arg(long, global = true)]
+    pub(crate) wide: bool,
     /// Say more on stderr: libbpf's log, and the whole chain of an error
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,

@@ -49,6 +49,18 @@ pub(crate) const SYSCALL_PROGRAMS: (u32, u32) = (5, 14);
 /// Since when open maps can be read without capabilities.
 const UNPRIVILEGED_READING: (u32, u32) = (5, 19);
 
+/// Whether the locale's characters are UTF-8; without a locale they are ASCII.
+pub(crate) fn is_utf8() -> bool {
+    let mut locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(std::env::var_os)
+        .filter(|value| !value.is_empty());
+    locale.next().is_some_and(|locale| {
+        let locale = locale.to_string_lossy().to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
 /// Whether the running kernel describes its types.
 pub(crate) fn has_btf() -> bool {
     Path::new(VMLINUX_BTF).exists()

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{obstacles, output, plural, style, warn, warn_of};
 use crate::cli::{Exit, Global, ListArgs, describe, flag, value_name};
 use crate::error::Usage;
-use crate::render::{Column, Format, heading, write_rows};
+use crate::render::{Column, Format, Style, heading, sentence, write_rows};
 use crate::schema::{Decoder, Kind, Label, Metric, MetricKind, OptionSpec, Table, Unit, Value};
 use crate::tally::{Session, Support, Tally};
 
@@ -37,7 +37,7 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
     }
     write_rows(out, how, &tally_columns(), &listed)?;
     if global.output == Format::Table {
-        write_obstacles(out, &listed, &support)?;
+        write_obstacles(out, &listed, &support, &style(global))?;
     }
     Ok(Exit::Done)
 }
@@ -83,20 +83,27 @@ fn tally_columns<'t>() -> [Column<'t, &'t Listed<'t>>; 6] {
                 .map(|option| format!("--{}", flag(option)))
                 .collect();
             flags.join(" ")
-        }),
+        })
+        .spare(),
     ]
 }
 
 /// Prints a reason that all tallies share only once.
-fn write_obstacles(out: &mut dyn Write, listed: &[Listed<'_>], support: &Support) -> Result<()> {
+fn write_obstacles(
+    out: &mut dyn Write,
+    listed: &[Listed<'_>],
+    support: &Support,
+    style: &Style,
+) -> Result<()> {
     let common = support.lacks_capabilities();
     if let Some(lack) = &common {
-        writeln!(out, "none can run here: {lack}")?;
+        sentence(out, &format!("none can run here: {lack}"), style)?;
     }
     for (tally, obstacles) in listed {
         for obstacle in obstacles {
             if Some(obstacle) != common.as_ref() {
-                writeln!(out, "{} cannot run here: {obstacle}", tally.name)?;
+                let text = format!("{} cannot run here: {obstacle}", tally.name);
+                sentence(out, &text, style)?;
             }
         }
     }
@@ -108,21 +115,19 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
     let style = style(global);
     heading(out, &format!("{}: {}", tally.name, tally.summary()), &style)?;
     for obstacle in obstacles {
-        writeln!(out, "cannot run here: {obstacle}")?;
+        sentence(out, &format!("cannot run here: {obstacle}"), &style)?;
     }
     let how = (Format::Table, style);
     for table in &tally.schema.tables {
         let rows = plural(table.max_entries.into(), "row");
-        writeln!(
-            out,
-            "\ntable {}: {} (at most {rows})",
-            table.name, table.help
-        )?;
+        let text = format!("table {}: {} (at most {rows})", table.name, table.help);
+        writeln!(out)?;
+        sentence(out, &text, &style)?;
         type Of<'t> = Column<'t, [&'t str; 4]>;
         let columns = [
             Of::text("column", |row| row[0].into()),
             Of::text("kind", |row| row[1].into()),
-            Of::text("shown as", |row| row[2].into()),
+            Of::text("shown_as", |row| row[2].into()),
             Of::text("help", |row| row[3].into()),
         ];
         write_rows(out, how, &columns, described(table))?;

@@ -79,6 +79,8 @@ fn style(global: &Global) -> Style {
         color,
         no_header: global.no_header || output::goes_on(),
         cpus: host::cpus(),
+        width: output::width().filter(|_| !global.wide),
+        ascii: !host::is_utf8(),
         ..Style::default()
     }
 }

@@ -88,6 +88,12 @@ pub(super) fn file() -> &'static File {
     &target().file
 }
 
+/// The columns of the terminal that it is, if that is known.
+pub(super) fn width() -> Option<usize> {
+    let size = terminal_size::terminal_size_of(file());
+    size.map(|(width, _)| width.0.into())
+}
+
 /// For output that is small.
 pub(super) fn out() -> LineWriter<&'static File> {
     LineWriter::new(file())

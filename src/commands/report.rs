@@ -266,6 +266,7 @@ impl Report {
             gaps: shown.gaps,
             incomplete: shown.incomplete.clone(),
             tables: tables.collect(),
+            sort: self.query.sort.clone(),
         }
     }
 

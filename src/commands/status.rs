@@ -164,8 +164,9 @@ fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<
     columns.extend([
         Column::number("memory", |it| it.instance.memory.into()).unit(Unit::Bytes),
         Column::number("programs", programs)
-            .shown_as(|it| it.instance.meta.programs.len().to_string()),
-        Column::text("version", |it| (&it.instance.meta.version).into()),
+            .shown_as(|it| it.instance.meta.programs.len().to_string())
+            .spare(),
+        Column::text("version", |it| (&it.instance.meta.version).into()).spare(),
     ]);
     if with_cost {
         columns.extend([
@@ -175,7 +176,8 @@ fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<
     }
     columns.extend([
         Column::text("options", |it| options(&it.instance, names))
-            .shown_as(|it| typed(&it.instance, names)),
+            .shown_as(|it| typed(&it.instance, names))
+            .spare(),
         Column::exact("options_since", |it| {
             millis(it.instance.meta.options_since())
         }),

@@ -9,7 +9,7 @@ use super::{Style, heading};
 use crate::schema::{Histogram, Metric, Statistic};
 
 /// How long the longest bar is.
-const WIDTH: usize = 40;
+const LONGEST: usize = 40;
 
 /// From the first bucket that holds something to the last.
 pub(super) fn render(
@@ -29,7 +29,7 @@ pub(super) fn render(
     if !style.no_header {
         let between = if row.is_empty() { "" } else { ", " };
         let mean = Statistic::Mean.of(&Histogram::of_cells(cells));
-        let mean = mean.map(|mean| format!("; mean {}", rounded(metric, mean)));
+        let mean = mean.map(|mean| format!("; mean {}", style.glyphs(&rounded(metric, mean))));
         let mean = mean.unwrap_or_default();
         heading(
             out,
@@ -38,16 +38,20 @@ pub(super) fn render(
         )?;
     }
     let most = buckets.iter().copied().max().unwrap_or(1).max(1);
+    let edge = |edge: u64| style.glyphs(&edge_text(metric, edge)).into_owned();
     let edges = |bucket: usize| {
         let over = match bucket {
             0 => "0".to_owned(),
-            _ => edge_text(metric, Histogram::over(bucket)),
+            _ => edge(Histogram::over(bucket)),
         };
-        (over, edge_text(metric, Histogram::edge(bucket)))
+        (over, edge(Histogram::edge(bucket)))
     };
     // Wide enough for most, so that one histogram lines up with the next.
     let width = (first..=last).map(|bucket| edges(bucket).1.width());
     let width = width.max().unwrap_or(0).max(9);
+    // Beside a bar: two edges, and 20 columns for the number and what separates it.
+    let room = |limit: usize| limit.saturating_sub(2 * width + 20).clamp(1, LONGEST);
+    let longest = style.width.map_or(LONGEST, room);
     for (bucket, number) in buckets
         .iter()
         .copied()
@@ -57,11 +61,11 @@ pub(super) fn render(
     {
         let (over, edge) = edges(bucket);
         // What is there shows, however little.
-        let length = (number as f64 / most as f64 * WIDTH as f64).round() as usize;
+        let length = (number as f64 / most as f64 * longest as f64).round() as usize;
         let bar = "#".repeat(length.max(usize::from(number > 0)));
         writeln!(
             out,
-            "{over:>width$} .. {edge:<width$} {number:>12} |{bar:<WIDTH$}|"
+            "{over:>width$} .. {edge:<width$} {number:>12} |{bar:<longest$}|"
         )?;
     }
     Ok(())

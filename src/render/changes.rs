@@ -134,7 +134,12 @@ impl<'d> Changes<'d> {
         if self.style.no_header {
             return Ok(());
         }
-        let title = format!("{}: {time}, {}", self.declaration.name, span(seconds));
+        let span = span(seconds);
+        let title = format!(
+            "{}: {time}, {}",
+            self.declaration.name,
+            self.style.glyphs(&span)
+        );
         heading(out, &title, &self.style)
     }
 

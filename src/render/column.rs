@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::fit::Leaves;
 use super::writer::{Head, RowWriter};
 use super::{Format, Style, json};
 use crate::schema::{Unit, Value};
@@ -13,6 +14,7 @@ pub(crate) struct Column<'c, R> {
     name: &'static str,
     title: String,
     right: bool,
+    leaves: Leaves,
     value: Exact<'c, R>,
     shown: Shown<'c, R>,
 }
@@ -32,6 +34,7 @@ impl<'c, R> Column<'c, R> {
             name,
             title: name.to_uppercase(),
             right: false,
+            leaves: Leaves::default(),
             value: Box::new(value),
             shown: Shown::Value,
         }
@@ -54,6 +57,12 @@ impl<'c, R> Column<'c, R> {
         if !is_shown {
             self.shown = Shown::No;
         }
+        self
+    }
+
+    /// A terminal that is not wide enough for all does without it first.
+    pub(crate) fn spare(mut self) -> Self {
+        self.leaves = Leaves::First;
         self
     }
 
@@ -84,7 +93,11 @@ impl<'c, R> Column<'c, R> {
             Format::Table => &self.title,
             _ => self.name,
         };
-        (text.to_owned(), self.right)
+        Head {
+            right: self.right,
+            leaves: self.leaves,
+            ..Head::text(text)
+        }
     }
 
     fn cell<'r>(&self, format: Format, row: &'r R) -> Value<'r> {

@@ -205,7 +205,7 @@ impl Layout<'_> {
             heads.extend(self.table.labels.iter().map(|label| head(&label.name)));
         }
         if self.per_cpu {
-            heads.push((head("cpu").0, true));
+            heads.push(Head::number(head("cpu").text));
         }
         if self.raw {
             heads.push(head("value"));

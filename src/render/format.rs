@@ -57,7 +57,7 @@ impl Format {
             Self::Table => name.to_uppercase(),
             _ => name.to_owned(),
         };
-        (text, false)
+        Head::text(text)
     }
 
     /// Whether programs that read JSON take it.

@@ -1,5 +1,6 @@
 //! A metric as columns: rates or totals for people, exact numbers for programs.
 
+use super::fit::Leaves;
 use super::writer::{Head, RowWriter};
 use super::{Format, Style};
 use crate::schema::{
@@ -8,10 +9,10 @@ use crate::schema::{
 use crate::snapshot::count;
 
 /// What stands for a histogram in a table.
-const SHOWN: [(&str, Statistic); 3] = [
-    ("MEAN", Statistic::Mean),
-    ("P50", Statistic::Quantile(0.5)),
-    ("P99", Statistic::Quantile(0.99)),
+const SHOWN: [(&str, Statistic, Leaves); 3] = [
+    ("MEAN", Statistic::Mean, Leaves::Early),
+    ("P50", Statistic::Quantile(0.5), Leaves::Early),
+    ("P99", Statistic::Quantile(0.99), Leaves::Last),
 ];
 
 /// How numbers are written: those of a table are per second, or totals.
@@ -28,23 +29,30 @@ impl Numbers<'_> {
     /// in a table, and seven elsewhere.
     pub(super) fn heads(self, metric: &Metric, metrics: &[Metric]) -> Vec<Head> {
         let is_table = self.format == Format::Table;
-        let name = self.format.head(&metric.name).0;
-        let heads = match metric.kind {
+        let name = self.format.head(&metric.name).text;
+        match metric.kind {
             MetricKind::Histogram if is_table => {
                 let alone = metrics.iter().filter(|it| it.kind == metric.kind).count() == 1;
                 let prefix = if alone { "" } else { &format!("{name}_") };
-                SHOWN.map(|(part, _)| format!("{prefix}{part}")).into()
+                let head = |part: &str| Head::number(format!("{prefix}{part}"));
+                SHOWN
+                    .map(|(part, _, leaves)| head(part).leaving(leaves))
+                    .into()
             }
             MetricKind::Histogram => {
                 let statistics = Statistic::ALL.iter().map(|(part, _)| *part);
                 let parts = ["count", "sum"].into_iter().chain(statistics);
                 let parts = parts.chain(["buckets"]);
-                parts.map(|part| format!("{name}_{part}")).collect()
+                let head = |part: &str| Head::number(format!("{name}_{part}"));
+                parts.map(head).collect()
             }
-            MetricKind::Counter if is_table => vec![format!("{name}{}", self.per_second())],
-            MetricKind::Counter | MetricKind::Gauge | MetricKind::UnderWay => vec![name],
-        };
-        heads.into_iter().map(|head| (head, true)).collect()
+            MetricKind::Counter if is_table => {
+                vec![Head::number(format!("{name}{}", self.per_second()))]
+            }
+            MetricKind::Counter | MetricKind::Gauge | MetricKind::UnderWay => {
+                vec![Head::number(name)]
+            }
+        }
     }
 
     /// Writes what stands under [`Self::heads`].
@@ -64,7 +72,7 @@ impl Numbers<'_> {
 
     fn write_histogram(self, writer: &mut RowWriter, metric: &Metric, histogram: &Histogram) {
         if self.format == Format::Table {
-            for (_, statistic) in SHOWN {
+            for (_, statistic, _) in SHOWN {
                 let number = statistic.of(histogram);
                 writer.cell(&number.map(|number| rounded(metric, number)).into());
             }
@@ -95,7 +103,7 @@ impl Numbers<'_> {
             1 => "COUNT".to_owned(),
             _ => format!("{}_COUNT", metric.name.to_uppercase()),
         };
-        (format!("{count}{}", self.per_second()), true)
+        Head::number(format!("{count}{}", self.per_second()))
     }
 
     /// What stands under [`Self::count_head`].

@@ -5,6 +5,7 @@ mod bars;
 mod changes;
 mod column;
 mod entries;
+mod fit;
 mod flame;
 mod format;
 mod json;
@@ -13,7 +14,10 @@ mod parts;
 mod reading;
 mod writer;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+
+use unicode_width::UnicodeWidthStr;
 
 pub(crate) use changes::{Change, Changes};
 pub(crate) use column::{Column, object, seconds, write_json, write_rows};
@@ -35,6 +39,10 @@ pub(crate) struct Style {
     pub(crate) no_header: bool,
     /// Online, for the title.
     pub(crate) cpus: usize,
+    /// The columns of a terminal, which no line of a table exceeds.
+    pub(crate) width: Option<usize>,
+    /// Whether the locale has nothing else.
+    pub(crate) ascii: bool,
 }
 
 impl Style {
@@ -45,6 +53,15 @@ impl Style {
             totals: self.totals || seconds < LEAST_SECONDS,
             ..self
         }
+    }
+
+    /// Numbers and marks, which are not the kernel's text, as the locale has them.
+    fn glyphs<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if !self.ascii || text.is_ascii() {
+            return Cow::Borrowed(text);
+        }
+        let ascii = text.replace('µ', "u").replace('∞', "inf");
+        Cow::Owned(ascii.replace('…', "~"))
     }
 }
 
@@ -141,10 +158,26 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
     )
 }
 
+/// What stands over a reading: `span` is on the right.
+fn title(out: &mut dyn Write, text: &str, span: &str, style: &Style) -> io::Result<()> {
+    let text = escape(text);
+    let span = style.glyphs(span);
+    let room = |limit: usize| limit.saturating_sub(span.width() + 2);
+    let text = fit::shortened(&text, style.width.map_or(usize::MAX, room), *style);
+    let space = 54usize.min(style.width.map_or(usize::MAX, room));
+    let space = " ".repeat(space.saturating_sub(text.width()));
+    heading(out, &format!("{text}{space}  {span}"), style)
+}
+
+/// A sentence for people, on as many lines as it takes.
+pub(crate) fn sentence(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
+    writeln!(out, "{}", fit::wrapped(&escape(text), style))
+}
+
 /// A line that stands out.
 pub(crate) fn heading(out: &mut dyn Write, text: &str, style: &Style) -> io::Result<()> {
     let bold = anstyle::Style::new().bold();
-    let text = escape(text);
+    let text = fit::wrapped(&escape(text), style);
     match style.color {
         true => writeln!(out, "{bold}{text}{bold:#}"),
         false => writeln!(out, "{text}"),

@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::iter::repeat_n;
 
+use super::fit::Leaves;
 use super::metric::Numbers;
 use super::writer::RowWriter;
-use super::{Format, Style, bars, escape, footer, heading, seconds, span};
+use super::{Format, Style, bars, footer, seconds, sentence, span, title};
 use crate::schema::{Metric, MetricKind, Value};
 use crate::snapshot::{self, Row, Snapshot, TableSnapshot};
 use crate::text::plural;
@@ -13,20 +14,20 @@ use crate::text::plural;
 pub(super) fn table(out: &mut dyn Write, snapshot: &Snapshot<'_>, style: &Style) -> io::Result<()> {
     let style = &style.over(snapshot.seconds);
     if !style.no_header {
-        let title = format!("{}: {}", snapshot.tally, snapshot.summary);
+        let text = format!("{}: {}", snapshot.tally, snapshot.summary);
         let cpus = plural(style.cpus as u64, "CPU");
         let span = format!("{}, {cpus}", span(snapshot.seconds));
-        heading(out, &format!("{title:<54}  {span}"), style)?;
+        title(out, &text, &span, style)?;
     }
     for (i, table) in snapshot.tables.iter().enumerate() {
         if i > 0 {
             writeln!(out)?;
         }
         if snapshot.tables.len() > 1 && !style.no_header {
-            writeln!(out, "{}: {}", table.table.name, escape(&table.table.help))?;
+            let text = format!("{}: {}", table.table.name, table.table.help);
+            sentence(out, &text, style)?;
         }
         render_table(out, snapshot, table, style)?;
-        writeln!(out, "{}", footer(snapshot, table))?;
     }
     Ok(())
 }
@@ -47,8 +48,10 @@ fn render_table(
             || table.rows_read == 1
             || (table.table.labels.is_empty() && !table.rows.is_empty()));
     let only_bars = as_bars && only_histograms(metrics);
+    let footer = footer(snapshot, table);
     if !only_bars {
-        write_rows(out, snapshot, table, (Format::Table, *style), None)?;
+        let footer = (!as_bars).then_some(&*footer);
+        write_rows(out, snapshot, table, (Format::Table, *style), footer)?;
     }
     if !as_bars {
         return Ok(());
@@ -71,7 +74,7 @@ fn render_table(
             }
         }
     }
-    Ok(())
+    sentence(out, &footer, style)
 }
 
 /// A header for each table, unless they were written before; behind its rows a
@@ -129,6 +132,12 @@ fn write_rows(
         let has_count = has_counts && !is_under_way(metric);
         heads.extend(has_count.then(|| numbers.count_head(metric, &table.metrics)));
         heads.extend(numbers.heads(metric, &table.metrics));
+    }
+    if let Some(sort) = &snapshot.sort {
+        let sort = sort.to_lowercase().replace('.', "_");
+        let is_sorted = |name: &str| sort == name || sort.ends_with(&format!("_{name}"));
+        let sorted = heads.iter_mut().filter(|head| is_sorted(&head.name()));
+        sorted.for_each(|head| head.leaves = Leaves::Last);
     }
     let time = humantime::format_rfc3339_millis(snapshot.time).to_string();
     let leading = [(&table.name).into(), time.into(), seconds(snapshot.seconds)];

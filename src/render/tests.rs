@@ -121,6 +121,7 @@ fn snapshot(tables: Vec<TableSnapshot<'static>>) -> Snapshot<'static> {
         gaps: None,
         incomplete: None,
         tables,
+        sort: None,
     }
 }
 
@@ -163,6 +164,8 @@ const STYLE: Style = Style {
     totals: false,
     no_header: false,
     cpus: 4,
+    width: None,
+    ascii: false,
 };
 
 fn style(set: impl FnOnce(&mut Style)) -> Style {

@@ -3,16 +3,46 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use serde::ser::Serialize;
-use unicode_width::UnicodeWidthStr;
-
+use super::fit::{Fit, Leaves, wrapped};
 use super::{Format, Style, heading, json};
 use crate::schema::Value;
 use crate::text::{escape, has_control};
+use serde::ser::Serialize;
 
-/// What stands over a column, and whether its cells are numbers: those stand on
-/// the right of a table's column.
-pub(super) type Head = (String, bool);
+/// What stands over a column, and what a table makes of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Head {
+    pub(super) text: String,
+    /// Whether its cells are numbers: those stand on the right of a table's column.
+    pub(super) right: bool,
+    pub(super) leaves: Leaves,
+}
+
+impl Head {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn number(text: impl Into<String>) -> Self {
+        Self {
+            right: true,
+            ..Self::text(text)
+        }
+    }
+
+    pub(super) fn leaving(self, leaves: Leaves) -> Self {
+        Self { leaves, ..self }
+    }
+
+    /// The column, as it is typed.
+    pub(super) fn name(&self) -> String {
+        let text = self.text.trim_end_matches("/s");
+        text.to_lowercase()
+    }
+}
 
 /// Writes rows cell by cell. Nothing is kept but the first rows of a table, which
 /// say how wide its columns are.
@@ -20,13 +50,12 @@ pub(super) type Head = (String, bool);
 pub(super) struct RowWriter {
     format: Format,
     style: Style,
-    heads: Vec<String>,
-    right: Vec<bool>,
+    heads: Vec<Head>,
     has_header: bool,
     measured: usize,
     waiting: Vec<Vec<String>>,
     /// Known once the rows that wait were written.
-    widths: Option<Vec<usize>>,
+    fit: Option<Fit>,
     count: u64,
     /// What each record of CSV begins with.
     leading: Vec<u8>,
@@ -39,12 +68,10 @@ pub(super) struct RowWriter {
 
 impl RowWriter {
     pub(super) fn new(format: Format, style: Style, heads: Vec<Head>) -> Self {
-        let (heads, right) = heads.into_iter().unzip();
         Self {
             format,
             style,
             heads,
-            right,
             measured: usize::MAX,
             ..Self::default()
         }
@@ -75,7 +102,7 @@ impl RowWriter {
                 } else {
                     self.text.push(b',');
                 }
-                json::append(&mut self.text, &self.heads[self.column]);
+                json::append(&mut self.text, &self.heads[self.column].text);
                 self.text.push(b':');
                 json::append(&mut self.text, cell);
             }
@@ -88,7 +115,13 @@ impl RowWriter {
                 write_field(&mut self.text, cell);
             }
             Format::Table | Format::Folded | Format::Svg => {
-                self.cells.push(escaped(&text_of(cell)).into_owned());
+                let mut text = escaped(&text_of(cell)).into_owned();
+                if self.heads[self.column].right {
+                    text = self.style.glyphs(&text).into_owned();
+                } else if text.is_empty() {
+                    text.push('-');
+                }
+                self.cells.push(text);
             }
         }
         self.column += 1;
@@ -142,9 +175,11 @@ impl RowWriter {
                 }
             }
             Format::Table | Format::Folded | Format::Svg => {
-                self.write_waiting(out)?;
-                if let Some(footer) = footer {
-                    writeln!(out, "{footer}")?;
+                self.write_waiting(out, true)?;
+                let notes = self.fit.as_ref().and_then(Fit::notes);
+                let footer: Vec<&str> = footer.into_iter().chain(notes.as_deref()).collect();
+                if !footer.is_empty() {
+                    writeln!(out, "{}", wrapped(&footer.join("; "), &self.style))?;
                 }
             }
         }
@@ -185,65 +220,39 @@ impl RowWriter {
             if !header.is_empty() {
                 header.push(b',');
             }
-            write_text(&mut header, head);
+            write_text(&mut header, &head.text);
         }
         header.push(b'\n');
         out.write_all(&header)
     }
 
     fn line(&mut self, out: &mut dyn Write, row: Vec<String>) -> io::Result<()> {
-        if let Some(widths) = &self.widths {
-            return writeln!(out, "{}", line(&row, widths, &self.right));
+        if let Some(fit) = &self.fit {
+            return writeln!(out, "{}", fit.line(&row));
         }
         self.waiting.push(row);
         if self.waiting.len() < self.measured {
             return Ok(());
         }
-        self.write_waiting(out)
+        self.write_waiting(out, false)
     }
 
-    fn write_waiting(&mut self, out: &mut dyn Write) -> io::Result<()> {
+    fn write_waiting(&mut self, out: &mut dyn Write, are_all: bool) -> io::Result<()> {
         let rows = std::mem::take(&mut self.waiting);
         if rows.is_empty() {
             return Ok(());
         }
-        let widths = self.widths.insert(widths(&self.heads, &rows, &self.style));
+        let fit = Fit::new(&self.heads, &rows, self.style, are_all);
+        let fit = self.fit.insert(fit);
         if !self.style.no_header {
-            let head = line(&self.heads, widths, &self.right);
-            heading(out, &head, &self.style)?;
+            let headings = fit.headings();
+            headings
+                .iter()
+                .try_for_each(|line| heading(out, line, &self.style))?;
         }
         rows.iter()
-            .try_for_each(|row| writeln!(out, "{}", line(row, widths, &self.right)))
+            .try_for_each(|row| writeln!(out, "{}", fit.line(row)))
     }
-}
-
-fn widths(head: &[String], rows: &[Vec<String>], style: &Style) -> Vec<usize> {
-    let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .map(|row| &row[column])
-            .chain((!style.no_header).then_some(&head[column]));
-        cells.map(|cell| cell.width()).max().unwrap_or(0)
-    };
-    (0..head.len()).map(width).collect()
-}
-
-/// A cell that is wider than its column moves those behind it.
-fn line(cells: &[String], widths: &[usize], right: &[bool]) -> String {
-    let mut line = String::new();
-    for ((cell, width), right) in cells.iter().zip(widths).zip(right) {
-        let space = " ".repeat(width.saturating_sub(cell.width()));
-        if !line.is_empty() {
-            line.push_str("  ");
-        }
-        if *right {
-            line.extend([space.as_str(), cell]);
-        } else {
-            line.extend([cell, space.as_str()]);
-        }
-    }
-    line.truncate(line.trim_end().len());
-    line
 }
 
 /// A field of CSV: what JSON has, lists and objects as JSON. It has one line, and

@@ -23,6 +23,8 @@ pub(crate) struct Snapshot<'s> {
     /// Why some rows may be missing.
     pub(crate) incomplete: Option<String>,
     pub(crate) tables: Vec<TableSnapshot<'s>>,
+    /// The column that rows are sorted by, if it was given.
+    pub(crate) sort: Option<String>,
 }
 
 /// One table of a [`Snapshot`].

@@ -208,6 +208,7 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             missed,
             gaps,
             incomplete: incomplete.map(str::to_owned),
+            sort: None,
             tables: vec![table],
         };
         snapshot.is_whole()

@@ -122,9 +122,9 @@ fn list_of_one_tally_has_its_columns_and_options() {
     }
     let full = printed("list syscalls");
     let lines = [
-        "comm       label      comm\n",
+        "comm       label      comm      -\n",
         "latency    histogram  ns        time of one call",
-        "under_way  gauge                events that have begun and not ended",
+        "under_way  gauge      -         events that have begun and not ended",
         // These do nothing until they are given.
         "--pid     PID     count only this process\n",
         "--uid     UID     count only this user's processes\n",

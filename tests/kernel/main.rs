@@ -42,4 +42,5 @@ mod stacks;
 mod support;
 mod tasks;
 mod tcp;
+mod terminal;
 mod under_way;

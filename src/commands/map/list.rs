@@ -84,12 +84,14 @@ fn columns() -> Vec<Column> {
         Column::text("type", |it| it.map.type_name().into()),
         Column::text("name", |it| (&it.declaration.name).into()),
         Column::text("key", |it| type_of(it, &it.declaration.key.ty.name))
-            .shown_as(|it| type_or_size(it, &it.declaration.key.ty.name, it.map.key_size)),
+            .shown_as(|it| type_or_size(it, &it.declaration.key.ty.name, it.map.key_size))
+            .spare(),
         Column::exact("key_size", |it| (it.map.key_size as u64).into()),
         Column::text("value", |it| type_of(it, &it.declaration.value.ty.name))
-            .shown_as(|it| type_or_size(it, &it.declaration.value.ty.name, it.map.value_size)),
+            .shown_as(|it| type_or_size(it, &it.declaration.value.ty.name, it.map.value_size))
+            .spare(),
         Column::exact("value_size", |it| (it.map.value_size as u64).into()),
-        Column::text("used", |it| match it.used {
+        Column::number("used", |it| match it.used {
             Used::Exactly(used) | Used::AtLeast(used) => used.into(),
             Used::Unknown => Value::Null,
         })
@@ -101,7 +103,8 @@ fn columns() -> Vec<Column> {
         Column::exact("max_entries", |it| it.map.max_entries.into()),
         Column::number("memory", |it| it.map.memlock().into()).unit(Unit::Bytes),
         Column::text("flags", |it| flag_names(it.map.flags).into_iter().collect())
-            .shown_as(|it| flag_names(it.map.flags).join(" ")),
+            .shown_as(|it| flag_names(it.map.flags).join(" "))
+            .spare(),
         Column::text("pins", |it| pins(it).into_iter().collect()).shown_as(|it| pins(it).join(" ")),
         Column::text("held_by", |it| {
             let holders = it.holders.iter();
@@ -112,7 +115,7 @@ fn columns() -> Vec<Column> {
             holders.collect()
         })
         .shown_as(holders)
-        .titled("HELD BY"),
+        .titled("HELD_BY"),
         Column::exact("programs", |it| {
             let programs = it.programs.iter();
             let programs = programs.map(|program| {

@@ -217,7 +217,7 @@ fn color_is_for_headings_and_only_on_demand() {
 fn columns_are_as_wide_as_they_look() {
     let aligned = |name: &str, rows: [[&'static str; 2]; 2], style| {
         let mut out = Vec::new();
-        let heads = vec![(name.to_owned(), false), ("µs".to_owned(), true)];
+        let heads = vec![writer::Head::text(name), writer::Head::number("µs")];
         let mut writer = writer::RowWriter::new(Format::Table, style, heads);
         for row in rows {
             row.map(Value::from)
@@ -274,4 +274,54 @@ fn who_closed_the_output_is_told_apart() {
             "{format:?}"
         );
     }
+}
+
+/// Who a row is of stays, and its first counter, P99, and what rows are sorted by.
+#[test]
+fn a_narrow_terminal_has_what_matters() {
+    let mut shown = two_rows();
+    shown.summary = "system calls, by process and call, of all processes".into();
+    let at = |shown: &Snapshot<'_>, width| {
+        let text = text(style(|it| it.width = Some(width)), shown);
+        let widest = text.lines().map(UnicodeWidthStr::width).max();
+        assert!(widest <= Some(width), "{text}");
+        text
+    };
+    assert_eq!(at(&shown, 82), text(STYLE, &shown));
+    assert_snapshot!(at(&shown, 60), @r#"
+    syscalls: system calls, by process and call,…  5.0 s, 4 CPUs
+                     CALLS ERRORS
+    COMM     CALL       /s     /s TIME/s    MEAN     P50     P99
+    postgres read   12,304      0 312 ms 25.4 µs 6.19 µs 12.8 µs
+    bash     openat    1.4    0.6 240 ns       -       -       -
+    2 of 312 rows; 0 dropped, 0 missed
+    "#);
+    assert_snapshot!(at(&shown, 40), @r#"
+    syscalls: system calls, …  5.0 s, 4 CPUs
+    COMM     CALL   CALLS/s ERRORS/s    P99
+    postgres read    12,304        0 12.8µs
+    bash     openat     1.4      0.6      -
+    2 of 312 rows; 0 dropped, 0 missed; not
+    shown: time, mean, p50 (--wide)
+    "#);
+    shown.sort = Some("latency.mean".into());
+    assert_snapshot!(at(&shown, 40), @r#"
+    syscalls: system calls, …  5.0 s, 4 CPUs
+    COMM     CALL   CALLS/s   MEAN    P99
+    postgres read    12,304 25.4µs 12.8µs
+    bash     openat     1.4      -      -
+    2 of 312 rows; 0 dropped, 0 missed; not
+    shown: errors, time, p50 (--wide)
+    "#);
+    assert_snapshot!(at(&one_row(), 60), @r#"
+    syscalls: system calls, by process and call    5.0 s, 4 CPUs
+    COMM      CALL  CALLS/s  TIME/s     MEAN      P50      P99
+    postgres  read   12,304  312 ms  25.4 µs  6.19 µs  12.8 µs
+    all 0: errors
+
+    postgres read, latency: time of one call; mean 25.4 µs
+       4.1 µs .. 8.19 µs          60110 |######################|
+      8.19 µs .. 16.4 µs           1410 |#                     |
+    1 of 1 row; 0 dropped, 0 missed
+    "#);
 }

@@ -263,9 +263,20 @@ pub fn exec(file: &CStr) {
     unsafe { libc::syscall(libc::SYS_execve, file.as_ptr(), argv.as_ptr(), &argv[1]) };
 }
 
-/// The two ends of a terminal, which no program inherits.
+/// The two ends of a terminal of no size, which no program inherits.
 pub fn terminal() -> [File; 2] {
-    let ends = nix::pty::openpty(None, None).unwrap();
+    terminal_of(0)
+}
+
+/// Of so many columns.
+pub fn terminal_of(columns: u16) -> [File; 2] {
+    let size = nix::pty::Winsize {
+        ws_row: if columns > 0 { 24 } else { 0 },
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let ends = nix::pty::openpty(&size, None).unwrap();
     [ends.master, ends.slave].map(|end| {
         let flags = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
         nix::fcntl::fcntl(&end, flags).unwrap();
