@@ -12,8 +12,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::ptr;
-use std::thread;
-use std::time::Duration;
 
 use libbpf_rs::{AsRawLibbpf, Btf, libbpf_sys};
 
@@ -43,15 +41,17 @@ extern "C" fn let_writes_fail() {
 
 /// Waits until every BPF program that was running has come to its end: a
 /// program runs with preemption or at least RCU readers held, and
-/// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period.
-pub(crate) fn wait_for_programs() {
+/// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period. Kernels with `nohz_full`
+/// CPUs refuse it. There an update of a map of maps waits for the programs, since
+/// 1ae80cf31938 ("bpf: wait for running BPF programs when updating map-in-map").
+pub(crate) fn wait_for_programs() -> io::Result<()> {
     const GLOBAL: libc::c_int = libc::MEMBARRIER_CMD_GLOBAL;
     // SAFETY: membarrier takes three integers and touches no memory.
     let ret = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
-    if ret != 0 {
-        // Kernels with nohz_full CPUs refuse it. No program runs this long.
-        thread::sleep(Duration::from_millis(100));
+    if ret == 0 {
+        return Ok(());
     }
+    map::update_map_of_maps()
 }
 
 /// The raw BTF with this id, and whether it is split BTF: that of a kernel module,

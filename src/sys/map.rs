@@ -339,6 +339,23 @@ pub(crate) fn create(
     })
 }
 
+/// Puts a map into a map of maps; the kernel waits until no running program can use
+/// what was there before.
+pub(super) fn update_map_of_maps() -> io::Result<()> {
+    let array = |kind: MapType| NewMap {
+        type_number: kind as u32,
+        name: "ktally_wait".to_owned(),
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        flags: 0,
+    };
+    let inner = create(&array(MapType::Array), None, None)?;
+    let outer = create(&array(MapType::ArrayOfMaps), None, Some(inner.as_fd()))?;
+    let value = inner.as_raw_fd().to_ne_bytes();
+    Elements::new(outer)?.update(Some(&[0; 4]), &value, 0)
+}
+
 pub(crate) fn open_btf(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes an integer.
     descriptor(unsafe { libbpf_sys::bpf_btf_get_fd_by_id(id) })

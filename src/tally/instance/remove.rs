@@ -33,7 +33,7 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
     state.write(folder)?;
     dispatch::stop_programs_of(folder, &meta)?;
     unpin_all(folder, &meta, LINKS)?;
-    sys::wait_for_programs();
+    sys::wait_for_programs().context("failed to wait for running programs")?;
     if state.stopped_at.is_none() {
         state.stopped_at = Some(now);
         let programs = open_programs(folder, &meta)?;
