@@ -86,15 +86,18 @@ docs: setup
 bench: setup
 	$(CARGO) bench --quiet --bench peers -- $(ARGS)
 
+UNITS = ktally@.service ktally-rotate@.service ktally-rotate@.timer
+
 install: build
 	install -D -m 0755 target/release/ktally $(DESTDIR)$(PREFIX)/bin/ktally
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/local/bin|$(PREFIX)/bin|' dist/ktally@.service \
-		>$(DESTDIR)$(PREFIX)/lib/systemd/system/ktally@.service
+	for unit in $(UNITS); do \
+		sed 's|/usr/local/bin|$(PREFIX)/bin|' dist/$$unit \
+			>$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; done
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/ktally
-	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/ktally@.service
+	cd $(DESTDIR)$(PREFIX)/lib/systemd/system && rm -f $(UNITS)
 
 clean:
 	$(CARGO) clean

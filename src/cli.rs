@@ -21,7 +21,9 @@ use crate::tally::{RawOption, Tally};
 
 use options::own_option;
 
-pub(crate) use counting::{AttachArgs, DetachArgs, ListArgs, RunArgs, Selection, StatusArgs, View};
+pub(crate) use counting::{
+    AttachArgs, DetachArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs, View,
+};
 pub(crate) use map::{
     AddArgs, CreateArgs, DumpArgs, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
 };
@@ -132,6 +134,8 @@ pub(crate) enum Action {
         mut_arg("command", |arg| arg.hide(true))
     )]
     Read(RunArgs),
+    /// Print what an attached tally has counted, while it goes on in empty tables
+    Rotate(RotateArgs),
     /// Print a last reading of an attached tally, then remove all of it
     Detach(DetachArgs),
     /// Look at the live maps of any program, and change them

@@ -88,6 +88,10 @@ pub(crate) struct AttachArgs {
     /// Take the place of what is attached under this name, without losing a count
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Keep a second set of empty tables at hand, for `ktally rotate`; that doubles the
+    /// memory of the tables
+    #[arg(long)]
+    pub(crate) rotatable: bool,
     /// Let the members of a group read it, without privileges [root alone]
     #[arg(long, value_name = "GROUP")]
     pub(crate) readable_by: Option<String>,
@@ -100,6 +104,15 @@ pub(crate) struct StatusArgs {
     /// Measure for a second how many events there are, and what one costs
     #[arg(long)]
     pub(crate) cost: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateArgs {
+    /// One from `ktally status`, attached with --rotatable
+    #[arg(value_name = "INSTANCE")]
+    pub(crate) instance: String,
+    #[command(flatten)]
+    pub(crate) view: View,
 }
 
 #[derive(Debug, Args)]

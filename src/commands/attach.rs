@@ -9,6 +9,7 @@ use super::{note, output, plural, warn, warn_of};
 use crate::cli::{AttachArgs, DetachArgs, Exit, Global};
 use crate::error::usage;
 use crate::render::Format;
+use crate::snapshot::Reading;
 use crate::tally::{
     AttachOptions, Instance, InstanceName, Instances, RawOption, Tally, group_id, resolve,
 };
@@ -21,6 +22,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> R
         max_rows: args.loading.max_rows,
         readable_by: args.readable_by.as_deref().map(group_id).transpose()?,
         replace: args.replace,
+        rotatable: args.rotatable,
     };
     warn_of(tally);
     let mut folder = Instances::open(waiting)?;
@@ -90,7 +92,10 @@ fn detach_one(
     let named = (instance.meta.tally.as_str(), instance.summary());
     let mut report = Report::new(global, &args.view, named, instance.tables())?;
     instance.stop(folder)?;
-    show(&instance, &mut report).map_err(|error| {
+    let shown = instance
+        .read()
+        .and_then(|reading| write_last(reading, &mut report));
+    shown.map_err(|error| {
         // As text, because a closed pipe is an error here.
         anyhow!(
             "instance `{name}` has stopped, but its last reading is not written, so it stays for `ktally detach {name}`: {error:#}"
@@ -107,19 +112,20 @@ fn detach_one(
     Ok(report.exit())
 }
 
-fn show(instance: &Instance, report: &mut Report) -> Result<()> {
+/// Writes a reading before its counts are removed.
+pub(super) fn write_last(reading: Reading, report: &mut Report) -> Result<()> {
     let mut out = output::out();
-    report.show(instance.read()?, &mut out)?;
+    report.show(reading, &mut out)?;
     out.flush()
         .and_then(|()| output::finish())
         .context("failed to write")
 }
 
-fn waiting() {
+pub(super) fn waiting() {
     note("another ktally is attaching or detaching; waiting for it");
 }
 
 /// Reports what killed commands left, and what is not ktally's.
-fn tell(folder: &mut Instances) {
+pub(super) fn tell(folder: &mut Instances) {
     folder.notes.drain(..).for_each(|what| note(&what));
 }

@@ -8,6 +8,7 @@ mod output;
 mod read;
 mod replacement;
 mod report;
+mod rotate;
 mod run;
 mod status;
 mod wait;
@@ -60,6 +61,7 @@ fn act(request: Request) -> Result<Exit> {
         // `@INSTANCE` is no tally.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
         (Action::Status(args), _) => status::status(&cli.global, &args),
+        (Action::Rotate(args), _) => rotate::rotate(&cli.global, &args),
         (Action::Detach(args), _) => attach::detach(&cli.global, &args),
         (Action::List(args), _) => list::list(&cli.global, &args),
         (Action::Map(args), _) => map::map(&cli.global, args),

@@ -141,6 +141,43 @@ impl Reading {
         since.collect()
     }
 
+    /// Gives it the runs that the kernel missed, of each program.
+    pub(crate) fn set_missed(&mut self, missed: Option<Vec<(String, u64)>>) {
+        let known = missed.as_ref();
+        self.missed = known.map(|missed| missed.iter().map(|(_, missed)| missed).sum());
+        self.missed_by = missed.unwrap_or_default();
+    }
+
+    /// Takes away runs that the kernel had missed before.
+    pub(crate) fn take_missed(&mut self, before: &[(String, u64)]) {
+        for (program, before) in before {
+            let mut missed = self.missed_by.iter_mut();
+            if let Some((_, missed)) = missed.find(|(known, _)| known == program) {
+                *missed = missed.saturating_sub(*before);
+            }
+        }
+        let before = before.iter().map(|(_, before)| before).sum();
+        self.missed = self.missed.map(|missed| missed.saturating_sub(before));
+    }
+
+    /// Adds what was counted in other tables of the same kinds.
+    pub(crate) fn add(&mut self, more: &Self, tables: &[Table]) {
+        let readings = self.tables.iter_mut().zip(&more.tables);
+        for (table, (reading, more)) in tables.iter().zip(readings) {
+            let none = Rows::default();
+            reading
+                .rows
+                .add_under_way(&more.rows, &none, &table.metrics);
+            if let (Some(other), Some(more)) = (&mut reading.other, &more.other) {
+                add(other, more);
+            }
+            let dropped = reading.dropped.zip(more.dropped);
+            reading.dropped = dropped.map(|(dropped, more)| dropped + more);
+        }
+        self.gaps = self.gaps.zip(more.gaps).map(|(gaps, more)| gaps + more);
+        self.incomplete = self.incomplete.take().or_else(|| more.incomplete.clone());
+    }
+
     /// Takes the rows that it lacks from the reading before: what an incomplete
     /// reading did not come to is neither gone, nor new in the next one.
     pub(crate) fn fill_from(&mut self, before: &Self) {

@@ -36,6 +36,18 @@ impl TallyReader {
     ) -> Result<Reading> {
         let time = SystemTime::now();
         let before = self.states.read(stopped_at)?;
+        let mut reading = self.read_tables(schema)?;
+        if !self.states.is_empty() {
+            self.settle(schema, &mut reading.tables, before, stopped_at)?;
+        }
+        reading.time = time;
+        reading.seconds = counted_for.as_secs_f64();
+        reading.set_missed(self.missed()?);
+        Ok(reading)
+    }
+
+    /// The tables alone, without what is under way.
+    pub(super) fn read_tables(&self, schema: &Schema) -> Result<Reading> {
         let health = self.health()?;
         let mut incomplete = None;
         let mut tables = Vec::new();
@@ -54,28 +66,26 @@ impl TallyReader {
                 reset: 0,
             });
         }
-        if !self.states.is_empty() {
-            self.settle(schema, &mut tables, before, stopped_at)?;
-        }
         if let Some(lost @ 1..) = dropped(schema, &health, FOLLOWED) {
             incomplete = Some(format!(
                 "{lost} children of the command could not be followed (out of memory)"
             ));
         }
-        let programs = self.programs.as_deref();
-        let missed = programs.map_or(Ok(None), missed)?;
         let gaps = schema.gaps.as_ref().and_then(|gaps| gaps.raw(&health));
         Ok(Reading {
-            time,
-            seconds: counted_for.as_secs_f64(),
+            time: SystemTime::now(),
+            seconds: 0.0,
             tables,
-            missed: missed
-                .as_ref()
-                .map(|missed| missed.iter().map(|(_, missed)| missed).sum()),
-            missed_by: missed.unwrap_or_default(),
+            missed: None,
+            missed_by: Vec::new(),
             gaps: gaps.and_then(|gaps| u64::try_from(gaps).ok()),
             incomplete,
         })
+    }
+
+    /// How often the kernel skipped each of its programs, if that is known.
+    pub(super) fn missed(&self) -> Result<Option<Vec<(String, u64)>>> {
+        self.programs.as_deref().map_or(Ok(None), missed)
     }
 
     fn health(&self) -> Result<Vec<u8>> {

@@ -8,7 +8,9 @@ fn help_shows_every_subcommand_and_the_version_is_the_package_s() {
     let help = printed("--help");
     assert_has(
         &help,
-        &["list", "run", "attach", "status", "read", "detach", "check"],
+        &[
+            "list", "run", "attach", "status", "read", "rotate", "detach", "check",
+        ],
     );
     assert_has(&help, &["--output", "--color", "--verbose"]);
     let version = format!("ktally {}\n", env!("CARGO_PKG_VERSION"));

@@ -244,6 +244,17 @@ fn the_unit_for_systemd_is_a_good_one() {
     }
     // Its documentation is ktally's.
     assert!(!text.contains("docs.kernel.org"));
+    assert_verified("ktally@.service");
+}
+
+#[test]
+fn the_timer_for_systemd_is_a_good_one() {
+    assert_verified("ktally-rotate@.service");
+    assert_verified("ktally-rotate@.timer");
+}
+
+/// By systemd, with the other units beside it.
+fn assert_verified(unit: &str) {
     let analyze = || command("systemd-analyze");
     if analyze().arg("--version").output().is_err() {
         eprintln!("skipped: there is no systemd-analyze");
@@ -251,14 +262,23 @@ fn the_unit_for_systemd_is_a_good_one() {
     }
     // It looks for the program that it starts.
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ktally@.service");
-    fs::write(&path, text.replace("/usr/local/bin/ktally", PROGRAM)).unwrap();
+    for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/dist")).unwrap() {
+        let (path, name) = file.map(|it| (it.path(), it.file_name())).unwrap();
+        if name.to_str().unwrap().contains('@') {
+            let text = fs::read_to_string(path).unwrap();
+            let text = text.replace("/usr/local/bin/ktally", PROGRAM);
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+    }
+    let path = folder.path().join(unit);
     let verified = end(analyze().arg("verify").arg(&path)).good();
-    let is_about_it = verified.stderr.contains("ktally@.service:");
+    let is_about_it = verified.stderr.contains(&format!("{unit}:"));
     assert!(!is_about_it, "{verified:?}");
-    // Of 100: well under 40.
-    let security = ["security", "--offline=true", "--threshold=25"];
-    end(analyze().args(security).arg(&path)).good();
+    if unit.ends_with(".service") {
+        // Of 100: well under 40.
+        let security = ["security", "--offline=true", "--threshold=25"];
+        end(analyze().args(security).arg(&path)).good();
+    }
 }
 
 /// Those that the unit leaves to it. Each program has an entry then, too.

@@ -89,7 +89,13 @@ fn an_attach_that_fails_at_any_call_leaves_nothing() {
     let (mut failed, mut attached) = (0, 0);
     for nth in cases(0..MANY, 8) {
         let mut attach = host.program();
-        attach.args(["attach", "failures", "--readable-by", "54321"]);
+        attach.args([
+            "attach",
+            "failures",
+            "--rotatable",
+            "--readable-by",
+            "54321",
+        ]);
         let (ended, is_fate_met) = fate::run(&mut attach, nth, Fate::Fail(libc::ENOMEM));
         let what = format!("call {nth}: {ended:?}");
         if ended.code == 0 {

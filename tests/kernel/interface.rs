@@ -369,15 +369,8 @@ static __always_inline int add(struct pt_regs *regs, long id, __u64 n)
     assert_eq!(obstacles, ["this kernel has no tracepoint `nor_this_one`"]);
 }
 
-/// A program that is already running on its CPU is not run again: the kernel
-/// counts that, and so the reading tells. Here each event makes the program
-/// fault, which would run it once more.
-#[test]
-fn skipped_runs_are_told() {
-    // Kernels before that run them, without end.
-    needs((5, 12), "a program that runs into itself");
-    let source = Source::new(
-        r#"
+/// Each event makes a program fault, which would run it once more.
+pub const RUNS_INTO_ITSELF: &str = r#"
 TALLY("a program that runs into itself");
 TABLE(hits, __u64, struct hits, 16, "");
 #define NOWHERE 8 /* below all memory that can be mapped */
@@ -402,8 +395,16 @@ int BPF_PROG(faulted, unsigned long address)
 	hit(hits, &key);
 	return 0;
 }
-"#,
-    );
+"#;
+
+/// A program that is already running on its CPU is not run again: the kernel
+/// counts that, and so the reading tells. Here each event makes the program
+/// fault, which would run it once more.
+#[test]
+fn skipped_runs_are_told() {
+    // Kernels before that run them, without end.
+    needs((5, 12), "a program that runs into itself");
+    let source = Source::new(RUNS_INTO_ITSELF);
     let child = Child::new("kt-missed", || (0..23).for_each(event));
     let of_pid = [("pid", &*child.pid())];
     let counted = run_with(source.path(), &of_pid, None, || child.work());

@@ -34,6 +34,7 @@ mod readable_by;
 mod reader;
 mod readings;
 mod replace;
+mod rotate;
 mod run;
 mod schema;
 mod session;

@@ -68,7 +68,7 @@ extern "C" fn kt_spins_for(millis: u64) -> u64 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn kt_sleeps() -> u64 {
+pub extern "C" fn kt_sleeps() -> u64 {
     nap(10);
     1
 }
@@ -94,7 +94,7 @@ extern "C" fn kt_recurses(depth: u64) -> u64 {
 }
 
 /// The path of this program.
-fn this_program() -> String {
+pub fn this_program() -> String {
     let path = std::env::current_exe().unwrap();
     path.to_str().unwrap().to_owned()
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
-use super::layout::{BTF, ITERATORS, MAPS, META, names};
+use super::layout::{BTF, ITERATORS, MAPS, MAPS_1, META, ROTATION, names};
 use super::lock::Instances;
 use super::pinned::{self, if_found};
 use crate::error::usage;
@@ -70,14 +70,16 @@ pub(super) fn open_to(instance: &Path, group: u32) -> Result<()> {
             "failed to let group {group} read it: others may pin maps in `{shown}`, so readers could change what they read; `chmod 0700 {shown}`, or mount bpffs with -o mode=0700"
         );
     }
-    for folder in [MAPS, ITERATORS].map(|kind| instance.join(kind)) {
+    for folder in [MAPS, MAPS_1, ITERATORS].map(|kind| instance.join(kind)) {
         for pin in names(&folder)? {
             open_pin(&folder.join(pin), group)?;
         }
         open(&folder, group, 0o750)?;
     }
-    for pin in [META, BTF] {
-        open_pin(&instance.join(pin), group)?;
+    for pin in [META, BTF, ROTATION].map(|pin| instance.join(pin)) {
+        if pin.exists() {
+            open_pin(&pin, group)?;
+        }
     }
     open(instance, group, 0o750)
 }

@@ -15,10 +15,13 @@ use super::dispatch::{self, Dispatcher};
 use super::layout::{BTF, FOLDERS, ITERATORS, InstanceName, LINKS, MAPS, make, names, pin_name};
 use super::lock::Instances;
 use super::meta::{LAYOUT, Meta, PinnedProgram, millis};
+use super::rotation::Rotation;
+use super::spare::{Spare, check_rotatable};
 use super::state::State;
 use super::{access, pinned, remove};
 use crate::error::{NotFound, Usage};
 use crate::map::Map;
+use crate::tally::load::Loader;
 use crate::tally::under_way::monotonic_now;
 use crate::tally::{RawOption, ResolvedOption, Session, Tally};
 
@@ -31,6 +34,8 @@ pub(crate) struct AttachOptions {
     pub(crate) readable_by: Option<u32>,
     /// Whether to replace an existing instance.
     pub(crate) replace: bool,
+    /// Whether it gets a second set of tables and programs.
+    pub(crate) rotatable: bool,
 }
 
 /// The outcome, for the user.
@@ -90,7 +95,10 @@ impl Instances {
         tally: &Tally,
         options: &AttachOptions,
     ) -> Result<Attached> {
-        let mut session = Session::load(tally, &options.options, options.max_rows, None)?;
+        let mut loader = Loader::new(tally, &options.options, false)?;
+        let mut session = Session::load_with(&mut loader, options.max_rows, |_| Ok(()))?;
+        let load_spare = || Spare::load(&mut loader, session.object(), None, options.max_rows);
+        let spare = options.rotatable.then(load_spare).transpose()?;
         let mut refusals = Vec::new();
         let dispatchers = dispatch::insert(session.object_mut(), &tally.schema, &mut refusals)?;
         make_folders(hidden)?;
@@ -98,11 +106,18 @@ impl Instances {
         for dispatcher in &dispatchers {
             dispatcher.pin(hidden)?;
         }
+        if let Some(spare) = &spare {
+            spare.pin(hidden, &dispatchers)?;
+        }
         session.attach(tally)?;
         let links = link_names(&mut session);
         let programs = programs(&session, tally, &dispatchers)?;
         let meta = meta(tally, programs, pins(hidden, &links)?, options);
         State::new(meta.programs.len()).pin(hidden)?;
+        if spare.is_some() {
+            check_rotatable(&meta.programs)?;
+            Rotation::first(&meta).pin(hidden)?;
+        }
         pin_words(hidden, &meta, tally)?;
         // From here on it counts even if this process ends.
         pin_links(&mut session, &links, hidden)?;

@@ -10,9 +10,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use libbpf_rs::{MapType, Object};
 
-use super::layout::{DISPATCHERS, PROGRAMS, SLOTS};
+use super::layout::{DISPATCHERS, PROGRAMS, PROGRAMS_OF, SLOTS};
 use super::meta::Meta;
 use super::pinned::{if_found, open_map};
+use super::rotation::Rotation;
 use crate::map::{Access, Map, NewMap, create};
 use crate::schema::Schema;
 use crate::sys;
@@ -112,11 +113,14 @@ fn fill(slot: &Map, program: &OwnedFd) -> Result<()> {
     put.context("failed to put a program into its slot")
 }
 
-/// Fills the slots, so that the programs in this folder count, and no others.
+/// Fills the slots, so that the programs in this folder count, those of the set that
+/// is to count, and no others.
 pub(super) fn run_programs_of(folder: &Path, meta: &Meta) -> Result<()> {
+    let live = Rotation::open(folder)?.map_or(0, |rotation| rotation.live());
+    let programs = folder.join(PROGRAMS_OF[live]);
     for program in meta.programs.iter().filter(|it| it.has_dispatcher) {
         let what = || format!("program `{}`", program.name);
-        let new = sys::program::open_pin(&folder.join(PROGRAMS).join(&program.name));
+        let new = sys::program::open_pin(&programs.join(&program.name));
         let slot = open_slot(folder, &program.name);
         fill(&slot.with_context(what)?, &new.with_context(what)?).with_context(what)?;
     }

@@ -23,18 +23,36 @@ pub(super) const SLOTS: &str = "slots";
 pub(super) const DISPATCHERS: &str = "entries";
 pub(super) const PROGRAMS: &str = "programs";
 pub(super) const LINKS: &str = "links";
+/// Of an instance that can be rotated: the tables of its second set, and programs
+/// that count in them. All other maps belong to both sets.
+pub(super) const MAPS_1: &str = "maps@1";
+pub(super) const PROGRAMS_1: &str = "programs@1";
 /// Links first: without them nothing counts any more.
-pub(super) const FOLDERS: [&str; 6] = [LINKS, DISPATCHERS, SLOTS, PROGRAMS, ITERATORS, MAPS];
+pub(super) const FOLDERS: [&str; 8] = [
+    LINKS,
+    DISPATCHERS,
+    SLOTS,
+    PROGRAMS,
+    PROGRAMS_1,
+    ITERATORS,
+    MAPS,
+    MAPS_1,
+];
+/// By the number of the set.
+pub(super) const MAPS_OF: [&str; 2] = [MAPS, MAPS_1];
+pub(super) const PROGRAMS_OF: [&str; 2] = [PROGRAMS, PROGRAMS_1];
 
 /// The pins beside the folders.
 pub(super) const META: &str = "meta";
 pub(super) const STATE: &str = "state";
 pub(super) const BTF: &str = "btf";
+/// Which set counts, of an instance that can be rotated.
+pub(super) const ROTATION: &str = "rotation";
 /// The frozen copy of the state, and its name until readers may open it.
 pub(super) const STOPPED: &str = "stopped";
 pub(super) const UNFINISHED: &str = "+stopped";
 /// All of them. `meta` is removed last.
-pub(super) const WORDS: [&str; 5] = [STATE, STOPPED, UNFINISHED, BTF, META];
+pub(super) const WORDS: [&str; 6] = [STATE, STOPPED, UNFINISHED, BTF, ROTATION, META];
 
 /// The name of an instance, and of its folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +98,11 @@ pub(super) fn pin_name(map: &str) -> String {
         Some(dot) => map[dot..].replace('.', "@"),
         None => map.to_owned(),
     }
+}
+
+/// Whether a pin is of constants, which each load of an object has of its own.
+pub(super) fn is_constant(pin: &str) -> bool {
+    pin.starts_with("@rodata") || pin.starts_with("@kconfig")
 }
 
 /// Whether it is one name in bpffs, so that it cannot lead to another folder.

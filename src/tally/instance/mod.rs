@@ -13,9 +13,13 @@ mod pinned;
 mod recovery;
 mod remove;
 mod replace;
+mod rotate;
+mod rotation;
+mod spare;
 mod state;
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -29,8 +33,9 @@ pub(crate) use layout::InstanceName;
 pub(crate) use lock::Instances;
 pub use meta::Meta;
 
-use self::layout::{BTF, DISPATCHERS, ITERATORS, MAPS, META, PROGRAMS};
+use self::layout::{BTF, DISPATCHERS, ITERATORS, MAPS, MAPS_OF, META, PROGRAMS};
 use self::pinned::{if_found, open_map};
+use self::rotation::Rotation;
 use self::state::State;
 use super::reader::TallyReader;
 use super::under_way::{Source, States, monotonic_now};
@@ -51,7 +56,9 @@ pub(crate) struct Instance {
     /// The memory of its maps, in bytes.
     pub(crate) memory: u64,
     folder: PathBuf,
-    reader: TallyReader,
+    /// One, or the two that take turns.
+    sets: Vec<TallyReader>,
+    rotation: Option<Map>,
     // Set once its counts are final.
     stopped: OnceCell<State>,
 }
@@ -90,24 +97,32 @@ impl Instance {
         }
         let meta = Meta::open(&folder)?;
         let schema = Schema::of_raw(&pinned::read(&folder.join(BTF))?)?;
-        let pins = PinnedMaps::new(&folder, &meta);
+        let rotation = Rotation::open_map(&folder)?;
+        let pins = PinnedMaps::new(&folder, &meta, MAPS);
         let rodata = pins.section("@rodata")?;
         let rodata = rodata.map_or(Ok(Vec::new()), |rodata| pinned::value(&rodata))?;
-        let tables = schema.tables.iter().map(|table| pins.table(table));
-        let reader = TallyReader {
-            tables: tables.collect::<Result<_>>()?,
-            health: pins.section("@bss@ktally")?,
-            states: States::new(&schema, |name| pins.state(&folder, name))?,
-            programs: open_programs(&folder, &meta)?,
+        let set = |kind: &&'static str| {
+            let of_set = PinnedMaps::new(&folder, &meta, kind);
+            let tables = schema.tables.iter().map(|table| of_set.table(table));
+            Ok(TallyReader {
+                tables: tables.collect::<Result<_>>()?,
+                health: of_set.section("@bss@ktally")?,
+                states: States::new(&schema, |name| pins.state(&folder, name))?,
+                programs: open_programs(&folder, &meta)?,
+            })
         };
+        let sets = if rotation.is_some() { 2 } else { 1 };
+        let kinds = &MAPS_OF[..sets];
+        let memory = |kind: &&'static str| PinnedMaps::new(&folder, &meta, kind).memory();
         Ok(Self {
-            memory: pins.memory()?,
+            memory: kinds.iter().map(memory).sum::<Result<_>>()?,
+            sets: kinds.iter().map(set).collect::<Result<_>>()?,
+            rotation,
             name: name.clone(),
             meta,
             schema,
             rodata,
             folder,
-            reader,
             stopped: OnceCell::new(),
         })
     }
@@ -118,7 +133,7 @@ impl Instance {
 
     /// The tables with the columns that its options turn on.
     pub(crate) fn tables(&self) -> Vec<Table> {
-        let tables = self.reader.tables.iter().map(|(table, _)| table.clone());
+        let tables = self.sets[0].tables.iter().map(|(table, _)| table.clone());
         self.schema.with_options(tables.collect(), &self.rodata)
     }
 
@@ -127,12 +142,9 @@ impl Instance {
         Ok(self.stopped()?.is_some())
     }
 
-    pub(crate) fn counted_for(&self) -> Result<Duration> {
-        let end = self.stopped()?.and_then(|state| state.stopped_at);
-        let nanos = end
-            .unwrap_or_else(monotonic_now)
-            .saturating_sub(self.meta.attached_at);
-        Ok(Duration::from_nanos(nanos))
+    fn rotation(&self) -> Result<Rotation> {
+        let at_first = || Ok(Rotation::first(&self.meta));
+        self.rotation.as_ref().map_or_else(at_first, Rotation::read)
     }
 
     /// Readers may not open the state, so they look into the folder. If the instance is
@@ -164,11 +176,30 @@ impl Instance {
         Ok(false)
     }
 
-    /// Reads all tables, and the counts of events that are not in them.
+    /// Reads all tables, and the counts of events that are not in them: what no
+    /// rotation has printed.
     pub(crate) fn read(&self) -> Result<Reading> {
+        loop {
+            let rotation = self.rotation()?;
+            let reading = self.read_unprinted(&rotation)?;
+            if self.rotation()? == rotation {
+                return Ok(reading);
+            }
+        }
+    }
+
+    /// The ended set comes first: what is under way may end in there.
+    fn read_unprinted(&self, rotation: &Rotation) -> Result<Reading> {
+        let ended = rotation.ended();
+        let first = ended.unwrap_or(rotation.live());
+        let ended = ended.map(|set| self.sets[set].read_tables(&self.schema));
+        let ended = ended.transpose()?;
         let stopped = self.stopped()?;
         let at = stopped.and_then(|state| state.stopped_at);
-        let mut reading = self.reader.read(&self.schema, self.counted_for()?, at)?;
+        let until = at.unwrap_or_else(monotonic_now);
+        let counted_for = Duration::from_nanos(until.saturating_sub(rotation.began[first]));
+        let live = &self.sets[rotation.live()];
+        let mut reading = live.read(&self.schema, counted_for, at)?;
         // The programs are gone.
         if let Some(state) = stopped {
             reading.missed = state.missed;
@@ -176,14 +207,26 @@ impl Instance {
             let missed_by = programs.zip(state.missed_by.iter().copied());
             reading.missed_by = state.missed.map_or(Vec::new(), |_| missed_by.collect());
         }
+        if let Some(ended) = ended {
+            reading.add(&ended, &self.schema.tables);
+        }
+        reading.take_missed(&self.missed_before(rotation, first));
         Ok(reading)
+    }
+
+    /// The runs that the kernel had missed of each program when a set began to count.
+    fn missed_before(&self, rotation: &Rotation, set: usize) -> Vec<(String, u64)> {
+        let programs = self.meta.programs.iter().map(|it| it.name.clone());
+        let programs: BTreeSet<String> = programs.collect();
+        let missed = rotation.missed[set].iter().copied();
+        programs.into_iter().zip(missed).collect()
     }
 
     /// How many rows its tables have, counted or not; an array has all of its rows.
     pub(crate) fn usage(&self, inventory: &Inventory) -> Vec<TableUsage> {
-        self.reader
-            .tables
-            .iter()
+        let live = self.rotation().map_or(0, |rotation| rotation.live());
+        let tables = self.sets[live].tables.iter();
+        tables
             .map(|(table, map)| TableUsage {
                 table: table.clone(),
                 used: inventory.used(map),
@@ -195,7 +238,7 @@ impl Instance {
     /// What its programs have cost while the kernel measured. A dispatcher's run
     /// includes that of its program. `None` without privileges.
     pub(crate) fn cost(&self) -> Result<Option<Cost>> {
-        let Some(programs) = &self.reader.programs else {
+        let Some(programs) = &self.sets[0].programs else {
             return Ok(None);
         };
         let mut cost = Cost::default();
@@ -239,10 +282,12 @@ struct PinnedMaps<'a> {
 }
 
 impl<'a> PinnedMaps<'a> {
-    fn new(instance: &Path, meta: &'a Meta) -> Self {
+    fn new(instance: &Path, meta: &'a Meta, kind: &'static str) -> Self {
+        let pins = meta.pins.iter().filter_map(|pin| pin.split_once('/'));
+        let pins = pins.filter(|(folder, _)| *folder == kind);
         Self {
-            folder: instance.join(MAPS),
-            names: meta.pins_of(&[MAPS]).map(|(_, name)| name).collect(),
+            folder: instance.join(kind),
+            names: pins.map(|(_, name)| name).collect(),
         }
     }
 

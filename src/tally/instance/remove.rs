@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use super::attach::put_in_place;
 use super::dispatch;
 use super::layout::{
-    DISPATCHERS, FOLDERS, InstanceName, LINKS, PROGRAMS, SLOTS, STATE, UNFINISHED, WORDS, names,
-    strangers_in,
+    DISPATCHERS, FOLDERS, InstanceName, LINKS, PROGRAMS, PROGRAMS_1, SLOTS, STATE, UNFINISHED,
+    WORDS, names, strangers_in,
 };
 use super::lock::Instances;
 use super::meta::Meta;
@@ -45,7 +45,7 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
         state.missed_by = missed_by.unwrap_or(vec![0; state.missed_by.len()]);
         state.write(folder)?;
     }
-    for kind in [DISPATCHERS, SLOTS, PROGRAMS] {
+    for kind in [DISPATCHERS, SLOTS, PROGRAMS, PROGRAMS_1] {
         unpin_all(folder, &meta, kind)?;
     }
     unpin(&folder.join(UNFINISHED))?;

@@ -16,11 +16,14 @@ use super::attach::{
 };
 use super::dispatch::{self, Dispatcher};
 use super::layout::{
-    BTF, DISPATCHERS, InstanceName, LINKS, MAPS, SLOTS, STATE, names, pin_name, strangers_in,
+    BTF, DISPATCHERS, InstanceName, LINKS, MAPS, MAPS_1, ROTATION, SLOTS, STATE, is_constant,
+    names, pin_name, strangers_in,
 };
 use super::lock::Instances;
 use super::meta::{Meta, PinnedProgram};
 use super::pinned::{self, open_map};
+use super::rotation::Rotation;
+use super::spare::Spare;
 use super::state::State;
 use super::{access, remove};
 use crate::map::{Access, Map};
@@ -29,6 +32,15 @@ use crate::sys;
 use crate::tally::load::Loader;
 use crate::tally::{Session, Tally};
 use crate::text::NEXT_LINE;
+
+/// What is loaded for a replacement, with the second set of an instance that can be
+/// rotated.
+struct Loaded {
+    session: Session,
+    spare: Option<Spare>,
+    dispatchers: Vec<Dispatcher>,
+    programs: Vec<PinnedProgram>,
+}
 
 /// An instance, and its replacement.
 struct Replacement<'a> {
@@ -59,9 +71,9 @@ impl Instances {
             options,
         };
         replacement.check_old()?;
-        let (session, dispatchers, programs) = replacement.load()?;
-        let meta = replacement.pin(&session, &dispatchers, programs)?;
-        let mut warnings = session.warnings().to_vec();
+        let loaded = replacement.load()?;
+        let mut warnings = loaded.session.warnings().to_vec();
+        let meta = replacement.pin(loaded)?;
         let old_tally = &replacement.old.tally;
         if *old_tally != meta.tally {
             warnings.push(format!(
@@ -119,30 +131,41 @@ impl Replacement<'_> {
     }
 
     /// Loads the new programs with the old maps.
-    fn load(&self) -> Result<(Session, Vec<Dispatcher>, Vec<PinnedProgram>)> {
+    fn load(&self) -> Result<Loaded> {
         let mut loader = Loader::new(self.tally, &self.options.options, false)?;
         let mut session = Session::load_with(&mut loader, self.options.max_rows, |object| {
             self.reuse_maps(object).map_err(|error| self.differs(error))
         })?;
+        let had_two = self.place.join(ROTATION).exists();
+        let tables = self.place.join(MAPS_1);
+        let tables = had_two.then_some(tables.as_path());
+        let load_spare =
+            || Spare::load(&mut loader, session.object(), tables, self.options.max_rows);
+        let is_rotatable = had_two || self.options.rotatable;
+        let spare = is_rotatable.then(load_spare).transpose()?;
         // Only the programs are used: the old dispatchers stay.
         let schema = &self.tally.schema;
         let dispatchers = dispatch::insert(session.object_mut(), schema, &mut Vec::new())?;
         let programs = programs(&session, self.tally, &dispatchers)?;
         check_programs(&self.old.programs, &programs).map_err(|error| self.differs(error))?;
-        Ok((session, dispatchers, programs))
+        Ok(Loaded {
+            session,
+            spare,
+            dispatchers,
+            programs,
+        })
     }
 
     /// Pins the new instance beside the old one. Pins that both share are made twice.
-    fn pin(
-        &self,
-        session: &Session,
-        dispatchers: &[Dispatcher],
-        programs: Vec<PinnedProgram>,
-    ) -> Result<Meta> {
+    fn pin(&self, loaded: Loaded) -> Result<Meta> {
         make_folders(self.hidden)?;
-        pin_maps(session, self.hidden)?;
-        for dispatcher in dispatchers {
+        pin_maps(&loaded.session, self.hidden)?;
+        for dispatcher in &loaded.dispatchers {
             dispatcher.pin_program(self.hidden)?;
+        }
+        if let Some(spare) = &loaded.spare {
+            spare.pin(self.hidden, &loaded.dispatchers)?;
+            self.pin_rotation()?;
         }
         for (kind, name) in self.old.pins_of(&[DISPATCHERS, SLOTS, LINKS]) {
             let from = self.place.join(kind).join(name);
@@ -151,7 +174,8 @@ impl Replacement<'_> {
             dispatch::pin(&fd, self.hidden, kind, name)?;
         }
         open_map(&self.place.join(STATE), Access::Write)?.pin(&self.hidden.join(STATE))?;
-        let new = meta(self.tally, programs, pins(self.hidden, &[])?, self.options);
+        let pins = pins(self.hidden, &[])?;
+        let new = meta(self.tally, loaded.programs, pins, self.options);
         let options_since_ms = if new.options == self.old.options {
             self.old.options_since_ms
         } else {
@@ -165,6 +189,15 @@ impl Replacement<'_> {
         };
         pin_words(self.hidden, &meta, self.tally)?;
         Ok(meta)
+    }
+
+    /// The same for both, or a first one.
+    fn pin_rotation(&self) -> Result<()> {
+        let [old, new] = [&self.place, self.hidden].map(|it| it.join(ROTATION));
+        if old.exists() {
+            return open_map(&old, Access::Write)?.pin(&new);
+        }
+        Rotation::first(&self.old).pin(self.hidden)
     }
 
     /// Lets the new programs count, and exchanges the folders. If that fails, the old
@@ -195,8 +228,7 @@ impl Replacement<'_> {
         for mut map in object.maps_mut().filter(|map| map.autocreate()) {
             let name = map.name().to_string_lossy().into_owned();
             let pin = pin_name(&name);
-            let is_constant = pin.starts_with("@rodata") || pin.starts_with("@kconfig");
-            if is_constant || !pinned.contains(&pin) {
+            if is_constant(&pin) || !pinned.contains(&pin) {
                 continue;
             }
             pinned.retain(|known| *known != pin);

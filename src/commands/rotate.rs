@@ -1,0 +1,34 @@
+//! `ktally rotate`: an instance goes on in empty tables, and prints the full ones.
+
+use anyhow::{Result, anyhow};
+
+use super::attach::{tell, waiting, write_last};
+use super::note;
+use super::report::Report;
+use crate::cli::{Exit, Global, RotateArgs};
+use crate::tally::{Instance, InstanceName, Instances};
+
+pub(super) fn rotate(global: &Global, args: &RotateArgs) -> Result<Exit> {
+    let name = InstanceName::parse(&args.instance)?;
+    let mut folder = Instances::open(waiting)?;
+    tell(&mut folder);
+    let mut instance = Instance::open(&name)?;
+    let named = (instance.meta.tally.as_str(), instance.summary());
+    let mut report = Report::new(global, &args.view, named, instance.tables())?;
+    let rotated = instance.rotate(&folder)?;
+    if rotated.was_cut {
+        note(&format!(
+            "the last rotation of `{name}` was cut short; this is its reading"
+        ));
+    }
+    write_last(rotated.reading, &mut report).map_err(|error| {
+        // As text, because a closed pipe is an error here.
+        anyhow!(
+            "`{name}` goes on in empty tables, but the reading is not written, so it stays for the next `ktally rotate {name}`: {error:#}"
+        )
+    })?;
+    instance.has_printed(&folder)?;
+    folder.close();
+    report.warn_at_end(0);
+    Ok(report.exit())
+}
