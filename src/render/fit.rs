@@ -4,6 +4,7 @@
 //! text, columns of statistics, and last all others. Elsewhere it is whole.
 
 use std::borrow::Cow;
+use std::iter::repeat_n;
 use std::net::IpAddr;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -211,14 +212,15 @@ impl Fit {
         let mut line = String::new();
         let cells = cells.zip(&self.columns);
         for (i, (cell, column)) in cells.filter(|(_, column)| column.is_shown).enumerate() {
-            let space = " ".repeat(column.width.saturating_sub(cell.width()));
-            if i > 0 {
-                line.push_str(&" ".repeat(self.gap));
-            }
+            let space = repeat_n(' ', column.width.saturating_sub(cell.width()));
+            let gap = if i > 0 { self.gap } else { 0 };
+            line.extend(repeat_n(' ', gap));
             if column.head.right {
-                line.extend([&space, &*cell]);
+                line.extend(space);
+                line.push_str(&cell);
             } else {
-                line.extend([&*cell, &space]);
+                line.push_str(&cell);
+                line.extend(space);
             }
         }
         line.truncate(line.trim_end().len());
@@ -252,6 +254,10 @@ impl Column {
         for cell in cells {
             let width = cell.width();
             widest = widest.max(width);
+            if style.width.is_none() {
+                // It stays whole.
+                continue;
+            }
             if head.right {
                 narrowest = narrowest.max(tight(cell).width());
                 is_zero = is_zero && matches!(cell, "0" | "0 B");
