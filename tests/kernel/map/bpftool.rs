@@ -267,9 +267,11 @@ fn verbs_agree(random: &Random, dice: &mut Dice) -> Result<(), String> {
     assert_ne!(theirs("delete", &key_data).code, 0);
     map!("delete", map, key_hex).failed(3, &[]);
     map!("lookup", map, key_hex).failed(3, &[]);
-    let other = keys.iter().find(|other| *other != key).unwrap();
-    assert_eq!(theirs("delete", &data("key", other)).code, 0);
-    map!("delete", map, hex(other)).failed(3, &[]);
+    // A small key may be the only one.
+    if let Some(other) = keys.iter().find(|other| *other != key) {
+        assert_eq!(theirs("delete", &data("key", other)).code, 0);
+        map!("delete", map, hex(other)).failed(3, &[]);
+    }
     Ok(())
 }
 
