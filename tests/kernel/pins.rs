@@ -333,7 +333,8 @@ fn a_state_that_is_forged_removes_nothing() {
     child.work();
     let state = MapHandle::from_pinned_path(host.bpffs("ktally/syscalls/state")).unwrap();
     for goal in [1u64, 7, u64::MAX] {
-        let state_of = [goal, 0, 0].map(u64::to_ne_bytes).concat();
+        // The last two are what each of its programs missed.
+        let state_of = [goal, 0, 0, 0, 0].map(u64::to_ne_bytes).concat();
         set(&state, &[0; 4], &state_of);
         host.good("status");
         assert_eq!(host.calls("read syscalls -o json", GETPPID), 23, "{goal}");
