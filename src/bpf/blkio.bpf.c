@@ -69,6 +69,45 @@ static __always_inline struct target target_of(struct request *request)
 	};
 }
 
+/* Attached first: what has begun has its end in sight. */
+SEC("tp_btf/block_rq_complete")
+int BPF_PROG(block_rq_complete, struct request *request, int error,
+	     unsigned int bytes)
+{
+	__u64 start, time, address = (__u64)request;
+	struct target key = target_of(request);
+	struct requests *requests;
+	struct times *times;
+
+	if (device && key.device != device)
+		return 0;
+	/* What is left of a write whose flush is a request of its own. */
+	if (key.operation == write && !request->__data_len)
+		goto out;
+
+	times = bpf_map_lookup_elem(&under_way, &address);
+	requests = tally_entry(blkio, &key);
+	if (!error)
+		__sync_fetch_and_add(&requests->bytes, bytes);
+	/* A device may complete a request bit by bit. */
+	if (bytes < request->__data_len)
+		return 0;
+	__sync_fetch_and_add(&requests->requests, 1);
+	if (error)
+		__sync_fetch_and_add(&requests->errors, 1);
+	/* Requests that were under way when counting began have no times. */
+	start = times ? times->since : 0;
+	if (!tally_elapsed(times, &time))
+		goto out;
+	tally_observe(&requests->latency, time);
+	if (times->inserted)
+		__sync_fetch_and_add(&requests->queued,
+				     start - times->inserted);
+out:
+	bpf_map_delete_elem(&under_way, &address);
+	return 0;
+}
+
 SEC("tp_btf/block_rq_insert")
 int block_rq_insert(__u64 *ctx)
 {
@@ -105,43 +144,5 @@ int block_rq_issue(__u64 *ctx)
 		tally_begin(known, &times.key);
 	else if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
 		tally_dropped(blkio);
-	return 0;
-}
-
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(block_rq_complete, struct request *request, int error,
-	     unsigned int bytes)
-{
-	__u64 start, time, address = (__u64)request;
-	struct target key = target_of(request);
-	struct requests *requests;
-	struct times *times;
-
-	if (device && key.device != device)
-		return 0;
-	/* What is left of a write whose flush is a request of its own. */
-	if (key.operation == write && !request->__data_len)
-		goto out;
-
-	times = bpf_map_lookup_elem(&under_way, &address);
-	requests = tally_entry(blkio, &key);
-	if (!error)
-		__sync_fetch_and_add(&requests->bytes, bytes);
-	/* A device may complete a request bit by bit. */
-	if (bytes < request->__data_len)
-		return 0;
-	__sync_fetch_and_add(&requests->requests, 1);
-	if (error)
-		__sync_fetch_and_add(&requests->errors, 1);
-	/* Requests that were under way when counting began have no times. */
-	start = times ? times->since : 0;
-	if (!tally_elapsed(times, &time))
-		goto out;
-	tally_observe(&requests->latency, time);
-	if (times->inserted)
-		__sync_fetch_and_add(&requests->queued,
-				     start - times->inserted);
-out:
-	bpf_map_delete_elem(&under_way, &address);
 	return 0;
 }

@@ -34,19 +34,7 @@ struct run {
 
 CPU_STATE(running, struct run) UNDER_WAY(hardirqs, time);
 
-SEC("tp_btf/irq_handler_entry")
-int BPF_PROG(irq_handler_entry, int irq, struct irqaction *action)
-{
-	struct run *run = tally_cpu_state(running);
-	struct interrupt key = {};
-
-	if (!run || !wanted_cpu())
-		return 0;
-	tally_text(key.name, sizeof(key.name), action->name);
-	tally_begin(run, &key);
-	return 0;
-}
-
+/* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/irq_handler_exit")
 int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 {
@@ -66,5 +54,18 @@ int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 		tally_observe(&runs->latency, time);
 	}
 	tally_end(run);
+	return 0;
+}
+
+SEC("tp_btf/irq_handler_entry")
+int BPF_PROG(irq_handler_entry, int irq, struct irqaction *action)
+{
+	struct run *run = tally_cpu_state(running);
+	struct interrupt key = {};
+
+	if (!run || !wanted_cpu())
+		return 0;
+	tally_text(key.name, sizeof(key.name), action->name);
+	tally_begin(run, &key);
 	return 0;
 }

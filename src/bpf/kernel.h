@@ -186,6 +186,7 @@ struct nsproxy {
 
 struct task_struct {
 	struct thread_info thread_info;
+	int exit_state;
 	int exit_code;
 	pid_t pid;
 	pid_t tgid;

@@ -23,7 +23,7 @@ struct callee {
 
 struct calls {
 	__u64 calls COUNTER("times that it was called");
-	__u64 time COUNTER("time in calls that returned") UNIT(ns);
+	__u64 time COUNTER("time in calls") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
 };
 

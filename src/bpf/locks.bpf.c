@@ -128,6 +128,25 @@ static __always_inline __u64 caller(void *ctx)
 	return 0;
 }
 
+/* Attached first: what has begun has its end in sight. */
+SEC("tp_btf/contention_end")
+int BPF_PROG(contention_end, void *lock)
+{
+	struct waiter key = waiter(lock);
+	struct wait *wait = bpf_map_lookup_elem(&waiting, &key);
+	struct waits *waits;
+	__u64 time;
+
+	if (!tally_elapsed(wait, &time))
+		return 0;
+	waits = tally_entry(locks, &wait->key);
+	__sync_fetch_and_add(&waits->contentions, 1);
+	__sync_fetch_and_add(&waits->time, time);
+	tally_observe(&waits->latency, time);
+	bpf_map_delete_elem(&waiting, &key);
+	return 0;
+}
+
 SEC("tp_btf/contention_begin")
 int BPF_PROG(contention_begin, void *lock, unsigned int flags)
 {
@@ -145,23 +164,5 @@ int BPF_PROG(contention_begin, void *lock, unsigned int flags)
 	wait.since = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&waiting, &key, &wait, BPF_ANY))
 		tally_dropped(locks);
-	return 0;
-}
-
-SEC("tp_btf/contention_end")
-int BPF_PROG(contention_end, void *lock)
-{
-	struct waiter key = waiter(lock);
-	struct wait *wait = bpf_map_lookup_elem(&waiting, &key);
-	struct waits *waits;
-	__u64 time;
-
-	if (!tally_elapsed(wait, &time))
-		return 0;
-	waits = tally_entry(locks, &wait->key);
-	__sync_fetch_and_add(&waits->contentions, 1);
-	__sync_fetch_and_add(&waits->time, time);
-	tally_observe(&waits->latency, time);
-	bpf_map_delete_elem(&waiting, &key);
 	return 0;
 }

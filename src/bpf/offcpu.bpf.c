@@ -19,7 +19,7 @@ struct sleeper {
 
 struct sleeps {
 	__u64 blocked COUNTER("times a task began to wait");
-	__u64 time COUNTER("time until it ran again") UNIT(ns);
+	__u64 time COUNTER("time off the CPU") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time off the CPU") UNIT(ns);
 };
 

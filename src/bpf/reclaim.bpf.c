@@ -84,29 +84,30 @@ out:
 	return 0;
 }
 
-SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
-int BPF_PROG(direct_begin)
-{
-	return begin(machine);
-}
-
+/* Ends are attached first: what has begun has its end in sight. */
 SEC("tp_btf/mm_vmscan_direct_reclaim_end")
 int BPF_PROG(direct_end, unsigned long pages)
 {
 	return end(machine, pages);
 }
 
-/* These are only where the kernel knows memory cgroups. */
-SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
-OPTIONAL
-int BPF_PROG(memcg_begin)
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(direct_begin)
 {
-	return begin(cgroup_limit);
+	return begin(machine);
 }
 
+/* These are only where the kernel knows memory cgroups. */
 SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
 OPTIONAL
 int BPF_PROG(memcg_end, unsigned long pages)
 {
 	return end(cgroup_limit, pages);
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+OPTIONAL
+int BPF_PROG(memcg_begin)
+{
+	return begin(cgroup_limit);
 }

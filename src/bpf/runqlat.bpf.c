@@ -56,18 +56,7 @@ static __always_inline int enqueued(struct task_struct *task)
 	return 0;
 }
 
-SEC("tp_btf/sched_wakeup")
-int BPF_PROG(sched_wakeup, struct task_struct *task)
-{
-	return enqueued(task);
-}
-
-SEC("tp_btf/sched_wakeup_new")
-int BPF_PROG(sched_wakeup_new, struct task_struct *task)
-{
-	return enqueued(task);
-}
-
+/* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	     struct task_struct *next)
@@ -90,4 +79,16 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	}
 	tally_end(wait);
 	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(sched_wakeup, struct task_struct *task)
+{
+	return enqueued(task);
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(sched_wakeup_new, struct task_struct *task)
+{
+	return enqueued(task);
 }

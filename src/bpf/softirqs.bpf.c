@@ -29,16 +29,7 @@ struct run {
 
 CPU_STATE(running, struct run) UNDER_WAY(softirqs, time);
 
-SEC("tp_btf/softirq_entry")
-int BPF_PROG(softirq_entry, unsigned int vector)
-{
-	struct run *run = tally_cpu_state(running);
-
-	if (run && wanted_cpu())
-		tally_begin(run, &vector);
-	return 0;
-}
-
+/* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(softirq_exit, unsigned int vector)
 {
@@ -56,5 +47,15 @@ int BPF_PROG(softirq_exit, unsigned int vector)
 		tally_observe(&runs->latency, time);
 	}
 	tally_end(run);
+	return 0;
+}
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(softirq_entry, unsigned int vector)
+{
+	struct run *run = tally_cpu_state(running);
+
+	if (run && wanted_cpu())
+		tally_begin(run, &vector);
 	return 0;
 }

@@ -35,22 +35,7 @@ struct entry {
 
 TASK_STATE(entered, struct entry) UNDER_WAY(syscalls, time);
 
-SEC("tp_btf/sys_enter")
-int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
-{
-	struct call key = {.call = syscall_number(regs)};
-	struct entry *entry;
-
-	if (!wanted_task())
-		return 0;
-	wanted_comm(key.comm);
-	/* Without it the call is counted all the same, but not its time. */
-	entry = tally_state(entered, bpf_get_current_task_btf(), syscalls);
-	if (entry)
-		tally_begin(entry, &key);
-	return 0;
-}
-
+/* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
@@ -84,5 +69,21 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	}
 out:
 	tally_end(entry);
+	return 0;
+}
+
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
+{
+	struct call key = {.call = syscall_number(regs)};
+	struct entry *entry;
+
+	if (ends_task(key.call) || !wanted_task())
+		return 0;
+	wanted_comm(key.comm);
+	/* Without it the call is counted all the same, but not its time. */
+	entry = tally_state(entered, bpf_get_current_task_btf(), syscalls);
+	if (entry)
+		tally_begin(entry, &key);
 	return 0;
 }

@@ -69,13 +69,33 @@ static __always_inline bool is_new_task(struct pt_regs *regs, long ret)
 	case 58:  /* vfork */
 	case 435: /* clone3 */
 #elif defined(__TARGET_ARCH_arm64)
-	case 220: /* clone */
-	case 435: /* clone3 */
+	case 220:		   /* clone */
+	case 435:		   /* clone3 */
 #endif
 	case COMPAT_SYSCALL | 2:   /* fork */
 	case COMPAT_SYSCALL | 120: /* clone */
 	case COMPAT_SYSCALL | 190: /* vfork */
 	case COMPAT_SYSCALL | 435: /* clone3 */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Whether a call of this number never returns. */
+static __always_inline bool ends_task(__u32 call)
+{
+	switch (call) {
+#if defined(__TARGET_ARCH_x86)
+	case 60:		   /* exit */
+	case 231:		   /* exit_group */
+	case COMPAT_SYSCALL | 252: /* exit_group */
+#elif defined(__TARGET_ARCH_arm64)
+	case 93:		   /* exit */
+	case 94:		   /* exit_group */
+	case COMPAT_SYSCALL | 248: /* exit_group */
+#endif
+	case COMPAT_SYSCALL | 1: /* exit */
 		return true;
 	default:
 		return false;

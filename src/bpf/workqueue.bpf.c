@@ -31,23 +31,10 @@ struct run {
 
 TASK_STATE(began, struct run) UNDER_WAY(workqueue, time);
 
-SEC("tp_btf/workqueue_execute_start")
-int BPF_PROG(execute_start, struct work_struct *work)
-{
-	struct work key = {.function = (unsigned long)work->func};
-	struct run *run;
-
-	if (!wanted_cpu())
-		return 0;
-	run = tally_state(began, bpf_get_current_task_btf(), workqueue);
-	if (run)
-		tally_begin(run, &key);
-	return 0;
-}
-
 /*
  * By now the work itself may be freed, but its function is told; pointers to
- * functions are out of bounds for tp_btf programs.
+ * functions are out of bounds for tp_btf programs. Attached first: what has
+ * begun has its end in sight.
  */
 SEC("raw_tp/workqueue_execute_end")
 int BPF_PROG(execute_end, struct work_struct *work, work_func_t function)
@@ -70,5 +57,19 @@ int BPF_PROG(execute_end, struct work_struct *work, work_func_t function)
 	}
 out:
 	tally_end(run);
+	return 0;
+}
+
+SEC("tp_btf/workqueue_execute_start")
+int BPF_PROG(execute_start, struct work_struct *work)
+{
+	struct work key = {.function = (unsigned long)work->func};
+	struct run *run;
+
+	if (!wanted_cpu())
+		return 0;
+	run = tally_state(began, bpf_get_current_task_btf(), workqueue);
+	if (run)
+		tally_begin(run, &key);
 	return 0;
 }

@@ -41,7 +41,12 @@ pub(super) trait Source {
     }
 
     /// Called before the last reading.
-    fn finish(&mut self, _wake: Wake, _signals: &Signals) -> Result<()> {
+    fn finish(&mut self, _wake: Wake) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called after the last reading.
+    fn end(&mut self, _wake: Wake, _signals: &Signals) -> Result<()> {
         Ok(())
     }
 
@@ -65,9 +70,12 @@ pub(super) fn show(
         let wake = report.wait(source, signals, instant)?;
         let is_last = is_last || wake != Wake::Time || source.has_ended()?;
         if is_last {
-            source.finish(wake, signals)?;
+            source.finish(wake)?;
         }
         let reading = source.read()?;
+        if is_last {
+            source.end(wake, signals)?;
+        }
         let shown = report.show(
             reading,
             Writer {
@@ -241,6 +249,7 @@ impl Report {
         let readings = shown.tables.iter().zip(&since.tables);
         let tables = selections.iter().zip(readings);
         let is_filtered = !self.query.filters.is_empty();
+        let is_shown = !is_filtered && self.query.top != Some(0);
         let tables = tables.map(|(selection, (shown, since))| {
             let table = &selection.table;
             let other = shown.other.as_deref();
@@ -249,7 +258,7 @@ impl Report {
                 table,
                 rows: selection.named(&self.names, self.for_people),
                 rows_read: shown.rows.len(),
-                other: other.filter(|_| !is_filtered).map(<[u64]>::to_vec),
+                other: other.filter(|_| is_shown).map(<[u64]>::to_vec),
                 leaves_out_other: is_filtered && other.is_some(),
                 uncertain: shown.uncertain,
                 dropped: shown.dropped,
@@ -286,7 +295,9 @@ impl Report {
                     room()
                 )
             } else {
-                format!("table `{name}` found no memory for the keys of {events}")
+                format!(
+                    "table `{name}` had no room, or found no memory, for the keys of {events}; give it more with --max-rows"
+                )
             });
         }
         let Some(dropped @ 1..) = reading.dropped else {
@@ -336,7 +347,7 @@ impl Report {
         }
         if let Some(gaps @ 1..) = last.gaps {
             warn(&format!(
-                "the kernel did not report some of the tally's events, which have {}",
+                "the kernel did not report some of the tally's events: it left {}",
                 plural(gaps, "gap")
             ));
         }

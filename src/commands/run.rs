@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -101,11 +102,24 @@ impl Source for Run {
         }
     }
 
-    fn finish(&mut self, wake: Wake, signals: &Signals) -> Result<()> {
-        if let Some(command) = &mut self.command {
-            self.status = end(command, wake, signals)?;
+    /// Of a command that goes on, the last reading has what is under way.
+    fn finish(&mut self, wake: Wake) -> Result<()> {
+        if let (Some(command), Wake::End) = (&mut self.command, wake) {
+            self.status = ended(command)?;
         }
         self.session.detach();
+        Ok(())
+    }
+
+    fn end(&mut self, wake: Wake, signals: &Signals) -> Result<()> {
+        let Some(command) = &mut self.command else {
+            return Ok(());
+        };
+        if wake != Wake::End {
+            command.stop(signals.came().unwrap_or(Signal::SIGTERM))?;
+            let status = status(command.wait()?);
+            self.status = status.filter(|_| wake != Wake::Time);
+        }
         Ok(())
     }
 
@@ -114,16 +128,19 @@ impl Source for Run {
     }
 }
 
-/// Ends the command with the run. Its status is as in a shell.
-fn end(command: &mut Command, wake: Wake, signals: &Signals) -> Result<Option<u8>> {
-    if wake != Wake::End {
-        command.stop(signals.came().unwrap_or(Signal::SIGTERM))?;
-    }
+/// The status of a command that has ended.
+fn ended(command: &mut Command) -> Result<Option<u8>> {
     let ended = command.wait()?;
-    if wake == Wake::End && !ended.success() {
-        note(&format!("the command ended with {ended}"));
+    let status = status(ended);
+    if !ended.success() {
+        let how = ended.to_string().replace(": ", " ");
+        note(&format!("the command ended with {how}"));
     }
+    Ok(status)
+}
+
+/// As in a shell: 128 and the number of the signal that ended it.
+fn status(ended: ExitStatus) -> Option<u8> {
     let status = ended.code().or(ended.signal().map(|signal| 128 + signal));
-    let status = status.and_then(|status| u8::try_from(status).ok());
-    Ok(status.filter(|_| wake != Wake::Time))
+    status.and_then(|status| u8::try_from(status).ok())
 }

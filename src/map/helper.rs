@@ -25,7 +25,7 @@ pub(super) fn load(
     object: &[u8],
     program: &str,
     map: &Map,
-    constants: &impl Plain,
+    constants: &(impl Plain + ?Sized),
 ) -> Result<Object> {
     // SAFETY: every byte of a `Plain` type is initialized.
     let constants = unsafe { plain::as_bytes(constants) };

@@ -150,8 +150,10 @@ fn by_name(name: &str, access: Access, btf: &MapBtf) -> Result<Map> {
             && let Ok(map) = open(id)
         {
             let declaration = btf.declaration(&map.facts);
-            let is_certain = declaration.possible_names.is_empty();
-            if is_certain && declaration.name == name {
+            let is_certain = declaration.possible_names.is_empty() && declaration.name == name;
+            // The kernel keeps a short name whole.
+            let is_whole = short == name && name.len() < MapFacts::MOST_NAME;
+            if is_certain || is_whole {
                 exact.push((declaration, map));
             } else if is_possible(&declaration, name) || short == name {
                 unsure.push((declaration, map));

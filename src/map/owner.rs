@@ -125,16 +125,22 @@ impl Map {
             )),
         };
         // The program has the name of the map's type.
-        let value_size = u32::try_from(self.value_size)?;
-        let mut helper = helper::load(STORAGE, &self.type_name(), self, &value_size)?;
+        let wanted = wanted(self, false)?;
+        let mut helper = helper::load(STORAGE, &self.type_name(), self, &wanted[..])?;
         let records = iterate(helper::program(&mut helper)?.as_fd(), over);
         let records = File::from(records.context("failed to iterate")?);
         read_records(records, self.value_size, entry)
     }
 }
 
-/// An iterator over the storage of all tasks, loaded once: reading it takes no
-/// privileges.
+/// The constants of `storage.bpf.c`: the size of a value, and whether only tasks that
+/// have not exited are wanted.
+fn wanted(map: &Map, alive_only: bool) -> Result<[u32; 2]> {
+    Ok([u32::try_from(map.value_size)?, alive_only.into()])
+}
+
+/// An iterator over the storage of all tasks that have not exited, loaded once:
+/// reading it takes no privileges.
 #[derive(Debug)]
 pub(crate) struct TaskWalk {
     iterator: Iterator,
@@ -150,8 +156,8 @@ enum Iterator {
 
 impl TaskWalk {
     pub(crate) fn new(map: &Map) -> Result<Self> {
-        let value_size = u32::try_from(map.value_size)?;
-        let mut helper = helper::load(STORAGE, &map.type_name(), map, &value_size)?;
+        let wanted = wanted(map, true)?;
+        let mut helper = helper::load(STORAGE, &map.type_name(), map, &wanted[..])?;
         // The link keeps the program and the map.
         let link = helper::program(&mut helper)?.attach();
         Ok(Self {

@@ -11,14 +11,33 @@ use crate::schema::{Histogram, Metric, Statistic};
 /// How long the longest bar is.
 const LONGEST: usize = 40;
 
-/// From the first bucket that holds something to the last.
+/// From the first bucket that holds something to the last. `under_way` is how many
+/// events will be observed when they end.
 pub(super) fn render(
     out: &mut dyn Write,
     row: &str,
     metric: &Metric,
-    cells: &[u64],
+    (cells, under_way): (&[u64], u64),
     style: &Style,
 ) -> io::Result<()> {
+    if !style.no_header {
+        let between = if row.is_empty() { "" } else { ", " };
+        let mean = Statistic::Mean.of(&Histogram::of_cells(cells));
+        let mean = mean.map(|mean| format!("; mean {}", style.glyphs(&rounded(metric, mean))));
+        let mean = mean.unwrap_or_default();
+        let under_way = match under_way {
+            0 => String::new(),
+            under_way => format!("; {under_way} under way"),
+        };
+        heading(
+            out,
+            &format!(
+                "{row}{between}{}: {}{mean}{under_way}",
+                metric.name, metric.help
+            ),
+            style,
+        )?;
+    }
     let buckets = &cells[1..Histogram::CELLS];
     let (Some(first), Some(last)) = (
         buckets.iter().position(|bucket| *bucket > 0),
@@ -26,17 +45,6 @@ pub(super) fn render(
     ) else {
         return Ok(());
     };
-    if !style.no_header {
-        let between = if row.is_empty() { "" } else { ", " };
-        let mean = Statistic::Mean.of(&Histogram::of_cells(cells));
-        let mean = mean.map(|mean| format!("; mean {}", style.glyphs(&rounded(metric, mean))));
-        let mean = mean.unwrap_or_default();
-        heading(
-            out,
-            &format!("{row}{between}{}: {}{mean}", metric.name, metric.help),
-            style,
-        )?;
-    }
     let most = buckets.iter().copied().max().unwrap_or(1).max(1);
     let edge = |edge: u64| style.glyphs(&edge_text(metric, edge)).into_owned();
     let edges = |bucket: usize| {

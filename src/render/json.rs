@@ -92,9 +92,10 @@ impl Serialize for TableSnapshot<'_> {
         map.serialize_entry("rows_read", &self.rows_read)?;
         map.serialize_entry("dropped", &self.dropped)?;
         map.serialize_entry("reset", &self.reset)?;
-        if let Some(row) = self.other() {
-            let table = self.table;
-            map.serialize_entry("other", &RowJson { table, row })?;
+        let table = self.table;
+        let other = self.other().map(|row| RowJson { table, row });
+        if other.is_some() || self.leaves_out_other {
+            map.serialize_entry("other", &other)?;
         }
         if self.uncertain > 0 {
             map.serialize_entry("uncertain", &self.uncertain)?;

@@ -45,7 +45,7 @@ fn render_table(
     // A single row leaves space for its whole histogram.
     let as_bars = has_histogram
         && (style.histogram
-            || table.rows_read == 1
+            || (table.rows_read == 1 && table.other.is_none())
             || (table.table.labels.is_empty() && !table.rows.is_empty()));
     let only_bars = as_bars && only_histograms(metrics);
     let footer = footer(snapshot, table);
@@ -64,13 +64,17 @@ fn render_table(
         if row.names.is_empty() && table.other.is_some() {
             names.push(OTHER.to_owned());
         }
+        // Rows of columns say it there.
+        let under_way = metrics.iter().filter(|it| only_bars && is_under_way(it));
+        let under_way = under_way.map(|metric| row.cells[metric.cell]).sum();
         for metric in metrics {
             let cells = &row.cells[metric.cell..];
-            if metric.kind == MetricKind::Histogram && snapshot::count(cells) > 0 {
+            let is_histogram = metric.kind == MetricKind::Histogram;
+            if is_histogram && (snapshot::count(cells) > 0 || under_way > 0) {
                 if !std::mem::take(&mut is_first) {
                     writeln!(out)?;
                 }
-                bars::render(out, &names.join(" "), metric, cells, style)?;
+                bars::render(out, &names.join(" "), metric, (cells, under_way), style)?;
             }
         }
     }
@@ -117,7 +121,6 @@ fn write_rows(
     // Where histograms are all that is a table has their counts too.
     let has_counts = !is_csv && only_histograms(&table.metrics);
     // A table says how many events are under way where there are some.
-    let is_under_way = |metric: &Metric| metric.kind == MetricKind::UnderWay;
     let is_shown = |metric: &&Metric| {
         let mut all = rows.iter().chain(shown.other());
         is_csv || !is_under_way(metric) || all.any(|row| row.cells[metric.cell] > 0)
@@ -173,6 +176,10 @@ fn last_frames(stack: &Value<'_>) -> Value<'static> {
         Some((cut, _)) => format!("..{}", &text[cut..]).into(),
         None => text.into(),
     }
+}
+
+fn is_under_way(metric: &Metric) -> bool {
+    metric.kind == MetricKind::UnderWay
 }
 
 fn only_histograms(metrics: &[Metric]) -> bool {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 
 use super::follow::FOLLOWED;
-use super::under_way::{RowId, Starts, States};
+use super::under_way::{RowId, Starts, States, monotonic_now};
 use crate::map::{Map, Outcome, Reader};
 use crate::schema::{Schema, Table};
 use crate::snapshot::{Reading, Rows, TableReading};
@@ -27,21 +27,28 @@ pub(super) struct TallyReader {
 }
 
 impl TallyReader {
-    /// `stopped_at`, by `CLOCK_MONOTONIC`, is given when the programs run no more.
+    /// When counting began and ended, by `CLOCK_MONOTONIC`; `stopped_at` is given when
+    /// the programs run no more, and `kept` when what was under way then is kept.
     pub(super) fn read(
         &self,
         schema: &Schema,
-        counted_for: Duration,
+        started_at: u64,
         stopped_at: Option<u64>,
+        kept: Option<&Starts>,
     ) -> Result<Reading> {
-        let time = SystemTime::now();
-        let before = self.states.read(stopped_at)?;
+        let (time, now) = (SystemTime::now(), monotonic_now());
+        let starts = || {
+            kept.cloned()
+                .map_or_else(|| self.states.read(stopped_at), Ok)
+        };
+        let before = starts()?;
+        let at = before.at;
         let mut reading = self.read_tables(schema)?;
         if !self.states.is_empty() {
-            self.settle(schema, &mut reading.tables, before, stopped_at)?;
+            self.settle(schema, &mut reading.tables, before, starts)?;
         }
-        reading.time = time;
-        reading.seconds = counted_for.as_secs_f64();
+        reading.time = time - Duration::from_nanos(now.saturating_sub(at));
+        reading.seconds = Duration::from_nanos(at.saturating_sub(started_at)).as_secs_f64();
         reading.set_missed(self.missed()?);
         Ok(reading)
     }
@@ -105,12 +112,12 @@ impl TallyReader {
         schema: &Schema,
         tables: &mut [TableReading],
         mut before: Starts,
-        stopped_at: Option<u64>,
+        starts: impl Fn() -> Result<Starts>,
     ) -> Result<()> {
         const MOST_ROUNDS: usize = 100;
         const MOST_TIME: Duration = Duration::from_millis(20);
         let started = Instant::now();
-        let mut after = self.states.read(stopped_at)?;
+        let mut after = starts()?;
         let mut unsettled = before.unsettled(&after);
         self.add_lasting(tables, &before, &after, |row| !unsettled.contains(row));
         for _ in 0..MOST_ROUNDS {
@@ -131,7 +138,7 @@ impl TallyReader {
                 }
             }
             before = after;
-            after = self.states.read(stopped_at)?;
+            after = starts()?;
             let changed = before.unsettled(&after);
             let (still, settled) = unsettled.into_iter().partition(|row| changed.contains(row));
             let settled: HashSet<RowId> = settled;

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::{Link, MapCore, Object, OpenObject, Program, ProgramImpl, ProgramMut, ProgramType};
@@ -33,9 +33,9 @@ pub struct Session {
     schema: Schema,
     reader: TallyReader,
     rodata: Vec<u8>,
-    started: Instant,
-    stopped: Option<Instant>,
-    /// The same by `CLOCK_MONOTONIC`, before the programs ran for the last time.
+    /// When counting began, and ended: before the programs ran for the last time. Both
+    /// by `CLOCK_MONOTONIC`.
+    started_at: u64,
     stopped_at: Option<u64>,
     warnings: Vec<String>,
 }
@@ -79,8 +79,7 @@ impl Session {
             reader: reader_of(object.object(), &loader.tally.schema)?,
             object,
             rodata: loader.rodata.clone(),
-            started: Instant::now(),
-            stopped: None,
+            started_at: monotonic_now(),
             stopped_at: None,
             warnings: std::mem::take(&mut loader.warnings),
         })
@@ -124,7 +123,7 @@ impl Session {
         if self.links.is_empty() {
             bail!("no program of tally `{}` could be attached", tally.name);
         }
-        self.started = Instant::now();
+        self.started_at = monotonic_now();
         self.run_at_start()
     }
 
@@ -184,11 +183,6 @@ impl Session {
             .map_or(Ok(Vec::new()), StackProcesses::take)
     }
 
-    /// The time from the attachment of all programs to now, or to their detachment.
-    pub fn elapsed(&self) -> Duration {
-        self.stopped.unwrap_or_else(Instant::now) - self.started
-    }
-
     /// The ids of the programs that count.
     pub fn program_ids(&self) -> Result<Vec<u32>> {
         let programs = self.object().progs().filter(ProgramImpl::autoload);
@@ -200,10 +194,9 @@ impl Session {
     /// Cuts every link, then waits for running programs: the next reading is final. A
     /// second call does nothing.
     pub fn detach(&mut self) {
-        if self.stopped.is_none() {
+        if self.stopped_at.is_none() {
             self.stopped_at = Some(monotonic_now());
             self.links.clear();
-            self.stopped = Some(Instant::now());
             if sys::wait_for_programs().is_err() {
                 // No program runs this long.
                 std::thread::sleep(Duration::from_millis(100));
@@ -218,7 +211,7 @@ impl Session {
     /// Reads all tables, and the counts of events that are not in them.
     pub fn read(&self) -> Result<Reading> {
         self.reader
-            .read(&self.schema, self.elapsed(), self.stopped_at)
+            .read(&self.schema, self.started_at, self.stopped_at, None)
     }
 }
 

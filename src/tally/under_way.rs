@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use crate::map::{self, Map, Outcome, TaskWalk};
 use crate::schema::{ENDING, Schema, UnderWay};
@@ -50,18 +51,42 @@ type Id = (usize, Vec<u8>, usize);
 /// A row: the number of its table, and its key.
 pub(super) type RowId = (usize, Vec<u8>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Start {
     since: u64,
     pub(super) row: RowId,
 }
 
 /// Every start, read after one instant.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Starts {
     /// The instant, by `CLOCK_MONOTONIC`.
-    at: u64,
+    pub(super) at: u64,
+    #[serde(with = "pairs")]
     known: HashMap<Id, Start>,
+}
+
+/// JSON has no keys but text.
+mod pairs {
+    use std::collections::HashMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Id, Start};
+
+    pub(super) fn serialize<S: Serializer>(
+        known: &HashMap<Id, Start>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(known)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
+        deserializer: D,
+    ) -> Result<HashMap<Id, Start>, D::Error> {
+        let pairs: Vec<(Id, Start)> = Vec::deserialize(deserializer)?;
+        Ok(pairs.into_iter().collect())
+    }
 }
 
 impl States {

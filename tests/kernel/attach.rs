@@ -111,7 +111,7 @@ fn status_tells_what_is_in_force() {
     assert_eq!([&a["dropped"], &a["missed"]], [0, 0]);
     assert!(a["memory"].as_u64().unwrap() > 1000);
     assert_eq!(items(&a["programs"]).len(), 2);
-    assert_eq!(a["programs"][0]["section"], "tp_btf/sys_enter");
+    assert_eq!(a["programs"][0]["section"], "tp_btf/sys_exit");
     assert!(a["seconds"].as_f64().unwrap() > 0.0);
     assert!(a.get("events_per_second").is_none());
 

@@ -95,14 +95,10 @@ fn waits_of_a_command() {
 #[test]
 fn its_status_is_ours() {
     for (script, code, told) in [
-        ("exit 7", 7, Some("ended with exit status: 7")),
-        ("exit 255", 255, Some("ended with exit status: 255")),
-        (
-            "kill -TERM $$",
-            143,
-            Some("ended with signal: 15 (SIGTERM)"),
-        ),
-        ("kill -40 $$", 168, Some("ended with signal: 40")),
+        ("exit 7", 7, Some("ended with exit status 7")),
+        ("exit 255", 255, Some("ended with exit status 255")),
+        ("kill -TERM $$", 143, Some("ended with signal 15 (SIGTERM)")),
+        ("kill -40 $$", 168, Some("ended with signal 40")),
         ("exit 0", 0, None),
     ] {
         let ended = sh("failures -o json", script).end().failed(code, &[]);
@@ -149,7 +145,7 @@ fn its_output_and_the_reading_do_not_mix() {
 #[test]
 fn a_failure_of_ours_is_not_the_command_s() {
     let many = format!("{FAIL} 2>/dev/null; mkdir /; exit 7");
-    let words = ["had no room for", "ended with exit status: 7"];
+    let words = ["had no room for", "ended with exit status 7"];
     sh("failures --max-rows 1 --strict", &many)
         .end()
         .failed(4, &words);

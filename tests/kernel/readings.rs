@@ -239,7 +239,7 @@ fn gaps_in_the_events_are_told() {
     assert_eq!(reading["gaps"], 2);
     assert_eq!(reading["missed"], Value::from(missed(0)));
     for line in ["read kt", "read kt -o csv"] {
-        let ended = host.good(line).told(&["which have 2 gaps"]);
+        let ended = host.good(line).told(&["it left 2 gaps"]);
         assert_has(&ended.stdout, &[" missed, 2 gaps\n"]);
     }
     host.ktally("read kt --strict").failed(4, &[]);

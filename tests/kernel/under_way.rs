@@ -9,7 +9,9 @@ use nix::unistd::Pid;
 
 use crate::instances::Host;
 use crate::run::Run;
-use crate::support::{Child, amount, beside, nap, needs, options_of, pin, spin};
+use crate::support::{
+    Child, amount, beside, clone, fork, is_slow, nap, needs, options_of, pin, spin,
+};
 
 /// A tally that counts in this process.
 struct Counting {
@@ -69,27 +71,31 @@ fn run_time(pid: &str) -> u64 {
 /// hypervisor takes.
 #[test]
 fn a_busy_task_has_its_time_in_each_interval() {
-    const APART: u64 = 2_000_000;
+    let apart = if is_slow() { 50_000_000 } else { 2_000_000 };
     let busy = Busy::new();
     let counting = Counting::new("cputime", &[("pid", &busy.pid())]);
     let read = || {
         let before = run_time(&busy.pid());
-        let now = counting.now();
-        (before, now, run_time(&busy.pid()))
+        let reading = counting.session.read().unwrap();
+        let now = counting.of(&reading);
+        (before, now, run_time(&busy.pid()), reading.gaps)
     };
-    let mut last = read();
-    let mut far = 0;
+    let (mut last, mut off) = (read(), Vec::new());
     for _ in 0..8 {
         std::thread::sleep(Duration::from_millis(250));
         let next = read();
         let counted = next.1.time - last.1.time;
         let (least, most) = (next.0 - last.2, next.2 - last.0);
-        far += u64::from(counted + APART < least || counted > most + APART);
         assert!(next.1.under_way <= 1, "{next:?}");
+        // The kernel of a virtual machine may not report a switch.
+        let is_reported = next.3 == last.3;
+        if is_reported && (counted + apart < least || counted > most + apart) {
+            off.push((least, counted, most));
+        }
         last = next;
     }
-    // The kernel of a virtual machine may not report a switch: its interval is off.
-    assert!(far <= 2, "{far} of 8 intervals are off");
+    // A hypervisor may take the CPU away meanwhile.
+    assert!(off.len() <= 2, "{off:?}");
 }
 
 /// A child that computes until it is dropped.
@@ -230,4 +236,48 @@ fn intervals_divide_what_is_under_way() {
         let ratio = time as f64 / (seconds * 1e9);
         assert!((0.5..1.5).contains(&ratio), "{reading}");
     }
+}
+
+/// Its task is killed after the instance has stopped: that changes nothing.
+#[test]
+fn what_was_under_way_at_the_end_stays() {
+    let host = Host::new();
+    let child = Child::new("kt-asleep", || {});
+    host.good(&format!("attach offcpu --as x --pid {}", child.pid()));
+    let last = host.json("detach x --keep -o json");
+    assert_eq!(last["tables"][0]["rows"][0]["under_way"], 1, "{last}");
+    drop(child);
+    for line in ["read x -o json", "detach x -o json"] {
+        let again = host.json(line);
+        assert_eq!(again["tables"], last["tables"], "{line}");
+        assert_eq!(again["seconds"], last["seconds"], "{line}");
+    }
+}
+
+/// A child that exits and is not waited for keeps its storage.
+#[test]
+fn the_dead_are_under_way_in_nothing() {
+    let child = Child::new("kt-zombie", || fork(1, || clone(0), || {}));
+    let counting = Counting::new("syscalls", &[("comm", "kt-zombie")]);
+    child.work();
+    std::thread::sleep(Duration::from_millis(20));
+    // The child itself waits for its next work.
+    assert_eq!(counting.now().under_way, 1);
+}
+
+/// The run ends first, and its reading is as of then.
+#[test]
+fn a_command_that_goes_on_is_under_way_at_the_end() {
+    needs((5, 13), "task storage");
+    let ended = Run::start("syscalls --for 300ms -o json -- sleep 5").end();
+    let reading = ended.json();
+    let rows = reading["tables"][0]["rows"].as_array().unwrap();
+    let asleep = rows
+        .iter()
+        .find(|row| row["under_way"] == 1)
+        .expect("no call");
+    let time = asleep["time"].as_u64().unwrap();
+    assert!(time > 100_000_000, "{asleep}");
+    let seconds = reading["seconds"].as_f64().unwrap();
+    assert!(seconds * 1e9 > time as f64, "{reading}");
 }

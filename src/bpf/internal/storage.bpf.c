@@ -26,8 +26,11 @@ struct bpf_iter__cgroup___since_6_1 {
 TARGET(task_storage_target, BPF_MAP_TYPE_TASK_STORAGE);
 TARGET(cgrp_storage_target, BPF_MAP_TYPE_CGRP_STORAGE);
 
-/* A constant, so that the verifier can check the access. */
-const volatile __u32 value_size;
+/* Constants, so that the verifier can check the access. */
+const volatile struct {
+	__u32 value_size;
+	__u32 alive_only; /* tasks that have not exited */
+} wanted;
 
 static __always_inline int tell(struct bpf_iter_meta *meta, __u64 id,
 				void *value)
@@ -35,7 +38,7 @@ static __always_inline int tell(struct bpf_iter_meta *meta, __u64 id,
 	if (!value)
 		return 0;
 	bpf_seq_write(meta->seq, &id, sizeof(id));
-	bpf_seq_write(meta->seq, value, value_size);
+	bpf_seq_write(meta->seq, value, wanted.value_size);
 	return 0;
 }
 
@@ -45,7 +48,7 @@ int task_storage(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
 
-	if (!task)
+	if (!task || (wanted.alive_only && task->exit_state))
 		return 0;
 	return tell(ctx->meta, task->pid,
 		    bpf_task_storage_get(&task_storage_target, task, 0, 0));

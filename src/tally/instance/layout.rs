@@ -51,8 +51,10 @@ pub(super) const ROTATION: &str = "rotation";
 /// The frozen copy of the state, and its name until readers may open it.
 pub(super) const STOPPED: &str = "stopped";
 pub(super) const UNFINISHED: &str = "+stopped";
+/// What was under way when it stopped: the tasks that have it may end.
+pub(super) const STARTS: &str = "starts";
 /// All of them. `meta` is removed last.
-pub(super) const WORDS: [&str; 6] = [STATE, STOPPED, UNFINISHED, BTF, ROTATION, META];
+pub(super) const WORDS: [&str; 7] = [STATE, STOPPED, UNFINISHED, STARTS, BTF, ROTATION, META];
 
 /// The name of an instance, and of its folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

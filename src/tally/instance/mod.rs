@@ -23,7 +23,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -33,12 +32,12 @@ pub(crate) use layout::InstanceName;
 pub(crate) use lock::Instances;
 pub use meta::Meta;
 
-use self::layout::{BTF, DISPATCHERS, ITERATORS, MAPS, MAPS_OF, META, PROGRAMS};
+use self::layout::{BTF, DISPATCHERS, ITERATORS, MAPS, MAPS_OF, META, PROGRAMS, STARTS};
 use self::pinned::{if_found, open_map};
 use self::rotation::Rotation;
 use self::state::State;
 use super::reader::TallyReader;
-use super::under_way::{Source, States, monotonic_now};
+use super::under_way::{Source, Starts, States, monotonic_now};
 use crate::error::{not_found, unknown_text};
 use crate::map::{Access, Inventory, Map, TaskWalk, Used};
 use crate::schema::{Schema, Table};
@@ -107,7 +106,7 @@ impl Instance {
             Ok(TallyReader {
                 tables: tables.collect::<Result<_>>()?,
                 health: of_set.section("@bss@ktally")?,
-                states: States::new(&schema, |name| pins.state(&folder, name))?,
+                states: states_of(&schema, &folder, &meta)?,
                 programs: open_programs(&folder, &meta)?,
             })
         };
@@ -196,10 +195,9 @@ impl Instance {
         let ended = ended.transpose()?;
         let stopped = self.stopped()?;
         let at = stopped.and_then(|state| state.stopped_at);
-        let until = at.unwrap_or_else(monotonic_now);
-        let counted_for = Duration::from_nanos(until.saturating_sub(rotation.began[first]));
+        let kept = stopped.map_or(Ok(None), |_| read_starts(&self.folder))?;
         let live = &self.sets[rotation.live()];
-        let mut reading = live.read(&self.schema, counted_for, at)?;
+        let mut reading = live.read(&self.schema, rotation.began[first], at, kept.as_ref())?;
         // The programs are gone.
         if let Some(state) = stopped {
             reading.missed = state.missed;
@@ -350,6 +348,19 @@ fn unknown_instance(name: &InstanceName, folder: &Path) -> anyhow::Error {
     };
     let known = known.iter().map(InstanceName::as_str);
     not_found(unknown_text("instance", name.as_str(), known))
+}
+
+fn states_of(schema: &Schema, folder: &Path, meta: &Meta) -> Result<States> {
+    let pins = PinnedMaps::new(folder, meta, MAPS);
+    States::new(schema, |name| pins.state(folder, name))
+}
+
+/// What was under way when it stopped; `None` for an instance of an earlier version,
+/// or one that is gone.
+fn read_starts(folder: &Path) -> Result<Option<Starts>> {
+    let bytes = if_found(pinned::read(&folder.join(STARTS)))?;
+    let starts = bytes.map(|bytes| serde_json::from_slice(&bytes));
+    Ok(starts.transpose()?)
 }
 
 /// Opens the programs that its links run. `None` without privileges, or if they are

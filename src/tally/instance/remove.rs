@@ -9,14 +9,15 @@ use anyhow::{Context, Result};
 use super::attach::put_in_place;
 use super::dispatch;
 use super::layout::{
-    DISPATCHERS, FOLDERS, InstanceName, LINKS, PROGRAMS, PROGRAMS_1, SLOTS, STATE, UNFINISHED,
-    WORDS, names, strangers_in,
+    BTF, DISPATCHERS, FOLDERS, InstanceName, LINKS, PROGRAMS, PROGRAMS_1, SLOTS, STARTS, STATE,
+    UNFINISHED, WORDS, names, strangers_in,
 };
 use super::lock::Instances;
 use super::meta::Meta;
-use super::open_programs;
-use super::pinned::if_found;
+use super::pinned::{self, if_found};
 use super::state::State;
+use super::{access, open_programs, states_of};
+use crate::schema::Schema;
 use crate::sys;
 use crate::tally::reader::missed;
 use crate::tally::under_way::monotonic_now;
@@ -35,6 +36,7 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
     unpin_all(folder, &meta, LINKS)?;
     sys::wait_for_programs().context("failed to wait for running programs")?;
     if state.stopped_at.is_none() {
+        pin_starts(folder, &meta, now)?;
         state.stopped_at = Some(now);
         let programs = open_programs(folder, &meta)?;
         let missed = programs.map_or(Ok(None), |programs| missed(&programs))?;
@@ -50,6 +52,19 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
     }
     unpin(&folder.join(UNFINISHED))?;
     state.publish(folder)
+}
+
+/// Keeps what is under way, for all who may read the tables.
+fn pin_starts(folder: &Path, meta: &Meta, now: u64) -> Result<()> {
+    let schema = Schema::of_raw(&pinned::read(&folder.join(BTF))?)?;
+    if schema.under_way.is_empty() {
+        return Ok(());
+    }
+    let starts = states_of(&schema, folder, meta)?.read(Some(now))?;
+    let pin = folder.join(STARTS);
+    unpin(&pin)?;
+    pinned::pin_frozen(&pin, &serde_json::to_vec(&starts)?)?;
+    access::reader_of(folder)?.map_or(Ok(()), |group| access::open_pin(&pin, group))
 }
 
 /// Removes all pins of the instance. Returns the pins that are not its own, which stay.
