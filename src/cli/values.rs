@@ -27,8 +27,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
-    humantime::parse_duration(text)
-        .map_err(|_| "write a time like `500ms`, `1.5s`, `2m`, or a number of seconds".to_owned())
+    humantime::parse_duration(text).map_err(|_| {
+        "write a time like `500ms`, `1.5s`, `2m`, or a whole number of seconds".to_owned()
+    })
 }
 
 /// No clock of ours is finer.

@@ -179,6 +179,9 @@ fn the_row_is_part_of_every_output() {
         &child.pid(),
     ]);
     child.work();
+    // The row is not in the map that is drained.
+    let drained = host.good("map drain /sys/fs/bpf/ktally/x/maps/hits");
+    assert_has(&drained.stderr, &["`(other)` is in another map"]);
     let last = host.json("detach x -o json");
     assert_eq!(other(&last)["count"], 2 * 270, "{last}");
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
 
-use super::{MapCommand, entries, plural, stdout};
+use super::{MapCommand, entries, note, plural, stdout};
 use crate::cli::{DumpArgs, Exit};
 use crate::commands::query;
 use crate::error::usage;
@@ -54,6 +54,14 @@ impl MapCommand<'_> {
             },
         )
     }
+
+    /// Says that the events of a tally's table whose keys found no room stay.
+    pub(super) fn note_other(&self, map: &Map, declaration: &Declaration) {
+        let other = map.other(&declaration.table.name, &self.btf);
+        if other.is_some_and(|value| value.iter().any(|byte| *byte != 0)) {
+            note("the table's row `(other)` is in another map: it stays as it is");
+        }
+    }
 }
 
 /// An entry and its place in the order.
@@ -81,7 +89,8 @@ impl Dump<'_> {
     /// Writes the row `other`, if the map is the table of a tally and it counted
     /// something. Its events have no key that a filter could ask for.
     fn other(&self, view: &mut Entries<'_>, out: &mut impl Write) -> Result<()> {
-        if self.command.raw || !self.query.filters.is_empty() {
+        let is_left_out = self.command.raw || !self.query.filters.is_empty();
+        if is_left_out || self.query.top == Some(0) {
             return Ok(());
         }
         let table = &self.declaration.table;

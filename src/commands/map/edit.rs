@@ -163,9 +163,10 @@ impl MapCommand<'_> {
     }
 
     pub(super) fn clear(&self, name: &str) -> Result<Exit> {
-        let (map, _) = self.open(name, Access::Write)?;
+        let (map, declaration) = self.open(name, Access::Write)?;
         map.check_keys()?;
         tell("clearing", &map);
+        self.note_other(&map, &declaration);
         // A bound, because programs may insert meanwhile: the map held fewer keys.
         let most = 4 * u64::from(map.max_entries) + 1024;
         let (mut deleted, mut last) = (0, None);

@@ -95,6 +95,7 @@ impl MapCommand<'_> {
         let signals = Signals::block_all()?;
         let stdout = Stdout::open()?;
         tell("draining", &map);
+        self.note_other(&map, &declaration);
         if !counts.left.is_empty() {
             note(&format!("left alone: {}", no_counts(&counts.left)));
         }
