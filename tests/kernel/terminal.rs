@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use libbpf_rs::MapType;
 use unicode_width::UnicodeWidthStr;
 
 use crate::common::{Args, ktally, program};
-use crate::support::{require_root, terminal_of};
+use crate::support::{maps, terminal_of};
 
 /// What the program writes to a terminal, without its colors.
 fn shown(columns: u16, line: &str, set: impl FnOnce(&mut Command)) -> String {
@@ -52,7 +53,8 @@ fn while_connecting<T>(act: impl FnOnce() -> T) -> T {
 
 #[test]
 fn no_line_is_wider_than_the_terminal() {
-    require_root();
+    // For `map list`.
+    let _map = maps::create(MapType::Hash, 8, 8, 4);
     for (line, head) in [
         ("list", "NAME"),
         ("check", "WHAT"),
