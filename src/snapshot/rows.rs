@@ -52,19 +52,11 @@ impl Rows {
 
     /// The numbers of the row of this key, which is new where there is none.
     pub(crate) fn entry(&mut self, key: &[u8]) -> &mut [u64] {
-        match self.position(key) {
+        let row = (0..self.len()).find(|row| self.key(*row) == key);
+        match row {
             Some(row) => self.cells_mut(row),
             None => self.push(key),
         }
-    }
-
-    /// Whether there is a row of this key.
-    pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        self.position(key).is_some()
-    }
-
-    fn position(&self, key: &[u8]) -> Option<usize> {
-        (0..self.len()).find(|row| self.key(*row) == key)
     }
 
     /// Takes the last row back.

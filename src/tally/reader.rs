@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 
 use super::follow::FOLLOWED;
-use super::under_way::{RowId, Starts, States, monotonic_now};
+use super::under_way::{Kept, RowId, RowUnderWay, Starts, States, monotonic_now};
 use crate::map::{Map, Outcome, Reader};
 use crate::schema::{Schema, Table};
 use crate::snapshot::{Reading, Rows, TableReading};
@@ -34,23 +34,32 @@ impl TallyReader {
         schema: &Schema,
         started_at: u64,
         stopped_at: Option<u64>,
-        kept: Option<&Starts>,
+        kept: Option<&Kept>,
     ) -> Result<Reading> {
         let (time, now) = (SystemTime::now(), monotonic_now());
-        let starts = || {
-            kept.cloned()
-                .map_or_else(|| self.states.read(stopped_at), Ok)
+        let (mut reading, at) = match kept {
+            Some(kept) => {
+                let mut reading = self.read_tables(schema)?;
+                self.add(&mut reading.tables, &kept.rows);
+                (reading, kept.at)
+            }
+            None => self.read_now(schema, stopped_at)?,
         };
-        let before = starts()?;
-        let at = before.at;
-        let mut reading = self.read_tables(schema)?;
-        if !self.states.is_empty() {
-            self.settle(schema, &mut reading.tables, before, starts)?;
-        }
         reading.time = time - Duration::from_nanos(now.saturating_sub(at));
         reading.seconds = Duration::from_nanos(at.saturating_sub(started_at)).as_secs_f64();
         reading.set_missed(self.missed()?);
         Ok(reading)
+    }
+
+    /// The tables with what is under way, and the instant that this is of.
+    fn read_now(&self, schema: &Schema, stopped_at: Option<u64>) -> Result<(Reading, u64)> {
+        let before = self.states.read(stopped_at)?;
+        let at = before.at;
+        let mut reading = self.read_tables(schema)?;
+        if !self.states.is_empty() {
+            self.settle(schema, &mut reading.tables, before, stopped_at)?;
+        }
+        Ok((reading, at))
     }
 
     /// The tables alone, without what is under way.
@@ -112,14 +121,15 @@ impl TallyReader {
         schema: &Schema,
         tables: &mut [TableReading],
         mut before: Starts,
-        starts: impl Fn() -> Result<Starts>,
+        stopped_at: Option<u64>,
     ) -> Result<()> {
         const MOST_ROUNDS: usize = 100;
         const MOST_TIME: Duration = Duration::from_millis(20);
         let started = Instant::now();
-        let mut after = starts()?;
+        let mut after = self.states.read(stopped_at)?;
         let mut unsettled = before.unsettled(&after);
-        self.add_lasting(tables, &before, &after, |row| !unsettled.contains(row));
+        let is_settled = |row: &RowId| !unsettled.contains(row);
+        self.add(tables, &self.states.lasting(&before, &after, is_settled));
         for _ in 0..MOST_ROUNDS {
             if unsettled.is_empty() || started.elapsed() > MOST_TIME {
                 break;
@@ -138,43 +148,49 @@ impl TallyReader {
                 }
             }
             before = after;
-            after = starts()?;
+            after = self.states.read(stopped_at)?;
             let changed = before.unsettled(&after);
             let (still, settled) = unsettled.into_iter().partition(|row| changed.contains(row));
             let settled: HashSet<RowId> = settled;
             unsettled = still;
-            self.add_lasting(tables, &before, &after, |row| settled.contains(row));
+            let lasting = self
+                .states
+                .lasting(&before, &after, |row| settled.contains(row));
+            self.add(tables, &lasting);
         }
-        self.add_lasting(tables, &before, &after, |row| unsettled.contains(row));
+        let lasting = self
+            .states
+            .lasting(&before, &after, |row| unsettled.contains(row));
+        self.add(tables, &lasting);
         for (table, _) in unsettled {
             tables[table].uncertain += 1;
         }
         Ok(())
     }
 
-    fn add_lasting(
-        &self,
-        tables: &mut [TableReading],
-        before: &Starts,
-        after: &Starts,
-        is_of: impl Fn(&RowId) -> bool,
-    ) {
-        for (id, start, lasted) in before.lasting(after) {
-            if !is_of(&start.row) {
-                continue;
-            }
-            let (table, key) = &start.row;
-            let reading = &mut tables[*table];
-            let is_full = reading.rows.len() >= self.tables[*table].1.max_entries as usize;
-            let cells = if is_full && !reading.rows.contains(key) {
-                &mut reading.other_under_way[..]
-            } else {
-                reading.under_way.entry(key)
-            };
-            let (time, count) = self.states.cells_of(id);
-            cells[count] += 1;
-            if let Some(time) = time {
-                cells[time] += lasted;
+    /// Adds what is under way of rows that were not added to before. Where a table is
+    /// full, events of a new key will end in its row `other`.
+    fn add(&self, tables: &mut [TableReading], rows: &[RowUnderWay]) {
+        if rows.is_empty() {
+            return;
+        }
+        for (i, ((table, map), reading)) in self.tables.iter().zip(tables).enumerate() {
+            let is_full = reading.rows.len() >= map.max_entries as usize;
+            let keys = reading.rows.iter().map(|(key, _)| key);
+            let known: HashSet<&[u8]> = keys.take_while(|_| is_full).collect();
+            // What is kept was read from a pin.
+            let is_of = |it: &&RowUnderWay| it.row.0 == i && it.row.1.len() == table.key_size;
+            for RowUnderWay { row, cells } in rows.iter().filter(is_of) {
+                let sums = if is_full && !known.contains(&row.1[..]) {
+                    &mut reading.other_under_way[..]
+                } else {
+                    reading.under_way.push(&row.1)
+                };
+                for (cell, more) in cells {
+                    if let Some(sum) = sums.get_mut(*cell) {
+                        *sum = sum.wrapping_add(*more);
+                    }
+                }
             }
         }
     }
@@ -221,7 +237,7 @@ fn other(schema: &Schema, section: &[u8], table: &Table) -> Option<Vec<u64>> {
     Some(cells)
 }
 
-/// `dropped` of `struct tally_health`: events that found no memory. `None` if the table
+/// `dropped` of `struct tally_health`: starts that found no memory. `None` if the table
 /// has no such counter.
 fn dropped(schema: &Schema, section: &[u8], table: &str) -> Option<u64> {
     let health = schema.health.get(table)?.bytes(section)?;

@@ -51,42 +51,33 @@ type Id = (usize, Vec<u8>, usize);
 /// A row: the number of its table, and its key.
 pub(super) type RowId = (usize, Vec<u8>);
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Start {
+#[derive(Debug, PartialEq, Eq)]
+struct Start {
     since: u64,
-    pub(super) row: RowId,
+    row: RowId,
 }
 
 /// Every start, read after one instant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Starts {
     /// The instant, by `CLOCK_MONOTONIC`.
     pub(super) at: u64,
-    #[serde(with = "pairs")]
     known: HashMap<Id, Start>,
 }
 
-/// JSON has no keys but text.
-mod pairs {
-    use std::collections::HashMap;
+/// What is under way of one row: the cells that it adds to, and what it adds.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RowUnderWay {
+    pub(super) row: RowId,
+    pub(super) cells: Vec<(usize, u64)>,
+}
 
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::{Id, Start};
-
-    pub(super) fn serialize<S: Serializer>(
-        known: &HashMap<Id, Start>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(known)
-    }
-
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
-        deserializer: D,
-    ) -> Result<HashMap<Id, Start>, D::Error> {
-        let pairs: Vec<(Id, Start)> = Vec::deserialize(deserializer)?;
-        Ok(pairs.into_iter().collect())
-    }
+/// What was under way when the programs ran for the last time.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// That instant, by `CLOCK_MONOTONIC`.
+    pub(super) at: u64,
+    pub(super) rows: Vec<RowUnderWay>,
 }
 
 impl States {
@@ -109,12 +100,6 @@ impl States {
         self.0.is_empty()
     }
 
-    /// The cells of a row that a start adds to: that of its time, and the number.
-    pub(super) fn cells_of(&self, id: &Id) -> (Option<usize>, usize) {
-        let declared = &self.0[id.0].declared;
-        (declared.time, declared.count)
-    }
-
     /// `stopped_at` is given when no more events begin or end.
     pub(super) fn read(&self, stopped_at: Option<u64>) -> Result<Starts> {
         let at = stopped_at.unwrap_or_else(monotonic_now);
@@ -126,6 +111,39 @@ impl States {
             })?;
         }
         Ok(Starts { at, known })
+    }
+
+    /// What is under way of each row that is wanted, from `before` to `after`: no row
+    /// has any of it.
+    pub(super) fn lasting(
+        &self,
+        before: &Starts,
+        after: &Starts,
+        is_wanted: impl Fn(&RowId) -> bool,
+    ) -> Vec<RowUnderWay> {
+        let mut rows: HashMap<&RowId, HashMap<usize, u64>> = HashMap::new();
+        for (id, start, lasted) in before.lasting(after) {
+            if is_wanted(&start.row) {
+                let declared = &self.0[id.0].declared;
+                let cells = rows.entry(&start.row).or_default();
+                *cells.entry(declared.count).or_default() += 1;
+                if let Some(time) = declared.time {
+                    *cells.entry(time).or_default() += lasted;
+                }
+            }
+        }
+        let rows = rows.into_iter().map(|(row, cells)| RowUnderWay {
+            row: row.clone(),
+            cells: cells.into_iter().collect(),
+        });
+        rows.collect()
+    }
+
+    /// All that is under way, when no more events begin or end.
+    pub(super) fn keep(&self, at: u64) -> Result<Kept> {
+        let starts = self.read(Some(at))?;
+        let rows = self.lasting(&starts, &starts, |_| true);
+        Ok(Kept { at, rows })
     }
 }
 
@@ -140,7 +158,8 @@ impl State {
         })
     }
 
-    /// Hands out whose each start is, which of that owner's, its time and its key.
+    /// Calls `start` with the owner of each start, its place among the owner's starts,
+    /// its time and its key.
     fn read(&self, mut start: impl FnMut(&[u8], usize, u64, &[u8])) -> Result<()> {
         let mut entry = |owner: &[u8], value: &[u8]| {
             let starts = self.declared.starts(value);
@@ -181,12 +200,8 @@ impl Start {
 }
 
 impl Starts {
-    /// What was under way all the time from here to `after`, and how long by now: no
-    /// row has any of it.
-    pub(super) fn lasting<'s>(
-        &'s self,
-        after: &'s Self,
-    ) -> impl Iterator<Item = (&'s Id, &'s Start, u64)> {
+    /// What was under way all the time from here to `after`, and how long by now.
+    fn lasting<'s>(&'s self, after: &'s Self) -> impl Iterator<Item = (&'s Id, &'s Start, u64)> {
         let lasting = self
             .known
             .iter()

@@ -37,7 +37,7 @@ use self::pinned::{if_found, open_map};
 use self::rotation::Rotation;
 use self::state::State;
 use super::reader::TallyReader;
-use super::under_way::{Source, Starts, States, monotonic_now};
+use super::under_way::{Kept, Source, States, monotonic_now};
 use crate::error::{not_found, unknown_text};
 use crate::map::{Access, Inventory, Map, TaskWalk, Used};
 use crate::schema::{Schema, Table};
@@ -195,7 +195,7 @@ impl Instance {
         let ended = ended.transpose()?;
         let stopped = self.stopped()?;
         let at = stopped.and_then(|state| state.stopped_at);
-        let kept = stopped.map_or(Ok(None), |_| read_starts(&self.folder))?;
+        let kept = stopped.map_or(Ok(None), |_| read_kept(&self.folder))?;
         let live = &self.sets[rotation.live()];
         let mut reading = live.read(&self.schema, rotation.began[first], at, kept.as_ref())?;
         // The programs are gone.
@@ -357,10 +357,10 @@ fn states_of(schema: &Schema, folder: &Path, meta: &Meta) -> Result<States> {
 
 /// What was under way when it stopped; `None` for an instance of an earlier version,
 /// or one that is gone.
-fn read_starts(folder: &Path) -> Result<Option<Starts>> {
+fn read_kept(folder: &Path) -> Result<Option<Kept>> {
     let bytes = if_found(pinned::read(&folder.join(STARTS)))?;
-    let starts = bytes.map(|bytes| serde_json::from_slice(&bytes));
-    Ok(starts.transpose()?)
+    let kept = bytes.map(|bytes| serde_json::from_slice(&bytes));
+    Ok(kept.transpose()?)
 }
 
 /// Opens the programs that its links run. `None` without privileges, or if they are

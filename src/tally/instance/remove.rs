@@ -60,10 +60,10 @@ fn pin_starts(folder: &Path, meta: &Meta, now: u64) -> Result<()> {
     if schema.under_way.is_empty() {
         return Ok(());
     }
-    let starts = states_of(&schema, folder, meta)?.read(Some(now))?;
+    let kept = states_of(&schema, folder, meta)?.keep(now)?;
     let pin = folder.join(STARTS);
     unpin(&pin)?;
-    pinned::pin_frozen(&pin, &serde_json::to_vec(&starts)?)?;
+    pinned::pin_frozen(&pin, &serde_json::to_vec(&kept)?)?;
     access::reader_of(folder)?.map_or(Ok(()), |group| access::open_pin(&pin, group))
 }
 
