@@ -14,11 +14,11 @@ use super::meta::PinnedProgram;
 use super::pinned::open_map;
 use crate::map::Access;
 use crate::schema::Schema;
-use crate::tally::Session;
 use crate::tally::load::Loader;
+use crate::tally::skeleton::Loaded;
 
 pub(super) struct Spare {
-    session: Session,
+    loaded: Loaded,
     schema: Schema,
 }
 
@@ -31,23 +31,23 @@ impl Spare {
         max_rows: Option<u32>,
     ) -> Result<Self> {
         let schema = loader.tally.schema.clone();
-        let session = Session::load_with(loader, max_rows, |object| {
+        let loaded = loader.load(max_rows, |object| {
             share_maps(object, first, tables, &schema)
         });
         Ok(Self {
-            session: session.context("failed to load the second set of programs")?,
+            loaded: loaded.context("failed to load the second set of programs")?,
             schema,
         })
     }
 
     pub(super) fn pin(&self, folder: &Path, dispatchers: &[Dispatcher]) -> Result<()> {
-        for map in self.session.object().maps().filter(MapImpl::autocreate) {
+        for map in self.loaded.object().maps().filter(MapImpl::autocreate) {
             let pin = pin_name(&map.name().to_string_lossy());
             if is_of_set(&self.schema, &pin) {
                 dispatch::pin(&map, folder, MAPS_1, &pin)?;
             }
         }
-        for program in self.session.object().progs() {
+        for program in self.loaded.object().progs() {
             let name = program.name().to_string_lossy();
             if dispatchers.iter().any(|it| it.name == name) {
                 dispatch::pin(&program, folder, PROGRAMS_1, &name)?;
