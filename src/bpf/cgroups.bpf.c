@@ -72,11 +72,13 @@ static __always_inline void charge(struct slice *slice,
 static __always_inline void begin(struct slice *slice, struct task_struct *task,
 				  bool is_wanted)
 {
-	struct group key = {.cgroup = task_cgroup(task)};
+	struct group key = {};
 
 	slice->start = bpf_ktime_get_ns();
-	if (task->pid && wanted_cpu() && is_wanted)
-		tally_begin(slice, &key);
+	if (!task->pid || !wanted_cpu() || !is_wanted)
+		return;
+	key.cgroup = task_cgroup(task);
+	tally_begin(slice, &key);
 }
 
 SEC("raw_tp")
