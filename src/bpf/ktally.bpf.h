@@ -316,9 +316,11 @@ static __always_inline void *__tally_entry(void *map, const void *key,
  *	tally_end(entry);
  *
  * The map may also be a CPU_STATE or a hash, and a state may have several such
- * structs. The filters are asked at the first end. The second one asks them
- *only where the first one noted nothing: it came before counting began, or was
- *not wanted.
+ * structs. Programs are attached in the order of the file: write that of the
+ * second end first, so that no start waits for an end that came before it.
+ *
+ * The filters are asked at the first end. The second one asks them only where
+ * the first one noted nothing: it came before counting began or was not wanted.
  */
 #define UNDER_WAY(table, column) __ktally_tag("under_way", #table "." #column)
 
