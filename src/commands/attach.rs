@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::report::Report;
+use super::report::{Counted, Report};
 use super::{note, output, plural, warn, warn_of};
 use crate::cli::{AttachArgs, DetachArgs, Exit, Global};
 use crate::error::usage;
@@ -89,8 +89,7 @@ fn detach_one(
     folder: &mut Instances,
 ) -> Result<Exit> {
     let mut instance = Instance::open(name)?;
-    let named = (instance.meta.tally.as_str(), instance.summary());
-    let mut report = Report::new(global, &args.view, named, instance.tables())?;
+    let mut report = Report::new(global, &args.view, vec![Counted::of(&instance)])?;
     instance.stop(folder)?;
     let shown = instance
         .read()
@@ -115,7 +114,7 @@ fn detach_one(
 /// Writes a reading before its counts are removed.
 pub(super) fn write_last(reading: Reading, report: &mut Report) -> Result<()> {
     let mut out = output::out();
-    report.show(reading, &mut out)?;
+    report.show(vec![reading], &mut out)?;
     out.flush()
         .and_then(|()| output::finish())
         .context("failed to write")

@@ -3,9 +3,11 @@
 mod attach;
 mod check;
 mod list;
+mod losses;
 mod map;
 mod output;
 mod read;
+mod readings;
 mod replacement;
 mod report;
 mod rotate;

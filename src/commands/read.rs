@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::note;
-use super::report::{self, Report, Source};
+use super::readings::{self, Source};
+use super::report::{Counted, Report};
 use super::wait::{Schedule, Signals};
 use crate::cli::{Exit, Global, RunArgs};
 use crate::error::usage;
@@ -25,18 +26,17 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
         folder.notes.iter().for_each(|what| note(what));
     }
     let mut instance = Instance::open(&name)?;
-    let named = (instance.meta.tally.as_str(), instance.summary());
-    let mut report = Report::of_many(global, args, named, instance.tables())?;
+    let mut report = Report::of_many(global, args, vec![Counted::of(&instance)])?;
     let signals = Signals::block()?;
     // Without a time: one reading, of all that was counted.
     let schedule = match (args.run_for, args.every) {
         (None, None) => Schedule::new(Some(Duration::ZERO), None),
         (run_for, every) => {
-            report.start_from(instance.read()?);
+            report.start_from(Source::read(&instance)?);
             Schedule::new(run_for, every)
         }
     };
-    let exit = report::show(&mut report, &mut instance, &signals, schedule)?;
+    let exit = readings::show(&mut report, &mut instance, &signals, schedule)?;
     if args.every.is_some() && instance.has_stopped()? {
         note(&format!("instance `{name}` has stopped"));
     }
@@ -44,8 +44,8 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
 }
 
 impl Source for Instance {
-    fn read(&self) -> Result<Reading> {
-        Self::read(self)
+    fn read(&self) -> Result<Vec<Reading>> {
+        Ok(vec![Self::read(self)?])
     }
 
     fn has_ended(&self) -> Result<bool> {

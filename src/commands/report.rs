@@ -1,149 +1,67 @@
-//! Turns readings into output: the loop that `run` and `read` share, and warnings.
+//! Turns readings into output.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
-use caps::Capability;
 
-use super::output::{Stdout, Writer};
-use super::wait::{Schedule, Signals, Wake};
-use super::{keep_capabilities, note, plural, query, style, warn};
+use super::{note, plural, query, style, warn};
 use crate::cli::{Exit, Global, RunArgs, View};
 use crate::error::usage;
-use crate::names::{self, HostNames};
+use crate::names::HostNames;
 use crate::render::{Format, Renderer, Style};
 use crate::schema::Table;
-use crate::snapshot::{Query, Reading, Selection, Snapshot, TableReading, TableSnapshot};
+use crate::snapshot::{Query, Reading, Selection, Snapshot, TableSnapshot};
+use crate::tally::Instance;
 
-/// A tally that counts for this process, or one that is attached.
-pub(super) trait Source {
-    fn read(&self) -> Result<Reading>;
-
-    /// A capability that is needed beside those for reading.
-    fn capabilities(&self) -> Option<Capability> {
-        None
-    }
-
-    /// Waits until the instant, or until something else comes first.
-    fn wait(
-        &self,
-        _names: &HostNames,
-        signals: &Signals,
-        instant: Option<Instant>,
-    ) -> Result<Wake> {
-        signals.wait(instant, [])
-    }
-
-    /// Whether counting has ended, so that the next reading is the last.
-    fn has_ended(&self) -> Result<bool> {
-        Ok(false)
-    }
-
-    /// Called before the last reading.
-    fn finish(&mut self, _wake: Wake) -> Result<()> {
-        Ok(())
-    }
-
-    /// Called after the last reading.
-    fn end(&mut self, _wake: Wake, _signals: &Signals) -> Result<()> {
-        Ok(())
-    }
-
-    /// Ends counting at once, while the output is blocked.
-    fn stop(&mut self) {}
-}
-
-/// Writes readings on schedule.
-pub(super) fn show(
-    report: &mut Report,
-    source: &mut dyn Source,
-    signals: &Signals,
-    mut schedule: Schedule,
-) -> Result<Exit> {
-    let stdout = Stdout::open()?;
-    let mut needed = report.names.capabilities(&report.tables);
-    needed.extend(source.capabilities());
-    keep_capabilities(needed);
-    loop {
-        let (instant, is_last) = schedule.next();
-        let wake = report.wait(source, signals, instant)?;
-        let is_last = is_last || wake != Wake::Time || source.has_ended()?;
-        if is_last {
-            source.finish(wake)?;
-        }
-        let reading = source.read()?;
-        if is_last {
-            source.end(wake, signals)?;
-        }
-        let shown = report.show(
-            reading,
-            Writer {
-                stdout: &stdout,
-                signals,
-                end: schedule.end().filter(|_| !is_last),
-                stop: &mut || source.stop(),
-            },
-        );
-        if stdout.was_cut() {
-            warn("the output is incomplete: its reader stopped, and a signal ended it");
-            return Ok(Exit::Incomplete);
-        }
-        shown?;
-        if is_last {
-            break;
-        }
-    }
-    report.warn_at_end(schedule.left_out());
-    Ok(report.exit())
-}
-
-/// Turns readings into output, and remembers what the next one needs.
-pub(super) struct Report {
-    name: String,
+/// A tally whose readings are shown, and what the next one needs.
+pub(super) struct Counted {
+    pub(super) name: String,
     summary: String,
-    tables: Vec<Table>,
+    pub(super) tables: Vec<Table>,
+    pub(super) max_rows: Option<u32>,
+    pub(super) before: Option<Reading>,
+    /// Rows that were reset so far.
+    pub(super) reset: u64,
+}
+
+impl Counted {
+    pub(super) fn new(name: &str, summary: &str, tables: Vec<Table>) -> Self {
+        Self {
+            name: name.to_owned(),
+            summary: summary.to_owned(),
+            tables,
+            max_rows: None,
+            before: None,
+            reset: 0,
+        }
+    }
+
+    pub(super) fn of(instance: &Instance) -> Self {
+        let name = &instance.meta.tally;
+        Self::new(name, instance.summary(), instance.tables())
+    }
+}
+
+/// How readings are shown: of one tally, or of several that are read together.
+pub(super) struct Report {
+    tallies: Vec<Counted>,
     query: Query,
     totals: bool,
-    max_rows: Option<u32>,
-    names: HostNames,
+    pub(super) names: HostNames,
     renderer: Renderer,
     for_people: bool,
-    before: Option<Reading>,
-    reset: u64,
     whole: bool,
     complete: bool,
     strict: bool,
 }
 
 impl Report {
-    /// Waits until the instant, or until something else comes first. Meanwhile it
-    /// records the names of cgroups, because removed ones have none to ask for.
-    fn wait(
-        &self,
-        source: &dyn Source,
-        signals: &Signals,
-        instant: Option<Instant>,
-    ) -> Result<Wake> {
-        loop {
-            if !self.names.look(&self.tables) {
-                return source.wait(&self.names, signals, instant);
-            }
-            let next = Instant::now() + names::PAUSE;
-            let next = instant.map_or(next, |instant| instant.min(next));
-            let wake = source.wait(&self.names, signals, Some(next))?;
-            if wake != Wake::Time || instant == Some(next) {
-                return Ok(wake);
-            }
-        }
-    }
-
     /// For `run` and `read`, which may give many readings.
     pub(super) fn of_many(
         global: &Global,
         args: &RunArgs,
-        named: (&str, &str),
-        tables: Vec<Table>,
+        mut tallies: Vec<Counted>,
     ) -> Result<Self> {
         let many = |what| usage(format!("`--every` gives many readings, and {what}"));
         match (args.every, global.output) {
@@ -151,29 +69,27 @@ impl Report {
             (Some(_), Format::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
             _ => {}
         }
-        let mut report = Self::new(global, &args.view, named, tables)?;
-        report.max_rows = args.loading.max_rows;
-        Ok(report)
+        for tally in &mut tallies {
+            tally.max_rows = args.loading.max_rows;
+        }
+        Self::new(global, &args.view, tallies)
     }
 
-    /// An error if these tables cannot be shown in this way.
-    pub(super) fn new(
-        global: &Global,
-        view: &View,
-        (name, summary): (&str, &str),
-        tables: Vec<Table>,
-    ) -> Result<Self> {
+    /// An error if these tallies cannot be shown in this way.
+    pub(super) fn new(global: &Global, view: &View, tallies: Vec<Counted>) -> Result<Self> {
         let query = query(&view.selection);
         let names = if view.raw {
             HostNames::raw()
         } else {
             HostNames::new()
         };
-        query.check(&tables, &names)?;
         let format = global.output;
-        format.check(&tables, query.by.as_deref())?;
-        for table in &tables {
-            note_details(table, format, &query);
+        for tally in &tallies {
+            query.check(&tally.tables, &names)?;
+            format.check(&tally.tables, query.by.as_deref())?;
+            for table in &tally.tables {
+                note_details(table, format, &query);
+            }
         }
         let style = Style {
             histogram: view.histogram,
@@ -181,26 +97,27 @@ impl Report {
             ..style(global)
         };
         Ok(Self {
-            name: name.to_owned(),
-            summary: summary.to_owned(),
-            tables,
+            tallies,
             query,
             totals: view.total,
-            max_rows: None,
             names,
             renderer: Renderer::new(format, style),
             for_people: format == Format::Table,
-            before: None,
-            reset: 0,
             whole: true,
             complete: true,
             strict: view.strict,
         })
     }
 
-    /// The first reading shows the difference to this one.
-    pub(super) fn start_from(&mut self, reading: Reading) {
-        self.before = Some(reading);
+    pub(super) fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.tallies.iter().flat_map(|tally| &tally.tables)
+    }
+
+    /// The first readings show the difference to these.
+    pub(super) fn start_from(&mut self, readings: Vec<Reading>) {
+        for (tally, reading) in self.tallies.iter_mut().zip(readings) {
+            tally.before = Some(reading);
+        }
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -211,42 +128,51 @@ impl Report {
         }
     }
 
-    pub(super) fn show(&mut self, mut reading: Reading, out: impl Write) -> Result<()> {
-        if let (Some(_), Some(before)) = (&reading.incomplete, &self.before) {
-            reading.fill_from(before);
+    /// Writes a reading of each tally.
+    pub(super) fn show(&mut self, mut readings: Vec<Reading>, out: impl Write) -> Result<()> {
+        for (tally, reading) in self.tallies.iter().zip(&mut readings) {
+            if let (Some(_), Some(before)) = (&reading.incomplete, &tally.before) {
+                reading.fill_from(before);
+            }
         }
-        let before = self.before.as_ref();
-        let since = before.map(|before| reading.since(before, &self.tables));
-        let all = (self.totals || since.is_none()).then(|| reading.in_all(&self.tables));
-        let since = since.as_ref().or(all.as_deref()).unwrap_or(&reading);
-        let shown = all.as_deref().unwrap_or(since);
-        let selections = self.select(shown);
-        let snapshot = self.snapshot(shown, since, &selections);
-        self.reset += snapshot.reset();
-        self.complete &= snapshot.incomplete.is_none();
-        self.whole &= snapshot.is_whole();
+        let tallies = self.tallies.iter().zip(&readings);
+        let shown: Vec<Shown<'_>> = tallies
+            .map(|(tally, reading)| Shown::new(tally, reading, self.totals))
+            .collect();
+        let selections: Vec<Vec<Selection<'_>>> =
+            shown.iter().map(|shown| self.select(shown)).collect();
+        let snapshots: Vec<Snapshot<'_>> = shown
+            .iter()
+            .zip(&selections)
+            .map(|(shown, selections)| self.snapshot(shown, selections))
+            .collect();
+        for snapshot in &snapshots {
+            self.complete &= snapshot.incomplete.is_none();
+            self.whole &= snapshot.is_whole();
+        }
+        let resets: Vec<u64> = snapshots.iter().map(Snapshot::reset).collect();
         self.renderer
-            .render(&mut BufWriter::new(out), &snapshot)
+            .render(&mut BufWriter::new(out), &snapshots)
             .context("failed to write")?;
-        self.before = Some(reading);
+        let read = readings.into_iter().zip(resets);
+        for (tally, (reading, reset)) in self.tallies.iter_mut().zip(read) {
+            tally.before = Some(reading);
+            tally.reset += reset;
+        }
         Ok(())
     }
 
-    fn select<'r>(&self, shown: &'r Reading) -> Vec<Selection<'r>> {
-        let tables = self.tables.iter().zip(&shown.tables);
+    fn select<'r>(&self, shown: &'r Shown<'_>) -> Vec<Selection<'r>> {
+        let tables = shown.tally.tables.iter().zip(&shown.all.tables);
         tables
             .map(|(table, reading)| self.query.apply(table, &reading.rows, &self.names))
             .collect()
     }
 
-    /// `shown` is of an interval, or with `--total` since counting began.
-    fn snapshot<'s>(
-        &self,
-        shown: &Reading,
-        since: &Reading,
-        selections: &'s [Selection<'s>],
-    ) -> Snapshot<'s> {
-        let readings = shown.tables.iter().zip(&since.tables);
+    fn snapshot<'s>(&self, of: &Shown<'_>, selections: &'s [Selection<'s>]) -> Snapshot<'s> {
+        let Shown { tally, all, since } = of;
+        let since = since.as_ref().unwrap_or(all);
+        let readings = all.tables.iter().zip(&since.tables);
         let tables = selections.iter().zip(readings);
         let is_filtered = !self.query.filters.is_empty();
         let is_shown = !is_filtered && self.query.top != Some(0);
@@ -266,51 +192,17 @@ impl Report {
             }
         });
         Snapshot {
-            tally: self.name.clone(),
-            summary: self.summary.clone(),
-            time: shown.time,
-            seconds: shown.seconds,
-            missed: shown.missed,
-            missed_by: shown.missed_by.clone(),
-            gaps: shown.gaps,
-            incomplete: shown.incomplete.clone(),
+            tally: tally.name.clone(),
+            summary: tally.summary.clone(),
+            time: all.time,
+            seconds: all.seconds,
+            missed: all.missed,
+            missed_by: all.missed_by.clone(),
+            gaps: all.gaps,
+            incomplete: all.incomplete.clone(),
             tables: tables.collect(),
             sort: self.query.sort.clone(),
         }
-    }
-
-    /// What a table could not keep of its events.
-    fn warn_of_table(&self, table: &Table, reading: &TableReading) {
-        let (name, rows) = (&table.name, reading.rows.len());
-        let is_full = rows >= self.max_rows.unwrap_or(table.max_entries) as usize;
-        let room = || {
-            let rows = plural(rows as u64, "row");
-            format!("(it holds {rows}); give it more with --max-rows")
-        };
-        if let Some(other @ 1..) = reading.other_events(table) {
-            let events = plural(other, "event");
-            warn(&if is_full {
-                format!(
-                    "table `{name}` had no room for the keys of {events} {}",
-                    room()
-                )
-            } else {
-                format!(
-                    "table `{name}` had no room, or found no memory, for the keys of {events}; give it more with --max-rows"
-                )
-            });
-        }
-        let Some(dropped @ 1..) = reading.dropped else {
-            return;
-        };
-        let events = plural(dropped, "event");
-        warn(&match reading.other {
-            Some(_) => format!(
-                "table `{name}` found no memory for the start of {events}: their time is unknown"
-            ),
-            None if is_full => format!("table `{name}` had no room for {events} {}", room()),
-            None => format!("table `{name}` had no memory for {events}"),
-        });
     }
 
     /// Warnings after the last reading.
@@ -321,48 +213,29 @@ impl Report {
                 plural(left_out, "interval")
             ));
         }
-        if let Some(last) = &self.before {
-            self.warn_of_losses(last);
-        }
+        self.tallies.iter().for_each(Counted::warn_of_losses);
         let _ = io::stderr().flush();
     }
+}
 
-    fn warn_of_losses(&self, last: &Reading) {
-        for (table, reading) in self.tables.iter().zip(&last.tables) {
-            self.warn_of_table(table, reading);
-        }
-        if let Some(missed @ 1..) = last.missed {
-            let named = last.missed_by.iter().filter(|(_, missed)| *missed > 0);
-            let named: Vec<String> = named
-                .map(|(name, missed)| format!("`{name}` {missed}"))
-                .collect();
-            let named = match named.is_empty() {
-                true => String::new(),
-                false => format!(" ({})", named.join(", ")),
-            };
-            warn(&format!(
-                "the kernel skipped {} of the tally's programs{named}, as one was already running",
-                plural(missed, "run")
-            ));
-        }
-        if let Some(gaps @ 1..) = last.gaps {
-            warn(&format!(
-                "the kernel did not report some of the tally's events: it left {}",
-                plural(gaps, "gap")
-            ));
-        }
-        if self.reset > 0 {
-            warn(&format!(
-                "{} reset (deleted, evicted or set to zero): what they counted just before is lost",
-                match self.reset {
-                    1 => "1 row was".to_owned(),
-                    many => format!("{many} rows were"),
-                }
-            ));
-        }
-        if let Some(why) = &last.incomplete {
-            warn(&format!("the last reading is incomplete: {why}"));
-        }
+/// What is shown of a reading.
+struct Shown<'r> {
+    tally: &'r Counted,
+    /// Of an interval, or with `--total` since counting began.
+    all: Cow<'r, Reading>,
+    /// Of the interval, if that is another.
+    since: Option<Reading>,
+}
+
+impl<'r> Shown<'r> {
+    fn new(tally: &'r Counted, reading: &'r Reading, totals: bool) -> Self {
+        let before = tally.before.as_ref();
+        let since = before.map(|before| reading.since(before, &tally.tables));
+        let (all, since) = match since {
+            Some(since) if !totals => (Cow::Owned(since), None),
+            since => (reading.in_all(&tally.tables), since),
+        };
+        Self { tally, all, since }
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 
 use super::attach::{tell, waiting, write_last};
 use super::note;
-use super::report::Report;
+use super::report::{Counted, Report};
 use crate::cli::{Exit, Global, RotateArgs};
 use crate::tally::{Instance, InstanceName, Instances};
 
@@ -13,8 +13,7 @@ pub(super) fn rotate(global: &Global, args: &RotateArgs) -> Result<Exit> {
     let mut folder = Instances::open(waiting)?;
     tell(&mut folder);
     let mut instance = Instance::open(&name)?;
-    let named = (instance.meta.tally.as_str(), instance.summary());
-    let mut report = Report::new(global, &args.view, named, instance.tables())?;
+    let mut report = Report::new(global, &args.view, vec![Counted::of(&instance)])?;
     let rotated = instance.rotate(&folder)?;
     if rotated.was_cut {
         note(&format!(

@@ -9,7 +9,8 @@ use anyhow::Result;
 use caps::Capability;
 use nix::sys::signal::Signal;
 
-use super::report::{self, Report, Source};
+use super::readings::{self, Source};
+use super::report::{Counted, Report};
 use super::wait::{Schedule, Signals, Wake};
 use super::{note, warn, warn_of};
 use crate::cli::{Exit, Global, RunArgs};
@@ -24,8 +25,8 @@ pub(super) fn run(
     given: &[RawOption],
 ) -> Result<Exit> {
     let options = resolve(&tally.schema.options, given)?;
-    let named = (tally.name.as_str(), tally.summary());
-    let mut report = Report::of_many(global, args, named, tally.tables(&options)?)?;
+    let counted = Counted::new(&tally.name, tally.summary(), tally.tables(&options)?);
+    let mut report = Report::of_many(global, args, vec![counted])?;
 
     warn_of(tally);
 
@@ -53,7 +54,7 @@ pub(super) fn run(
     if let Some(command) = &mut run.command {
         command.release()?;
     }
-    let exit = report::show(&mut report, &mut run, &signals, schedule)?;
+    let exit = readings::show(&mut report, &mut run, &signals, schedule)?;
     // A failure of ktally has precedence over the status of the command.
     Ok(match (exit, run.status) {
         (Exit::Done, Some(status)) => Exit::Command(status),
@@ -70,8 +71,8 @@ struct Run {
 }
 
 impl Source for Run {
-    fn read(&self) -> Result<Reading> {
-        self.session.read()
+    fn read(&self) -> Result<Vec<Reading>> {
+        Ok(vec![self.session.read()?])
     }
 
     /// The command may have changed its user.

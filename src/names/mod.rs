@@ -65,8 +65,10 @@ impl HostNames {
     }
 
     /// The capabilities that it takes to name what these tables show.
-    pub(crate) fn capabilities(&self, tables: &[Table]) -> Vec<Capability> {
-        let tables = tables.iter();
+    pub(crate) fn capabilities<'t>(
+        &self,
+        tables: impl Iterator<Item = &'t Table>,
+    ) -> Vec<Capability> {
         let labels = tables.flat_map(|table| table.labels.iter().chain(&table.details));
         let decoders = labels.filter_map(|label| label.decoder.as_ref());
         let needed = decoders.flat_map(|decoder| self.decoder(decoder).capabilities());
@@ -96,8 +98,8 @@ impl HostNames {
 
     /// Takes note of everything in these tables that may be removed: then it has
     /// no name that could be asked for. `false` where nothing may.
-    pub(crate) fn look(&self, tables: &[Table]) -> bool {
-        let labels = tables.iter().flat_map(|table| &table.labels);
+    pub(crate) fn look<'t>(&self, tables: impl Iterator<Item = &'t Table>) -> bool {
+        let labels = tables.flat_map(|table| &table.labels);
         let decoders = labels.filter_map(|label| label.decoder.as_ref());
         !self.raw && decoders.filter(|it| self.decoder(it).look()).count() > 0
     }

@@ -6,15 +6,28 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::ser::Formatter;
 
+use super::Format;
 use crate::schema::Table;
 use crate::snapshot::{Row, Snapshot, TableSnapshot};
 use crate::text::{has_control, is_control};
 
-/// One object, and the end of its line.
-pub(super) fn render(out: &mut dyn Write, snapshot: &Snapshot<'_>) -> io::Result<()> {
+/// An object per line. Of several, JSON makes an array.
+pub(super) fn render(
+    out: &mut dyn Write,
+    format: Format,
+    snapshots: &[Snapshot<'_>],
+) -> io::Result<()> {
+    let is_array = format == Format::Json && snapshots.len() != 1;
+    let (start, between, end) = match is_array {
+        true => ("[\n", ",\n", "\n]\n"),
+        false => ("", "\n", "\n"),
+    };
     let mut buffered = io::BufWriter::with_capacity(64 << 10, out);
-    write(&mut buffered, snapshot)?;
-    writeln!(buffered)?;
+    for (i, snapshot) in snapshots.iter().enumerate() {
+        buffered.write_all(if i == 0 { start } else { between }.as_bytes())?;
+        write(&mut buffered, snapshot)?;
+    }
+    buffered.write_all(end.as_bytes())?;
     buffered.flush()
 }
 

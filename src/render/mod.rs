@@ -94,37 +94,47 @@ impl Renderer {
         }
     }
 
-    /// One snapshot, whole: with its rows shown of rows read, what was dropped
-    /// and what was missed.
+    /// A snapshot of each tally, whole: with its rows shown of rows read, what was
+    /// dropped and what was missed.
     pub(crate) fn render(
         &mut self,
         out: &mut dyn Write,
-        snapshot: &Snapshot<'_>,
+        snapshots: &[Snapshot<'_>],
     ) -> io::Result<()> {
         match self.format {
-            Format::Table => {
-                if self.written {
-                    writeln!(out)?;
-                }
-                reading::table(out, snapshot, &self.style)?;
-            }
-            Format::Json | Format::Jsonl => json::render(out, snapshot)?,
+            Format::Table => self.tables(out, snapshots)?,
+            Format::Json | Format::Jsonl => json::render(out, self.format, snapshots)?,
             Format::Csv => {
                 let no_header = self.style.no_header || self.written;
-                reading::csv(
-                    out,
-                    snapshot,
-                    Style {
-                        no_header,
-                        ..self.style
-                    },
-                )?;
+                let style = Style {
+                    no_header,
+                    ..self.style
+                };
+                let mut each = snapshots.iter();
+                each.try_for_each(|snapshot| reading::csv(out, snapshot, style))?;
             }
-            Format::Folded => flame::folded(out, snapshot)?,
-            Format::Svg => flame::svg(out, snapshot)?,
+            Format::Folded => {
+                let mut each = snapshots.iter();
+                each.try_for_each(|snapshot| flame::folded(out, snapshot))?;
+            }
+            Format::Svg => {
+                let mut each = snapshots.iter();
+                each.try_for_each(|snapshot| flame::svg(out, snapshot))?;
+            }
         }
         self.written = true;
         out.flush()
+    }
+
+    /// With an empty line before each, but for the first.
+    fn tables(&self, out: &mut dyn Write, snapshots: &[Snapshot<'_>]) -> io::Result<()> {
+        for (i, snapshot) in snapshots.iter().enumerate() {
+            if self.written || i > 0 {
+                writeln!(out)?;
+            }
+            reading::table(out, snapshot, &self.style)?;
+        }
+        Ok(())
     }
 }
 

@@ -178,7 +178,9 @@ fn all(format: Format, style: Style, snapshots: &[&Snapshot<'_>]) -> String {
     let mut out = Vec::new();
     let mut renderer = Renderer::new(format, style);
     for snapshot in snapshots {
-        renderer.render(&mut out, snapshot).unwrap();
+        renderer
+            .render(&mut out, std::slice::from_ref(snapshot))
+            .unwrap();
     }
     String::from_utf8(out).unwrap()
 }

@@ -1,0 +1,120 @@
+//! The loop that `run` and `read` share: readings on schedule.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use caps::Capability;
+
+use super::output::{Stdout, Writer};
+use super::report::Report;
+use super::wait::{Schedule, Signals, Wake};
+use super::{keep_capabilities, warn};
+use crate::cli::Exit;
+use crate::names::{self, HostNames};
+use crate::snapshot::Reading;
+
+/// Tallies that count for this process, or one that is attached.
+pub(super) trait Source {
+    /// A reading of each.
+    fn read(&self) -> Result<Vec<Reading>>;
+
+    /// A capability that is needed beside those for reading.
+    fn capabilities(&self) -> Option<Capability> {
+        None
+    }
+
+    /// Waits until the instant, or until something else comes first.
+    fn wait(
+        &self,
+        _names: &HostNames,
+        signals: &Signals,
+        instant: Option<Instant>,
+    ) -> Result<Wake> {
+        signals.wait(instant, [])
+    }
+
+    /// Whether counting has ended, so that the next reading is the last.
+    fn has_ended(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Called before the last reading.
+    fn finish(&mut self, _wake: Wake) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called after the last reading.
+    fn end(&mut self, _wake: Wake, _signals: &Signals) -> Result<()> {
+        Ok(())
+    }
+
+    /// Ends counting at once, while the output is blocked.
+    fn stop(&mut self) {}
+}
+
+/// Writes readings on schedule.
+pub(super) fn show(
+    report: &mut Report,
+    source: &mut dyn Source,
+    signals: &Signals,
+    mut schedule: Schedule,
+) -> Result<Exit> {
+    let stdout = Stdout::open()?;
+    let mut needed = report.names.capabilities(report.tables());
+    needed.extend(source.capabilities());
+    keep_capabilities(needed);
+    loop {
+        let (instant, is_last) = schedule.next();
+        let wake = report.wait(source, signals, instant)?;
+        let is_last = is_last || wake != Wake::Time || source.has_ended()?;
+        if is_last {
+            source.finish(wake)?;
+        }
+        let readings = source.read()?;
+        if is_last {
+            source.end(wake, signals)?;
+        }
+        let shown = report.show(
+            readings,
+            Writer {
+                stdout: &stdout,
+                signals,
+                end: schedule.end().filter(|_| !is_last),
+                stop: &mut || source.stop(),
+            },
+        );
+        if stdout.was_cut() {
+            warn("the output is incomplete: its reader stopped, and a signal ended it");
+            return Ok(Exit::Incomplete);
+        }
+        shown?;
+        if is_last {
+            break;
+        }
+    }
+    report.warn_at_end(schedule.left_out());
+    Ok(report.exit())
+}
+
+impl Report {
+    /// Waits until the instant, or until something else comes first. Meanwhile it
+    /// records the names of cgroups, because removed ones have none to ask for.
+    fn wait(
+        &self,
+        source: &dyn Source,
+        signals: &Signals,
+        instant: Option<Instant>,
+    ) -> Result<Wake> {
+        loop {
+            if !self.names.look(self.tables()) {
+                return source.wait(&self.names, signals, instant);
+            }
+            let next = Instant::now() + names::PAUSE;
+            let next = instant.map_or(next, |instant| instant.min(next));
+            let wake = source.wait(&self.names, signals, Some(next))?;
+            if wake != Wake::Time || instant == Some(next) {
+                return Ok(wake);
+            }
+        }
+    }
+}
