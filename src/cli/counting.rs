@@ -111,6 +111,10 @@ pub(crate) struct RotateArgs {
     /// One from `ktally status`, attached with --rotatable
     #[arg(value_name = "INSTANCE")]
     pub(crate) instance: String,
+    /// Keep N files: --output-file gets this reading alone, and the former ones become FILE.1,
+    /// FILE.2 and so on
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1, u64::MAX), allow_negative_numbers = true)]
+    pub(crate) keep: Option<usize>,
     #[command(flatten)]
     pub(crate) view: View,
 }

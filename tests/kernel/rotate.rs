@@ -1,5 +1,7 @@
 //! `ktally rotate`: each event is in exactly one reading, whatever ends a rotation.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -391,6 +393,61 @@ fn nothing_is_lost_or_twice_whatever_ends_a_rotation() {
     }
     eprintln!("{cut} cut, {printed} printed");
     assert!(cut >= 4 && printed >= 4, "{cut} cut, {printed} printed");
+}
+
+/// The same, where each reading has a file: of them all, and not of a part of one.
+#[test]
+fn nothing_is_lost_or_twice_in_the_files_that_are_kept() {
+    needs((5, 13), "task storage");
+    let host = Host::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("syscalls.json");
+    let keep = format!(
+        "rotate syscalls -o json --keep 9 --output-file {}",
+        file.display()
+    );
+    let child = Child::new("kt-kept", || ask_for_parent(23));
+    host.good(&format!(
+        "attach syscalls --rotatable --pid {}",
+        child.pid()
+    ));
+    // In the order of their ages, the newest one first.
+    let readings = || {
+        let names = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = names.map(|it| it.unwrap().path()).collect();
+        names.sort();
+        let read = |path| fs::read_to_string(path).unwrap();
+        let readings: Vec<Value> = names.iter().map(|path| json(&read(path))).collect();
+        (names, readings)
+    };
+    let mut cuts = BTreeMap::new();
+    for nth in cases(0..MANY, 8) {
+        child.work();
+        host.good(&keep);
+        child.work();
+        let mut rotate = keep.as_str().pass_to(host.program());
+        let (ended, is_fate_met) = fate::run(&mut rotate, nth, Fate::Kill);
+        child.work();
+        let (names, before) = readings();
+        let what = format!("{nth}: {ended:?}, {names:?}");
+        *cuts.entry((names.len(), file.exists())).or_insert(0) += 1;
+        host.good(&keep);
+        host.good(&keep);
+        let (names, all) = readings();
+        assert_eq!(all.iter().map(calls).sum::<u64>(), 69, "{what}: {all:?}");
+        assert!(all.ends_with(&before), "{what}: {names:?}");
+        assert!(all.is_sorted_by(|a, b| a["time"].as_str() > b["time"].as_str()));
+        assert_eq!(host.calls("read syscalls -o json", GETPPID), 0, "{what}");
+        names.iter().for_each(|name| fs::remove_file(name).unwrap());
+        if !is_fate_met {
+            assert_eq!(ended.code, 0, "{what}");
+            break;
+        }
+    }
+    // Before, between and after the two steps in the folder.
+    eprintln!("{cuts:?}");
+    assert!(cuts.contains_key(&(1, true)) && cuts.contains_key(&(2, true)));
+    host.good("detach syscalls");
 }
 
 #[test]
