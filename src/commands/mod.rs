@@ -87,7 +87,9 @@ fn style(global: &Global) -> Style {
         color,
         no_header: global.no_header || output::goes_on(),
         cpus: host::cpus(),
-        width: output::width().filter(|_| !global.wide),
+        width: output::size()
+            .filter(|_| !global.wide)
+            .map(|(width, _)| width),
         ascii: !host::is_utf8(),
         ..Style::default()
     }

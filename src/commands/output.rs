@@ -95,10 +95,10 @@ pub(super) fn file() -> &'static File {
     &target().file
 }
 
-/// The columns of the terminal that it is, if that is known.
-pub(super) fn width() -> Option<usize> {
+/// The columns and lines of the terminal that it is, if that is known.
+pub(super) fn size() -> Option<(usize, usize)> {
     let size = terminal_size::terminal_size_of(file());
-    size.map(|(width, _)| width.0.into())
+    size.map(|(width, height)| (width.0.into(), height.0.into()))
 }
 
 /// For output that is small.
