@@ -14,7 +14,9 @@ use crate::instances::Host;
 use crate::interface::RUNS_INTO_ITSELF;
 use crate::run::{GETPPID, rows_of, sum};
 use crate::stacks::{kt_sleeps, this_program};
-use crate::support::{Child, Source, amount, ask_for_parent, cases, event, needs, on_two_cpus};
+use crate::support::{
+    Child, Source, amount, ask_for_parent, cases, event, kernel_series, needs, on_two_cpus,
+};
 
 const EVENT: (&str, &str) = ("call", "getpriority");
 
@@ -96,20 +98,27 @@ fn each_event_is_in_one_reading() {
     children.iter().for_each(Child::wait);
     readings.push(host.json("rotate x -o json"));
     readings.push(host.json("detach x -o json"));
-    // Two children with two CPUs each.
+    // Two children with two CPUs each. A kernel that preempts programs of system
+    // calls skips others meanwhile, of any task, and says how many.
     let issued = 4 * events;
+    let missed: u64 = readings.iter().filter_map(|it| it["missed"].as_u64()).sum();
+    assert!(missed == 0 || kernel_series() >= (6, 13), "{missed} missed");
     let numbers: u64 = (0..2 * events).sum::<u64>() * 2;
     for table in 0..3 {
         let all = |of: fn(&Value) -> &Value| -> u64 {
             readings.iter().map(|it| total(it, table, of)).sum()
         };
-        assert_eq!(all(|row| &row["calls"]), issued, "table {table}");
-        assert_eq!(all(|row| &row["sum"]), numbers, "table {table}");
-        assert_eq!(all(|row| &row["sizes"]["count"]), issued, "table {table}");
-        assert_eq!(all(|row| &row["sizes"]["sum"]), numbers, "table {table}");
+        let calls = all(|row| &row["calls"]);
+        assert!(
+            (issued.saturating_sub(missed)..=issued).contains(&calls),
+            "{calls} calls"
+        );
+        assert_eq!(all(|row| &row["sizes"]["count"]), calls, "table {table}");
+        assert_eq!(all(|row| &row["sizes"]["sum"]), all(|row| &row["sum"]));
+        if missed == 0 {
+            assert_eq!(all(|row| &row["sum"]), numbers, "table {table}");
+        }
     }
-    let missed: u64 = readings.iter().filter_map(|it| it["missed"].as_u64()).sum();
-    assert_eq!(missed, 0);
     // The last rotation left nothing behind, so its successor has nothing.
     assert_eq!(total(readings.last().unwrap(), 0, |row| &row["calls"]), 0);
     assert_eq!(host.pins(), [""; 0]);
