@@ -13,7 +13,6 @@ use crate::fate::{self, Fate};
 use crate::instances::Host;
 use crate::interface::RUNS_INTO_ITSELF;
 use crate::run::{GETPPID, rows_of, sum};
-use crate::stacks::{kt_sleeps, this_program};
 use crate::support::{
     Child, Source, amount, ask_for_parent, cases, event, kernel_series, needs, on_two_cpus,
 };
@@ -169,23 +168,18 @@ int BPF_PROG(leave, struct pt_regs *regs, long ret)
 "#;
 
 /// The sum over all rows of all readings.
-fn all(readings: &[Value], of: impl Fn(&Value) -> &Value) -> u64 {
+pub fn all(readings: &[Value], of: impl Fn(&Value) -> &Value) -> u64 {
     readings.iter().map(|it| total(it, 0, &of)).sum()
 }
 
 /// Rotates an instance until its child has worked; then detaches it. The readings.
-fn rotate_while(host: &Host, instance: &str, child: &Child) -> Vec<Value> {
+pub fn rotate_while(host: &Host, instance: &str, child: &Child) -> Vec<Value> {
     let rotate = format!("rotate {instance} -o json");
     child.start();
     let mut readings: Vec<Value> = (0..amount(15).max(3)).map(|_| host.json(&rotate)).collect();
     child.wait();
     readings.push(host.json(&rotate));
     readings.push(host.json(&format!("detach {instance} -o json")));
-    let counting = readings
-        .iter()
-        .filter(|it| total(it, 0, |row| &row["latency"]["count"]) > 0);
-    // A busy or an emulated machine may rotate once in the time of all of that.
-    assert!(counting.count() > 0, "{readings:?}");
     readings
 }
 
@@ -220,36 +214,6 @@ fn what_begins_in_one_set_ends_in_the_other() {
     };
     assert_eq!(observed("count"), 2 * events);
     assert_eq!(observed("sum"), number("time"));
-}
-
-/// Probes, and the switches of tasks.
-#[test]
-fn each_call_and_each_sleep_has_its_time() {
-    needs((5, 13), "task storage");
-    const CALLS: u64 = 50;
-    let host = Host::new();
-    let child = Child::new("kt-calls", || (0..CALLS).for_each(|_| _ = kt_sleeps()));
-    let path = this_program();
-    let of_pid = format!("--rotatable --pid {}", child.pid());
-    host.good(&format!(
-        "attach ufunc {of_pid} --path {path} --function kt_sleeps"
-    ));
-    let readings = rotate_while(&host, "ufunc", &child);
-    assert_eq!(all(&readings, |row| &row["calls"]), CALLS);
-    assert_eq!(all(&readings, |row| &row["latency"]["count"]), CALLS);
-
-    host.good(&format!("attach offcpu {of_pid}"));
-    let readings = rotate_while(&host, "offcpu", &child);
-    // Ten naps a call at least, and the sleep until the next work, which is under
-    // way. The kernel does not report every switch; a gap is of one or a few of them.
-    let gaps: u64 = readings.iter().filter_map(|it| it["gaps"].as_u64()).sum();
-    let blocked = all(&readings, |row| &row["blocked"]);
-    assert!(blocked + 4 * gaps > 10 * CALLS, "{blocked}, {gaps} gaps");
-    let ended = all(&readings, |row| &row["latency"]["count"]);
-    assert!(
-        (ended + 1).abs_diff(blocked) <= 4 * gaps,
-        "{ended} of {blocked}, {gaps} gaps"
-    );
 }
 
 /// The dispatchers miss runs, whichever set counts.
