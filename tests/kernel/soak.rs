@@ -70,7 +70,7 @@ fn assert_accounted_for(reading: &Value, issued: u64) {
 }
 
 /// All tallies that need no options count under load, run and attached, while
-/// others come, read, replace and go: nothing is lost, and nothing grows.
+/// others come, read, replace, rotate and go: nothing is lost, and nothing grows.
 #[test]
 #[ignore = "takes minutes: make soak"]
 fn everything_at_once() {
@@ -110,6 +110,11 @@ fn everything_at_once() {
     let host = Host::new();
     let attach = format!("attach failures --as exact --pid {}", child.pid());
     host.good(&attach);
+    let rotatable = format!(
+        "attach failures --as turns --rotatable --pid {}",
+        child.pid()
+    );
+    host.good(&rotatable);
     for tally in &tallies {
         host.good(&format!("attach {}", tally.name));
     }
@@ -117,7 +122,7 @@ fn everything_at_once() {
     let start = Instant::now();
     stopped.signal(libc::SIGSTOP);
     let stop = MINUTE.min(time / 2);
-    let (mut issued, mut before) = (0, None);
+    let (mut issued, mut rotated, mut before) = (0, 0, None);
     loop {
         for Tally { name, .. } in &tallies {
             child.work();
@@ -130,10 +135,13 @@ fn everything_at_once() {
             host.good(&format!("{attach} --replace"));
             host.good(&format!("detach {name}"));
             host.good(&format!("attach {name}"));
+            rotated += accounted_for(&host.json("rotate turns -o json"));
         }
+        host.good(&format!("{rotatable} --replace"));
         ktally("map list").good();
         host.good("status");
         assert_accounted_for(&host.json("read exact -o json"), issued);
+        assert_accounted_for(&host.json("read turns -o json"), issued - rotated);
         if start.elapsed() > stop {
             // More than once does no harm.
             stopped.signal(libc::SIGCONT);
@@ -170,6 +178,7 @@ fn everything_at_once() {
     let mut seconds = readings.iter().map(|it| it["seconds"].as_f64().unwrap());
     assert!(seconds.any(|it| it > 0.9 * stop.as_secs_f64()));
     assert_accounted_for(&host.json("detach exact -o json"), issued);
+    assert_accounted_for(&host.json("detach turns -o json"), issued - rotated);
     objects.extend(tallies.iter().map(|tally| host.objects(&tally.name)));
     host.good("detach --all");
     assert_eq!(host.pins(), [""; 0]);
