@@ -13,14 +13,7 @@ TALLY("time that tasks spend on a CPU, and how they leave it");
 
 TASK_FILTERS;
 CPU_FILTER;
-OPTION(bool, by_pid, false, "one row per process, not only per name");
-OPTION(bool, by_cgroup, false, "one row per cgroup as well");
-
-struct runner {
-	char comm[TASK_COMM_LEN] AS(comm);
-	pid_t pid AS(pid) WITH(by_pid);
-	__u64 cgroup AS(cgroup) WITH(by_cgroup);
-};
+WHO_OPTIONS;
 
 struct runs {
 	__u64 time COUNTER("time on a CPU") UNIT(ns);
@@ -28,12 +21,12 @@ struct runs {
 	__u64 involuntary COUNTER("switches because its turn was over");
 };
 
-TABLE(cputime, struct runner, struct runs, 8192, "time on a CPU");
+TABLE(cputime, struct tally_who, struct runs, 8192, "time on a CPU");
 
 /* The task that runs on a CPU. */
 struct slice {
 	__u64 since; /* 0 where it was not wanted then */
-	struct runner key;
+	struct tally_who key;
 	__u64 start;
 	__u32 task; /* for tally_switched() */
 };
@@ -46,24 +39,11 @@ static __always_inline bool may_count(struct task_struct *task)
 	return task->pid && wanted_cpu();
 }
 
-static __always_inline struct runner runner(struct task_struct *task,
-					    const char *name)
-{
-	struct runner key = {};
-
-	bpf_probe_read_kernel_str(key.comm, sizeof(key.comm), name);
-	if (by_pid)
-		key.pid = tally_pid(task);
-	if (by_cgroup)
-		key.cgroup = task_cgroup(task);
-	return key;
-}
-
 /* The row of the task that runs here, with its time since it got there. */
 static __always_inline struct runs *charge(struct slice *slice,
 					   struct task_struct *task)
 {
-	struct runner key;
+	struct tally_who key = {};
 	struct runs *runs;
 	__u64 time = 0;
 
@@ -73,7 +53,7 @@ static __always_inline struct runs *charge(struct slice *slice,
 		/* It was not wanted then, or ran when counting began. */
 		if (!may_count(task) || !wanted(task))
 			return NULL;
-		key = runner(task, task->comm);
+		task_who(&key, task);
 		if (slice->start)
 			time = bpf_ktime_get_ns() - slice->start;
 	}
@@ -86,12 +66,12 @@ static __always_inline struct runs *charge(struct slice *slice,
 static __always_inline void begin(struct slice *slice, struct task_struct *task,
 				  const char *name, bool is_wanted)
 {
-	struct runner key;
+	struct tally_who key = {};
 
 	slice->start = bpf_ktime_get_ns();
 	if (!is_wanted)
 		return;
-	key = runner(task, name);
+	task_who_as(&key, task, name);
 	tally_begin(slice, &key);
 }
 

@@ -7,13 +7,15 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("system calls that fail, by process and error");
+TALLY("system calls that fail, by process, call and error");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 
 struct failure {
-	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
+	__u32 call AS(syscall);
 	__u32 error AS(errno);
 };
 
@@ -31,8 +33,9 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 
 	if (!syscall_failed(regs, ret) || !wanted_cpu() || !wanted_task())
 		return 0;
+	key.call = syscall_number(regs);
 	key.error = -ret;
-	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	current_who(&key);
 
 	seen = tally_entry(failures, &key);
 	__sync_fetch_and_add(&seen->calls, 1);

@@ -459,18 +459,25 @@ static __always_inline void task_comm(char to[TASK_COMM_LEN],
 }
 
 /*
- * The number of a task's process in the PID namespace at this level of nesting.
- * NULL where it has none: it is not nested as deeply, or is being removed.
+ * The number of a task in the PID namespace at this level of nesting. NULL
+ * where it has none: it is not nested as deeply, or is being removed.
  */
-static __always_inline struct upid *process_number(struct task_struct *task,
-						   __u32 level)
+static __always_inline struct upid *task_number(struct task_struct *task,
+						__u32 level)
 {
-	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
 
 	if (!pid || BPF_CORE_READ(pid, level) < level)
 		return NULL;
 	return (void *)pid + bpf_core_field_offset(struct pid, numbers) +
 	       level * bpf_core_type_size(struct upid);
+}
+
+/* The same of its process. */
+static __always_inline struct upid *process_number(struct task_struct *task,
+						   __u32 level)
+{
+	return task_number(BPF_CORE_READ(task, group_leader), level);
 }
 
 /* Its cgroup of the unified hierarchy, for AS(cgroup). */

@@ -136,7 +136,7 @@ struct tally_health {
  * number; a decoder that this version of ktally lacks gets a warning.
  *
  *	AS(comm)	text up to its first NUL
- *	AS(pid)		a process, by its tally_pid()
+ *	AS(pid)		a process or a thread, by its tally_pid() or tally_tid()
  *	AS(uid)		a user's login name
  *	AS(gid)		a group's name
  *	AS(cgroup)	a cgroup's id: its path, or its directory
@@ -479,6 +479,12 @@ const volatile __u64 cgroup;
 const volatile __u32 cpu;
 const volatile bool cpu_given;
 
+/*
+ * Whose name counts: the task's, or its process's, which is that of the thread
+ * that came first. See WHO_OPTIONS.
+ */
+const volatile bool process_name;
+
 #define TASK_FILTERS                                                       \
 	OPTION(pid_t AS(pid), pid, 0, "count only this process");          \
 	OPTION(tally_comm AS(comm), comm, "",                              \
@@ -528,11 +534,33 @@ static __always_inline bool __tally_is_comm(const char *name)
 	return true;
 }
 
+/* The name of a task that is called *name*, or is about to be. */
+static __always_inline const char *__tally_name(struct task_struct *task,
+						const char *name)
+{
+	struct task_struct *leader;
+
+	if (!process_name)
+		return name;
+	leader = BPF_CORE_READ(task, group_leader);
+	return leader == task ? name : leader->comm;
+}
+
+static __always_inline void __tally_current_name(char to[TASK_COMM_LEN])
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (process_name)
+		task_comm(to, BPF_CORE_READ(task, group_leader));
+	else
+		bpf_get_current_comm(to, TASK_COMM_LEN);
+}
+
 static __always_inline bool __tally_has_comm(void)
 {
 	tally_comm current = {};
 
-	bpf_get_current_comm(current, sizeof(current));
+	__tally_current_name(current);
 	return __tally_is_comm(current);
 }
 
@@ -604,10 +632,8 @@ struct tally_pid_namespace {
 static const volatile struct tally_pid_namespace tally_pids __ktally_tag("pids",
 									 "");
 
-static __always_inline pid_t __tally_pid(struct task_struct *task)
+static __always_inline pid_t __tally_number(struct upid *number)
 {
-	struct upid *number = process_number(task, tally_pids.level);
-
 	if (!number || BPF_CORE_READ(number, ns, ns.inum) != tally_pids.inum)
 		return 0;
 	return BPF_CORE_READ(number, nr);
@@ -616,15 +642,32 @@ static __always_inline pid_t __tally_pid(struct task_struct *task)
 /* A task's process, for AS(pid): 0 outside of ktally's PID namespace. */
 static __always_inline pid_t tally_pid(struct task_struct *task)
 {
-	return tally_pids.level ? __tally_pid(task) : task->tgid;
+	if (tally_pids.level)
+		return __tally_number(process_number(task, tally_pids.level));
+	return task->tgid;
+}
+
+/* The task itself, a thread of its process. */
+static __always_inline pid_t tally_tid(struct task_struct *task)
+{
+	if (tally_pids.level)
+		return __tally_number(task_number(task, tally_pids.level));
+	return task->pid;
 }
 
 /* The same of the current task. */
 static __always_inline pid_t tally_current_pid(void)
 {
 	if (tally_pids.level)
-		return __tally_pid((void *)bpf_get_current_task());
+		return tally_pid((void *)bpf_get_current_task());
 	return bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline pid_t tally_current_tid(void)
+{
+	if (tally_pids.level)
+		return tally_tid((void *)bpf_get_current_task());
+	return bpf_get_current_pid_tgid();
 }
 
 /* Does the current task pass the filters? */
@@ -641,19 +684,6 @@ static __always_inline bool wanted_task(void)
 	return !cgroup || __tally_in_cgroup(cgroup);
 }
 
-/*
- * The name of the current task, which was wanted, for its row. With --comm it
- * is that name: a task may have got another one since it was found to be
- * wanted.
- */
-static __always_inline void wanted_comm(char to[TASK_COMM_LEN])
-{
-	if (comm[0])
-		bpf_probe_read_kernel(to, TASK_COMM_LEN, (const void *)comm);
-	else
-		bpf_get_current_comm(to, TASK_COMM_LEN);
-}
-
 static __always_inline bool __tally_wanted(struct task_struct *task,
 					   const char *name)
 {
@@ -664,7 +694,8 @@ static __always_inline bool __tally_wanted(struct task_struct *task,
 	if (uid_given && BPF_CORE_READ(task, cred, uid.val) != uid)
 		return false;
 	if (comm[0]) {
-		bpf_probe_read_kernel_str(copy, sizeof(copy), name);
+		bpf_probe_read_kernel_str(copy, sizeof(copy),
+					  __tally_name(task, name));
 		if (!__tally_is_comm(copy))
 			return false;
 	}
@@ -697,6 +728,96 @@ static __always_inline bool wanted_cpu(void)
 {
 	return !cpu_given || bpf_get_smp_processor_id() == cpu;
 }
+
+/* ---- who did it ---------------------------------------------------------- */
+
+/*
+ * Who an event is about, as a part of a key without a name of its own, so that
+ * its members are columns like the others:
+ *
+ *	struct call {
+ *		struct tally_who;
+ *		__u32 call AS(syscall);
+ *	};
+ *
+ *	struct call key = {.call = number};
+ *	current_who(&key);
+ *
+ * Each member but the name is there only with its option, so what is off costs
+ * no more than the length of the key. A tally declares them by WHO_OPTIONS. One
+ * that is about something else says COMM_OPTION as well: then also the name is
+ * there only with --by-comm.
+ */
+struct tally_who {
+	char comm[TASK_COMM_LEN] AS(comm) WITH(by_comm);
+	pid_t pid AS(pid) WITH(by_pid);
+	pid_t tid AS(pid) WITH(by_tid);
+	__u64 cgroup AS(cgroup) WITH(by_cgroup);
+};
+
+/* As the filters are: off, where a tally does not offer them. */
+const volatile bool by_comm;
+const volatile bool by_pid;
+const volatile bool by_tid;
+const volatile bool by_cgroup;
+const volatile bool tally_comm_is_optional;
+
+#define WHO_OPTIONS                                                   \
+	OPTION(bool, by_pid, false, "one row per process as well");   \
+	OPTION(bool, by_tid, false, "one row per thread as well");    \
+	OPTION(bool, by_cgroup, false, "one row per cgroup as well"); \
+	OPTION(bool, process_name, false,                             \
+	       "the name of a thread is that of its process, also for --comm")
+
+#define COMM_OPTION                                                       \
+	OPTION(bool, by_comm, false, "one row per process name as well"); \
+	const volatile bool tally_comm_is_optional = true
+
+static __always_inline bool __tally_by_comm(void)
+{
+	return by_comm || !tally_comm_is_optional;
+}
+
+/*
+ * Who the current task is, which was wanted. With --comm its name is that one:
+ * a task may have got another one since it was found to be wanted.
+ */
+static __always_inline void __tally_current_who(struct tally_who *who)
+{
+	if (__tally_by_comm() && comm[0])
+		bpf_probe_read_kernel(who->comm, TASK_COMM_LEN,
+				      (const void *)comm);
+	else if (__tally_by_comm())
+		__tally_current_name(who->comm);
+	if (by_pid)
+		who->pid = tally_current_pid();
+	if (by_tid)
+		who->tid = tally_current_tid();
+	if (by_cgroup)
+		who->cgroup = bpf_get_current_cgroup_id();
+}
+
+static __always_inline void
+__tally_who(struct tally_who *who, struct task_struct *task, const char *name)
+{
+	if (__tally_by_comm())
+		bpf_probe_read_kernel_str(who->comm, TASK_COMM_LEN,
+					  __tally_name(task, name));
+	if (by_pid)
+		who->pid = tally_pid(task);
+	if (by_tid)
+		who->tid = tally_tid(task);
+	if (by_cgroup)
+		who->cgroup = task_cgroup(task);
+}
+
+/* Into a zeroed key, or a part of it: the current task, which was wanted. */
+#define current_who(key) __tally_current_who((struct tally_who *)(key)->comm)
+/* Another task. */
+#define task_who(key, task) task_who_as(key, task, (task)->comm)
+/* The same at task_rename; see wanted_as(). */
+#define task_who_as(key, task, name) \
+	__tally_who((struct tally_who *)(key)->comm, task, name)
 
 /* ---- what the kernel does not report ------------------------------------- */
 

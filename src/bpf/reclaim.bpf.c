@@ -12,6 +12,7 @@ TALLY("time that tasks spend freeing memory before they get some");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 
 /* Who was short of memory: the machine, or a cgroup at its limit. */
 enum kind {
@@ -20,8 +21,9 @@ enum kind {
 };
 
 struct reclaimer {
-	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
 	enum kind kind;
+	__u32 padding HIDDEN;
 };
 
 struct reclaims {
@@ -48,7 +50,7 @@ static __always_inline int begin(enum kind kind)
 
 	if (!wanted_task())
 		return 0;
-	wanted_comm(key.comm);
+	current_who(&key);
 	effort = tally_state(began, bpf_get_current_task_btf(), reclaim);
 	if (effort)
 		tally_begin(effort, &key);
@@ -71,7 +73,7 @@ static __always_inline int end(enum kind kind, unsigned long pages)
 	if (timed)
 		key = effort->key;
 	else
-		wanted_comm(key.comm);
+		current_who(&key);
 	reclaims = tally_entry(reclaim, &key);
 	__sync_fetch_and_add(&reclaims->reclaims, 1);
 	__sync_fetch_and_add(&reclaims->pages, pages);

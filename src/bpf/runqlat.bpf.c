@@ -11,23 +11,20 @@ TALLY("time that tasks wait for a CPU, ready to run");
 
 TASK_FILTERS;
 CPU_FILTER;
-OPTION(bool, by_comm, false, "one histogram a process name");
-
-struct waiter {
-	char comm[TASK_COMM_LEN] AS(comm) WITH(by_comm);
-};
+COMM_OPTION;
+WHO_OPTIONS;
 
 struct waits {
 	struct tally_histogram latency HISTOGRAM("time on the run queue")
 		UNIT(ns);
 };
 
-TABLE(runqlat, struct waiter, struct waits, 8192, "waits for a CPU");
+TABLE(runqlat, struct tally_who, struct waits, 8192, "waits for a CPU");
 
 /* When a task became ready to run. */
 struct wait {
 	__u64 since;
-	struct waiter key;
+	struct tally_who key;
 };
 
 TASK_STATE(ready, struct wait) UNDER_WAY(runqlat, latency);
@@ -37,7 +34,7 @@ CPU_STATE(running, __u32);
 
 static __always_inline int enqueued(struct task_struct *task)
 {
-	struct waiter key = {};
+	struct tally_who key = {};
 	struct wait *wait;
 
 	if (!task->pid)
@@ -48,8 +45,7 @@ static __always_inline int enqueued(struct task_struct *task)
 		tally_end(wait);
 		return 0;
 	}
-	if (by_comm)
-		task_comm(key.comm, task);
+	task_who(&key, task);
 	wait = tally_state(ready, task, runqlat);
 	if (wait)
 		tally_begin(wait, &key);

@@ -12,10 +12,13 @@ TALLY("system calls, by process and call");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
+OPTION(bool, by_error, false, "one row per error as well");
 
 struct call {
-	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
 	__u32 call AS(syscall);
+	__u32 error AS(errno) WITH(by_error);
 };
 
 struct calls {
@@ -31,9 +34,31 @@ TABLE(syscalls, struct call, struct calls, 8192, "system calls");
 struct entry {
 	__u64 since;
 	struct call key;
+	__u64 start; /* instead, where no row is known before the end */
 };
 
 TASK_STATE(entered, struct entry) UNDER_WAY(syscalls, time);
+
+static __always_inline void begin(struct entry *entry, struct call *key)
+{
+	if (!by_error) {
+		tally_begin(entry, key);
+		return;
+	}
+	entry->key = *key;
+	entry->start = bpf_ktime_get_ns();
+}
+
+static __always_inline bool elapsed(struct entry *entry, __u64 *time)
+{
+	if (!by_error)
+		return tally_elapsed(entry, time);
+	if (!entry || !entry->start)
+		return false;
+	*time = bpf_ktime_get_ns() - entry->start;
+	entry->start = 0;
+	return true;
+}
 
 /* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/sys_exit")
@@ -43,11 +68,11 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	struct calls *calls;
 	struct entry *entry;
 	__u64 time;
-	bool timed;
+	bool timed, failed;
 
 	entry = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				     0);
-	timed = tally_elapsed(entry, &time);
+	timed = elapsed(entry, &time);
 	if (is_new_task(regs, ret) || !wanted_cpu() ||
 	    (!timed && !wanted_task()))
 		goto out;
@@ -55,13 +80,16 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 		key = entry->key;
 	} else {
 		key.call = syscall_number(regs);
-		wanted_comm(key.comm);
+		current_who(&key);
 	}
+	/* What has lost its number goes back from a handler: see there. */
+	failed = syscall_failed(regs, ret) && key.call == syscall_number(regs);
+	if (by_error && failed)
+		key.error = -ret;
 
 	calls = tally_entry(syscalls, &key);
 	__sync_fetch_and_add(&calls->calls, 1);
-	/* What has lost its number goes back from a handler: see there. */
-	if (syscall_failed(regs, ret) && key.call == syscall_number(regs))
+	if (failed)
 		__sync_fetch_and_add(&calls->errors, 1);
 	if (timed) {
 		__sync_fetch_and_add(&calls->time, time);
@@ -80,10 +108,10 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 
 	if (ends_task(key.call) || !wanted_task())
 		return 0;
-	wanted_comm(key.comm);
+	current_who(&key);
 	/* Without it the call is counted all the same, but not its time. */
 	entry = tally_state(entered, bpf_get_current_task_btf(), syscalls);
 	if (entry)
-		tally_begin(entry, &key);
+		begin(entry, &key);
 	return 0;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{column, duration, filter, interval, top, whole};
+use super::values::{column, duration, filter, interval, whole};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -35,9 +35,8 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Selection {
-    /// Show only the first N, in the order of --sort; 0 shows only the footer [all; with --every on
-    /// a terminal, as many as fit]
-    #[arg(long, value_name = "N|all", value_parser = top, allow_negative_numbers = true)]
+    /// Show only the first N, in the order of --sort; 0 shows only the footer
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(0, u64::MAX), allow_negative_numbers = true)]
     pub(crate) top: Option<usize>,
     /// Sort by this column [the first column of numbers; of a histogram also NAME.mean, NAME.p99, NAME.sum]
     #[arg(long, value_name = "COLUMN", value_parser = column)]
@@ -48,6 +47,16 @@ pub(crate) struct Selection {
     /// Show only what has this value in this field; may be repeated
     #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
     pub(crate) filters: Vec<(String, String)>,
+}
+
+impl Selection {
+    /// The fields that it names.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        let by = self.by.iter().flatten();
+        let filtered = self.filters.iter().map(|(field, _)| field);
+        let names = by.chain(filtered).chain(&self.sort);
+        names.map(String::as_str).collect()
+    }
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -112,10 +121,6 @@ pub(crate) struct RotateArgs {
     /// One from `ktally status`, attached with --rotatable
     #[arg(value_name = "INSTANCE")]
     pub(crate) instance: String,
-    /// Keep N files: --output-file gets this reading alone, and the former ones become FILE.1,
-    /// FILE.2 and so on
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(1, u64::MAX), allow_negative_numbers = true)]
-    pub(crate) keep: Option<usize>,
     #[command(flatten)]
     pub(crate) view: View,
 }

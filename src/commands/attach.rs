@@ -89,7 +89,8 @@ fn detach_one(
     folder: &mut Instances,
 ) -> Result<Exit> {
     let mut instance = Instance::open(name)?;
-    let mut report = Report::new(global, &args.view, vec![Counted::of(&instance)])?;
+    let counted = Counted::of(&instance, &args.view.selection)?;
+    let mut report = Report::new(global, &args.view, vec![counted])?;
     instance.stop(folder)?;
     let shown = instance
         .read()
@@ -113,10 +114,10 @@ fn detach_one(
 
 /// Writes a reading before its counts are removed.
 pub(super) fn write_last(reading: Reading, report: &mut Report) -> Result<()> {
-    let (mut out, time) = (output::out(), reading.time);
+    let mut out = output::out();
     report.show(vec![reading], &mut out)?;
     out.flush()
-        .and_then(|()| output::finish_reading(time))
+        .and_then(|()| output::finish())
         .context("failed to write")
 }
 

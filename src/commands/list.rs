@@ -66,7 +66,8 @@ fn tally_columns<'t>() -> [Column<'t, &'t Listed<'t>>; 6] {
         Of::exact("runs_here", |(_, obstacles)| obstacles.is_empty().into()),
         Of::exact("obstacles", |(_, obstacles)| obstacles.iter().collect()),
         Of::text("tables", |(tally, _)| {
-            tally.schema.tables.iter().map(table_object).collect()
+            let tables = tally.schema.tables.iter();
+            tables.map(|table| table_object(table, tally)).collect()
         })
         .shown_as(|(tally, _)| {
             let tables = tally.schema.tables.iter();
@@ -123,14 +124,14 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
         let text = format!("table {}: {} (at most {rows})", table.name, table.help);
         writeln!(out)?;
         sentence(out, &text, &style)?;
-        type Of<'t> = Column<'t, [&'t str; 4]>;
+        type Of<'t> = Column<'t, ([&'t str; 3], String)>;
         let columns = [
-            Of::text("column", |row| row[0].into()),
-            Of::text("kind", |row| row[1].into()),
-            Of::text("shown_as", |row| row[2].into()),
-            Of::text("help", |row| row[3].into()),
+            Of::text("column", |(row, _)| row[0].into()),
+            Of::text("kind", |(row, _)| row[1].into()),
+            Of::text("shown_as", |(row, _)| row[2].into()),
+            Of::text("help", |(_, help)| help.clone().into()),
         ];
-        write_rows(out, how, &columns, described(table))?;
+        write_rows(out, how, &columns, described(tally, table))?;
     }
     if tally.schema.options.is_empty() {
         return Ok(());
@@ -154,20 +155,25 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
 }
 
 /// Name, kind, unit or decoder, and help of all columns.
-fn described(table: &Table) -> impl Iterator<Item = [&str; 4]> {
-    let labels = table.labels.iter().map(|it| of_label(it, "label"));
-    let details = table.details.iter().map(|it| of_label(it, "detail"));
+fn described<'t>(
+    tally: &'t Tally,
+    table: &'t Table,
+) -> impl Iterator<Item = ([&'t str; 3], String)> {
+    let of_label = |label: &'t Label, kind| {
+        let decoder = label.decoder.as_ref().map(Decoder::tag);
+        let shown = decoder.unwrap_or(&label.place.ty.name);
+        let with = tally.schema.option_of(label);
+        let help = with.map_or_else(String::new, |option| format!("with --{}", flag(option)));
+        ([&*label.name, kind, shown], help)
+    };
+    let labels = table.labels.iter().map(move |it| of_label(it, "label"));
+    let details = table.details.iter().map(move |it| of_label(it, "detail"));
     let metrics = table.metrics.iter().map(|metric| {
         let unit = metric.unit.as_ref().map_or("", Unit::name);
-        [&*metric.name, kind_name(metric.kind), unit, &*metric.help]
+        let row = [&*metric.name, kind_name(metric.kind), unit];
+        (row, metric.help.clone())
     });
     labels.chain(metrics).chain(details)
-}
-
-fn of_label<'t>(label: &'t Label, kind: &'t str) -> [&'t str; 4] {
-    let decoder = label.decoder.as_ref().map(Decoder::tag);
-    let shown = decoder.unwrap_or(&label.place.ty.name);
-    [&label.name, kind, shown, ""]
 }
 
 fn kind_name(kind: MetricKind) -> &'static str {
@@ -190,22 +196,25 @@ fn option_object<'t>(option: &'t OptionSpec, tally: &'t Tally) -> Value<'t> {
     ])
 }
 
-fn table_object(table: &Table) -> Value<'_> {
+fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
+    let object = |label| label_object(label, tally);
     Value::Fields(vec![
         ("name", (&table.name).into()),
         ("help", (&table.help).into()),
         ("max_rows", table.max_entries.into()),
-        ("labels", table.labels.iter().map(label_object).collect()),
+        ("labels", table.labels.iter().map(object).collect()),
         ("metrics", table.metrics.iter().map(metric_object).collect()),
-        ("details", table.details.iter().map(label_object).collect()),
+        ("details", table.details.iter().map(object).collect()),
     ])
 }
 
-fn label_object(label: &Label) -> Value<'_> {
+fn label_object<'t>(label: &'t Label, tally: &'t Tally) -> Value<'t> {
+    let with = tally.schema.option_of(label).map(flag);
     Value::Fields(vec![
         ("name", (&label.name).into()),
         ("type", (&label.place.ty.name).into()),
         ("as", label.decoder.as_ref().map(Decoder::tag).into()),
+        ("with", with.into()),
     ])
 }
 

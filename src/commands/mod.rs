@@ -33,11 +33,7 @@ use crate::text::plural;
 /// Executes a command line.
 pub fn execute(request: Request) -> Result<Exit> {
     tally::set_verbose(request.cli.global.verbose);
-    let keep = match &request.cli.action {
-        Action::Rotate(args) => args.keep,
-        _ => None,
-    };
-    output::open(&request.cli.global, keep)?;
+    output::open(&request.cli.global)?;
     let exit = act(request).map_err(|error| match error.chain().len() {
         // A bare I/O error says nothing; all other errors say what failed.
         1 if error.is::<io::Error>() => error.context("failed to write"),
@@ -87,9 +83,7 @@ fn style(global: &Global) -> Style {
         color,
         no_header: global.no_header || output::goes_on(),
         cpus: host::cpus(),
-        width: output::size()
-            .filter(|_| !global.wide)
-            .map(|(width, _)| width),
+        width: output::width().filter(|_| !global.wide),
         ascii: !host::is_utf8(),
         ..Style::default()
     }

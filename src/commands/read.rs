@@ -26,7 +26,8 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
         folder.notes.iter().for_each(|what| note(what));
     }
     let mut instance = Instance::open(&name)?;
-    let mut report = Report::of_many(global, args, vec![Counted::of(&instance)])?;
+    let counted = Counted::of(&instance, &args.view.selection)?;
+    let mut report = Report::of_many(global, args, vec![counted])?;
     let signals = Signals::block()?;
     // Without a time: one reading, of all that was counted.
     let schedule = match (args.run_for, args.every) {

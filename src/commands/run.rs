@@ -16,7 +16,7 @@ use super::{note, warn, warn_of};
 use crate::cli::{Exit, Global, RunArgs};
 use crate::names::HostNames;
 use crate::snapshot::Reading;
-use crate::tally::{Command, RawOption, Session, Tally, resolve};
+use crate::tally::{Command, RawOption, Session, Tally, resolve, with_fields};
 
 pub(super) fn run(
     global: &Global,
@@ -24,7 +24,8 @@ pub(super) fn run(
     tally: &Tally,
     given: &[RawOption],
 ) -> Result<Exit> {
-    let options = resolve(&tally.schema.options, given)?;
+    let given = with_fields(&tally.schema, given, &args.view.selection.fields());
+    let options = resolve(&tally.schema.options, &given)?;
     let counted = Counted::new(&tally.name, tally.summary(), tally.tables(&options)?);
     let mut report = Report::of_many(global, args, vec![counted])?;
 

@@ -78,6 +78,13 @@ pub struct OptionSpec {
     pub given: Option<Place>,
 }
 
+impl OptionSpec {
+    /// Whether it is false or zero in these contents of `.rodata`.
+    pub(crate) fn is_off(&self, rodata: &[u8]) -> bool {
+        self.place.raw(rodata) == Some(0)
+    }
+}
+
 impl Label {
     fn new(name: String, place: Place, tags: &Tags) -> Self {
         Self {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use super::Rows;
-use crate::schema::{Names, Table, Value};
+use crate::schema::{Decoder, Label, Names, Table, Value};
 
 /// What is shown of a reading: all that a renderer needs.
 #[derive(Debug, Clone)]
@@ -36,8 +36,6 @@ pub(crate) struct TableSnapshot<'s> {
     pub(crate) rows: NamedRows<'s>,
     /// How many rows were read.
     pub(crate) rows_read: usize,
-    /// Whether a screen has no room for all rows.
-    pub(crate) held_back: bool,
     /// The cells of the row `other`, where it counted something and no filter asks
     /// for keys that its events no longer have.
     pub(crate) other: Option<Vec<u64>>,
@@ -64,25 +62,6 @@ impl Snapshot<'_> {
             && none(self.missed)
             && none(self.gaps)
             && self.incomplete.is_none()
-    }
-
-    /// The same with so many rows per table at most.
-    pub(crate) fn first(&self, most: usize) -> Self {
-        let tables = self.tables.iter().map(|table| TableSnapshot {
-            rows: table.rows.first(most),
-            held_back: table.rows.len() > most,
-            other: table.other.clone(),
-            ..*table
-        });
-        Self {
-            tables: tables.collect(),
-            tally: self.tally.clone(),
-            summary: self.summary.clone(),
-            missed_by: self.missed_by.clone(),
-            incomplete: self.incomplete.clone(),
-            sort: self.sort.clone(),
-            ..*self
-        }
     }
 
     /// Over all tables.
@@ -125,7 +104,7 @@ pub(crate) struct NamedRows<'s> {
     details: Vec<Value<'s>>,
 }
 
-impl<'s> NamedRows<'s> {
+impl NamedRows<'_> {
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
@@ -145,17 +124,6 @@ impl<'s> NamedRows<'s> {
                 details: self.of(place, &self.details),
             }
         })
-    }
-
-    fn first(&self, most: usize) -> Self {
-        let most = most.min(self.len());
-        let of = |all: &[Value<'s>]| all[..most * (all.len() / self.len().max(1))].to_vec();
-        Self {
-            rows: self.rows,
-            order: &self.order[..most],
-            names: of(&self.names),
-            details: of(&self.details),
-        }
     }
 
     /// Brings the numbers of the next rows into the CPU's cache: they lie anywhere,
@@ -220,17 +188,20 @@ impl<'r> Selection<'r> {
     }
 
     /// Every row with its names. For people a process's name stands behind its
-    /// number.
+    /// number, unless it is a column.
     pub(crate) fn named(&self, names: &dyn Names, for_people: bool) -> NamedRows<'_> {
         let Self {
             table, rows, order, ..
         } = self;
+        let is = |label: &Label, what| label.decoder.as_ref() == Some(&what);
+        let has_comm = table.labels.iter().any(|it| is(it, Decoder::COMM));
+        let is_described = |label| for_people && !(has_comm && is(label, Decoder::PID));
         let mut named = Vec::with_capacity(order.len() * table.labels.len());
         let mut details = Vec::with_capacity(order.len() * table.details.len());
         for (place, row) in order.iter().enumerate() {
             let key = self.key(place);
             named.extend(table.labels.iter().map(|label| {
-                if for_people {
+                if is_described(label) {
                     names.described(label, key)
                 } else {
                     names.of(label, key)

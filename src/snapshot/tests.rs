@@ -193,7 +193,6 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             table: &rows.table,
             rows: rows.named(&HostNames::raw(), false),
             rows_read: 0,
-            held_back: false,
             other: None,
             leaves_out_other: false,
             uncertain: 0,
@@ -224,4 +223,35 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
     assert!(!is_whole(none, 0, Some(1), None, None));
     assert!(!is_whole(none, 0, none, Some(1), None));
     assert!(!is_whole(none, 0, none, None, Some("a row vanished")));
+}
+
+/// The name of a process stands behind its number, unless there is a column of it.
+#[test]
+fn a_name_is_not_shown_twice() {
+    let int = |size| ty("int", size, Kind::Int { signed: false });
+    let (element, len) = (ty("char", 1, Kind::Char), 4);
+    let comm = ty("char[4]", 4, Kind::Array { element, len });
+    let calls = || vec![member("calls", 0, None, &int(8), "ktally:counter:")];
+    let pid = |at| member("pid", at, None, &int(4), "ktally:as:pid");
+    let shown = |size, key, bytes: &[u8], for_people| {
+        let table = table_of((size, key), (8, calls()));
+        let mut rows = Rows::of(&table);
+        rows.push(bytes)[0] = 1;
+        let selection = Selection::all(table, rows);
+        let named = selection.named(&HostNames::new(), for_people);
+        let row = named.iter().next().unwrap();
+        row.names
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let number = std::process::id();
+    let bytes = number.to_ne_bytes();
+    let alone = |for_people| shown(4, vec![pid(0)], &bytes, for_people).remove(0);
+    let number = number.to_string();
+    assert_eq!(alone(false), number);
+    assert!(alone(true).starts_with(&format!("{number} (")));
+    let key = vec![member("comm", 0, None, &comm, "ktally:as:comm"), pid(32)];
+    let beside = shown(8, key, &[&b"kt\0\0"[..], &bytes].concat(), true);
+    assert_eq!(beside, ["kt", &number]);
 }

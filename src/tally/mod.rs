@@ -27,6 +27,7 @@ pub(crate) use instance::{
     pinnable_by_others,
 };
 pub(crate) use namespaces::namespace_facts;
+pub(crate) use options::with_fields;
 pub use options::{RawOption, ResolvedOption, resolve};
 pub use session::Session;
 pub use support::{Support, fentry_fact};

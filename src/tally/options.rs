@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use crate::error::{unknown, usage};
 use crate::host;
 use crate::names::HostNames;
-use crate::schema::{Decoder, LeftOut, OptionSpec, Place, Tags, parse};
+use crate::schema::{Decoder, Kind, LeftOut, OptionSpec, Place, Schema, Tags, parse};
 
 /// An option that the user gave: its name in C and its text.
 pub type RawOption = (String, String);
@@ -45,6 +45,19 @@ pub fn resolve(options: &[OptionSpec], given: &[RawOption]) -> Result<Vec<Resolv
         }
     }
     Ok(resolved)
+}
+
+/// What was given, and what these fields need beside it: `--by pid` is `--by-pid` as
+/// well.
+pub(crate) fn with_fields(schema: &Schema, given: &[RawOption], fields: &[&str]) -> Vec<RawOption> {
+    let mut all = given.to_vec();
+    for (_, option) in schema.options_for(fields) {
+        let is_given = all.iter().any(|(name, _)| *name == option.name);
+        if !is_given && option.place.ty.kind == Kind::Bool {
+            all.push((option.name.clone(), "true".to_owned()));
+        }
+    }
+    all
 }
 
 fn bytes_of(option: &OptionSpec, text: &str) -> Result<Vec<u8>> {
@@ -113,7 +126,7 @@ impl ResolvedOption {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Kind, Type, Unit};
+    use crate::schema::{Type, Unit};
 
     fn option(name: &str, size: usize, offset: usize) -> OptionSpec {
         OptionSpec {
@@ -186,6 +199,40 @@ mod tests {
             "{error}"
         );
         assert!(bytes(&comm, "sixteen letters!").is_err());
+    }
+
+    #[test]
+    fn fields_give_the_options_that_they_need() {
+        use crate::schema::{Label, Table};
+        let mut by_pid = option("by_pid", 1, 0);
+        by_pid.place.ty = Arc::new(Type {
+            kind: Kind::Bool,
+            ..(*by_pid.place.ty).clone()
+        });
+        let number = Type::unsigned(4);
+        let mut table = Table::new("t", &Tags::default(), 8, &number, &number);
+        let label = |name: &str, with: &str| Label {
+            name: name.into(),
+            place: Place::whole(Type::unsigned(4)),
+            decoder: None,
+            with: Some(with.into()),
+        };
+        // Such an option is not a flag, or there is none.
+        table.labels = vec![
+            label("pid", "by_pid"),
+            label("depth", "max_depth"),
+            label("comm", "by_comm"),
+        ];
+        let schema = Schema {
+            options: vec![by_pid, option("max_depth", 4, 4)],
+            tables: vec![table],
+            ..Schema::default()
+        };
+        let fields = ["comm", "pid", "pid", "depth", "unknown"];
+        assert_eq!(with_fields(&schema, &[], &fields), given("by_pid", "true"));
+        let off = given("by_pid", "false");
+        assert_eq!(with_fields(&schema, &off, &fields), off);
+        assert_eq!(with_fields(&schema, &[], &[]), []);
     }
 
     #[test]

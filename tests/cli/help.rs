@@ -128,8 +128,9 @@ fn list_of_one_tally_has_its_columns_and_options() {
         "latency    histogram  ns        time of one call",
         "under_way  gauge      -         events that have begun and not ended",
         // These do nothing until they are given.
-        "--pid     PID     count only this process\n",
-        "--uid     UID     count only this user's processes\n",
+        "--pid                          PID         count only this process\n",
+        "--uid                          UID         count only this user's processes\n",
+        "pid        label      pid       with --by-pid\n",
     ];
     assert_has(&full, &lines);
     let profile = printed("list profile");

@@ -31,7 +31,7 @@ fn page() -> String {
 fn describe(page: &mut String, tally: &Tally) {
     writeln!(page, "\n## {}\n\n{}.", tally.name, tally.summary()).unwrap();
     for table in &tally.schema.tables {
-        describe_table(page, table);
+        describe_table(page, tally, table);
     }
     if !tally.schema.options.is_empty() {
         writeln!(page, "\n| option | default | |\n|---|---|---|").unwrap();
@@ -63,14 +63,16 @@ fn describe(page: &mut String, tally: &Tally) {
     }
 }
 
-fn describe_table(page: &mut String, table: &Table) {
+fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
     let (name, help, rows) = (&table.name, &table.help, table.max_entries);
     writeln!(page, "\nTable `{name}`: {help}; at most {rows} rows.\n").unwrap();
     writeln!(page, "| column | | |\n|---|---|---|").unwrap();
     for label in &table.labels {
         let decoder = label.decoder.as_ref().map(Decoder::tag);
         let shown = decoder.unwrap_or(&label.place.ty.name);
-        writeln!(page, "| `{}` | key | {shown} |", label.name).unwrap();
+        let with = tally.schema.option_of(label).map(flag);
+        let with = with.map_or_else(String::new, |flag| format!(", with `--{flag}`"));
+        writeln!(page, "| `{}` | key{with} | {shown} |", label.name).unwrap();
     }
     for metric in &table.metrics {
         let kind = match metric.kind {

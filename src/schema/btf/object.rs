@@ -7,7 +7,7 @@ use libbpf_rs::btf::types;
 use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 
 use super::{Reader, Variable, all, parse_btf, string};
-use crate::schema::table::{OptionSpec, Table};
+use crate::schema::table::{Label, OptionSpec, Table};
 use crate::schema::tags::{Decoder, Tags};
 use crate::schema::types::{Kind, Place};
 use crate::schema::under_way::UnderWay;
@@ -93,17 +93,27 @@ impl Schema {
     /// These tables without the columns that are off with these contents of
     /// `.rodata`.
     pub(crate) fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
-        let is_off = |name: &String| {
-            let mut options = self.options.iter();
-            let option = options.find(|option| option.name == *name);
-            option.is_some_and(|option| option.place.raw(rodata) == Some(0))
-        };
+        let is_on = |label: &Label| self.option_of(label).is_none_or(|it| !it.is_off(rodata));
         for table in &mut tables {
-            table
-                .labels
-                .retain(|label| !label.with.as_ref().is_some_and(is_off));
+            table.labels.retain(is_on);
         }
         tables
+    }
+
+    /// The option without which a column is not counted; `None` where it always is.
+    pub fn option_of(&self, label: &Label) -> Option<&OptionSpec> {
+        let with = label.with.as_ref()?;
+        self.options.iter().find(|option| option.name == *with)
+    }
+
+    /// The options without which these columns are not counted, each behind its column.
+    pub(crate) fn options_for<'f>(&self, fields: &[&'f str]) -> Vec<(&'f str, &OptionSpec)> {
+        let labels = || self.tables.iter().flat_map(|table| &table.labels);
+        let option_for = |field: &&'f str| {
+            let mut labels = labels().filter(|label| label.name == **field);
+            Some((*field, labels.find_map(|label| self.option_of(label))?))
+        };
+        fields.iter().filter_map(option_for).collect()
     }
 
     /// Of raw BTF, as [`raw_btf`] gives it.

@@ -10,6 +10,7 @@ mod layout;
 mod lock;
 mod meta;
 mod pinned;
+mod pinned_maps;
 mod recovery;
 mod remove;
 mod replace;
@@ -24,7 +25,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 pub(crate) use access::{group_id, pinnable_by_others};
 pub(crate) use attach::AttachOptions;
@@ -32,14 +33,15 @@ pub(crate) use layout::InstanceName;
 pub(crate) use lock::Instances;
 pub use meta::Meta;
 
-use self::layout::{BTF, DISPATCHERS, ITERATORS, MAPS, MAPS_OF, META, PROGRAMS, STARTS};
-use self::pinned::{if_found, open_map};
+use self::layout::{BTF, DISPATCHERS, MAPS, MAPS_OF, META, PROGRAMS, STARTS};
+use self::pinned::if_found;
+use self::pinned_maps::PinnedMaps;
 use self::rotation::Rotation;
 use self::state::State;
 use super::reader::TallyReader;
-use super::under_way::{Kept, Source, States, monotonic_now};
-use crate::error::{not_found, unknown_text};
-use crate::map::{Access, Inventory, Map, TaskWalk, Used};
+use super::under_way::{Kept, States, monotonic_now};
+use crate::error::{not_found, unknown_text, usage};
+use crate::map::{Inventory, Map, Used};
 use crate::schema::{Schema, Table};
 use crate::snapshot::Reading;
 use crate::sys;
@@ -130,10 +132,24 @@ impl Instance {
         self.schema.summary.as_deref().unwrap_or_default()
     }
 
-    /// The tables with the columns that its options turn on.
-    pub(crate) fn tables(&self) -> Vec<Table> {
+    /// The tables with the columns that its options turn on. An error if these fields
+    /// need others.
+    pub(crate) fn tables(&self, fields: &[&str]) -> Result<Vec<Table>> {
+        for (field, option) in self.schema.options_for(fields) {
+            if option.is_off(&self.rodata) {
+                return Err(self.is_without(field, &option.name));
+            }
+        }
         let tables = self.sets[0].tables.iter().map(|(table, _)| table.clone());
-        self.schema.with_options(tables.collect(), &self.rodata)
+        Ok(self.schema.with_options(tables.collect(), &self.rodata))
+    }
+
+    fn is_without(&self, field: &str, option: &str) -> anyhow::Error {
+        let (name, flag) = (&self.name, option.replace('_', "-"));
+        usage(format!(
+            "instance `{name}` does not count by `{field}`: it is attached without `--{flag}`; `ktally attach {} --as {name} --replace --{flag}`, with the options that `ktally status` shows, counts by it from then on",
+            self.meta.tally
+        ))
     }
 
     /// Whether its counts are final.
@@ -269,69 +285,6 @@ impl Instance {
     /// The group whose members may read it, beside its owner.
     pub(crate) fn readable_by(&self) -> Result<Option<u32>> {
         access::reader_of(&self.folder)
-    }
-}
-
-/// The maps that `meta` names. Their types are checked, because any map may be pinned
-/// there.
-struct PinnedMaps<'a> {
-    folder: PathBuf,
-    names: Vec<&'a str>,
-}
-
-impl<'a> PinnedMaps<'a> {
-    fn new(instance: &Path, meta: &'a Meta, kind: &'static str) -> Self {
-        let pins = meta.pins.iter().filter_map(|pin| pin.split_once('/'));
-        let pins = pins.filter(|(folder, _)| *folder == kind);
-        Self {
-            folder: instance.join(kind),
-            names: pins.map(|(_, name)| name).collect(),
-        }
-    }
-
-    fn open(&self, name: &str) -> Result<Map> {
-        let is_pinned = self.names.contains(&name);
-        ensure!(is_pinned, "map `{name}` is not among its pins");
-        open_map(&self.folder.join(name), Access::Read)
-    }
-
-    fn section(&self, name: &str) -> Result<Option<Map>> {
-        if !self.names.contains(&name) {
-            return Ok(None);
-        }
-        let map = self.open(name)?;
-        pinned::check(&map)?;
-        Ok(Some(map))
-    }
-
-    fn state(&self, instance: &Path, name: &str) -> Result<Source> {
-        let map = self.open(name)?;
-        if !map.is_of_tasks() {
-            return Ok(Source::Map(Box::new(map)));
-        }
-        let iterator = instance.join(ITERATORS).join(name);
-        Ok(Source::Tasks(TaskWalk::pinned(&iterator, &map)?))
-    }
-
-    fn table(&self, table: &Table) -> Result<(Table, Map)> {
-        use libbpf_rs::MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
-        let map = self.open(&table.name)?;
-        let types = [Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash];
-        let sizes = (map.key_size, map.value_size);
-        ensure!(
-            types.contains(&map.ty) && sizes == (table.key_size, table.value_size),
-            "table `{}` is not of its own types",
-            table.name
-        );
-        let mut table = table.clone();
-        table.max_entries = map.max_entries;
-        Ok((table, map))
-    }
-
-    /// The memory of all of them, in bytes.
-    fn memory(&self) -> Result<u64> {
-        let sizes = self.names.iter().map(|name| self.open(name));
-        sizes.map(|map| Ok(map?.memlock().unwrap_or(0))).sum()
     }
 }
 

@@ -58,6 +58,7 @@ pub fn run_once(
     require_root();
     let tally = Tally::find(name).unwrap();
     let options = options_of(&tally, options).unwrap();
+    let tables = tally.tables(&options).unwrap();
     let mut session = Session::start(&tally, &options, max_rows)
         .unwrap_or_else(|error| Impossible::of(&tally, &error).end());
     note_counting(&tally.name);
@@ -68,7 +69,7 @@ pub fn run_once(
     session.detach();
     let reading = session.read().unwrap();
     drop(session);
-    Counted { tally, reading }
+    Counted { tables, reading }
 }
 
 /// A tally's options, as the command line gives them.
@@ -86,17 +87,17 @@ fn note_counting(name: &str) {
     }
 }
 
-/// A tally, and its final reading.
+/// The tables of a tally, and its final reading.
 pub struct Counted {
-    tally: Tally,
+    tables: Vec<Table>,
     pub reading: Reading,
 }
 
 impl Counted {
-    /// What the only table declares.
+    /// What the only table shows.
     pub fn table(&self) -> &Table {
-        assert_eq!(self.tally.schema.tables.len(), 1);
-        &self.tally.schema.tables[0]
+        assert_eq!(self.tables.len(), 1);
+        &self.tables[0]
     }
 
     /// Every row, with its labels as a user sees them.

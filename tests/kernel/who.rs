@@ -1,0 +1,284 @@
+//! Who did it: every tally of tasks tells processes and threads apart.
+
+use std::ffi::c_long;
+use std::ptr;
+
+use serde_json::Value;
+
+use crate::common::{items, ktally};
+use crate::instances::Host;
+use crate::run::Run;
+use crate::support::{Cgroup, Child, Counted, fail_to_open, nap, on_two_cpus, rename, run_with};
+
+/// What each of the three threads does, and how often.
+const TIMES: [u64; 3] = [23, 37, 37];
+
+/// Two processes of one name: the first one has two threads, the second of which has
+/// another name.
+struct Crowd {
+    // Dropped before their cgroup.
+    first: Child,
+    second: Child,
+    cgroup: Cgroup,
+    /// Shared with the first process, whose second thread writes its number.
+    thread: *mut c_long,
+}
+
+impl Crowd {
+    /// In a cgroup of this name.
+    fn new(cgroup: &str, work: impl Fn()) -> Self {
+        let (shared, access) = (
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            libc::PROT_READ | libc::PROT_WRITE,
+        );
+        // SAFETY: new memory, which is never given back.
+        let thread = unsafe { libc::mmap(ptr::null_mut(), 4096, access, shared, -1, 0) };
+        assert_ne!(thread, libc::MAP_FAILED);
+        let thread: *mut c_long = thread.cast();
+        let first = Child::new("kt-who", || {
+            on_two_cpus(TIMES[1], |of, round| {
+                if of == 1 && round == 0 {
+                    rename(c"kt-who-thread");
+                    // SAFETY: memory of ours, which one thread writes.
+                    unsafe { *thread = libc::syscall(libc::SYS_gettid) };
+                }
+                if round < TIMES[of as usize] {
+                    work();
+                }
+            });
+        });
+        let second = Child::new("kt-who", || (0..TIMES[2]).for_each(|_| work()));
+        let cgroup = Cgroup::of_root(cgroup);
+        cgroup.take(&first);
+        cgroup.take(&second);
+        Self {
+            first,
+            second,
+            cgroup,
+            thread,
+        }
+    }
+
+    fn work(&self) {
+        self.first.work();
+        self.second.work();
+    }
+
+    fn path(&self) -> &str {
+        self.cgroup.0.to_str().unwrap()
+    }
+
+    /// The number of process and thread of each.
+    fn numbers(&self) -> [[String; 2]; 3] {
+        let (first, second) = (self.first.pid(), self.second.pid());
+        // SAFETY: it was written before `work` returned.
+        let thread = unsafe { *self.thread }.to_string();
+        [
+            [first.clone(), first.clone()],
+            [first, thread],
+            [second.clone(), second],
+        ]
+    }
+
+    /// Counts what they do, but events that the kernel did not report.
+    fn count(&self, tally: &str, options: &[(&str, &str)]) -> Counted {
+        const ATTEMPTS: usize = 5;
+        let options = [&[("cgroup", self.path())], options].concat();
+        let mut counted = (0..ATTEMPTS).map(|_| run_with(tally, &options, None, || self.work()));
+        let counted = counted.find(|it| it.reading.gaps.unwrap_or(0) == 0);
+        let counted = counted.expect("a reading without gaps");
+        counted.assert_whole();
+        counted
+    }
+}
+
+/// An event of a tally that tells who it is of.
+struct Case {
+    tally: &'static str,
+    work: fn(),
+    /// The other labels of its row.
+    of: &'static [&'static str],
+    metric: &'static str,
+    /// What the main thread of a process does besides.
+    besides: u64,
+}
+
+const CASES: [Case; 2] = [
+    Case {
+        tally: "syscalls",
+        work: || fail_to_open(1),
+        of: &["openat"],
+        metric: "calls",
+        besides: 0,
+    },
+    Case {
+        tally: "failures",
+        work: || fail_to_open(1),
+        of: &["openat", "ENOENT"],
+        metric: "calls",
+        besides: 0,
+    },
+];
+
+/// The labels that come first, and the counts of the rows with the other labels.
+fn counts(counted: &Counted, case: &Case) -> Vec<(Vec<String>, u64)> {
+    let mut counts: Vec<_> = counted
+        .rows()
+        .iter()
+        .filter_map(|row| {
+            let (who, of) = row.labels.split_at(row.labels.len() - case.of.len());
+            (of == case.of).then(|| (who.to_vec(), row.number(case.metric)))
+        })
+        .collect();
+    counts.sort();
+    counts
+}
+
+fn owned(labels: &[&str]) -> Vec<String> {
+    labels.iter().map(|&label| label.to_owned()).collect()
+}
+
+#[test]
+fn processes_and_threads_are_told_apart() {
+    for case in &CASES {
+        let crowd = Crowd::new(&format!("kt-who-{}", case.tally), case.work);
+        let tally = case.tally;
+        let due = [TIMES[0] + case.besides, TIMES[1], TIMES[2] + case.besides];
+        let both = [("by_pid", "true"), ("by_tid", "true")];
+        let counted = crowd.count(tally, &both);
+        let who = crowd.numbers();
+        let names = ["kt-who", "kt-who-thread", "kt-who"];
+        let threads = names.iter().zip(&who).zip(due);
+        let mut threads: Vec<_> = threads
+            .map(|((comm, [pid, tid]), due)| (owned(&[comm, pid, tid]), due))
+            .collect();
+        threads.sort();
+        assert_eq!(counts(&counted, case), threads, "{tally}");
+
+        // By process, whose name they have.
+        let named = [("by_pid", "true"), ("process_name", "true")];
+        let processes = |[first, second]: [u64; 2]| {
+            let mut due = vec![
+                (owned(&["kt-who", &who[0][0]]), first),
+                (owned(&["kt-who", &who[2][0]]), second),
+            ];
+            due.sort();
+            due
+        };
+        let counted = crowd.count(tally, &named);
+        assert_eq!(
+            counts(&counted, case),
+            processes([due[0] + due[1], due[2]]),
+            "{tally}"
+        );
+        // The filter is about that name, too.
+        let filtered = [&named[..], &[("comm", "kt-who-thread")]].concat();
+        assert_eq!(counts(&crowd.count(tally, &filtered), case), [], "{tally}");
+
+        let counted = crowd.count(tally, &[("by_cgroup", "true"), ("process_name", "true")]);
+        let all = counts(&counted, case);
+        let [(labels, count)] = &all[..] else {
+            panic!("{tally}: {all:?}");
+        };
+        assert!(crowd.cgroup.is(&labels[1]), "{tally}: {labels:?}");
+        assert_eq!(*count, due.iter().sum::<u64>(), "{tally}");
+    }
+}
+
+#[test]
+fn calls_by_what_they_return() {
+    let child = Child::new("kt-returns", || {
+        fail_to_open(23);
+        nap(37);
+    });
+    let pid = child.pid();
+    let options = [("pid", &*pid), ("by_error", "true")];
+    let counted = run_with("syscalls", &options, None, || child.work());
+    for (labels, numbers) in [
+        (["kt-returns", "openat", "ENOENT"], [23, 23]),
+        (["kt-returns", "nanosleep", "0"], [37, 0]),
+    ] {
+        let row = counted.row(&labels);
+        assert_eq!(row.numbers(["calls", "errors"]), numbers);
+        assert_eq!(row.histogram("latency"), (numbers[0], row.number("time")));
+    }
+    let slept = counted
+        .row(&["kt-returns", "nanosleep", "0"])
+        .number("time");
+    assert!(slept >= 37_000_000, "{slept}");
+}
+
+/// The calls of each process.
+fn calls_by_pid(reading: &Value) -> Vec<(u64, u64)> {
+    let rows = items(&reading["tables"][0]["rows"]).iter();
+    let mut calls: Vec<_> = rows
+        .map(|row| {
+            assert!(row.get("call").is_none(), "{row}");
+            (row["pid"].as_u64().unwrap(), row["calls"].as_u64().unwrap())
+        })
+        .collect();
+    calls.sort_unstable();
+    calls
+}
+
+#[test]
+fn a_field_switches_on_its_option() {
+    let crowd = Crowd::new("kt-who-field", || fail_to_open(1));
+    let pids = [&crowd.first, &crowd.second].map(|child| child.pid().parse::<u64>().unwrap());
+    let mut due = [(pids[0], TIMES[0] + TIMES[1]), (pids[1], TIMES[2])];
+    due.sort_unstable();
+    let args = format!(
+        "failures -o json --where error=ENOENT --cgroup {}",
+        crowd.path()
+    );
+    for by in [
+        "--by pid",
+        "--by-pid --by pid",
+        "--by pid --where call=openat",
+    ] {
+        let mut run = Run::counting(&format!("{args} {by}"));
+        crowd.work();
+        assert_eq!(calls_by_pid(&run.stop().json()), due, "{by}");
+    }
+    let mut run = Run::counting(&format!("{args} --by comm --where pid={}", pids[1]));
+    crowd.work();
+    let reading = run.stop().json();
+    let rows = items(&reading["tables"][0]["rows"]);
+    let [row] = rows else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(
+        [&row["comm"], &row["calls"]],
+        [&Value::from("kt-who"), &Value::from(37)]
+    );
+    ktally("run failures --for 0s --by-pid=false --by pid").refused(2, &["no field named `pid`"]);
+}
+
+#[test]
+fn an_instance_counts_by_what_it_is_attached_with() {
+    let host = Host::new();
+    let crowd = Crowd::new("kt-who-attach", || fail_to_open(1));
+    let attach = format!("attach failures --as who --cgroup {}", crowd.path());
+    host.good(&attach);
+    for (fields, option) in [
+        ("--by pid", "by-pid"),
+        ("--where tid=1", "by-tid"),
+        ("--by comm,cgroup", "by-cgroup"),
+    ] {
+        for verb in ["read", "detach"] {
+            let advice = format!("`ktally attach failures --as who --replace --{option}`");
+            host.ktally(&format!("{verb} who {fields}"))
+                .refused(2, &[&format!("attached without `--{option}`"), &advice]);
+        }
+    }
+    host.good(&format!("{attach} --replace --by-pid"));
+    crowd.work();
+    let reading = host.json("read who -o json --by pid --where error=ENOENT");
+    let calls: Vec<u64> = calls_by_pid(&reading)
+        .iter()
+        .map(|(_, calls)| *calls)
+        .collect();
+    assert_eq!(calls.iter().sum::<u64>(), TIMES.iter().sum::<u64>());
+    assert_eq!(calls.len(), 2);
+    host.good("detach who");
+}
