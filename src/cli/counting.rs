@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{column, duration, filter, interval, whole};
+use super::values::{column, duration, filter, interval, top, whole};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -35,8 +35,9 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Selection {
-    /// Show only the first N, in the order of --sort; 0 shows only the footer
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(0, u64::MAX), allow_negative_numbers = true)]
+    /// Show only the first N, in the order of --sort; 0 shows only the footer [all; with --every on
+    /// a terminal, as many as fit]
+    #[arg(long, value_name = "N|all", value_parser = top, allow_negative_numbers = true)]
     pub(crate) top: Option<usize>,
     /// Sort by this column [the first column of numbers; of a histogram also NAME.mean, NAME.p99, NAME.sum]
     #[arg(long, value_name = "COLUMN", value_parser = column)]
@@ -121,6 +122,10 @@ pub(crate) struct RotateArgs {
     /// One from `ktally status`, attached with --rotatable
     #[arg(value_name = "INSTANCE")]
     pub(crate) instance: String,
+    /// Keep N files: --output-file gets this reading alone, and the former ones become FILE.1,
+    /// FILE.2 and so on
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(1, u64::MAX), allow_negative_numbers = true)]
+    pub(crate) keep: Option<usize>,
     #[command(flatten)]
     pub(crate) view: View,
 }

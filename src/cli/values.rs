@@ -22,6 +22,15 @@ pub(super) fn whole<N: TryFrom<u64>>(
     }
 }
 
+/// `all` is without a limit.
+pub(super) fn top(text: &str) -> Result<usize, String> {
+    if text == "all" {
+        return Ok(usize::MAX);
+    }
+    let rows = text.parse();
+    rows.map_err(|_| "write a whole number, 0 or more, or `all`".to_owned())
+}
+
 /// A bare number is one of seconds, as `sleep` and `timeout` have it.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {

@@ -114,10 +114,10 @@ fn detach_one(
 
 /// Writes a reading before its counts are removed.
 pub(super) fn write_last(reading: Reading, report: &mut Report) -> Result<()> {
-    let mut out = output::out();
+    let (mut out, time) = (output::out(), reading.time);
     report.show(vec![reading], &mut out)?;
     out.flush()
-        .and_then(|()| output::finish())
+        .and_then(|()| output::finish_reading(time))
         .context("failed to write")
 }
 

@@ -33,7 +33,11 @@ use crate::text::plural;
 /// Executes a command line.
 pub fn execute(request: Request) -> Result<Exit> {
     tally::set_verbose(request.cli.global.verbose);
-    output::open(&request.cli.global)?;
+    let keep = match &request.cli.action {
+        Action::Rotate(args) => args.keep,
+        _ => None,
+    };
+    output::open(&request.cli.global, keep)?;
     let exit = act(request).map_err(|error| match error.chain().len() {
         // A bare I/O error says nothing; all other errors say what failed.
         1 if error.is::<io::Error>() => error.context("failed to write"),
@@ -83,7 +87,9 @@ fn style(global: &Global) -> Style {
         color,
         no_header: global.no_header || output::goes_on(),
         cpus: host::cpus(),
-        width: output::width().filter(|_| !global.wide),
+        width: output::size()
+            .filter(|_| !global.wide)
+            .map(|(width, _)| width),
         ascii: !host::is_utf8(),
         ..Style::default()
     }

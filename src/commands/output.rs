@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use caps::Capability;
@@ -31,9 +31,10 @@ struct Target {
 }
 
 /// Opens what all output of this process is written to, before it does anything.
-pub(super) fn open(global: &Global) -> Result<()> {
+/// `keep` is the number of files of `rotate --keep`.
+pub(super) fn open(global: &Global, keep: Option<usize>) -> Result<()> {
     let target = match &global.output_file {
-        Some(path) => Target::of(path, global.output)
+        Some(path) => Target::of(path, global.output, keep)
             .with_context(|| format!("failed to open `{}` for output", path.display()))?,
         None => Target {
             file: stdout().context("failed to open the output")?,
@@ -52,19 +53,25 @@ pub(super) fn stdout() -> io::Result<File> {
 }
 
 impl Target {
-    /// Readings are appended where the format is made of lines. Other output
-    /// replaces what is there, but never a device or a pipe.
-    fn of(path: &Path, format: Format) -> io::Result<Self> {
+    /// Readings are appended where the format is made of lines and former files are not
+    /// kept. Other output replaces what is there, but never a device or a pipe.
+    fn of(path: &Path, format: Format, keep: Option<usize>) -> io::Result<Self> {
         let found = fs::metadata(path);
         let is_special = found.as_ref().is_ok_and(|found| !found.is_file());
-        if is_special || matches!(format, Format::Jsonl | Format::Csv) {
+        if is_special && keep.is_some() {
+            return Err(io::Error::other(
+                "it is not a file, so `--keep` has nothing to keep",
+            ));
+        }
+        let is_appended = keep.is_none() && matches!(format, Format::Jsonl | Format::Csv);
+        if is_special || is_appended {
             return Ok(Self {
                 file: File::options().append(true).create(true).open(path)?,
                 replacement: None,
                 goes_on: found.is_ok_and(|found| found.len() > 0),
             });
         }
-        let replacement = Replacement::new(path)?;
+        let replacement = Replacement::new(path)?.keeping(keep);
         Ok(Self {
             file: replacement.file().try_clone()?,
             replacement: Some(replacement),
@@ -88,10 +95,10 @@ pub(super) fn file() -> &'static File {
     &target().file
 }
 
-/// The columns of the terminal that it is, if that is known.
-pub(super) fn width() -> Option<usize> {
+/// The columns and lines of the terminal that it is, if that is known.
+pub(super) fn size() -> Option<(usize, usize)> {
     let size = terminal_size::terminal_size_of(file());
-    size.map(|(width, _)| width.0.into())
+    size.map(|(width, height)| (width.0.into(), height.0.into()))
 }
 
 /// For output that is small.
@@ -111,6 +118,20 @@ pub(super) fn finish() -> io::Result<()> {
         Some(replacement) => replacement.put_in_place(None),
         None => Ok(()),
     }
+}
+
+/// The same for a reading that is written once: the file is then as old as the reading.
+pub(super) fn finish_reading(time: SystemTime) -> io::Result<()> {
+    if let Some(replacement) = &target().replacement {
+        replacement.file().set_modified(time)?;
+    }
+    finish()
+}
+
+/// Whether the output file has the reading of this instant.
+pub(super) fn has_reading(time: SystemTime) -> bool {
+    let replacement = target().replacement.as_ref();
+    replacement.is_some_and(|it| it.is_in_place(time))
 }
 
 /// What a pipe that has room takes without blocking.

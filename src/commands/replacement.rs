@@ -6,6 +6,7 @@ use std::io::{self, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::linkat;
@@ -16,6 +17,9 @@ use tempfile::Builder;
 pub(super) struct Replacement {
     file: File,
     path: PathBuf,
+    /// The number of files to keep: this one, and former ones as `FILE.1` and so on.
+    /// Each has a time of modification of its own.
+    keep: Option<usize>,
 }
 
 impl Replacement {
@@ -25,11 +29,22 @@ impl Replacement {
         Ok(Self {
             file: tempfile::tempfile_in(folder_of(&path))?,
             path,
+            keep: None,
         })
+    }
+
+    pub(super) fn keeping(self, keep: Option<usize>) -> Self {
+        Self { keep, ..self }
     }
 
     pub(super) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Whether a file is in place that was last modified at this instant.
+    pub(super) fn is_in_place(&self, modified: SystemTime) -> bool {
+        let found = fs::metadata(&self.path).and_then(|it| it.modified());
+        found.is_ok_and(|found| found == modified)
     }
 
     /// Puts it beside the file instead, under the same name and a suffix.
@@ -48,15 +63,22 @@ impl Replacement {
         if let Some(permissions) = &permissions {
             file.set_permissions(permissions.clone())?;
         }
+        let metadata = file.metadata()?;
+        let modified = metadata.modified()?;
         // It is in place already.
-        if file.metadata()?.nlink() > 0 {
+        if metadata.nlink() > 0 || self.keep.is_some() && self.is_in_place(modified) {
             return Ok(());
         }
+        self.keep.map_or(Ok(()), |keep| shift(&self.path, keep))?;
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let link = |name: &Path| {
+        let link = |name: &Path| -> io::Result<()> {
             let follow = AtFlags::AT_SYMLINK_FOLLOW;
             Ok(linkat(AT_FDCWD, unnamed.as_str(), AT_FDCWD, name, follow)?)
         };
+        // The name is free.
+        if link(&self.path).is_ok() {
+            return Ok(());
+        }
         let (mut builder, folder) = (Builder::new(), folder_of(&self.path));
         builder.prefix(".ktally-");
         if let Ok(linked) = builder.make_in(folder, link) {
@@ -68,10 +90,31 @@ impl Replacement {
         let mut copy = builder.tempfile_in(folder)?;
         file.rewind()?;
         io::copy(&mut file, &mut copy)?;
+        copy.as_file().set_modified(modified)?;
         copy.as_file().sync_all()?;
         copy.persist(&self.path)?;
         Ok(())
     }
+}
+
+/// Gives the file and its predecessors the next numbers, the last one first, and removes
+/// what is beyond `keep` files with the new one. Each rename takes a free name, or the
+/// oldest file's, so no other file is lost where it ends halfway.
+fn shift(path: &Path, keep: usize) -> io::Result<()> {
+    let numbered = |number: usize| {
+        let mut name = path.as_os_str().to_owned();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        PathBuf::from(name)
+    };
+    let is_there = |number: &usize| numbered(*number).symlink_metadata().is_ok();
+    let free = (0..keep).take_while(is_there).count();
+    for number in (1..=free.min(keep - 1)).rev() {
+        fs::rename(numbered(number - 1), numbered(number))?;
+    }
+    let mut older = (keep..).take_while(is_there);
+    older.try_for_each(|number| fs::remove_file(numbered(number)))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -131,19 +174,55 @@ mod tests {
         assert_eq!(names(folder.path()), ["file", "file.incomplete"]);
     }
 
+    #[test]
+    fn former_files_are_numbered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let put = |content: &str, keep| {
+            let new = Replacement::new(&path).unwrap().keeping(Some(keep));
+            new.file().write_all(content.as_bytes()).unwrap();
+            // It is put in place once, however often that is asked.
+            new.put_in_place(None).unwrap();
+            new.put_in_place(None).unwrap();
+            let names = names(folder.path()).into_iter();
+            let file = |name| (fs::read_to_string(folder.path().join(&name)).unwrap(), name);
+            let files = names
+                .map(file)
+                .map(|(content, name)| format!("{name} {content}"));
+            files.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(put("a", 3), "file a");
+        assert_eq!(put("b", 3), "file b, file.1 a");
+        assert_eq!(put("c", 3), "file c, file.1 b, file.2 a");
+        assert_eq!(put("d", 3), "file d, file.1 c, file.2 b");
+        // What ended halfway left a name free.
+        fs::rename(&path, folder.path().join("file.1")).unwrap();
+        assert_eq!(put("e", 3), "file e, file.1 d, file.2 b");
+        fs::remove_file(folder.path().join("file.1")).unwrap();
+        assert_eq!(put("f", 3), "file f, file.1 e, file.2 b");
+        assert_eq!(put("g", 9), "file g, file.1 f, file.2 e, file.3 b");
+        assert_eq!(put("h", 2), "file h, file.1 g");
+        assert_eq!(put("i", 1), "file i");
+    }
+
     /// As where the filesystem has no files without a name.
     #[test]
     fn what_cannot_be_named_is_copied() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
+        fs::write(&path, "old").unwrap();
         let unlinked = tempfile::NamedTempFile::new_in(folder.path()).unwrap();
         let new = Replacement {
             file: unlinked.into_file(),
             path: path.clone(),
+            keep: Some(2),
         };
         new.file().write_all(b"new").unwrap();
+        new.file().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        new.put_in_place(None).unwrap();
         new.put_in_place(None).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(names(folder.path()), ["file"]);
+        assert_eq!(fs::read(folder.path().join("file.1")).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["file", "file.1"]);
     }
 }

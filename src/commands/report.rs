@@ -5,10 +5,10 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result};
 
-use super::{note, plural, query, style, warn};
+use super::{note, output, plural, query, style, warn};
 use crate::cli::{self, Exit, Global, RunArgs, View};
 use crate::error::usage;
-use crate::names::HostNames;
+use crate::names::{HostNames, local};
 use crate::render::{Format, Renderer, Style};
 use crate::schema::Table;
 use crate::snapshot::{Query, Reading, Selection, Snapshot, TableSnapshot};
@@ -52,6 +52,7 @@ pub(super) struct Report {
     pub(super) names: HostNames,
     renderer: Renderer,
     for_people: bool,
+    has_clock: bool,
     whole: bool,
     complete: bool,
     strict: bool,
@@ -73,7 +74,14 @@ impl Report {
         for tally in &mut tallies {
             tally.max_rows = args.loading.max_rows;
         }
-        Self::new(global, &args.view, tallies)
+        let mut report = Self::new(global, &args.view, tallies)?;
+        report.has_clock = args.every.is_some();
+        if args.every.is_some() && args.view.selection.top.is_none() {
+            // One line stands between two readings, and the cursor on the last.
+            let size = output::size().map(|(_, height)| height.saturating_sub(2));
+            report.renderer.fit(size);
+        }
+        Ok(report)
     }
 
     /// An error if these tallies cannot be shown in this way.
@@ -104,6 +112,7 @@ impl Report {
             names,
             renderer: Renderer::new(format, style),
             for_people: format == Format::Table,
+            has_clock: false,
             whole: true,
             complete: true,
             strict: view.strict,
@@ -152,8 +161,10 @@ impl Report {
             self.whole &= snapshot.is_whole();
         }
         let resets: Vec<u64> = snapshots.iter().map(Snapshot::reset).collect();
+        let time = snapshots.first().map(|snapshot| local(snapshot.time));
+        let clock = time.as_deref().filter(|_| self.has_clock);
         self.renderer
-            .render(&mut BufWriter::new(out), &snapshots)
+            .render(&mut BufWriter::new(out), &snapshots, clock)
             .context("failed to write")?;
         let read = readings.into_iter().zip(resets);
         for (tally, (reading, reset)) in self.tallies.iter_mut().zip(read) {
@@ -185,6 +196,7 @@ impl Report {
                 table,
                 rows: selection.named(&self.names, self.for_people),
                 rows_read: shown.rows.len(),
+                held_back: false,
                 other: other.filter(|_| is_shown).map(<[u64]>::to_vec),
                 leaves_out_other: is_filtered && other.is_some(),
                 uncertain: shown.uncertain,

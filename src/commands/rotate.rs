@@ -3,19 +3,29 @@
 use anyhow::{Result, anyhow};
 
 use super::attach::{tell, waiting, write_last};
-use super::note;
 use super::report::{Counted, Report};
+use super::{note, output};
 use crate::cli::{Exit, Global, RotateArgs};
+use crate::error::usage;
 use crate::tally::{Instance, InstanceName, Instances};
 
 pub(super) fn rotate(global: &Global, args: &RotateArgs) -> Result<Exit> {
+    if args.keep.is_some() && global.output_file.is_none() {
+        return Err(usage(
+            "`--keep` keeps files; name the newest one with `--output-file FILE`",
+        ));
+    }
     let name = InstanceName::parse(&args.instance)?;
     let mut folder = Instances::open(waiting)?;
     tell(&mut folder);
     let mut instance = Instance::open(&name)?;
     let counted = Counted::of(&instance, &args.view.selection)?;
     let mut report = Report::new(global, &args.view, vec![counted])?;
-    let rotated = instance.rotate(&folder)?;
+    let mut rotated = instance.rotate(&folder)?;
+    if args.keep.is_some() && rotated.was_cut && output::has_reading(rotated.reading.time) {
+        instance.has_printed(&folder)?;
+        rotated = instance.rotate(&folder)?;
+    }
     if rotated.was_cut {
         note(&format!(
             "the last rotation of `{name}` was cut short; this is its reading"

@@ -34,6 +34,7 @@ use self::registry::{Decode, is_number};
 pub use self::registry::{decoders, is_known};
 use self::symbols::Symbols;
 pub(crate) use self::symbols::functions_of;
+pub(crate) use self::time::local;
 use crate::error::unknown;
 use crate::schema::{Decoder, Kind, Label, Names, OptionSpec, Place, Table, Value};
 

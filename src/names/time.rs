@@ -1,11 +1,18 @@
-//! `bpf_ktime_get_ns()` as a date and time.
+//! Dates and times: of `bpf_ktime_get_ns()`, and of this host.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
+use chrono::{DateTime, Local};
 use nix::time::{ClockId, clock_gettime};
 
 use super::registry::Decode;
+
+/// By the time zone of the host, for people.
+pub(crate) fn local(time: SystemTime) -> String {
+    let time = DateTime::<Local>::from(time);
+    time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
 
 #[derive(Default)]
 pub(super) struct Time;

@@ -12,6 +12,7 @@ mod json;
 mod metric;
 mod parts;
 mod reading;
+mod screen;
 mod writer;
 
 use std::borrow::Cow;
@@ -82,6 +83,7 @@ fn span(seconds: f64) -> String {
 pub(crate) struct Renderer {
     format: Format,
     style: Style,
+    height: Option<usize>,
     written: bool,
 }
 
@@ -90,19 +92,32 @@ impl Renderer {
         Self {
             format,
             style,
+            height: None,
             written: false,
         }
     }
 
+    /// From here on, the tables of one reading have so many lines at most, while each
+    /// has more than one row.
+    pub(crate) fn fit(&mut self, height: Option<usize>) {
+        self.height = height;
+    }
+
     /// A snapshot of each tally, whole: with its rows shown of rows read, what was
-    /// dropped and what was missed.
+    /// dropped and what was missed. `clock` stands over their tables.
     pub(crate) fn render(
         &mut self,
         out: &mut dyn Write,
         snapshots: &[Snapshot<'_>],
+        clock: Option<&str>,
     ) -> io::Result<()> {
         match self.format {
-            Format::Table => self.tables(out, snapshots)?,
+            Format::Table => {
+                if self.written {
+                    writeln!(out)?;
+                }
+                out.write_all(&screen::tables(snapshots, clock, self.height, &self.style))?;
+            }
             Format::Json | Format::Jsonl => json::render(out, self.format, snapshots)?,
             Format::Csv => {
                 let no_header = self.style.no_header || self.written;
@@ -125,23 +140,13 @@ impl Renderer {
         self.written = true;
         out.flush()
     }
-
-    /// With an empty line before each, but for the first.
-    fn tables(&self, out: &mut dyn Write, snapshots: &[Snapshot<'_>]) -> io::Result<()> {
-        for (i, snapshot) in snapshots.iter().enumerate() {
-            if self.written || i > 0 {
-                writeln!(out)?;
-            }
-            reading::table(out, snapshot, &self.style)?;
-        }
-        Ok(())
-    }
 }
 
 /// `10 of 312 rows; 0 dropped, 0 missed`.
 fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
     let shown = table.rows.len();
     let read = plural(table.rows_read as u64, "row");
+    let held_back = if table.held_back { " (--top all)" } else { "" };
     let known = |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
     let (dropped, missed) = (known(table.dropped), known(snapshot.missed));
     let reset = match table.reset {
@@ -164,7 +169,7 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
     let incomplete = snapshot.incomplete.as_ref();
     let incomplete = incomplete.map_or("", |_| "; incomplete");
     format!(
-        "{shown} of {read}; {dropped} dropped, {missed} missed{gaps}{reset}{uncertain}{other}{incomplete}"
+        "{shown} of {read}{held_back}; {dropped} dropped, {missed} missed{gaps}{reset}{uncertain}{other}{incomplete}"
     )
 }
 

@@ -5,6 +5,7 @@
 mod bars;
 mod flame;
 mod programs;
+mod screen;
 mod table;
 
 use std::sync::Arc;
@@ -102,6 +103,7 @@ fn named(rows: Selection<'static>, rows_read: usize, names: &HostNames) -> Table
         table: &selection.table,
         rows: selection.named(names, false),
         rows_read,
+        held_back: false,
         other: None,
         leaves_out_other: false,
         uncertain: 0,
@@ -179,7 +181,7 @@ fn all(format: Format, style: Style, snapshots: &[&Snapshot<'_>]) -> String {
     let mut renderer = Renderer::new(format, style);
     for snapshot in snapshots {
         renderer
-            .render(&mut out, std::slice::from_ref(snapshot))
+            .render(&mut out, std::slice::from_ref(snapshot), None)
             .unwrap();
     }
     String::from_utf8(out).unwrap()

@@ -36,6 +36,8 @@ pub(crate) struct TableSnapshot<'s> {
     pub(crate) rows: NamedRows<'s>,
     /// How many rows were read.
     pub(crate) rows_read: usize,
+    /// Whether a screen has no room for all rows.
+    pub(crate) held_back: bool,
     /// The cells of the row `other`, where it counted something and no filter asks
     /// for keys that its events no longer have.
     pub(crate) other: Option<Vec<u64>>,
@@ -62,6 +64,25 @@ impl Snapshot<'_> {
             && none(self.missed)
             && none(self.gaps)
             && self.incomplete.is_none()
+    }
+
+    /// The same with so many rows per table at most.
+    pub(crate) fn first(&self, most: usize) -> Self {
+        let tables = self.tables.iter().map(|table| TableSnapshot {
+            rows: table.rows.first(most),
+            held_back: table.rows.len() > most,
+            other: table.other.clone(),
+            ..*table
+        });
+        Self {
+            tables: tables.collect(),
+            tally: self.tally.clone(),
+            summary: self.summary.clone(),
+            missed_by: self.missed_by.clone(),
+            incomplete: self.incomplete.clone(),
+            sort: self.sort.clone(),
+            ..*self
+        }
     }
 
     /// Over all tables.
@@ -104,7 +125,7 @@ pub(crate) struct NamedRows<'s> {
     details: Vec<Value<'s>>,
 }
 
-impl NamedRows<'_> {
+impl<'s> NamedRows<'s> {
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
@@ -124,6 +145,17 @@ impl NamedRows<'_> {
                 details: self.of(place, &self.details),
             }
         })
+    }
+
+    fn first(&self, most: usize) -> Self {
+        let most = most.min(self.len());
+        let of = |all: &[Value<'s>]| all[..most * (all.len() / self.len().max(1))].to_vec();
+        Self {
+            rows: self.rows,
+            order: &self.order[..most],
+            names: of(&self.names),
+            details: of(&self.details),
+        }
     }
 
     /// Brings the numbers of the next rows into the CPU's cache: they lie anywhere,

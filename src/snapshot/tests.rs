@@ -193,6 +193,7 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             table: &rows.table,
             rows: rows.named(&HostNames::raw(), false),
             rows_read: 0,
+            held_back: false,
             other: None,
             leaves_out_other: false,
             uncertain: 0,

@@ -35,6 +35,7 @@ mod reader;
 mod readings;
 mod replace;
 mod rotate;
+mod rotate_timed;
 mod run;
 mod schema;
 mod session;

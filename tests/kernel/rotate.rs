@@ -1,5 +1,7 @@
 //! `ktally rotate`: each event is in exactly one reading, whatever ends a rotation.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -11,8 +13,9 @@ use crate::fate::{self, Fate};
 use crate::instances::Host;
 use crate::interface::RUNS_INTO_ITSELF;
 use crate::run::{GETPPID, rows_of, sum};
-use crate::stacks::{kt_sleeps, this_program};
-use crate::support::{Child, Source, amount, ask_for_parent, cases, event, needs, on_two_cpus};
+use crate::support::{
+    Child, Source, amount, ask_for_parent, cases, event, kernel_series, needs, on_two_cpus,
+};
 
 const EVENT: (&str, &str) = ("call", "getpriority");
 
@@ -94,20 +97,27 @@ fn each_event_is_in_one_reading() {
     children.iter().for_each(Child::wait);
     readings.push(host.json("rotate x -o json"));
     readings.push(host.json("detach x -o json"));
-    // Two children with two CPUs each.
+    // Two children with two CPUs each. A kernel that preempts programs of system
+    // calls skips others meanwhile, of any task, and says how many.
     let issued = 4 * events;
+    let missed: u64 = readings.iter().filter_map(|it| it["missed"].as_u64()).sum();
+    assert!(missed == 0 || kernel_series() >= (6, 13), "{missed} missed");
     let numbers: u64 = (0..2 * events).sum::<u64>() * 2;
     for table in 0..3 {
         let all = |of: fn(&Value) -> &Value| -> u64 {
             readings.iter().map(|it| total(it, table, of)).sum()
         };
-        assert_eq!(all(|row| &row["calls"]), issued, "table {table}");
-        assert_eq!(all(|row| &row["sum"]), numbers, "table {table}");
-        assert_eq!(all(|row| &row["sizes"]["count"]), issued, "table {table}");
-        assert_eq!(all(|row| &row["sizes"]["sum"]), numbers, "table {table}");
+        let calls = all(|row| &row["calls"]);
+        assert!(
+            (issued.saturating_sub(missed)..=issued).contains(&calls),
+            "{calls} calls"
+        );
+        assert_eq!(all(|row| &row["sizes"]["count"]), calls, "table {table}");
+        assert_eq!(all(|row| &row["sizes"]["sum"]), all(|row| &row["sum"]));
+        if missed == 0 {
+            assert_eq!(all(|row| &row["sum"]), numbers, "table {table}");
+        }
     }
-    let missed: u64 = readings.iter().filter_map(|it| it["missed"].as_u64()).sum();
-    assert_eq!(missed, 0);
     // The last rotation left nothing behind, so its successor has nothing.
     assert_eq!(total(readings.last().unwrap(), 0, |row| &row["calls"]), 0);
     assert_eq!(host.pins(), [""; 0]);
@@ -158,23 +168,18 @@ int BPF_PROG(leave, struct pt_regs *regs, long ret)
 "#;
 
 /// The sum over all rows of all readings.
-fn all(readings: &[Value], of: impl Fn(&Value) -> &Value) -> u64 {
+pub fn all(readings: &[Value], of: impl Fn(&Value) -> &Value) -> u64 {
     readings.iter().map(|it| total(it, 0, &of)).sum()
 }
 
 /// Rotates an instance until its child has worked; then detaches it. The readings.
-fn rotate_while(host: &Host, instance: &str, child: &Child) -> Vec<Value> {
+pub fn rotate_while(host: &Host, instance: &str, child: &Child) -> Vec<Value> {
     let rotate = format!("rotate {instance} -o json");
     child.start();
     let mut readings: Vec<Value> = (0..amount(15).max(3)).map(|_| host.json(&rotate)).collect();
     child.wait();
     readings.push(host.json(&rotate));
     readings.push(host.json(&format!("detach {instance} -o json")));
-    let counting = readings
-        .iter()
-        .filter(|it| total(it, 0, |row| &row["latency"]["count"]) > 0);
-    // A busy or an emulated machine may rotate once in the time of all of that.
-    assert!(counting.count() > 0, "{readings:?}");
     readings
 }
 
@@ -209,36 +214,6 @@ fn what_begins_in_one_set_ends_in_the_other() {
     };
     assert_eq!(observed("count"), 2 * events);
     assert_eq!(observed("sum"), number("time"));
-}
-
-/// Probes, and the switches of tasks.
-#[test]
-fn each_call_and_each_sleep_has_its_time() {
-    needs((5, 13), "task storage");
-    const CALLS: u64 = 50;
-    let host = Host::new();
-    let child = Child::new("kt-calls", || (0..CALLS).for_each(|_| _ = kt_sleeps()));
-    let path = this_program();
-    let of_pid = format!("--rotatable --pid {}", child.pid());
-    host.good(&format!(
-        "attach ufunc {of_pid} --path {path} --function kt_sleeps"
-    ));
-    let readings = rotate_while(&host, "ufunc", &child);
-    assert_eq!(all(&readings, |row| &row["calls"]), CALLS);
-    assert_eq!(all(&readings, |row| &row["latency"]["count"]), CALLS);
-
-    host.good(&format!("attach offcpu {of_pid}"));
-    let readings = rotate_while(&host, "offcpu", &child);
-    // Ten naps a call at least, and the sleep until the next work, which is under
-    // way. The kernel does not report every switch; a gap is of one or a few of them.
-    let gaps: u64 = readings.iter().filter_map(|it| it["gaps"].as_u64()).sum();
-    let blocked = all(&readings, |row| &row["blocked"]);
-    assert!(blocked + 4 * gaps > 10 * CALLS, "{blocked}, {gaps} gaps");
-    let ended = all(&readings, |row| &row["latency"]["count"]);
-    assert!(
-        (ended + 1).abs_diff(blocked) <= 4 * gaps,
-        "{ended} of {blocked}, {gaps} gaps"
-    );
 }
 
 /// The dispatchers miss runs, whichever set counts.
@@ -391,6 +366,61 @@ fn nothing_is_lost_or_twice_whatever_ends_a_rotation() {
     }
     eprintln!("{cut} cut, {printed} printed");
     assert!(cut >= 4 && printed >= 4, "{cut} cut, {printed} printed");
+}
+
+/// The same, where each reading has a file: of them all, and not of a part of one.
+#[test]
+fn nothing_is_lost_or_twice_in_the_files_that_are_kept() {
+    needs((5, 13), "task storage");
+    let host = Host::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("syscalls.json");
+    let keep = format!(
+        "rotate syscalls -o json --keep 9 --output-file {}",
+        file.display()
+    );
+    let child = Child::new("kt-kept", || ask_for_parent(23));
+    host.good(&format!(
+        "attach syscalls --rotatable --pid {}",
+        child.pid()
+    ));
+    // In the order of their ages, the newest one first.
+    let readings = || {
+        let names = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = names.map(|it| it.unwrap().path()).collect();
+        names.sort();
+        let read = |path| fs::read_to_string(path).unwrap();
+        let readings: Vec<Value> = names.iter().map(|path| json(&read(path))).collect();
+        (names, readings)
+    };
+    let mut cuts = BTreeMap::new();
+    for nth in cases(0..MANY, 8) {
+        child.work();
+        host.good(&keep);
+        child.work();
+        let mut rotate = keep.as_str().pass_to(host.program());
+        let (ended, is_fate_met) = fate::run(&mut rotate, nth, Fate::Kill);
+        child.work();
+        let (names, before) = readings();
+        let what = format!("{nth}: {ended:?}, {names:?}");
+        *cuts.entry((names.len(), file.exists())).or_insert(0) += 1;
+        host.good(&keep);
+        host.good(&keep);
+        let (names, all) = readings();
+        assert_eq!(all.iter().map(calls).sum::<u64>(), 69, "{what}: {all:?}");
+        assert!(all.ends_with(&before), "{what}: {names:?}");
+        assert!(all.is_sorted_by(|a, b| a["time"].as_str() > b["time"].as_str()));
+        assert_eq!(host.calls("read syscalls -o json", GETPPID), 0, "{what}");
+        names.iter().for_each(|name| fs::remove_file(name).unwrap());
+        if !is_fate_met {
+            assert_eq!(ended.code, 0, "{what}");
+            break;
+        }
+    }
+    // Before, between and after the two steps in the folder.
+    eprintln!("{cuts:?}");
+    assert!(cuts.contains_key(&(1, true)) && cuts.contains_key(&(2, true)));
+    host.good("detach syscalls");
 }
 
 #[test]

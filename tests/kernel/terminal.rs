@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use chrono::{NaiveDateTime, Utc};
 use libbpf_rs::MapType;
 use unicode_width::UnicodeWidthStr;
 
@@ -102,4 +103,66 @@ fn the_locale_has_ascii_or_utf_8() {
         assert_eq!(text.contains('…'), is_utf8, "{all} {ctype} {lang}: {text}");
         assert_eq!(text.contains('~'), !is_utf8, "{all} {ctype} {lang}: {text}");
     }
+}
+
+/// Threads of so many names sleep and wake all the time.
+fn beside_threads<T>(number: usize, act: impl FnOnce() -> T) -> T {
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for i in 0..number {
+            let nap = || {
+                while !is_done.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(10));
+                }
+            };
+            let thread = thread::Builder::new().name(format!("kt-nap-{i}"));
+            thread.spawn_scoped(scope, nap).unwrap();
+        }
+        let result = act();
+        is_done.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+fn time(text: &str) -> chrono::ParseResult<NaiveDateTime> {
+    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.3f")
+}
+
+#[test]
+fn readings_have_a_clock_and_fit_the_screen() {
+    const LINE: &str = "run runqlat --by-comm --every 300ms --for 600ms";
+    let start = Utc::now().naive_utc();
+    let (text, all) = beside_threads(40, || {
+        let in_zone = |command: &mut Command| {
+            command.env("TZ", "KTT-12");
+        };
+        let all = shown(80, &format!("{LINE} --top all"), |_| {});
+        (shown(80, LINE, in_zone), all)
+    });
+    let readings: Vec<&str> = text.split("\n\n").collect();
+    assert_eq!(readings.len(), 2, "{text}");
+    for reading in readings {
+        let (clock, table) = reading.split_once('\n').unwrap();
+        let zone = Duration::from_hours(12);
+        let time = time(clock).unwrap_or_else(|error| panic!("{error}: {text}")) - zone;
+        assert!(time >= start - Duration::from_millis(1), "{text}");
+        assert!(time <= Utc::now().naive_utc(), "{text}");
+        assert!(table.starts_with("runqlat: "), "{text}");
+        assert!((20..=22).contains(&reading.lines().count()), "{text}");
+        assert!(reading.contains(" rows (--top all); "), "{text}");
+    }
+    let first = all.split("\n\n").next().unwrap();
+    assert!(first.matches("\nkt-nap-").count() >= 40, "{all}");
+    assert!(!all.contains("(--top all)"), "{all}");
+}
+
+#[test]
+fn a_pipe_has_all_rows_of_a_reading() {
+    let text = beside_threads(40, || {
+        ktally("run runqlat --by-comm --every 300ms --for 300ms").done()
+    });
+    assert!(text.matches("\nkt-nap-").count() >= 40, "{text}");
+    assert!(!text.contains("(--top all)"), "{text}");
+    let bare = ktally("run runqlat --by-comm --every 300ms --for 300ms --no-header").done();
+    assert!(time(bare.lines().next().unwrap()).is_err(), "{bare}");
 }

@@ -60,7 +60,7 @@ impl Counting {
 
 /// What the scheduler says that a process had of the CPUs by now, in nanoseconds.
 /// /proc/PID/schedstat has it as of the last tick.
-fn run_time(pid: &str) -> u64 {
+pub fn run_time(pid: &str) -> u64 {
     let clock = clock_getcpuclockid(Pid::from_raw(pid.parse().unwrap())).unwrap();
     let time = Duration::from(clock_gettime(clock).unwrap());
     time.as_nanos().try_into().unwrap()

@@ -267,7 +267,7 @@ fn who_closed_the_output_is_told_apart() {
     }
     for format in [Format::Table, Format::Json, Format::Jsonl, Format::Csv] {
         let mut renderer = Renderer::new(format, STYLE);
-        let error = renderer.render(&mut Closed, &[two_rows()]);
+        let error = renderer.render(&mut Closed, &[two_rows()], None);
         assert_eq!(
             error.unwrap_err().kind(),
             io::ErrorKind::BrokenPipe,

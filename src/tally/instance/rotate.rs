@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -75,8 +75,7 @@ impl Instance {
         let set = &self.sets[ended];
         let mut reading = set.read_tables(&self.schema)?;
         let [began, until] = [ended, live].map(|set| rotation.began[set]);
-        let ago = Duration::from_nanos(monotonic_now().saturating_sub(until));
-        reading.time = SystemTime::now() - ago;
+        reading.time = rotation.time();
         reading.seconds = Duration::from_nanos(until.saturating_sub(began)).as_secs_f64();
         let is_known = set.missed()?.is_some();
         reading.set_missed(is_known.then(|| self.missed_before(rotation, live)));

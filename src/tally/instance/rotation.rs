@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 
@@ -21,6 +22,8 @@ pub(super) struct Rotation {
     steps: u64,
     /// When each set began to count, by `CLOCK_MONOTONIC`.
     pub(super) began: [u64; 2],
+    /// When the last one did, in nanoseconds since 1970.
+    time: u64,
     /// How many runs of each program the kernel had missed by then, by the names of
     /// the programs; 0 if it does not tell.
     pub(super) missed: [Vec<u64>; 2],
@@ -32,6 +35,7 @@ impl Rotation {
         Self {
             steps: 0,
             began: [meta.attached_at, 0],
+            time: 0,
             missed: [0; 2].map(|missed| vec![missed; meta.programs.len()]),
         }
     }
@@ -59,11 +63,18 @@ impl Rotation {
         }
     }
 
+    /// When the set that counts began to.
+    pub(super) fn time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_nanos(self.time)
+    }
+
     /// The first step: the other set counts from `now` on.
     pub(super) fn begin(&self, now: u64, missed: BTreeMap<String, u64>) -> Self {
         let mut begun = self.next();
         let live = begun.live();
         begun.began[live] = now;
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        begun.time = time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0));
         for (number, missed) in begun.missed[live].iter_mut().zip(missed.into_values()) {
             *number = missed;
         }
@@ -84,13 +95,14 @@ impl Rotation {
         let bytes = pinned::value(map)?;
         let numbers = bytes.as_chunks().0.iter().copied();
         let numbers: Vec<u64> = numbers.map(u64::from_ne_bytes).collect();
-        let [steps, began_0, began_1, ref missed @ ..] = numbers[..] else {
+        let [steps, began_0, began_1, time, ref missed @ ..] = numbers[..] else {
             bail!("map {} is too short", map.title());
         };
         let (missed_0, missed_1) = missed.split_at(missed.len() / 2);
         Ok(Self {
             steps,
             began: [began_0, began_1],
+            time,
             missed: [missed_0, missed_1].map(<[u64]>::to_vec),
         })
     }
@@ -105,7 +117,12 @@ impl Rotation {
 
     fn to_bytes(&self) -> Vec<u8> {
         let ([began_0, began_1], [missed_0, missed_1]) = (self.began, &self.missed);
-        let numbers = [&[self.steps, began_0, began_1], &missed_0[..], missed_1].concat();
+        let numbers = [
+            &[self.steps, began_0, began_1, self.time],
+            &missed_0[..],
+            missed_1,
+        ]
+        .concat();
         numbers.into_iter().flat_map(u64::to_ne_bytes).collect()
     }
 }
@@ -119,6 +136,7 @@ mod tests {
         let mut rotation = Rotation {
             steps: 0,
             began: [5, 0],
+            time: 0,
             missed: [vec![0], vec![0]],
         };
         for (turn, live) in [1, 0, 1, 0].into_iter().enumerate() {
