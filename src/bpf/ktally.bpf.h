@@ -113,14 +113,21 @@ struct tally_health {
  * too, so let a gauge be something whose sum means something.
  *
  * A row whose counters and histograms are all zero (in an interval of --every:
- * have not changed) is not shown, whatever its gauges say. Where gauges are all
- * that a row has it is always shown, at 0 too; of an ARRAY_TABLE that is every
- * index.
+ * have not changed) is not shown, whatever its gauges and maxima say. Where
+ * these are all that a row has it is always shown, at 0 too; of an ARRAY_TABLE
+ * that is every index.
  */
 /* Only ever grows; shown as a rate. */
 #define COUNTER(help) __ktally_tag("counter", help)
 /* Goes up and down; shown as it is. */
 #define GAUGE(help) __ktally_tag("gauge", help)
+/*
+ * The greatest number so far, a __u64 that tally_maximum() raises. Of several
+ * rows, and of the copies of a PERCPU_TABLE, it is the greatest of theirs. An
+ * interval has no greatest number: it is shown since the start in every
+ * reading, and never as a rate.
+ */
+#define MAXIMUM(help) __ktally_tag("maximum", help)
 /*
  * On a struct tally_histogram; see tally_observe(). Columns of its mean and
  * quantiles, and where the table has nothing else one of how many were
@@ -457,6 +464,43 @@ static __always_inline void tally_observe(struct tally_histogram *histogram,
 		bucket = TALLY_BUCKETS - 1;
 	__sync_fetch_and_add(&histogram->buckets[bucket], 1);
 	__sync_fetch_and_add(&histogram->sum, n);
+}
+
+/*
+ * Whether the kernel has the instruction that tally_maximum() needs: since
+ * 5.12, 5ffa25502b5a ("bpf: Add instructions for atomic_[cmp]xchg"). Where it
+ * is lacking ktally clears this and takes the instruction out of the programs,
+ * as the verifier refuses it even where it is never reached; MAXIMUM columns
+ * are absent there. Like the counter below it is only in objects that use it.
+ */
+static const volatile bool tally_maxima __ktally_tag("maxima", "") = true;
+
+/* How often tally_maximum() gave up. */
+static volatile __u64 tally_unraised __attribute__((section(".bss.ktally")))
+__ktally_tag("unraised", "");
+
+/*
+ * Raises a MAXIMUM to *n*, if that is more. Whenever another CPU raises it
+ * meanwhile it tries again; after so many times it gives up, and says so.
+ */
+#define TALLY_RAISES 16
+
+static __always_inline void tally_maximum(__u64 *maximum, __u64 n)
+{
+	__u64 known, found;
+
+	if (!tally_maxima)
+		return;
+	known = *(volatile __u64 *)maximum;
+	for (int i = 0; i < TALLY_RAISES; i++) {
+		if (n <= known)
+			return;
+		found = __sync_val_compare_and_swap(maximum, known, n);
+		if (found == known)
+			return;
+		known = found;
+	}
+	__sync_fetch_and_add(&tally_unraised, 1);
 }
 
 /* ---- filters ------------------------------------------------------------- */

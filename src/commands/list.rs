@@ -180,6 +180,7 @@ fn kind_name(kind: MetricKind) -> &'static str {
     match kind {
         MetricKind::Counter => "counter",
         MetricKind::Gauge | MetricKind::UnderWay => "gauge",
+        MetricKind::Maximum => "maximum",
         MetricKind::Histogram => "histogram",
     }
 }

@@ -36,6 +36,13 @@ impl Counted {
                 plural(gaps, "gap")
             ));
         }
+        if let Some(unraised @ 1..) = last.unraised {
+            warn(&format!(
+                "a maximum of `{}` may be too low: {} other CPUs raised one too fast",
+                self.name,
+                plural(unraised, "time")
+            ));
+        }
         if self.reset > 0 {
             warn(&format!(
                 "{} reset (deleted, evicted or set to zero): what they counted just before is lost",

@@ -131,17 +131,28 @@ fn measured(instances: &[Instance]) -> Result<Vec<Option<Rate>>> {
 }
 
 fn write(global: &Global, attached: Vec<Attached>, with_cost: bool) -> Result<()> {
-    let gaps = attached.iter().filter_map(|it| it.reading.gaps).max();
+    let most = |lost: Lost| attached.iter().filter_map(|it| lost(&it.reading)).max();
+    let rare = RARE.map(|(name, lost)| (name, lost, most(lost)));
     let names = HostNames::new();
-    let columns = columns(&names, with_cost, gaps);
+    let columns = columns(&names, with_cost, rare);
     let how = (global.output, style(global));
     write_rows(&mut output::out(), how, &columns, attached)?;
     Ok(())
 }
 
+type Lost = fn(&Reading) -> Option<u64>;
+
+/// What only some tallies look for, and hardly ever find.
+const RARE: [(&str, Lost); 2] = [("gaps", |it| it.gaps), ("unraised", |it| it.unraised)];
+
 type Column<'c> = render::Column<'c, Attached>;
 
-fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<'_>> {
+/// `rare` with the most that an instance has of each.
+fn columns<'n>(
+    names: &'n HostNames,
+    with_cost: bool,
+    rare: [(&'static str, Lost, Option<u64>); 2],
+) -> Vec<Column<'n>> {
     let mut columns = vec![
         Column::text("label", |it| it.instance.name.as_str().into()).titled("INSTANCE"),
         Column::text("tally", |it| (&it.instance.meta.tally).into()),
@@ -156,11 +167,11 @@ fn columns(names: &HostNames, with_cost: bool, gaps: Option<u64>) -> Vec<Column<
         Column::number("dropped", |it| dropped(it).into()),
         Column::number("missed", |it| it.reading.missed.into()),
     ];
-    // Gaps are rare: a table has the column only if there are any.
-    columns.extend(gaps.map(|gaps| {
-        let column = Column::number("gaps", |it| it.reading.gaps.into());
-        column.in_tables(gaps > 0)
-    }));
+    // A table has the column only if there are any.
+    for (name, lost, most) in rare {
+        let column = Column::number(name, move |it: &Attached| lost(&it.reading).into());
+        columns.extend(most.map(|most| column.in_tables(most > 0)));
+    }
     columns.extend([
         Column::number("memory", |it| it.instance.memory.into()).unit(Unit::Bytes),
         Column::number("programs", programs)

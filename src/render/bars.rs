@@ -11,30 +11,26 @@ use crate::schema::{Histogram, Metric, Statistic};
 /// How long the longest bar is.
 const LONGEST: usize = 40;
 
-/// From the first bucket that holds something to the last. `under_way` is how many
-/// events will be observed when they end.
+/// From the first bucket that holds something to the last. `beside` is what the row
+/// has in other columns.
 pub(super) fn render(
     out: &mut dyn Write,
     row: &str,
     metric: &Metric,
-    (cells, under_way): (&[u64], u64),
+    cells: &[u64],
+    beside: &str,
     style: &Style,
 ) -> io::Result<()> {
     if !style.no_header {
         let between = if row.is_empty() { "" } else { ", " };
         let mean = Statistic::Mean.of(&Histogram::of_cells(cells));
-        let mean = mean.map(|mean| format!("; mean {}", style.glyphs(&rounded(metric, mean))));
-        let mean = mean.unwrap_or_default();
-        let under_way = match under_way {
-            0 => String::new(),
-            under_way => format!("; {under_way} under way"),
-        };
+        let mean = mean.map(|mean| format!("; mean {}", rounded(metric, mean)));
+        let numbers = mean.unwrap_or_default() + beside;
+        let numbers = style.glyphs(&numbers);
+        let (name, help) = (&metric.name, &metric.help);
         heading(
             out,
-            &format!(
-                "{row}{between}{}: {}{mean}{under_way}",
-                metric.name, metric.help
-            ),
+            &format!("{row}{between}{name}: {help}{numbers}"),
             style,
         )?;
     }

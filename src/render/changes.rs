@@ -185,10 +185,7 @@ impl<'d> Changes<'d> {
     }
 
     fn value<'v>(&'v self, values: &Option<Vec<&'v [u8]>>) -> Option<Value<'v>> {
-        let tags = self.declaration.value_tags();
-        let copies = values.as_ref()?.iter();
-        let copies = copies.map(|value| self.labels.whole(&self.declaration.value, &tags, value));
-        Some(Value::sum(copies.collect()))
+        Some(self.declaration.sum(values.as_ref()?, self.labels))
     }
 }
 

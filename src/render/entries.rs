@@ -284,7 +284,7 @@ impl Layout<'_> {
         match values {
             [value] => one(value),
             values if self.per_cpu || self.raw => Value::List(values.iter().map(one).collect()),
-            values => Value::sum(values.iter().map(one).collect()),
+            values => self.declaration.sum(values, self.labels),
         }
     }
 

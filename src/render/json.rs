@@ -89,8 +89,10 @@ impl Serialize for Snapshot<'_> {
                 programs.map(|(it, n)| (it.as_str(), *n)).collect();
             map.serialize_entry("missed_by", &missed_by)?;
         }
-        if let Some(gaps) = self.gaps {
-            map.serialize_entry("gaps", &gaps)?;
+        for (name, lost) in [("gaps", self.gaps), ("unraised", self.unraised)] {
+            if let Some(lost) = lost {
+                map.serialize_entry(name, &lost)?;
+            }
         }
         map.serialize_entry("incomplete", &self.incomplete.is_some())?;
         map.serialize_entry("tables", &self.tables)?;

@@ -49,9 +49,7 @@ impl Numbers<'_> {
             MetricKind::Counter if is_table => {
                 vec![Head::number(format!("{name}{}", self.per_second()))]
             }
-            MetricKind::Counter | MetricKind::Gauge | MetricKind::UnderWay => {
-                vec![Head::number(name)]
-            }
+            _ => vec![Head::number(name)],
         }
     }
 
@@ -130,7 +128,7 @@ pub(super) fn edge_text(metric: &Metric, edge: u64) -> String {
 }
 
 /// Times and sizes are scaled; all else is whole, to the last digit.
-fn total(metric: &Metric, number: i128) -> String {
+pub(super) fn total(metric: &Metric, number: i128) -> String {
     match scaled(metric) {
         Some(unit) => unit.scale(number as f64),
         None => whole_number(number),

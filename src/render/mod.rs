@@ -25,7 +25,7 @@ pub(crate) use column::{Column, object, seconds, write_json, write_rows};
 pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
 
-use crate::schema::Unit;
+use crate::schema::{MetricKind, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::text::{escape, plural};
 
@@ -166,10 +166,21 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
     } else {
         ""
     };
+    let unraised = match snapshot.unraised {
+        Some(unraised @ 1..) => format!(", {unraised} unraised"),
+        _ => String::new(),
+    };
+    let maxima = table.table.metrics.iter();
+    let maxima = maxima.filter(|it| snapshot.is_interval && it.kind == MetricKind::Maximum);
+    let maxima: Vec<&str> = maxima.map(|metric| metric.name.as_str()).collect();
+    let since = match &maxima[..] {
+        [] => String::new(),
+        maxima => format!("; since the start: {}", maxima.join(", ")),
+    };
     let incomplete = snapshot.incomplete.as_ref();
     let incomplete = incomplete.map_or("", |_| "; incomplete");
     format!(
-        "{shown} of {read}{held_back}; {dropped} dropped, {missed} missed{gaps}{reset}{uncertain}{other}{incomplete}"
+        "{shown} of {read}{held_back}; {dropped} dropped, {missed} missed{gaps}{unraised}{reset}{uncertain}{other}{since}{incomplete}"
     )
 }
 

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 use std::iter::repeat_n;
 
 use super::fit::Leaves;
-use super::metric::Numbers;
+use super::metric::{Numbers, total};
 use super::writer::RowWriter;
 use super::{Format, Style, bars, footer, seconds, sentence, span, title};
-use crate::schema::{Metric, MetricKind, Value};
+use crate::schema::{Metric, MetricKind, Value, whole_number};
 use crate::snapshot::{self, Row, Snapshot, TableSnapshot};
 use crate::text::plural;
 
@@ -53,32 +53,44 @@ fn render_table(
         let footer = (!as_bars).then_some(&*footer);
         write_rows(out, snapshot, table, (Format::Table, *style), footer)?;
     }
-    if !as_bars {
-        return Ok(());
+    if as_bars {
+        write_bars(out, table, only_bars, style)?;
+        sentence(out, &footer, style)?;
     }
-    // A block a histogram, apart from what is before it.
-    let mut is_first = only_bars;
+    Ok(())
+}
+
+/// A block a histogram, apart from what is before it. Where bars are `alone`, the
+/// other columns are said there.
+fn write_bars(
+    out: &mut dyn Write,
+    table: &TableSnapshot<'_>,
+    alone: bool,
+    style: &Style,
+) -> io::Result<()> {
+    let metrics = &table.table.metrics;
+    let mut is_first = alone;
     for row in table.rows.iter().chain(table.other()) {
         let names = row.names.iter().map(Value::to_string);
         let mut names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
         if row.names.is_empty() && table.other.is_some() {
             names.push(OTHER.to_owned());
         }
-        // Rows of columns say it there.
-        let under_way = metrics.iter().filter(|it| only_bars && is_under_way(it));
-        let under_way = under_way.map(|metric| row.cells[metric.cell]).sum();
-        for metric in metrics {
+        let others = metrics.iter().filter(|_| alone);
+        let beside: String = others.clone().map(|it| beside(it, row.cells)).collect();
+        let mut others = others.filter(|it| is_under_way(it));
+        let is_under_way = others.any(|it| row.cells[it.cell] > 0);
+        for metric in metrics.iter().filter(|it| it.kind == MetricKind::Histogram) {
             let cells = &row.cells[metric.cell..];
-            let is_histogram = metric.kind == MetricKind::Histogram;
-            if is_histogram && (snapshot::count(cells) > 0 || under_way > 0) {
+            if snapshot::count(cells) > 0 || is_under_way {
                 if !std::mem::take(&mut is_first) {
                     writeln!(out)?;
                 }
-                bars::render(out, &names.join(" "), metric, (cells, under_way), style)?;
+                bars::render(out, &names.join(" "), metric, cells, &beside, style)?;
             }
         }
     }
-    sentence(out, &footer, style)
+    Ok(())
 }
 
 /// A header for each table, unless they were written before; behind its rows a
@@ -132,7 +144,7 @@ fn write_rows(
     }
     heads.extend(table.labels.iter().map(|label| format.head(&label.name)));
     for metric in &metrics {
-        let has_count = has_counts && !is_under_way(metric);
+        let has_count = has_counts && metric.kind == MetricKind::Histogram;
         heads.extend(has_count.then(|| numbers.count_head(metric, &table.metrics)));
         heads.extend(numbers.heads(metric, &table.metrics));
     }
@@ -158,7 +170,7 @@ fn write_rows(
             }
         }
         for metric in &metrics {
-            if has_counts && !is_under_way(metric) {
+            if has_counts && metric.kind == MetricKind::Histogram {
                 writer.cell(&numbers.count_cell(metric, cells));
             }
             numbers.write(&mut writer, metric, cells);
@@ -183,7 +195,17 @@ fn is_under_way(metric: &Metric) -> bool {
 }
 
 fn only_histograms(metrics: &[Metric]) -> bool {
-    let kinds = metrics.iter().map(|metric| metric.kind);
-    let mut kinds = kinds.filter(|kind| *kind != MetricKind::UnderWay);
-    kinds.all(|kind| kind == MetricKind::Histogram)
+    use MetricKind::{Histogram, Maximum, UnderWay};
+    let mut kinds = metrics.iter().map(|metric| metric.kind);
+    kinds.all(|kind| matches!(kind, Histogram | Maximum | UnderWay))
+}
+
+/// What a row has in a column beside its histograms.
+fn beside(metric: &Metric, cells: &[u64]) -> String {
+    match (metric.kind, cells[metric.cell]) {
+        (_, 0) => String::new(),
+        (MetricKind::Maximum, most) => format!("; {} {}", metric.name, total(metric, most.into())),
+        (MetricKind::UnderWay, many) => format!("; {} under way", whole_number(many.into())),
+        _ => String::new(),
+    }
 }

@@ -4,6 +4,7 @@
 
 mod bars;
 mod flame;
+mod maxima;
 mod programs;
 mod screen;
 mod table;
@@ -120,7 +121,9 @@ fn snapshot(tables: Vec<TableSnapshot<'static>>) -> Snapshot<'static> {
         seconds: 5.0,
         missed_by: Vec::new(),
         missed: Some(0),
+        is_interval: false,
         gaps: None,
+        unraised: None,
         incomplete: None,
         tables,
         sort: None,

@@ -11,6 +11,8 @@ pub struct Number {
     pub offset: usize,
     /// In bytes: 4 or 8.
     pub width: usize,
+    /// Whether two of them are the greater one, rather than their sum.
+    pub is_maximum: bool,
 }
 
 impl Number {
@@ -24,7 +26,12 @@ impl Number {
                 "`{name}` is not an aligned integer of 4 or 8 bytes, and BPF can change no other number atomically"
             );
         }
-        Ok(Self { offset, width })
+        let is_maximum = false;
+        Ok(Self {
+            offset,
+            width,
+            is_maximum,
+        })
     }
 
     pub(crate) fn of(self, value: &[u8]) -> u64 {
@@ -32,8 +39,12 @@ impl Number {
         bytes.and_then(number).unwrap_or(0) as u64
     }
 
-    pub(crate) fn add_to(self, value: &mut [u8], delta: u64) {
-        let sum = self.of(value).wrapping_add(delta).to_le_bytes();
+    pub(crate) fn add_to(self, value: &mut [u8], more: u64) {
+        let sum = match self.is_maximum {
+            true => self.of(value).max(more),
+            false => self.of(value).wrapping_add(more),
+        };
+        let sum = sum.to_le_bytes();
         if let Some(bytes) = value.get_mut(self.offset..self.offset + self.width) {
             bytes.copy_from_slice(&sum[..self.width]);
         }
@@ -50,6 +61,17 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// A number of which only the greatest is kept.
+    pub(super) fn add_maximum(&mut self, name: &str, place: &Place) {
+        match Number::at(name, place) {
+            Ok(number) => self.numbers.push(Number {
+                is_maximum: true,
+                ..number
+            }),
+            Err(_) => self.left.push(name.to_owned()),
+        }
+    }
+
     /// All of it, or nothing.
     pub(super) fn add(&mut self, name: &str, words: Vec<Place>) {
         let numbers = words.iter().map(|place| Number::at(name, place));

@@ -13,6 +13,7 @@ use super::parse::{LeftOut, parse};
 use super::table::{Label, Table};
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Place, Type};
+use super::value::Value;
 use crate::error::{unknown, usage};
 
 /// What the kernel tells about a map without its BTF.
@@ -132,6 +133,21 @@ impl Declaration {
         .map_err(|error| at("value", text, &error))
     }
 
+    /// What the copies of a value, one of each CPU, amount to.
+    pub(crate) fn sum<'v>(&'v self, copies: &[&'v [u8]], names: &'v dyn Names) -> Value<'v> {
+        let tags = self.value_tags();
+        let values = copies
+            .iter()
+            .map(|copy| names.whole(&self.value, &tags, copy));
+        let mut sum = Value::sum(values.collect());
+        let metrics = self.table.metrics.iter();
+        for metric in metrics.filter(|metric| metric.kind == MetricKind::Maximum) {
+            let greatest = copies.iter().map(|copy| metric.number(copy)).max();
+            sum.set(&metric.name, greatest.unwrap_or_default().into());
+        }
+        sum
+    }
+
     /// The number inside of a value that a path leads to: `calls`, `a.b`, `c[2]`;
     /// without a path the only one. And whether it may be below zero.
     pub fn number(&self, path: Option<&str>) -> Result<(Number, bool)> {
@@ -196,6 +212,7 @@ impl Declaration {
         for metric in &self.table.metrics {
             match metric.kind {
                 MetricKind::Gauge | MetricKind::UnderWay => {}
+                MetricKind::Maximum => counts.add_maximum(&metric.name, &metric.place),
                 MetricKind::Counter => counts.add(&metric.name, vec![metric.place.clone()]),
                 MetricKind::Histogram => counts.add(&metric.name, words(&metric.place)),
             }
@@ -308,7 +325,11 @@ mod tests {
             member("odd", 49, &half),
         ]);
         let counts = counts.counts().unwrap();
-        let at = |offset| Number { offset, width: 8 };
+        let at = |offset| Number {
+            offset,
+            width: 8,
+            is_maximum: false,
+        };
         assert_eq!(counts.numbers, [0, 24, 32, 40].map(at));
         assert_eq!(counts.left, ["odd", "words", "bytes"]);
     }

@@ -33,6 +33,8 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down: one cell.
     Gauge,
+    /// The greatest so far: one cell, which no interval changes.
+    Maximum,
     /// A distribution: the sum, then the buckets.
     Histogram,
     /// How many events have begun and not ended: one cell, which no value has.
@@ -43,8 +45,8 @@ impl Metric {
     /// How many cells of a row it takes.
     pub fn cells(&self) -> usize {
         match self.kind {
-            MetricKind::Counter | MetricKind::Gauge | MetricKind::UnderWay => 1,
             MetricKind::Histogram => Histogram::CELLS,
+            _ => 1,
         }
     }
 
@@ -72,6 +74,19 @@ impl Metric {
     /// Whether its number may be below zero.
     pub fn is_signed(&self) -> bool {
         self.place.ty.kind == Kind::Int { signed: true }
+    }
+
+    /// Takes in what another row, or another copy of this one, has in this column:
+    /// numbers add up, and of maxima the greatest is that of both.
+    pub(crate) fn add(&self, cells: &mut [u64], more: &[u64]) {
+        let cells = &mut cells[self.range()];
+        let pairs = cells
+            .iter_mut()
+            .zip(more.get(self.range()).into_iter().flatten());
+        match self.kind {
+            MetricKind::Maximum => pairs.for_each(|(cell, more)| *cell = (*cell).max(*more)),
+            _ => pairs.for_each(|(cell, more)| *cell = cell.wrapping_add(*more)),
+        }
     }
 
     pub(crate) fn range(&self) -> Range<usize> {

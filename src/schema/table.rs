@@ -194,14 +194,28 @@ impl Table {
     /// does. The rest are details.
     fn add_metric(&mut self, name: String, place: Place, tags: &Tags) {
         let ty = &place.ty;
-        let kind = match (&tags.histogram, &tags.gauge) {
+        let is_array = matches!(ty.kind, Kind::Array { .. });
+        let is_unsigned = ty.size == 8 && ty.kind == Kind::Int { signed: false };
+        let kind = match tags {
             _ if Histogram::is(ty) => MetricKind::Histogram,
-            (Some(_), _) => {
+            Tags {
+                histogram: Some(_), ..
+            } => {
                 let message = format!("`{name}` is HISTOGRAM, but no struct {}", Histogram::C_NAME);
                 return self.refused.push(message);
             }
-            (None, Some(_)) => MetricKind::Gauge,
-            (None, None) => MetricKind::Counter,
+            Tags {
+                maximum: Some(_), ..
+            } if is_array || is_unsigned => MetricKind::Maximum,
+            Tags {
+                maximum: Some(_), ..
+            } => {
+                return self
+                    .refused
+                    .push(format!("`{name}` is MAXIMUM, but no __u64"));
+            }
+            Tags { gauge: Some(_), .. } => MetricKind::Gauge,
+            _ => MetricKind::Counter,
         };
         if let Kind::Array { element, len } = &ty.kind
             && element.is_number()
@@ -227,6 +241,7 @@ impl Table {
         let help = match kind {
             MetricKind::Histogram => &tags.histogram,
             MetricKind::Gauge => &tags.gauge,
+            MetricKind::Maximum => &tags.maximum,
             MetricKind::Counter => &tags.counter,
             MetricKind::UnderWay => &None,
         };
@@ -286,6 +301,10 @@ impl Table {
                     }
                 }
                 MetricKind::UnderWay => {}
+                MetricKind::Maximum => {
+                    let cell = &mut cells[metric.cell];
+                    *cell = metric.number(value).max(*cell);
+                }
                 MetricKind::Counter | MetricKind::Gauge => {
                     let cell = &mut cells[metric.cell];
                     *cell = cell.wrapping_add(metric.number(value));
@@ -294,7 +313,7 @@ impl Table {
         }
     }
 
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         if let Some(refused) = self.refused.first() {
             return Some(refused.clone());
         }
@@ -306,12 +325,12 @@ impl Table {
     }
 
     /// Whether a row of these cells has nothing to show: its counters and
-    /// histograms are all zero. A row of gauges alone always has.
+    /// histograms are all zero. A row of gauges and maxima alone always has.
     pub(crate) fn counts_nothing(&self, cells: &[u64]) -> bool {
         let mut counting = self
             .metrics
             .iter()
-            .filter(|metric| metric.kind != MetricKind::Gauge)
+            .filter(|metric| !matches!(metric.kind, MetricKind::Gauge | MetricKind::Maximum))
             .map(|metric| &cells[metric.cell..][..metric.cells()])
             .peekable();
         counting.peek().is_some() && counting.flatten().all(|cell| *cell == 0)

@@ -18,6 +18,8 @@ pub struct Tags {
     pub(crate) counter: Option<String>,
     /// `GAUGE(help)`.
     pub(crate) gauge: Option<String>,
+    /// `MAXIMUM(help)`.
+    pub(crate) maximum: Option<String>,
     /// `HISTOGRAM(help)`.
     pub(crate) histogram: Option<String>,
     /// `AS(decoder)`.
@@ -40,6 +42,10 @@ pub struct Tags {
     pub(crate) pids: bool,
     /// On the counter of events that the kernel did not report.
     pub(crate) gaps: bool,
+    /// On the flag that says whether the kernel can raise maxima.
+    pub(crate) maxima: bool,
+    /// On the counter of attempts to raise a maximum that were given up.
+    pub(crate) unraised: bool,
     /// `AT_START`: a program that runs once, when counting begins.
     pub(crate) at_start: bool,
     /// `UNDER_WAY(table, column)`: what a map's events are added to.
@@ -85,7 +91,8 @@ impl Decoder {
 impl Tags {
     /// Whether they say that something is counted here.
     pub(crate) fn is_metric(&self) -> bool {
-        self.counter.is_some() || self.gauge.is_some() || self.histogram.is_some()
+        let tags = [&self.counter, &self.gauge, &self.maximum, &self.histogram];
+        tags.iter().any(|tag| tag.is_some())
     }
 
     /// Takes in one tag's text.
@@ -103,6 +110,7 @@ impl Tags {
             "table" => self.table = help(),
             "counter" => self.counter = help(),
             "gauge" => self.gauge = help(),
+            "maximum" => self.maximum = help(),
             "histogram" => self.histogram = help(),
             "as" => self.decoder = Some(Decoder::from_tag(text)),
             "unit" => self.unit = Some(Unit::from_tag(text)),
@@ -114,6 +122,8 @@ impl Tags {
             "follow" => self.follow = true,
             "pids" => self.pids = true,
             "gaps" => self.gaps = true,
+            "maxima" => self.maxima = true,
+            "unraised" => self.unraised = true,
             "at_start" => self.at_start = true,
             "under_way" => self.under_way = help(),
             _ => {}

@@ -60,6 +60,20 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Puts a value in the place of a part of this one: `outer.inner`.
+    pub(super) fn set(&mut self, path: &str, part: Value<'a>) {
+        let (step, rest) = path.split_once('.').unwrap_or((path, ""));
+        let at = match self {
+            Self::Fields(fields) => fields.iter_mut().find(|(name, _)| *name == step),
+            _ => None,
+        };
+        match at {
+            Some((_, at)) if rest.is_empty() => *at = part,
+            Some((_, at)) => at.set(rest, part),
+            None => {}
+        }
+    }
+
     fn plus(self, more: &Value<'a>) -> Option<Value<'a>> {
         Some(match (self, more) {
             // Of up to 64 bits they wrap as the kernel's own do: one CPU may have

@@ -67,6 +67,9 @@ pub struct Reading {
     /// Gaps in the events that the kernel reported, since counting began; `None`
     /// where the tally does not look for them.
     pub gaps: Option<u64>,
+    /// Attempts to raise a maximum that were given up, since counting began; `None`
+    /// where the tally has no maxima.
+    pub unraised: Option<u64>,
     /// Why some rows may be missing from it.
     pub incomplete: Option<String>,
 }
@@ -86,7 +89,7 @@ impl Reading {
             let metrics = &table.metrics;
             rows.add_under_way(&now.under_way, &before.under_way, metrics);
             if let Some(other) = &mut other {
-                add(other, &now.other_under_way);
+                add(metrics, other, &now.other_under_way);
                 take(other, &before.other_under_way, metrics);
             }
             TableReading {
@@ -106,6 +109,7 @@ impl Reading {
             missed: grown(self.missed, before.missed),
             missed_by: self.missed_since(before),
             gaps: grown(self.gaps, before.gaps),
+            unraised: grown(self.unraised, before.unraised),
             incomplete: self.incomplete.clone(),
         }
     }
@@ -126,7 +130,8 @@ impl Reading {
                 .rows
                 .add_under_way(&under_way, &none, &table.metrics);
             let more = std::mem::take(&mut reading.other_under_way);
-            reading.other.iter_mut().for_each(|other| add(other, &more));
+            let other = reading.other.iter_mut();
+            other.for_each(|other| add(&table.metrics, other, &more));
         }
         Cow::Owned(all)
     }
@@ -169,12 +174,14 @@ impl Reading {
                 .rows
                 .add_under_way(&more.rows, &none, &table.metrics);
             if let (Some(other), Some(more)) = (&mut reading.other, &more.other) {
-                add(other, more);
+                add(&table.metrics, other, more);
             }
             let dropped = reading.dropped.zip(more.dropped);
             reading.dropped = dropped.map(|(dropped, more)| dropped + more);
         }
-        self.gaps = self.gaps.zip(more.gaps).map(|(gaps, more)| gaps + more);
+        let sum = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a + b);
+        self.gaps = sum(self.gaps, more.gaps);
+        self.unraised = sum(self.unraised, more.unraised);
         self.incomplete = self.incomplete.take().or_else(|| more.incomplete.clone());
     }
 
@@ -191,10 +198,9 @@ impl Reading {
     }
 }
 
-fn add(cells: &mut [u64], more: &[u64]) {
-    for (cell, more) in cells.iter_mut().zip(more) {
-        *cell = cell.wrapping_add(*more);
-    }
+/// Takes in the numbers of another row.
+fn add(metrics: &[Metric], cells: &mut [u64], more: &[u64]) {
+    metrics.iter().for_each(|metric| metric.add(cells, more));
 }
 
 /// Takes away what was under way before, down to zero: what ended while a reading
@@ -214,12 +220,14 @@ fn grown(now: Option<u64>, before: Option<u64>) -> Option<u64> {
 }
 
 /// Leaves in `now` what counters and histograms counted since `before`; gauges
-/// stay. Whether one of them was reset: of a row with declared counters, which
+/// and maxima stay. Whether one of them was reset: of a row with declared counters, which
 /// only ever grow, all were.
 pub(crate) fn difference(metrics: &[Metric], now: &mut [u64], before: &[u64]) -> bool {
     let counting = || {
-        let metrics = metrics.iter();
-        metrics.filter(|metric| !matches!(metric.kind, MetricKind::Gauge | MetricKind::UnderWay))
+        let counts = [MetricKind::Counter, MetricKind::Histogram];
+        metrics
+            .iter()
+            .filter(move |metric| counts.contains(&metric.kind))
     };
     let is_reset = |metric: &Metric, now: &[u64]| metric.since(now, before).is_none();
     if counting().any(|metric| metric.is_declared && is_reset(metric, now)) {

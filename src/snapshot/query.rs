@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 
-use super::{Rows, Selection, count};
+use super::{Rows, Selection, add, count};
 use crate::error::{unknown, usage};
 use crate::schema::{
     Histogram, Kind, Label, LeftOut, Metric, MetricKind, Names, Place, Statistic, Table, Tags,
@@ -126,7 +126,7 @@ impl Query {
         by.or_else(|| looks_same.then(|| whole().collect()))
     }
 
-    /// The numbers of one group add up.
+    /// The numbers of one group are added up.
     fn group(
         &self,
         table: &Table,
@@ -150,9 +150,7 @@ impl Query {
                 groups.push(&key);
                 groups.len() - 1
             });
-            for (cell, more) in groups.cells_mut(group).iter_mut().zip(rows.cells(row)) {
-                *cell = cell.wrapping_add(*more);
-            }
+            add(&table.metrics, groups.cells_mut(group), rows.cells(row));
             if has_details {
                 let values = rows.values(row, table.value_size);
                 values.for_each(|value| groups.keep_value(group, value));

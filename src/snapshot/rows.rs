@@ -123,7 +123,7 @@ impl Rows {
                 self.push(key);
                 self.len() - 1
             });
-            add(self.cells_mut(row), more);
+            add(metrics, self.cells_mut(row), more);
         }
         for (key, less) in before.iter() {
             if let Some(row) = known.get(key) {

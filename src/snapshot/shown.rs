@@ -14,12 +14,16 @@ pub(crate) struct Snapshot<'s> {
     pub(crate) time: SystemTime,
     /// That the numbers are about: the interval, or since counting began.
     pub(crate) seconds: f64,
+    /// Whether that is an interval, which maxima are not of.
+    pub(crate) is_interval: bool,
     /// Runs that the kernel skipped in that time.
     pub(crate) missed: Option<u64>,
     /// The same of each program; empty where it is not known.
     pub(crate) missed_by: Vec<(String, u64)>,
     /// Gaps in the events that the kernel reported in that time.
     pub(crate) gaps: Option<u64>,
+    /// Attempts to raise a maximum that were given up in that time.
+    pub(crate) unraised: Option<u64>,
     /// Why some rows may be missing.
     pub(crate) incomplete: Option<String>,
     pub(crate) tables: Vec<TableSnapshot<'s>>,
@@ -63,6 +67,7 @@ impl Snapshot<'_> {
         self.tables.iter().all(is_whole)
             && none(self.missed)
             && none(self.gaps)
+            && none(self.unraised)
             && self.incomplete.is_none()
     }
 

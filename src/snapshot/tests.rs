@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod differences;
+mod maxima;
 
 use std::sync::Arc;
 
@@ -206,8 +207,10 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             summary: String::new(),
             time: SystemTime::UNIX_EPOCH,
             seconds: 1.0,
+            is_interval: false,
             missed,
             gaps,
+            unraised: gaps,
             incomplete: incomplete.map(str::to_owned),
             sort: None,
             tables: vec![table],

@@ -7,8 +7,9 @@ use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
+use std::sync::OnceLock;
 
-use libbpf_rs::{ProgramInput, ProgramMut, libbpf_sys};
+use libbpf_rs::{AsRawLibbpf, OpenProgramMut, ProgramInput, ProgramMut, libbpf_sys};
 
 use super::map::Access;
 use super::{check, descriptor};
@@ -136,6 +137,61 @@ pub(crate) fn open_id(id: u32) -> io::Result<OwnedFd> {
     descriptor(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
 }
 
+/// BPF_STX | BPF_ATOMIC | BPF_DW, and BPF_CMPXCHG of include/uapi/linux/bpf.h.
+const ATOMIC: u8 = 0xdb;
+const COMPARE_AND_EXCHANGE: i32 = 0xf1;
+
+/// Whether the kernel has that instruction: since Linux 5.12, on arm64 since 5.18.
+pub(crate) fn can_compare_and_exchange() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        const R0_IS_0: u64 = 0xb7;
+        /// `*(u64 *)(r10 - 8) = r0`, and the same exchanged.
+        const ON_STACK: u64 = 10 << 8 | 0xfff8 << 16;
+        const STORE: u64 = 0x7b | ON_STACK;
+        const EXCHANGE: u64 = ATOMIC as u64 | ON_STACK | (COMPARE_AND_EXCHANGE as u64) << 32;
+        const EXIT: u64 = 0x95;
+        let instructions = [R0_IS_0, STORE, EXCHANGE, EXIT];
+        // SAFETY: libbpf reads two C strings and the instructions, which are 8 bytes
+        // each, as the kernel's are.
+        let loaded = descriptor(unsafe {
+            libbpf_sys::bpf_prog_load(
+                libbpf_sys::BPF_PROG_TYPE_SOCKET_FILTER,
+                c"exchange".as_ptr(),
+                c"Dual BSD/GPL".as_ptr(),
+                instructions.as_ptr().cast(),
+                instructions.len() as libbpf_sys::size_t,
+                ptr::null_mut(),
+            )
+        });
+        // Another error, such as EPERM, says nothing about it.
+        !loaded.is_err_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+    })
+}
+
+/// Takes that instruction out of a program that is not loaded yet: nothing happens in
+/// its place.
+pub(crate) fn take_out_compare_and_exchange(program: &OpenProgramMut<'_>) -> io::Result<()> {
+    const GO_ON: u8 = 0x05;
+    let mut instructions = program.insns().to_vec();
+    for instruction in &mut instructions {
+        if instruction.code == ATOMIC && instruction.imm == COMPARE_AND_EXCHANGE {
+            *instruction = libbpf_sys::bpf_insn {
+                code: GO_ON,
+                ..Default::default()
+            };
+        }
+    }
+    // SAFETY: libbpf copies the instructions into the program, which is open.
+    check(unsafe {
+        libbpf_sys::bpf_program__set_insns(
+            program.as_libbpf_object().as_ptr(),
+            instructions.as_mut_ptr(),
+            instructions.len() as libbpf_sys::size_t,
+        )
+    })
+}
+
 /// A dispatcher: a program of the same kind as another, for the same place, that
 /// does nothing but go on in the program of the first slot of `slots` (a
 /// `BPF_MAP_TYPE_PROG_ARRAY`). While that slot is empty it ends.
@@ -236,7 +292,6 @@ pub fn enable_stats() -> io::Result<OwnedFd> {
 
 /// The raw BTF of an object or of the kernel.
 pub(crate) fn raw_btf(btf: &libbpf_rs::Btf<'_>) -> Vec<u8> {
-    use libbpf_rs::AsRawLibbpf;
     let mut size = 0;
     // SAFETY: the pointer is valid while `btf` is borrowed; libbpf returns that
     // many bytes that it owns, or NULL.

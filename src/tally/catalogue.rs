@@ -14,7 +14,7 @@ use super::section::runs_on_request;
 use super::skeleton::{self, Opened};
 use crate::error::{unknown, usage};
 use crate::schema::{Schema, raw_btf};
-use crate::sys::log;
+use crate::sys::{self, log};
 
 /// A tally of `src/bpf/`, with its generated skeleton.
 struct Builtin {
@@ -39,6 +39,8 @@ pub struct Tally {
     /// Whether to load every kind of program for an event, and not only the
     /// first that works.
     pub(crate) all_programs: bool,
+    /// Whether its programs are loaded with the instruction that raises maxima.
+    has_maxima: bool,
     /// The initial contents of `.rodata`, where the options' defaults are.
     pub rodata: Vec<u8>,
     /// The object's own BTF, with all tags; the kernel may get less.
@@ -134,16 +136,31 @@ impl Tally {
             .filter(|map| map.name() != FOLLOWED)
             .map(|map| (map.map_type(), map.key_size()))
             .collect();
-        Ok(Self {
+        let mut tally = Self {
             name,
             schema,
             programs,
             all_programs: false,
+            has_maxima: true,
             rodata,
             btf,
             maps,
             object,
-        })
+        };
+        if tally.schema.maxima.is_some() && !sys::program::can_compare_and_exchange() {
+            tally.leave_out_maxima();
+        }
+        Ok(tally)
+    }
+
+    /// For kernels that refuse the instruction that raises maxima: the tally goes on
+    /// without these columns.
+    pub fn leave_out_maxima(&mut self) {
+        self.has_maxima = false;
+        let flag = self.schema.maxima.as_ref().map(|flag| flag.bit_offset / 8);
+        if let Some(flag) = flag.and_then(|flag| self.rodata.get_mut(flag)) {
+            *flag = 0;
+        }
     }
 
     /// One line; empty if the object declares none.
@@ -165,7 +182,15 @@ impl Tally {
 
     /// Opens the object again, to load it.
     pub(super) fn reopen(&self) -> Result<Box<dyn Opened>> {
-        self.object.open(&self.name)
+        let mut opened = self.object.open(&self.name)?;
+        if !self.has_maxima {
+            for program in opened.object_mut().progs_mut() {
+                sys::program::take_out_compare_and_exchange(&program).with_context(|| {
+                    format!("failed to change program `{}`", lossy(program.name()))
+                })?;
+            }
+        }
+        Ok(opened)
     }
 }
 

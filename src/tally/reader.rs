@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::follow::FOLLOWED;
 use super::under_way::{Kept, RowId, RowUnderWay, Starts, States, monotonic_now};
 use crate::map::{Map, Outcome, Reader};
-use crate::schema::{Schema, Table};
+use crate::schema::{Place, Schema, Table};
 use crate::snapshot::{Reading, Rows, TableReading};
 use crate::sys;
 
@@ -87,14 +87,18 @@ impl TallyReader {
                 "{lost} children of the command could not be followed (out of memory)"
             ));
         }
-        let gaps = schema.gaps.as_ref().and_then(|gaps| gaps.raw(&health));
+        let counter = |place: &Option<Place>| {
+            let number = place.as_ref().and_then(|place| place.raw(&health));
+            number.and_then(|number| u64::try_from(number).ok())
+        };
         Ok(Reading {
             time: SystemTime::now(),
             seconds: 0.0,
             tables,
             missed: None,
             missed_by: Vec::new(),
-            gaps: gaps.and_then(|gaps| u64::try_from(gaps).ok()),
+            gaps: counter(&schema.gaps),
+            unraised: counter(&schema.unraised),
             incomplete,
         })
     }

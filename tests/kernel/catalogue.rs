@@ -78,6 +78,7 @@ fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
         let kind = match metric.kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge | MetricKind::UnderWay => "gauge",
+            MetricKind::Maximum => "maximum",
             MetricKind::Histogram => "histogram",
         };
         let unit = metric.unit.as_ref();

@@ -22,6 +22,7 @@ mod interface;
 mod interrupts;
 mod lifetime;
 mod map;
+mod maxima;
 mod memory;
 mod namespaces;
 mod network;

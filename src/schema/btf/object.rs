@@ -7,6 +7,7 @@ use libbpf_rs::btf::types;
 use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 
 use super::{Reader, Variable, all, parse_btf, string};
+use crate::schema::metric::{Metric, MetricKind};
 use crate::schema::table::{Label, OptionSpec, Table};
 use crate::schema::tags::{Decoder, Tags};
 use crate::schema::types::{Kind, Place};
@@ -32,6 +33,12 @@ pub struct Schema {
     /// Where the counter of gaps in its events is, in `.bss.ktally`; `None` where
     /// no program looks for them.
     pub(crate) gaps: Option<Place>,
+    /// Where the counter of attempts to raise a maximum that were given up is, in
+    /// `.bss.ktally`; `None` where no program raises one.
+    pub(crate) unraised: Option<Place>,
+    /// Where the flag is that says whether this kernel can raise maxima, in
+    /// `.rodata`.
+    pub(crate) maxima: Option<Place>,
     /// Where the flag is that makes it follow a command, in `.rodata`; `None`
     /// where no program asks for it.
     pub(crate) follow: Option<Place>,
@@ -94,7 +101,10 @@ impl Schema {
     /// `.rodata`.
     pub(crate) fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
         let is_on = |label: &Label| self.option_of(label).is_none_or(|it| !it.is_off(rodata));
+        let maxima = self.maxima.as_ref().and_then(|flag| flag.raw(rodata));
+        let is_kept = |it: &Metric| it.kind != MetricKind::Maximum || maxima != Some(0);
         for table in &mut tables {
+            table.metrics.retain(is_kept);
             table.labels.retain(is_on);
         }
         tables
@@ -157,6 +167,8 @@ impl Schema {
             others: reader.places_of(&counters, "_other"),
             under_way,
             gaps: reader.place_with(&counters, |tags| tags.gaps),
+            unraised: reader.place_with(&counters, |tags| tags.unraised),
+            maxima: reader.place_with(&rodata, |tags| tags.maxima),
             follow: reader.place_with(&rodata, |tags| tags.follow),
             pids: reader.place_with(&rodata, |tags| tags.pids),
             functions: reader.functions(),

@@ -112,6 +112,7 @@ fn reading(rows: Rows, dropped: u64, missed: Option<u64>, seconds: f64) -> Readi
             .into_iter()
             .collect(),
         gaps: missed,
+        unraised: missed,
         incomplete: None,
     }
 }

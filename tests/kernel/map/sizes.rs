@@ -13,6 +13,7 @@ use crate::support::maps::{create, get, id, set};
 use crate::support::{cases, needs};
 
 pub(super) const NUMBER: Number = Number {
+    is_maximum: false,
     offset: 0,
     width: 8,
 };

@@ -1,0 +1,53 @@
+//! The greatest number of a row: never a rate, and of no interval.
+
+use insta::assert_snapshot;
+
+use super::*;
+
+fn maximum(byte: usize) -> Member {
+    let tags = ["maximum:of one call", "unit:ns"];
+    member("max", byte, &Type::unsigned(8), &tags)
+}
+
+#[test]
+fn a_maximum_is_no_rate() {
+    let columns = vec![counter("calls", 0), maximum(8)];
+    let rows: [Row<'_>; 1] = [("postgres", libc::SYS_read, &[500, 1_310_720])];
+    let mut shown = one(table("t", columns), &rows);
+    assert_snapshot!(text(STYLE, &shown), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    COMM      CALL  CALLS/s      MAX
+    postgres  read      100  1.31 ms
+    1 of 312 rows; 0 dropped, 0 missed
+    "#);
+    // An interval has none of its own.
+    shown.is_interval = true;
+    shown.unraised = Some(2);
+    assert_snapshot!(text(STYLE, &shown), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    COMM      CALL  CALLS/s      MAX
+    postgres  read      100  1.31 ms
+    1 of 312 rows; 0 dropped, 0 missed, 2 unraised; since the start: max
+    "#);
+    let json: serde_json::Value = serde_json::from_str(&draw(Format::Json, &shown)).unwrap();
+    assert_eq!(json["tables"][0]["rows"][0]["max"], 1_310_720);
+    assert_eq!(json["unraised"], 2);
+    assert!(!shown.is_whole());
+}
+
+/// Bars leave no columns for it.
+#[test]
+fn bars_say_it_above() {
+    let columns = vec![latency(0), maximum(size_of::<Histogram>())];
+    let numbers = [&postgres()[3..], &[14_000]].concat();
+    let rows: [Row<'_>; 1] = [("postgres", libc::SYS_read, &numbers)];
+    let mut shown = one(table("t", columns), &rows);
+    shown.tables[0].rows_read = 1;
+    assert_snapshot!(text(STYLE, &shown), @r#"
+    syscalls: system calls, by process and call             5.0 s, 4 CPUs
+    postgres read, latency: time of one call; mean 25.4 µs; max 14 µs
+       4.1 µs .. 8.19 µs          60110 |########################################|
+      8.19 µs .. 16.4 µs           1410 |#                                       |
+    1 of 1 row; 0 dropped, 0 missed
+    "#);
+}

@@ -1,0 +1,119 @@
+//! The greatest number of a row: of two rows it is the greater one, and an
+//! interval has none of its own.
+
+use std::time::SystemTime;
+
+use super::*;
+
+/// How many, and the greatest of them.
+fn table() -> Table {
+    let int = ty("long", 8, Kind::Int { signed: false });
+    let key = ["shown", "other"].into_iter().zip([0, 64]);
+    let key = key.map(|(name, bit)| member(name, bit, None, &int, ""));
+    let value = vec![
+        member("calls", 0, None, &int, "ktally:counter:"),
+        member("max", 64, None, &int, "ktally:maximum:"),
+    ];
+    table_of((16, key.collect()), (16, value))
+}
+
+fn rows(all: &[(u64, u64, [u64; 2])]) -> Rows {
+    let mut rows = Rows::of(&table());
+    for (shown, other, cells) in all {
+        let key = [shown.to_ne_bytes(), other.to_ne_bytes()].concat();
+        rows.push(&key).copy_from_slice(cells);
+    }
+    rows
+}
+
+fn reading(all: &[(u64, u64, [u64; 2])], other: [u64; 2]) -> Reading {
+    let table = TableReading {
+        rows: rows(all),
+        other: Some(other.to_vec()),
+        ..TableReading::default()
+    };
+    Reading {
+        time: SystemTime::UNIX_EPOCH,
+        seconds: 1.0,
+        tables: vec![table],
+        missed: None,
+        missed_by: Vec::new(),
+        gaps: None,
+        unraised: Some(0),
+        incomplete: None,
+    }
+}
+
+fn cells_of(rows: &Rows) -> Vec<&[u64]> {
+    rows.iter().map(|(_, cells)| cells).collect()
+}
+
+#[test]
+fn a_group_has_the_greatest_of_its_rows() {
+    let rows = rows(&[
+        (1, 1, [3, 23]),
+        (1, 2, [4, 37]),
+        (1, 3, [5, 5]),
+        (2, 1, [1, 9]),
+    ]);
+    let shown = query("by:shown").apply(&table(), &rows, &HostNames::new());
+    let cells: Vec<&[u64]> = shown.iter().map(|(_, cells)| cells).collect();
+    assert_eq!(cells, [[12, 37], [1, 9]]);
+    let shown = query("by:shown sort:max top:1").apply(&table(), &rows, &HostNames::new());
+    assert_eq!(shown.iter().next().unwrap().1, [12, 37]);
+}
+
+#[test]
+fn copies_of_a_row_have_the_greatest() {
+    let (table, mut cells) = (table(), [0; 2]);
+    for copy in [[3, 23u64], [0, 37], [9, 0]] {
+        table.add_cells(&copy.map(u64::to_ne_bytes).concat(), &mut cells);
+    }
+    assert_eq!(cells, [12, 37]);
+}
+
+#[test]
+fn an_interval_has_the_greatest_since_the_start() {
+    let before = reading(&[(1, 1, [3, 37]), (2, 2, [5, 9])], [2, 50]);
+    let now = reading(&[(1, 1, [4, 37]), (2, 2, [5, 9])], [2, 50]);
+    let since = now.since(&before, &[table()]);
+    assert_eq!(cells_of(&since.tables[0].rows), [[1, 37], [0, 9]]);
+    assert_eq!(since.tables[0].other, Some(vec![0, 50]));
+    assert_eq!(since.tables[0].reset, 0);
+    // What did not count in the interval is no row of it.
+    let shown = Query::default().apply(&table(), &since.tables[0].rows, &HostNames::new());
+    assert_eq!(shown.iter().len(), 1);
+    // Of a row that was made anew it is the new one.
+    let anew = reading(&[(1, 1, [1, 7])], [0, 0]);
+    let since = anew.since(&before, &[table()]);
+    assert_eq!(cells_of(&since.tables[0].rows), [[1, 7]]);
+}
+
+#[test]
+fn two_sets_have_the_greater_one() {
+    let mut live = reading(&[(1, 1, [3, 23]), (2, 2, [1, 9])], [2, 50]);
+    let ended = reading(&[(1, 1, [4, 37]), (3, 3, [1, 1])], [1, 7]);
+    live.add(&ended, &[table()]);
+    let table = &live.tables[0];
+    assert_eq!(cells_of(&table.rows), [[7, 37], [1, 9], [1, 1]]);
+    assert_eq!((&table.other, live.unraised), (&Some(vec![3, 50]), Some(0)));
+}
+
+/// What is under way may yet raise it.
+#[test]
+fn time_under_way_does_not_raise_it() {
+    let mut reading = reading(&[(1, 1, [3, 23])], [0, 0]);
+    reading.tables[0].under_way = rows(&[(1, 1, [99, 0])]);
+    let all = reading.in_all(&[table()]);
+    assert_eq!(cells_of(&all.tables[0].rows), [[102, 23]]);
+}
+
+#[test]
+fn only_an_unsigned_number_of_64_bits_is_one() {
+    for (size, signed) in [(4, false), (8, true)] {
+        let int = ty("int", size, Kind::Int { signed });
+        let max = member("max", 0, None, &int, "ktally:maximum:");
+        let table = table_of((0, Vec::new()), (size, vec![max]));
+        assert_eq!(table.fault().unwrap(), "`max` is MAXIMUM, but no __u64");
+    }
+}
