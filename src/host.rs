@@ -11,6 +11,7 @@ use std::process::Command;
 
 pub use facts::Fact;
 pub(crate) use facts::facts;
+pub(crate) use mounts::cgroup1_gap;
 pub use mounts::cgroup2_mounts;
 pub(crate) use mounts::{BPFFS, TRACEFS, mount_bpffs_for, mount_point, mounts_of, tracefs_path};
 pub(crate) use process::{

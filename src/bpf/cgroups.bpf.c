@@ -12,7 +12,7 @@ TALLY("what cgroups use: CPU, system calls, block devices, network");
 
 /* No filters of tasks: what is written is its cgroup's, whoever writes. */
 OPTION(__u64 AS(cgroup), cgroup, 0,
-       "count only in this cgroup and below it (a path)");
+       "count only this cgroup and below it (unit, container, path)");
 CPU_FILTER;
 
 struct group {

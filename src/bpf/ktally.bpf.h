@@ -146,7 +146,7 @@ struct tally_health {
  *	AS(pid)		a process or a thread, by its tally_pid() or tally_tid()
  *	AS(uid)		a user's login name
  *	AS(gid)		a group's name
- *	AS(cgroup)	a cgroup's id: its path, or its directory
+ *	AS(cgroup)	a cgroup's id: its path; in tables what runs there
  *	AS(syscall)	a system call: what syscall_number() tells
  *	AS(errno)	a positive error number: ENOENT
  *	AS(signal)	a signal's number: SIGTERM
@@ -535,7 +535,7 @@ const volatile bool process_name;
 	       "count only processes of this name");                       \
 	OPTION(uid_t AS(uid), uid, 0, "count only this user's processes"); \
 	OPTION(__u64 AS(cgroup), cgroup, 0,                                \
-	       "count only in this cgroup and below it (a path)")
+	       "count only this cgroup and below it (unit, container, path)")
 
 /* For where a CPU means something: count only what this one does. */
 #define CPU_FILTER OPTION(__u32 AS(cpu), cpu, 0, "count only on this CPU")

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fs;
 
-use super::mounts::{BPFFS, TRACEFS, cgroup2_mounts, is_bpffs_mounted, mounts_of, tracefs_path};
+use super::mounts::{BPFFS, TRACEFS, cgroup1_gap, cgroup2_mounts, is_bpffs_mounted, tracefs_path};
 use super::process::{is_in_user_namespace, missing_capabilities};
 use super::{
     BTF_FIX, SYSCALL_PROGRAMS, UNPRIVILEGED_READING, VMLINUX_BTF, has_btf, has_kprobes,
@@ -146,22 +146,19 @@ fn kprobes() -> Fact {
 }
 
 fn cgroup2() -> Fact {
-    let Some(mount) = cgroup2_mounts().next() else {
-        return Fact::bad(
-            "cgroup2",
-            "not mounted",
-            "only for the paths of groups: mount -t cgroup2 cgroup2 /mnt",
-        );
-    };
-    let mount = mount.display();
-    match mounts_of("cgroup").is_empty() {
-        true => Fact::good("cgroup2", mount.to_string()),
-        false => Fact::bad(
-            "cgroup2",
-            format!("{mount}, beside version 1"),
-            "what is in groups of version 1 alone is shown as `/`: boot with cgroup_no_v1=all",
+    let mount = cgroup2_mounts()
+        .next()
+        .map(|mount| mount.display().to_string());
+    let (found, fix) = match (mount, cgroup1_gap()) {
+        (Some(mount), None) => return Fact::good("cgroup2", mount),
+        (Some(mount), Some(gap)) => (format!("{mount}, beside version 1"), gap),
+        (None, Some(gap)) => ("not mounted, version 1 alone".to_owned(), gap),
+        (None, None) => (
+            "not mounted".to_owned(),
+            "only for the names of groups: mount -t cgroup2 cgroup2 /mnt",
         ),
-    }
+    };
+    Fact::bad("cgroup2", found, fix)
 }
 
 #[cfg(test)]

@@ -50,6 +50,13 @@ pub fn cgroup2_mounts() -> impl Iterator<Item = PathBuf> {
     mounts_of("cgroup2").into_iter()
 }
 
+/// What counting by cgroups of version 2 lacks beside those of version 1.
+pub(crate) fn cgroup1_gap() -> Option<&'static str> {
+    const GAP: &str =
+        "what is in groups of version 1 alone is shown as `/`: boot with cgroup_no_v1=all";
+    (!mounts_of("cgroup").is_empty()).then_some(GAP)
+}
+
 /// Where filesystems of this kind are mounted.
 pub(crate) fn mounts_of(kind: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();

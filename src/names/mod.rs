@@ -147,12 +147,14 @@ impl Names for HostNames {
     }
 
     fn described<'a>(&self, label: &'a Label, key: &'a [u8]) -> Value<'a> {
-        let name = self.of(label, key);
-        let decoder = label.decoder.as_ref().filter(|_| !self.raw);
-        let note = decoder.zip(label.place.raw(key));
-        match note.and_then(|(decoder, number)| self.decoder(decoder).note(number)) {
-            Some(note) => Value::Text(format!("{name} ({note})").into()),
-            None => name,
+        let number = label.decoder.as_ref().zip(label.place.raw(key));
+        let shown = number.and_then(|(decoder, number)| {
+            let decoder = self.decoder(decoder);
+            decoder.described(number, self.raw)
+        });
+        match shown {
+            Some(shown) => Value::Text(shown.into()),
+            None => self.of(label, key),
         }
     }
 

@@ -25,8 +25,9 @@ impl Decode for Comm {
 pub(super) struct Pid;
 
 impl Decode for Pid {
-    fn note(&self, number: u128) -> Option<String> {
-        host::process_name(number.try_into().ok()?)
+    fn described(&self, number: u128, raw: bool) -> Option<String> {
+        let name = host::process_name(number.try_into().ok()?).filter(|_| !raw)?;
+        Some(format!("{number} ({name})"))
     }
 }
 

@@ -104,8 +104,8 @@ pub(super) trait Decode {
         Some(Value::Text(shown))
     }
 
-    /// What people read behind a number.
-    fn note(&self, _number: u128) -> Option<String> {
+    /// What people read in the place of all this; `raw` where names are not wanted.
+    fn described(&self, _number: u128, _raw: bool) -> Option<String> {
         None
     }
 

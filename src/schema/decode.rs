@@ -44,7 +44,7 @@ pub trait Names {
             .unwrap_or_else(|| label.place.decode(key))
     }
 
-    /// The same for people: a process with its name.
+    /// The same for people: a process with its name, what runs in a cgroup.
     fn described<'a>(&self, label: &'a Label, key: &'a [u8]) -> Value<'a> {
         self.of(label, key)
     }

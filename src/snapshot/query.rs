@@ -202,7 +202,9 @@ impl Filter<'_> {
         self.0.iter().all(|Wanted { label, text, bytes }| {
             let place = label.place.at_start();
             let typed = bytes.as_ref().map(|bytes| place.decode(bytes));
-            typed == Some(label.place.decode(key)) || names.of(label, key).to_string() == *text
+            typed == Some(label.place.decode(key))
+                || names.of(label, key).to_string() == *text
+                || bytes.is_none() && names.described(label, key).to_string() == *text
         })
     }
 }

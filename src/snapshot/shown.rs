@@ -224,8 +224,8 @@ impl<'r> Selection<'r> {
         &self.keys[place * self.rows.key_size..][..self.rows.key_size]
     }
 
-    /// Every row with its names. For people a process's name stands behind its
-    /// number, unless it is a column.
+    /// Every row with its names, which may be others for people: a process's name
+    /// stands behind its number, unless it is a column.
     pub(crate) fn named(&self, names: &dyn Names, for_people: bool) -> NamedRows<'_> {
         let Self {
             table, rows, order, ..

@@ -155,7 +155,8 @@ run syscalls --uid=4294967296 => --uid | `4294967296` | 32-bit
 run syscalls --uid= => --uid | `` | no such user
 run syscalls --cgroup=-1 => --cgroup | `-1` | cgroup's directory
 run syscalls --cgroup=/nowhere => --cgroup | `/nowhere` | cgroup's directory
-run syscalls --cgroup=/etc/passwd => --cgroup | `/etc/passwd` | not a directory
+run syscalls --cgroup=/etc/passwd => --cgroup | `/etc/passwd` | not a cgroup of version 2; write
+run syscalls --cgroup=no-such.service => --cgroup | no cgroup named `no-such.service` | container's name
 run syscalls --cgroup=/proc => --cgroup | `/proc` | not a cgroup of version 2; write
 run syscalls --cpu=1000000 => --cpu | `1000000` | this host has CPUs 0
 run netdev --netns=/etc/passwd => --netns | `/etc/passwd` | write a path such as

@@ -8,9 +8,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::common::assert_has;
+use crate::common::{assert_has, ktally};
 use crate::run::Run;
-use crate::support::{Aligned, Cgroup, Child, Disk, ask_for_parent, kernel_has, nap, run, work};
+use crate::support::{
+    Aligned, Cgroup, Child, Disk, ask_for_parent, fail_to_open, kernel_has, nap, run, work,
+};
 
 /// Sends itself bytes through the loopback interface; 4 system calls, and 2 each
 /// time. The standard library allocates no memory for it, nor for [`write`].
@@ -132,4 +134,61 @@ fn removed_cgroups_keep_the_path_that_they_were_seen_with() {
         let shown = format!("\"cgroup\":\"/{}\"", path.to_str().unwrap());
         assert_has(&said, &[&shown]);
     }
+}
+
+/// A service and a container with a folder of its own: what tables show is what
+/// `--cgroup` and `--where` take.
+#[test]
+fn units_and_containers_by_what_they_are_called() {
+    let pid = std::process::id();
+    let root = ktally::host::cgroup2_mounts().next().unwrap();
+    let id = format!("c0ffee{pid:06x}{}", "e".repeat(52));
+    let (unit, scope) = (format!("kt-{pid}.service"), format!("docker-{id}.scope"));
+    let service = Cgroup::new(root.clone(), &unit);
+    let container = Cgroup::new(root, &scope);
+    let inner = Cgroup::new(container.0.clone(), "inner");
+    let few = Child::new("kt-unit", || fail_to_open(23));
+    let many = Child::new("kt-container", || fail_to_open(37));
+    service.take(&few);
+    inner.take(&many);
+
+    for (name, comm, calls) in [
+        (unit.as_str(), "kt-unit", 23),
+        (&format!("/{unit}"), "kt-unit", 23),
+        (&format!("/sys/fs/cgroup/{unit}"), "kt-unit", 23),
+        (&id[..12], "kt-container", 37),
+        (&format!("docker {}", &id[..12]), "kt-container", 37),
+        (&scope, "kt-container", 37),
+        (&format!("docker {}/inner", &id[..12]), "kt-container", 37),
+    ] {
+        let counted = run("failures", &[("cgroup", name)], || work(&[&few, &many]));
+        let row = counted.only_row(&[comm, "ENOENT"]);
+        assert_eq!(row.number("calls"), calls, "{name}");
+    }
+
+    let table = |args: &str| {
+        let args = format!("cgroups --for 5s --total {args}");
+        let mut running = Run::counting(&*args);
+        work(&[&few, &many]);
+        std::thread::sleep(Duration::from_millis(1500));
+        running.stop().done()
+    };
+    let shown = format!("docker {}/inner", &id[..12]);
+    assert_has(&table(""), &[&unit, &shown]);
+    assert_has(
+        &table("--raw"),
+        &[&format!("/{scope}/inner"), &format!("/{unit}")],
+    );
+    let json = table("-o json");
+    assert_has(&json, &[&format!("\"cgroup\":\"/{scope}/inner\"")]);
+    let wrong = ktally([
+        "run",
+        "failures",
+        "--for=0",
+        &format!("--cgroup=kt-{pid}.servic"),
+    ]);
+    wrong.refused(
+        2,
+        &[&format!("did you mean `{unit}`"), "a cgroup's directory"],
+    );
 }
