@@ -19,12 +19,13 @@ static __always_inline __u64 stack_pointer(struct pt_regs *regs)
 }
 
 /* Calls of one task that have not returned; the outermost come first. */
-#define TALLY_CALLS 16 /* a power of 2; deeper recursion is not timed */
+#define TALLY_CALLS 16	  /* a power of 2; deeper recursion is not timed */
+#define TALLY_CALL_KEY 40 /* at most: a struct tally_who and an address */
 
 struct tally_call {
 	__u64 sp;
 	__u64 since;
-	char key[TASK_COMM_LEN]; /* of the row that counts it */
+	char key[TALLY_CALL_KEY]; /* of the row that counts it */
 };
 
 struct tally_calls {

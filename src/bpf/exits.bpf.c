@@ -11,9 +11,10 @@ TALLY("processes that end, and what ended them");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 
 struct end {
-	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
 	__u32 code;
 	__u32 signal AS(signal);
 };
@@ -56,7 +57,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	status = wait_status(leader);
 	key.code = status >> 8 & 0xff;
 	key.signal = status & 0x7f;
-	task_comm(key.comm, leader);
+	task_who(&key, leader);
 
 	ends = tally_entry(exits, &key);
 	__sync_fetch_and_add(&ends->exits, 1);

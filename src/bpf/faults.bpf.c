@@ -12,6 +12,7 @@ TALLY("page faults, by process and what it was doing");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 
 enum mode {
 	user,
@@ -25,7 +26,7 @@ enum access {
 };
 
 struct fault {
-	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
 	enum mode mode;
 	enum access access;
 };
@@ -51,7 +52,7 @@ static __always_inline int count(enum mode mode, unsigned long error)
 		key.access = execute;
 	else if (error & FAULT_WRITE)
 		key.access = write;
-	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	current_who(&key);
 
 	seen = tally_entry(faults, &key);
 	__sync_fetch_and_add(&seen->faults, 1);

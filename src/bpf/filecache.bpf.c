@@ -11,10 +11,12 @@ TALLY("pages that enter, leave and change in the file cache, but for tmpfs");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 
 struct user {
-	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
 	dev_t dev AS(dev);
+	__u32 padding HIDDEN;
 };
 
 struct pages {
@@ -50,7 +52,7 @@ static __always_inline struct pages *row(struct folio *folio)
 	if (!wanted_cpu() || !wanted_task() || is_memory(inode))
 		return NULL;
 	key.dev = device(inode);
-	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	current_who(&key);
 	return tally_entry(filecache, &key);
 }
 

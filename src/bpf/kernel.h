@@ -140,7 +140,10 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
-struct mm_struct;
+struct mm_struct {
+	unsigned long arg_start;
+	unsigned long arg_end;
+};
 
 struct signal_struct {
 	unsigned int flags;
@@ -198,6 +201,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
+	struct mm_struct *mm;
 };
 
 struct linux_binprm {

@@ -15,9 +15,12 @@ typedef char function_pattern[128];
 
 TASK_FILTERS;
 CPU_FILTER;
+COMM_OPTION;
+WHO_OPTIONS;
 OPTION(function_pattern, function, "", "the function, or many by * and ?");
 
 struct callee {
+	struct tally_who;
 	__u64 function AS(ksym);
 };
 
@@ -58,13 +61,14 @@ SEC("kprobe")
 ATTACH("kprobe:$function")
 int called(struct pt_regs *regs)
 {
-	struct callee key = {probed_function(regs)};
+	struct callee key = {.function = probed_function(regs)};
 	struct tally_calls *open;
 	struct tally_call *call;
 	struct calls *calls;
 
 	if (!wanted_cpu() || !wanted_task())
 		return 0;
+	current_who(&key);
 	calls = tally_entry(kfunc, &key);
 	__sync_fetch_and_add(&calls->calls, 1);
 	/* Without it the call is counted all the same, but not its time. */

@@ -590,7 +590,8 @@ static __always_inline const char *__tally_name(struct task_struct *task,
 	return leader == task ? name : leader->comm;
 }
 
-static __always_inline void __tally_current_name(char to[TASK_COMM_LEN])
+/* What the current task is called, as AS(comm). */
+static __always_inline void current_name(char to[TASK_COMM_LEN])
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
@@ -600,11 +601,19 @@ static __always_inline void __tally_current_name(char to[TASK_COMM_LEN])
 		bpf_get_current_comm(to, TASK_COMM_LEN);
 }
 
+/* The same of another task, into zeroed memory. */
+static __always_inline void task_name(char to[TASK_COMM_LEN],
+				      struct task_struct *task)
+{
+	bpf_probe_read_kernel_str(to, TASK_COMM_LEN,
+				  __tally_name(task, task->comm));
+}
+
 static __always_inline bool __tally_has_comm(void)
 {
 	tally_comm current = {};
 
-	__tally_current_name(current);
+	current_name(current);
 	return __tally_is_comm(current);
 }
 
@@ -806,11 +815,16 @@ const volatile bool by_tid;
 const volatile bool by_cgroup;
 const volatile bool tally_comm_is_optional;
 
-#define WHO_OPTIONS                                                   \
-	OPTION(bool, by_pid, false, "one row per process as well");   \
-	OPTION(bool, by_tid, false, "one row per thread as well");    \
-	OPTION(bool, by_cgroup, false, "one row per cgroup as well"); \
-	OPTION(bool, process_name, false,                             \
+#define WHO_OPTIONS __ktally_who(false)
+/* The same for what is rare: process and cgroup unless they are switched off.
+ */
+#define RARE_WHO_OPTIONS __ktally_who(true)
+
+#define __ktally_who(is_rare)                                           \
+	OPTION(bool, by_pid, is_rare, "one row per process as well");   \
+	OPTION(bool, by_tid, false, "one row per thread as well");      \
+	OPTION(bool, by_cgroup, is_rare, "one row per cgroup as well"); \
+	OPTION(bool, process_name, false,                               \
 	       "the name of a thread is that of its process, also for --comm")
 
 #define COMM_OPTION                                                       \
@@ -832,7 +846,7 @@ static __always_inline void __tally_current_who(struct tally_who *who)
 		bpf_probe_read_kernel(who->comm, TASK_COMM_LEN,
 				      (const void *)comm);
 	else if (__tally_by_comm())
-		__tally_current_name(who->comm);
+		current_name(who->comm);
 	if (by_pid)
 		who->pid = tally_current_pid();
 	if (by_tid)

@@ -11,6 +11,8 @@ TALLY("time spent waiting for the kernel's own locks, by who wants them");
 
 TASK_FILTERS;
 CPU_FILTER;
+COMM_OPTION;
+WHO_OPTIONS;
 
 enum kind {
 	spinlock,
@@ -26,6 +28,7 @@ enum kind {
 };
 
 struct wanting {
+	struct tally_who;
 	__u64 caller AS(ksym);
 	enum kind kind;
 	__u32 padding HIDDEN;
@@ -159,6 +162,7 @@ int BPF_PROG(contention_begin, void *lock, unsigned int flags)
 	/* A mutex begins again when it goes from spinning to sleeping. */
 	if (flags & LCB_F_MUTEX && bpf_map_lookup_elem(&waiting, &key))
 		return 0;
+	current_who(&wait.key);
 	wait.key.kind = kind_of(flags);
 	wait.key.caller = caller(ctx);
 	wait.since = bpf_ktime_get_ns();

@@ -11,10 +11,12 @@ TALLY("time that tasks are blocked, by what kind of sleep");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 
 struct sleeper {
-	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
 	__u32 state AS(state);
+	__u32 padding HIDDEN;
 };
 
 struct sleeps {
@@ -45,7 +47,7 @@ static __always_inline void fall_asleep(struct task_struct *task, __u32 state)
 	if (!wanted_cpu() || !wanted(task))
 		return;
 	key.state = state & TASK_STATES;
-	task_comm(key.comm, task);
+	task_who(&key, task);
 	sleeps = tally_entry(offcpu, &key);
 	__sync_fetch_and_add(&sleeps->blocked, 1);
 
@@ -72,7 +74,7 @@ int asleep_now(struct bpf_iter__task *ctx)
 	if (!(state & TASK_STATES) || state & TASK_DEAD)
 		return 0;
 	key.state = state & TASK_STATES;
-	task_comm(key.comm, task);
+	task_who(&key, task);
 	asleep = tally_state(sleeping, task, offcpu);
 	if (!asleep || !tally_seed(asleep, &key))
 		return 0;

@@ -12,27 +12,22 @@ TALLY("processes that the kernel kills for want of memory");
 
 /* No filter of CPUs: which one ran out of memory says nothing. */
 TASK_FILTERS;
-
-struct victim {
-	char comm[TASK_COMM_LEN] AS(comm);
-	__u64 cgroup AS(cgroup);
-};
+RARE_WHO_OPTIONS;
 
 struct kills {
 	__u64 kills COUNTER("processes that were chosen to die");
 };
 
-TABLE(oom, struct victim, struct kills, 1024, "victims");
+TABLE(oom, struct tally_who, struct kills, 1024, "victims");
 
 static __always_inline int count(struct task_struct *task)
 {
-	struct victim key = {};
+	struct tally_who key = {};
 	struct kills *kills;
 
 	if (!wanted(task))
 		return 0;
-	task_comm(key.comm, task);
-	key.cgroup = task_cgroup(task);
+	task_who(&key, task);
 
 	kills = tally_entry(oom, &key);
 	__sync_fetch_and_add(&kills->kills, 1);

@@ -12,10 +12,11 @@ TALLY("what the CPUs run: samples of kernel and user stacks");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 OPTION(__u32, hz, 99, "samples a second and CPU");
 
 struct running {
-	char comm[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
 	struct tally_ustack user AS(ustack);
 	struct tally_kstack kernel AS(kstack);
 };
@@ -40,7 +41,7 @@ int clock(void *ctx)
 	if (!key || !(__u32)bpf_get_current_pid_tgid() || !wanted_cpu() ||
 	    !wanted_task())
 		return 0;
-	bpf_get_current_comm(key->comm, sizeof(key->comm));
+	current_who(key);
 	tally_user_stack(ctx, &key->user);
 	tally_kernel_stack(ctx, &key->kernel);
 

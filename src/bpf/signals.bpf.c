@@ -11,11 +11,14 @@ TALLY("signals, by who sends them to whom");
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 
+/* Who gets it, as with the filters, and from whom. */
 struct signal {
-	__u32 signal AS(signal);
-	char target[TASK_COMM_LEN] AS(comm);
+	struct tally_who;
 	char sender[TASK_COMM_LEN] AS(comm);
+	pid_t sender_pid AS(pid) WITH(by_pid);
+	__u32 signal AS(signal);
 };
 
 struct sent {
@@ -44,12 +47,14 @@ int BPF_PROG(signal_generate, int number, struct kernel_siginfo *info,
 	struct signal key = {.signal = number, .sender = "[kernel]"};
 	struct sent *sent;
 
-	/* The filters are about the target. */
 	if (!wanted_cpu() || !wanted(task))
 		return 0;
-	task_comm(key.target, task);
-	if (!from_kernel(info))
-		bpf_get_current_comm(key.sender, sizeof(key.sender));
+	task_who(&key, task);
+	if (!from_kernel(info)) {
+		current_name(key.sender);
+		if (by_pid)
+			key.sender_pid = tally_current_pid();
+	}
 
 	sent = tally_entry(signals, &key);
 	__sync_fetch_and_add(&sent->signals, 1);

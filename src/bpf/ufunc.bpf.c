@@ -16,12 +16,9 @@ typedef char function_name[128];
 
 TASK_FILTERS;
 CPU_FILTER;
+WHO_OPTIONS;
 OPTION(path_name, path, "", "the program or library, a path or libc.so.6");
 OPTION(function_name, function, "", "the function, as its symbol table has it");
-
-struct caller {
-	char comm[TASK_COMM_LEN] AS(comm);
-};
 
 struct calls {
 	__u64 calls COUNTER("times that the function was called");
@@ -29,7 +26,7 @@ struct calls {
 	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
 };
 
-TABLE(ufunc, struct caller, struct calls, 8192, "calls of the function");
+TABLE(ufunc, struct tally_who, struct calls, 8192, "calls of the function");
 
 /* The calls of a thread that have not returned, the outermost first. */
 TASK_STATE(entered, struct tally_calls) UNDER_WAY(ufunc, time);
@@ -50,7 +47,7 @@ int returned(struct pt_regs *regs)
 	if (!tally_elapsed(call, &time))
 		return 0;
 	/* Where it was counted: the task may have got another name. */
-	calls = tally_entry(ufunc, (struct caller *)call->key);
+	calls = tally_entry(ufunc, (struct tally_who *)call->key);
 	__sync_fetch_and_add(&calls->time, time);
 	tally_observe(&calls->latency, time);
 	tally_end(call);
@@ -61,14 +58,14 @@ SEC("uprobe")
 ATTACH("uprobe:$path:$function")
 int called(struct pt_regs *regs)
 {
-	struct caller key = {};
+	struct tally_who key = {};
 	struct tally_calls *open;
 	struct tally_call *call;
 	struct calls *calls;
 
 	if (!wanted_cpu() || !wanted_task())
 		return 0;
-	bpf_get_current_comm(key.comm, sizeof(key.comm));
+	current_who(&key);
 	calls = tally_entry(ufunc, &key);
 	__sync_fetch_and_add(&calls->calls, 1);
 	/* Without it the call is counted all the same, but not its time. */

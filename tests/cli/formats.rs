@@ -39,6 +39,38 @@ fn list_as_json_is_one_array_of_every_tally() {
     assert_eq!(by_comm["default"], false);
 }
 
+/// What can be filtered by task can be split by it.
+#[test]
+fn tallies_of_tasks_tell_who() {
+    // What cgroups and connections do is not their tasks'.
+    let list = json(&printed("list -o json"));
+    for tally in items(&list) {
+        let has = |name: &str| items(&tally["options"]).iter().any(|it| it["name"] == name);
+        if !has("comm") {
+            assert!(!has("by-pid"), "{tally}");
+            continue;
+        }
+        for table in items(&tally["tables"]) {
+            let with = |name: &str| {
+                let mut labels = items(&table["labels"]).iter();
+                let label = labels.find(|label| label["name"] == name);
+                label.map(|label| label["with"].clone())
+            };
+            let of_comm = has("by-comm").then_some("by-comm");
+            assert_eq!(with("comm"), Some(of_comm.into()), "{table}");
+            for (name, option) in [
+                ("pid", "by-pid"),
+                ("tid", "by-tid"),
+                ("cgroup", "by-cgroup"),
+            ] {
+                assert_eq!(with(name), Some(option.into()), "{table}");
+                assert!(has(option), "{tally}");
+            }
+        }
+        assert!(has("process-name"), "{tally}");
+    }
+}
+
 #[test]
 fn list_as_jsonl_is_a_tally_a_line() {
     let tallies = json_lines(&printed("list -o jsonl"));

@@ -134,7 +134,7 @@ fn list_of_one_tally_has_its_columns_and_options() {
     ];
     assert_has(&full, &lines);
     let profile = printed("list profile");
-    let hz = "--hz      N       samples a second and CPU [default: 99]\n";
+    let hz = "--hz                           N           samples a second and CPU [default: 99]\n";
     assert!(profile.contains(hz), "{profile}");
 }
 

@@ -1,5 +1,6 @@
 //! The tallies about memory: faults, the file cache, reclaim, and its end.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, c_int};
 
 use crate::support::{Child, Disk, Limited, clone, count, fork, reap, rename, run, work};
@@ -199,12 +200,20 @@ fn victims_by_cgroup() {
     });
     limited.take(&child);
     let filter = [("cgroup", limited.unified.0.to_str().unwrap())];
-    let counted = run("oom", &filter, || child.work());
-    assert_eq!(counted.rows().len(), 1);
-    let row = &counted.rows()[0];
-    assert_eq!(row.labels[0], "kt-victim");
-    assert!(limited.unified.is(&row.labels[1]), "{row:?}");
-    assert_eq!(row.number("kills"), 3);
+    // By process, unless told otherwise.
+    let mut pids = BTreeSet::new();
+    for row in run("oom", &filter, || child.work()).rows() {
+        let [comm, pid, cgroup] = &row.labels[..] else {
+            panic!("{row:?}");
+        };
+        assert_eq!((&**comm, row.number("kills")), ("kt-victim", 1));
+        assert!(limited.unified.is(cgroup), "{row:?}");
+        pids.insert(pid.clone());
+    }
+    assert_eq!(pids.len(), 3);
+    let together = [&filter[..], &[("by_pid", "false"), ("by_cgroup", "false")]].concat();
+    let counted = run("oom", &together, || child.work());
+    assert_eq!(counted.only_row(&["kt-victim"]).number("kills"), 3);
     // Before its cgroups.
     drop(child);
 }

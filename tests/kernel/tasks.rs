@@ -1,11 +1,12 @@
 //! The tallies about tasks: how they run, sleep, begin, end and signal.
 
-use std::ffi::c_int;
+use std::collections::BTreeSet;
+use std::ffi::{CString, c_int};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Cgroup, Child, clone, count, exec, exit, fork, kill, link_true, nap, on_two_cpus, raise, reap,
-    rename, run, run_with, set_timer, sleep, spin, work,
+    Cgroup, Child, Row, clone, count, exec, exec_with, exit, fork, kill, link_true, nap,
+    on_two_cpus, raise, reap, rename, run, run_with, set_timer, sleep, spin, work,
 };
 
 // ---- runqlat ----------------------------------------------------------------
@@ -221,6 +222,68 @@ fn programs_by_parent_and_file() {
     }
 }
 
+/// Of the arguments, 191 bytes are kept, with a space between them.
+#[test]
+fn programs_by_their_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = link_true(&folder.path().join("kt-args"));
+    for bytes in [5, 191, 192, 300] {
+        let long = CString::new("k".repeat(bytes - 4)).unwrap();
+        let child = Child::new("kt-arg", || {
+            fork(
+                7,
+                || clone(0),
+                || {
+                    exec_with(&file, [c"kt", c"", &long]);
+                    exit(6);
+                },
+            );
+            reap(7);
+        });
+        let options = [("by_args", "true"), ("comm", "kt-args")];
+        let counted = run("execs", &options, || child.work());
+        let args = format!("kt  {}", long.to_str().unwrap());
+        assert_eq!(args.len(), bytes);
+        let shown = match args.get(..188).filter(|_| bytes > 191) {
+            Some(start) => format!("{start}…"),
+            None => args,
+        };
+        let row = counted.only_row(&["kt-args", "kt-arg", &shown]);
+        assert_eq!(row.number("execs"), 7);
+    }
+}
+
+/// Each with its parent.
+#[test]
+fn programs_by_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = link_true(&folder.path().join("kt-by-pid"));
+    let start = || {
+        fork(
+            7,
+            || clone(0),
+            || {
+                exec(&file);
+                exit(6);
+            },
+        );
+        reap(7);
+    };
+    let parents = [
+        Child::new("kt-parent", start),
+        Child::new("kt-parent", start),
+    ];
+    let options = [("by_pid", "true"), ("comm", "kt-by-pid")];
+    let counted = run("execs", &options, || parents.iter().for_each(Child::work));
+    let rows = counted.rows();
+    let pids: BTreeSet<&String> = rows.iter().map(|row| &row.labels[1]).collect();
+    assert_eq!((pids.len(), counted.sum("execs")), (14, 14));
+    for parent in parents {
+        let is_of = |row: &&Row<'_>| row.labels[2..] == ["kt-parent", &parent.pid()];
+        assert_eq!(rows.iter().filter(is_of).count(), 7);
+    }
+}
+
 /// Of a file's path, 255 bytes are kept; what is longer ends in an ellipsis.
 #[test]
 fn paths_of_programs_that_are_long() {
@@ -334,7 +397,8 @@ fn signals_by_sender_and_target() {
     });
     // From here on they hold signals back.
     [&target, &twin].into_iter().for_each(Child::work);
-    let counted = run("signals", &[("pid", &target.pid())], || {
+    let (pid, from) = (target.pid(), sender.pid());
+    let counted = run("signals", &[("pid", &pid), ("by_pid", "true")], || {
         [&sender, &target, &twin].into_iter().for_each(Child::work);
     });
     assert_eq!(counted.rows().len(), 3);
@@ -344,7 +408,8 @@ fn signals_by_sender_and_target() {
         ("SIGUSR1", "kt-sender", 23, 22),
         ("SIGALRM", "[kernel]", 1, 0),
     ] {
-        let row = counted.row(&[signal, "kt-target", sender]);
+        let from = if sender == "kt-sender" { &from } else { "0" };
+        let row = counted.row(&["kt-target", &pid, sender, from, signal]);
         let numbers = row.numbers(["signals", "lost"]);
         assert_eq!(numbers, [signals, lost], "{signal}");
     }
@@ -361,7 +426,7 @@ fn signals_of_one_cpu() {
     for (options, signals) in [(vec![("pid", &*pid)], 46), (cpu("0"), 23), (cpu("1"), 23)] {
         let sender = Child::new("kt-cpu", || on_two_cpus(23, |_, _| kill(number, QUEUED)));
         let counted = run("signals", &options, || sender.work());
-        let row = counted.row(&["SIGRTMIN+1", "kt-cpu-target", "kt-cpu"]);
+        let row = counted.row(&["kt-cpu-target", "kt-cpu", "SIGRTMIN+1"]);
         assert_eq!(row.number("signals"), signals, "{options:?}");
     }
 }

@@ -3,11 +3,13 @@
 use std::ffi::c_long;
 use std::ptr;
 
+use ktally::host;
 use serde_json::Value;
 
 use crate::common::{items, ktally};
 use crate::instances::Host;
 use crate::run::Run;
+use crate::stacks::kt_sleeps;
 use crate::support::{Cgroup, Child, Counted, fail_to_open, nap, on_two_cpus, rename, run_with};
 
 /// What each of the three threads does, and how often.
@@ -51,6 +53,8 @@ impl Crowd {
         let cgroup = Cgroup::of_root(cgroup);
         cgroup.take(&first);
         cgroup.take(&second);
+        // Code comes in with the first time.
+        [&first, &second].into_iter().for_each(Child::work);
         Self {
             first,
             second,
@@ -81,10 +85,11 @@ impl Crowd {
     }
 
     /// Counts what they do, but events that the kernel did not report.
-    fn count(&self, tally: &str, options: &[(&str, &str)]) -> Counted {
+    fn count(&self, case: &Case, options: &[(&str, &str)]) -> Counted {
         const ATTEMPTS: usize = 5;
-        let options = [&[("cgroup", self.path())], options].concat();
-        let mut counted = (0..ATTEMPTS).map(|_| run_with(tally, &options, None, || self.work()));
+        let options = [&[("cgroup", self.path())], case.options, options].concat();
+        let mut counted =
+            (0..ATTEMPTS).map(|_| run_with(case.tally, &options, None, || self.work()));
         let counted = counted.find(|it| it.reading.gaps.unwrap_or(0) == 0);
         let counted = counted.expect("a reading without gaps");
         counted.assert_whole();
@@ -95,17 +100,19 @@ impl Crowd {
 /// An event of a tally that tells who it is of.
 struct Case {
     tally: &'static str,
+    options: &'static [(&'static str, &'static str)],
     work: fn(),
-    /// The other labels of its row.
+    /// The last labels of its row.
     of: &'static [&'static str],
     metric: &'static str,
     /// What the main thread of a process does besides.
     besides: u64,
 }
 
-const CASES: [Case; 2] = [
+const CASES: [Case; 6] = [
     Case {
         tally: "syscalls",
+        options: &[],
         work: || fail_to_open(1),
         of: &["openat"],
         metric: "calls",
@@ -113,12 +120,63 @@ const CASES: [Case; 2] = [
     },
     Case {
         tally: "failures",
+        options: &[],
         work: || fail_to_open(1),
         of: &["openat", "ENOENT"],
         metric: "calls",
         besides: 0,
     },
+    Case {
+        tally: "offcpu",
+        options: &[],
+        work: || nap(1),
+        of: &["interruptible"],
+        metric: "blocked",
+        // The `read` that it waits in.
+        besides: 1,
+    },
+    Case {
+        tally: "faults",
+        options: &[],
+        work: fault,
+        of: &["kernel", "read"],
+        metric: "faults",
+        besides: 0,
+    },
+    Case {
+        tally: "ufunc",
+        options: &[("path", "/proc/self/exe"), ("function", "kt_sleeps")],
+        work: || {
+            kt_sleeps();
+        },
+        of: &[],
+        metric: "calls",
+        besides: 0,
+    },
+    Case {
+        tally: "kfunc",
+        options: &[("function", "hrtimer_nanosleep"), ("by_comm", "true")],
+        work: || nap(1),
+        of: &["hrtimer_nanosleep"],
+        metric: "calls",
+        besides: 0,
+    },
 ];
+
+/// The kernel reads a set of signals from a page that is not there yet.
+fn fault() {
+    let shared = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: memory of its own, which is given back.
+    unsafe {
+        let page = libc::mmap(ptr::null_mut(), 4096, libc::PROT_READ, shared, -1, 0);
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, page, 0, 8);
+        libc::munmap(page, 4096);
+    }
+}
+
+fn can_count(case: &Case) -> bool {
+    case.tally != "kfunc" || host::has_kprobes()
+}
 
 /// The labels that come first, and the counts of the rows with the other labels.
 fn counts(counted: &Counted, case: &Case) -> Vec<(Vec<String>, u64)> {
@@ -140,12 +198,12 @@ fn owned(labels: &[&str]) -> Vec<String> {
 
 #[test]
 fn processes_and_threads_are_told_apart() {
-    for case in &CASES {
+    for case in CASES.iter().filter(|case| can_count(case)) {
         let crowd = Crowd::new(&format!("kt-who-{}", case.tally), case.work);
         let tally = case.tally;
         let due = [TIMES[0] + case.besides, TIMES[1], TIMES[2] + case.besides];
         let both = [("by_pid", "true"), ("by_tid", "true")];
-        let counted = crowd.count(tally, &both);
+        let counted = crowd.count(case, &both);
         let who = crowd.numbers();
         let names = ["kt-who", "kt-who-thread", "kt-who"];
         let threads = names.iter().zip(&who).zip(due);
@@ -165,7 +223,7 @@ fn processes_and_threads_are_told_apart() {
             due.sort();
             due
         };
-        let counted = crowd.count(tally, &named);
+        let counted = crowd.count(case, &named);
         assert_eq!(
             counts(&counted, case),
             processes([due[0] + due[1], due[2]]),
@@ -173,9 +231,9 @@ fn processes_and_threads_are_told_apart() {
         );
         // The filter is about that name, too.
         let filtered = [&named[..], &[("comm", "kt-who-thread")]].concat();
-        assert_eq!(counts(&crowd.count(tally, &filtered), case), [], "{tally}");
+        assert_eq!(counts(&crowd.count(case, &filtered), case), [], "{tally}");
 
-        let counted = crowd.count(tally, &[("by_cgroup", "true"), ("process_name", "true")]);
+        let counted = crowd.count(case, &[("by_cgroup", "true"), ("process_name", "true")]);
         let all = counts(&counted, case);
         let [(labels, count)] = &all[..] else {
             panic!("{tally}: {all:?}");

@@ -258,9 +258,17 @@ pub fn link_true(path: &Path) -> CString {
 
 /// Runs a program that [`link_true`] has made in the place of this one.
 pub fn exec(file: &CStr) {
-    let argv = [c"true".as_ptr(), std::ptr::null()];
+    exec_with(file, [c"true"]);
+}
+
+/// The same with these arguments, at most three.
+pub fn exec_with<const N: usize>(file: &CStr, args: [&CStr; N]) {
+    let mut argv = [std::ptr::null(); 4];
+    for (to, arg) in argv.iter_mut().zip(args) {
+        *to = arg.as_ptr();
+    }
     // SAFETY: texts and lists that end as they should.
-    unsafe { libc::syscall(libc::SYS_execve, file.as_ptr(), argv.as_ptr(), &argv[1]) };
+    unsafe { libc::syscall(libc::SYS_execve, file.as_ptr(), argv.as_ptr(), &argv[3]) };
 }
 
 /// The two ends of a terminal of no size, which no program inherits.
