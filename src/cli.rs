@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::builder::ValueParser;
+use clap::builder::styling::{AnsiColor, Color, Style, Styles};
 use clap::{Arg, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::usage;
@@ -67,7 +68,8 @@ impl From<Exit> for ExitCode {
     name = "ktally",
     version,
     propagate_version = true,
-    max_term_width = 100
+    max_term_width = 100,
+    styles = STYLES
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -75,6 +77,23 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) action: Action,
 }
+
+/// Of help and of errors, on a terminal.
+const STYLES: Styles = {
+    const fn color(color: AnsiColor) -> Style {
+        Style::new().fg_color(Some(Color::Ansi(color)))
+    }
+    Styles::styled()
+        .header(Style::new().bold())
+        .usage(Style::new().bold())
+        .literal(color(AnsiColor::Cyan))
+        .placeholder(color(AnsiColor::Green))
+};
+
+/// The groups of help.
+const COUNT: &str = "What to count, and for how long";
+const SHOW: &str = "What to show";
+const LOOK: &str = "How to show it";
 
 /// Flags that every subcommand takes.
 #[derive(Debug, Clone, Args)]
@@ -84,32 +103,36 @@ pub(crate) struct Global {
         short,
         long,
         global = true,
+        help_heading = LOOK,
         value_parser = formats::parser(&Format::ALL),
         default_value = "table",
         value_name = "FORMAT"
     )]
     pub(crate) output: Format,
-    /// Write to this file, not to standard output. Lines of jsonl and csv are appended to it; other
-    /// formats replace it once all is written
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Write to this file, not to standard output
+    ///
+    /// Lines of jsonl and csv are appended to it; other formats replace it once all is written.
+    #[arg(long, global = true, help_heading = LOOK, value_name = "FILE")]
     pub(crate) output_file: Option<PathBuf>,
     /// When to use color [also off where NO_COLOR is set]
     #[arg(
         long,
         global = true,
+        help_heading = LOOK,
+        hide_short_help = true,
         value_enum,
         default_value = "auto",
         value_name = "WHEN"
     )]
     pub(crate) color: ColorChoice,
     /// Leave out headings
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = LOOK, hide_short_help = true)]
     pub(crate) no_header: bool,
     /// Show tables whole, also where they are wider than the terminal
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = LOOK, hide_short_help = true)]
     pub(crate) wide: bool,
     /// Say more on stderr: libbpf's log, and the whole chain of an error
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, hide_short_help = true)]
     pub(crate) verbose: bool,
 }
 
@@ -231,7 +254,7 @@ fn with_options(command: Command, verb: &str, tally: &Tally) -> Result<Command> 
     }
     let options = tally.schema.options.iter();
     let own: Vec<Arg> = options.map(|option| own_option(option, tally)).collect();
-    let heading = format!("Options of {}", tally.name);
+    let heading = format!("Options of {} (what and whom to count)", tally.name);
     Ok(command.mut_subcommand(verb, |command| {
         let command = match (tally.summary(), verb) {
             ("", _) => command,

@@ -18,7 +18,7 @@ const MODULES: [(&str, &str); 14] = [
         "commands",
         "cli render tally map snapshot names schema host error text",
     ),
-    ("cli", "render tally names schema error text"),
+    ("cli", "render tally snapshot names schema error text"),
     ("render", "snapshot schema error text"),
     (
         "tally",

@@ -30,7 +30,8 @@ struct calls {
 	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
 };
 
-TABLE(kfunc, struct callee, struct calls, 1024, "calls of the functions");
+TABLE(kfunc, struct callee, struct calls, 1024, "calls of the functions")
+SORT_BY(time);
 
 /* The calls of a thread that have not returned, the outermost first. */
 TASK_STATE(entered, struct tally_calls) UNDER_WAY(kfunc, time);

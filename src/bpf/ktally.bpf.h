@@ -59,6 +59,8 @@
  */
 #define OPTION(type, name, default_value, help) \
 	const volatile type name __ktally_tag("option", help) = default_value
+/* Behind its type: OPTION(pid_t SHORT(p), pid, ...) is -p as well as --pid. */
+#define SHORT(letter) __ktally_tag("short", #letter)
 
 /* ---- tables -------------------------------------------------------------- */
 
@@ -99,6 +101,12 @@ struct tally_health {
 #define PERCPU_TABLE(name, key_type, value_type, max, help)                  \
 	__ktally_table(BPF_MAP_TYPE_PERCPU_HASH, name, key_type, value_type, \
 		       max, help)
+
+/*
+ * Behind a table: its rows come in the order of this column, the greatest
+ * first, as with --sort. Without it that is the first column of numbers.
+ */
+#define SORT_BY(column) __ktally_tag("sort_by", #column)
 
 /* ---- columns: on members of a value -------------------------------------- */
 
@@ -179,6 +187,11 @@ struct tally_health {
 #define UNIT(unit) __ktally_tag("unit", #unit)
 /* On a member of a key: not shown unless this option is given. */
 #define WITH(option) __ktally_tag("with", #option)
+/*
+ * On a member of a key: rows with one of these values, as --where takes them,
+ * come last, unless --sort says otherwise. For waits that nobody minds.
+ */
+#define IDLE(...) __ktally_tag("idle", #__VA_ARGS__)
 /*
  * Padding or private state: not shown. Rows whose keys differ in nothing else
  * are shown as one.
@@ -530,8 +543,8 @@ const volatile bool cpu_given;
 const volatile bool process_name;
 
 #define TASK_FILTERS                                                       \
-	OPTION(pid_t AS(pid), pid, 0, "count only this process");          \
-	OPTION(tally_comm AS(comm), comm, "",                              \
+	OPTION(pid_t AS(pid) SHORT(p), pid, 0, "count only this process"); \
+	OPTION(tally_comm AS(comm) SHORT(c), comm, "",                     \
 	       "count only processes of this name");                       \
 	OPTION(uid_t AS(uid), uid, 0, "count only this user's processes"); \
 	OPTION(__u64 AS(cgroup), cgroup, 0,                                \

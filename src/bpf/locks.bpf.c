@@ -40,7 +40,8 @@ struct waits {
 	struct tally_histogram latency HISTOGRAM("time of one wait") UNIT(ns);
 };
 
-TABLE(locks, struct wanting, struct waits, 8192, "waits for locks");
+TABLE(locks, struct wanting, struct waits, 8192, "waits for locks")
+SORT_BY(time);
 
 /* Who waits for which lock: interrupts wait while a task does. */
 struct waiter {

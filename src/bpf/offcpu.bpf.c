@@ -15,7 +15,7 @@ WHO_OPTIONS;
 
 struct sleeper {
 	struct tally_who;
-	__u32 state AS(state);
+	__u32 state AS(state) IDLE(interruptible, idle);
 	__u32 padding HIDDEN;
 };
 
@@ -25,7 +25,7 @@ struct sleeps {
 	struct tally_histogram latency HISTOGRAM("time off the CPU") UNIT(ns);
 };
 
-TABLE(offcpu, struct sleeper, struct sleeps, 8192, "sleeps");
+TABLE(offcpu, struct sleeper, struct sleeps, 8192, "sleeps") SORT_BY(time);
 
 struct asleep {
 	__u64 since;

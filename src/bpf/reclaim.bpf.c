@@ -33,7 +33,8 @@ struct reclaims {
 	struct tally_histogram latency HISTOGRAM("time of one") UNIT(ns);
 };
 
-TABLE(reclaim, struct reclaimer, struct reclaims, 8192, "direct reclaims");
+TABLE(reclaim, struct reclaimer, struct reclaims, 8192, "direct reclaims")
+SORT_BY(time);
 
 /* When a task began to reclaim. */
 struct effort {

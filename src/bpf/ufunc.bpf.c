@@ -26,7 +26,8 @@ struct calls {
 	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
 };
 
-TABLE(ufunc, struct tally_who, struct calls, 8192, "calls of the function");
+TABLE(ufunc, struct tally_who, struct calls, 8192, "calls of the function")
+SORT_BY(time);
 
 /* The calls of a thread that have not returned, the outermost first. */
 TASK_STATE(entered, struct tally_calls) UNDER_WAY(ufunc, time);

@@ -21,7 +21,7 @@ struct runs {
 	struct tally_histogram latency HISTOGRAM("time of one run") UNIT(ns);
 };
 
-TABLE(workqueue, struct work, struct runs, 8192, "work items");
+TABLE(workqueue, struct work, struct runs, 8192, "work items") SORT_BY(time);
 
 /* When a worker began its work. */
 struct run {

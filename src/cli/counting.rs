@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{column, duration, filter, interval, top, whole};
+use super::values::{column, duration, interval, sort, top, whole};
+use super::{COUNT, LOOK, SHOW};
+use crate::snapshot::{Condition, Sort};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -19,10 +21,10 @@ pub(crate) struct RunArgs {
     /// or @INSTANCE, to read what is attached
     pub(crate) tally: OsString,
     /// Count for this time, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(short = 'd', long = "for", help_heading = COUNT, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) run_for: Option<Duration>,
     /// Interval between readings, which show differences; one longer than the run gives one reading
-    #[arg(long, value_name = "DURATION", value_parser = interval, allow_hyphen_values = true)]
+    #[arg(short = 'i', long, help_heading = COUNT, value_name = "DURATION", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) every: Option<Duration>,
     #[command(flatten)]
     pub(crate) view: View,
@@ -37,25 +39,33 @@ pub(crate) struct RunArgs {
 pub(crate) struct Selection {
     /// Show only the first N, in the order of --sort; 0 shows only the footer [all; with --every on
     /// a terminal, as many as fit]
-    #[arg(long, value_name = "N|all", value_parser = top, allow_negative_numbers = true)]
+    #[arg(short = 'n', long, help_heading = SHOW, value_name = "N|all", value_parser = top, allow_negative_numbers = true)]
     pub(crate) top: Option<usize>,
-    /// Sort by this column [the first column of numbers; of a histogram also NAME.mean, NAME.p99, NAME.sum]
-    #[arg(long, value_name = "COLUMN", value_parser = column)]
-    pub(crate) sort: Option<String>,
+    /// Sort by this column; `-COLUMN` turns the order around
+    ///
+    /// The default is the column that the tally names, or the first one of numbers. Of a histogram
+    /// there are also NAME.mean, NAME.p99 and NAME.sum.
+    #[arg(short, long, help_heading = SHOW, value_name = "[-]COLUMN", value_parser = sort, allow_hyphen_values = true)]
+    pub(crate) sort: Option<Sort>,
     /// Group by these fields only, and sum the numbers
-    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
+    #[arg(long, help_heading = SHOW, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
     pub(crate) by: Option<Vec<String>>,
-    /// Show only what has this value in this field; may be repeated
-    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = filter)]
-    pub(crate) filters: Vec<(String, String)>,
+    /// Show only what has one of these values in this field; may be repeated
+    ///
+    /// Operators: `=` and `!=` (also of networks like 10.0.0.0/8), `~` and `!~` (patterns of `*` and
+    /// `?`), and for numbers `<` `<=` `>` `>=`: `--where comm=dd,find --where 'p99>10ms'`. Numbers are
+    /// counts, not rates.
+    #[arg(long = "where", help_heading = SHOW, value_name = "FIELD=VALUE,...", value_parser = Condition::parse)]
+    pub(crate) filters: Vec<Condition>,
 }
 
 impl Selection {
     /// The fields that it names.
     pub(crate) fn fields(&self) -> Vec<&str> {
         let by = self.by.iter().flatten();
-        let filtered = self.filters.iter().map(|(field, _)| field);
-        let names = by.chain(filtered).chain(&self.sort);
+        let filtered = self.filters.iter().map(|filter| &filter.field);
+        let sorted = self.sort.iter().map(|sort| &sort.column);
+        let names = by.chain(filtered).chain(sorted);
         names.map(String::as_str).collect()
     }
 }
@@ -64,28 +74,33 @@ impl Selection {
 pub(crate) struct View {
     #[command(flatten)]
     pub(crate) selection: Selection,
-    /// Running totals, rather than rates and differences
-    #[arg(long)]
+    /// Totals since counting began, rather than rates and differences
+    ///
+    /// A single reading has totals by default if it is of a command, or if every rate is below 10/s.
+    #[arg(long, help_heading = LOOK)]
     pub(crate) total: bool,
+    /// Rates, also of a command and of rare events
+    #[arg(long, help_heading = LOOK, conflicts_with = "total")]
+    pub(crate) rate: bool,
     /// Show histograms as bars, one block per row
-    #[arg(long)]
+    #[arg(long, help_heading = LOOK)]
     pub(crate) histogram: bool,
     /// Exit with 4 if any event lost its key or its time, was missed or not reported, or any row was reset
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub(crate) strict: bool,
     /// Show numbers rather than names
-    #[arg(long)]
+    #[arg(long, help_heading = LOOK, hide_short_help = true)]
     pub(crate) raw: bool,
 }
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Loading {
     /// Make room for N rows in each table (arrays keep their size)
-    #[arg(long, value_name = "N", value_parser = whole::<u32>(1, u32::MAX.into()), allow_negative_numbers = true)]
+    #[arg(long, help_heading = COUNT, hide_short_help = true, value_name = "N", value_parser = whole::<u32>(1, u32::MAX.into()), allow_negative_numbers = true)]
     pub(crate) max_rows: Option<u32>,
     /// Load every program, also where several kinds of programs count the same event
     /// [only the first kind that loads]
-    #[arg(long)]
+    #[arg(long, help_heading = COUNT, hide_short_help = true)]
     pub(crate) all_programs: bool,
 }
 

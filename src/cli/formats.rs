@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Action, Cli};
+use super::{Action, Cli, LOOK};
 use crate::error::usage;
 use crate::render::Format::{self, Csv, Json, Jsonl, Table};
 
@@ -54,6 +54,7 @@ pub(super) fn for_each(words: &str, command: Command) -> Command {
         let output = Arg::new("output").short('o').long("output");
         let output = output.value_name("FORMAT").default_value("table");
         let output = output.help("How to write what was read");
+        let output = output.help_heading(LOOK);
         let command = match formats {
             [] => {
                 let file = Arg::new("output_file").long("output-file");

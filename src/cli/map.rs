@@ -60,7 +60,7 @@ pub(crate) enum MapAction {
         /// An id, a pinned path, or a name
         map: String,
         /// Confirm that all keys are to be deleted
-        #[arg(long, required = true)]
+        #[arg(long)]
         yes: bool,
     },
     /// Show the key after this one, or the first; exit 3 at the end
@@ -251,10 +251,10 @@ pub(crate) struct WatchArgs {
     /// An id, a pinned path, or a name
     pub(crate) map: String,
     /// Interval between readings
-    #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s", allow_hyphen_values = true)]
+    #[arg(short = 'i', long, value_name = "DURATION", value_parser = interval, default_value = "1s", allow_hyphen_values = true)]
     pub(crate) every: Duration,
     /// End after this time [at Ctrl-C, if not given]
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(short = 'd', long = "for", value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) run_for: Option<Duration>,
     /// Exit with 4 if any counter was reset
     #[arg(long)]

@@ -20,16 +20,26 @@ pub fn clash(tally: &Tally) -> Option<String> {
         .iter()
         .filter_map(|verb| command.find_subcommand(verb));
     args.extend(verbs.flat_map(Command::get_arguments));
-    let is_taken = |option: &&OptionSpec| {
-        let flag = flag(option);
-        let mut longs = args.iter().filter_map(|arg| arg.get_long());
-        longs.any(|long| long == flag) || matches!(flag.as_str(), "help" | "version")
-    };
-    let option = tally.schema.options.iter().find(is_taken)?;
-    Some(format!(
-        "tally `{}` has an option `{}`, which ktally has itself; rename it in its C file",
-        tally.name, option.name
-    ))
+    let longs = args.iter().filter_map(|arg| arg.get_long());
+    let longs: Vec<&str> = longs.chain(["help", "version"]).collect();
+    let shorts = args.iter().filter_map(|arg| arg.get_short());
+    let mut shorts: Vec<char> = shorts.chain(['h', 'V']).collect();
+    for OptionSpec { name, short, .. } in &tally.schema.options {
+        if longs.contains(&&*name.replace('_', "-")) {
+            return Some(format!(
+                "tally `{}` has an option `{name}`, which ktally has itself; rename it in its C file",
+                tally.name
+            ));
+        }
+        if short.is_some_and(|short| shorts.contains(&short)) {
+            return Some(format!(
+                "tally `{}` has an option `{name}` whose letter is taken; choose another in its SHORT()",
+                tally.name
+            ));
+        }
+        shorts.extend(short);
+    }
+    None
 }
 
 /// `max_depth` is `--max-depth`.
@@ -40,6 +50,7 @@ pub fn flag(option: &OptionSpec) -> String {
 pub(super) fn own_option(option: &OptionSpec, tally: &Tally) -> Arg {
     let arg = Arg::new(format!("{OWN}{}", option.name))
         .long(flag(option))
+        .short(option.short)
         .help(describe(option, tally))
         .action(ArgAction::Set)
         .allow_negative_numbers(true)

@@ -1,9 +1,10 @@
-//! Values of arguments: numbers, times, columns and filters.
+//! Values of arguments: numbers, times, columns.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use crate::schema::dotted;
+use crate::snapshot::Sort;
 
 /// A whole number, and words that say so where it is none.
 pub(super) fn whole<N: TryFrom<u64>>(
@@ -51,12 +52,12 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(super) fn filter(text: &str) -> Result<(String, String), String> {
-    let (field, value) = text.split_once('=').ok_or("write it as FIELD=VALUE")?;
-    Ok((dotted(field), value.to_owned()))
-}
-
 /// `a[2]` is the column `a.2`.
 pub(super) fn column(text: &str) -> Result<String, Infallible> {
     Ok(dotted(text))
+}
+
+/// A dash in front turns the order around.
+pub(super) fn sort(text: &str) -> Result<Sort, Infallible> {
+    Ok(Sort::parse(&dotted(text)))
 }

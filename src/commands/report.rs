@@ -197,6 +197,7 @@ impl Report {
                 rows: selection.named(&self.names, self.for_people),
                 rows_read: shown.rows.len(),
                 held_back: false,
+                matching: selection.matching,
                 other: other.filter(|_| is_shown).map(<[u64]>::to_vec),
                 leaves_out_other: is_filtered && other.is_some(),
                 uncertain: shown.uncertain,
@@ -216,7 +217,7 @@ impl Report {
             unraised: all.unraised,
             incomplete: all.incomplete.clone(),
             tables: tables.collect(),
-            sort: self.query.sort.clone(),
+            sort: self.query.sort.as_ref().map(|sort| sort.column.clone()),
         }
     }
 

@@ -179,6 +179,7 @@ mod tests {
             place: Place::whole(Type::unsigned(size)),
             decoder: Some(Decoder::from_tag(decoder)),
             with: None,
+            idle: Vec::new(),
         }
     }
 

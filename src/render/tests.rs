@@ -105,6 +105,7 @@ fn named(rows: Selection<'static>, rows_read: usize, names: &HostNames) -> Table
         rows: selection.named(names, false),
         rows_read,
         held_back: false,
+        matching: rows_read,
         other: None,
         leaves_out_other: false,
         uncertain: 0,
@@ -149,7 +150,7 @@ fn two_rows() -> Snapshot<'static> {
 
 fn one_row() -> Snapshot<'static> {
     let mut snapshot = one(syscalls(), &[("postgres", libc::SYS_read, &postgres())]);
-    snapshot.tables[0].rows_read = 1;
+    (snapshot.tables[0].rows_read, snapshot.tables[0].matching) = (1, 1);
     snapshot
 }
 
@@ -167,6 +168,7 @@ const STYLE: Style = Style {
     color: false,
     histogram: false,
     totals: false,
+    rare_totals: false,
     no_header: false,
     cpus: 4,
     width: None,

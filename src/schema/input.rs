@@ -131,7 +131,7 @@ pub(crate) fn dotted(path: &str) -> String {
 }
 
 /// Splits at a character that stands outside of brackets and quotes.
-fn split(text: &str, at: char) -> Vec<&str> {
+pub(crate) fn split(text: &str, at: char) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut depth) = (0, 0usize);
     let (mut quoted, mut escaped) = (false, false);

@@ -8,6 +8,7 @@ use super::metric::{Metric, MetricKind};
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
+use crate::error::unknown_text;
 
 /// An array of more numbers than this is one detail rather than columns, unless
 /// it is tagged.
@@ -26,6 +27,8 @@ pub struct Table {
     pub value_size: usize,
     /// As declared; the loaded map may have been given another.
     pub max_entries: u32,
+    /// `SORT_BY(column)`: the column that rows are sorted by, unless another is asked for.
+    pub(crate) sort_by: Option<String>,
     /// The parts of the key, each a column.
     pub labels: Vec<Label>,
     /// Whether the key has parts that are not among them: rows that differ only
@@ -50,6 +53,8 @@ pub struct Label {
     pub decoder: Option<Decoder>,
     /// The option without which it says nothing.
     pub with: Option<String>,
+    /// `IDLE(...)`: the values of rows that come last, unless they are sorted.
+    pub idle: Vec<String>,
 }
 
 /// Part of the value, as it is shown: a number or something else.
@@ -74,6 +79,8 @@ pub struct OptionSpec {
     pub unit: Option<Unit>,
     /// How it is read and shown.
     pub decoder: Option<Decoder>,
+    /// `SHORT(letter)`.
+    pub short: Option<char>,
     /// The place in `.rodata` of the flag `NAME_given`, if there is one.
     pub given: Option<Place>,
 }
@@ -92,6 +99,7 @@ impl Label {
             place,
             decoder: tags.decoder.clone(),
             with: tags.with.clone(),
+            idle: tags.idle.clone(),
         }
     }
 
@@ -99,6 +107,12 @@ impl Label {
     pub(crate) fn is_stack(&self) -> bool {
         let decoder = self.decoder.as_ref();
         decoder.is_some_and(|it| [Decoder::KSTACK, Decoder::USTACK].contains(it))
+    }
+
+    /// Whether it shows the address of a host.
+    pub(crate) fn is_address(&self) -> bool {
+        let decoder = self.decoder.as_ref().map(Decoder::tag);
+        decoder.is_some_and(|tag| ["ip", "ipv4", "ipv6"].contains(&tag))
     }
 }
 
@@ -117,6 +131,7 @@ impl Table {
             key_size: key.size,
             value_size: value.size,
             max_entries,
+            sort_by: tags.sort_by.clone(),
             labels: Vec::new(),
             hides_key: false,
             metrics: Vec::new(),
@@ -263,6 +278,7 @@ impl Table {
             place: metric.place,
             decoder: Some(decoder.clone()),
             with: None,
+            idle: Vec::new(),
         });
         self.details.extend(values);
     }
@@ -317,10 +333,18 @@ impl Table {
         if let Some(refused) = self.refused.first() {
             return Some(refused.clone());
         }
-        let labels = self.labels.iter().map(|label| &label.name);
-        let names = labels.chain(self.metrics.iter().map(|metric| &metric.name));
+        let is_of = |sort: &str, name: &str| {
+            let part = sort.strip_prefix(name);
+            part.is_some_and(|part| part.is_empty() || part.starts_with('.'))
+        };
+        if let Some(sort) = &self.sort_by
+            && !self.columns().any(|name| is_of(sort, name))
+        {
+            let unknown = unknown_text("column", sort, self.columns());
+            return Some(format!("SORT_BY({sort}): {unknown}"));
+        }
         let mut seen = HashSet::new();
-        let twice = names.into_iter().find(|name| !seen.insert(name.as_str()))?;
+        let twice = self.columns().find(|name| !seen.insert(*name))?;
         Some(format!("two columns are named `{twice}`; rename one"))
     }
 
@@ -334,6 +358,12 @@ impl Table {
             .map(|metric| &cells[metric.cell..][..metric.cells()])
             .peekable();
         counting.peek().is_some() && counting.flatten().all(|cell| *cell == 0)
+    }
+
+    /// The names of labels and metrics.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        let labels = self.labels.iter().map(|label| &*label.name);
+        labels.chain(self.metrics.iter().map(|metric| &*metric.name))
     }
 
     /// The label of this name.

@@ -28,6 +28,12 @@ pub struct Tags {
     pub(crate) unit: Option<Unit>,
     /// `HIDDEN`.
     pub(crate) hidden: bool,
+    /// `IDLE(value, ...)`.
+    pub(crate) idle: Vec<String>,
+    /// `SHORT(letter)`.
+    pub(crate) short: Option<char>,
+    /// `SORT_BY(column)`.
+    pub(crate) sort_by: Option<String>,
     /// `WITH(option)`.
     pub(crate) with: Option<String>,
     /// `OPTIONAL`.
@@ -115,6 +121,9 @@ impl Tags {
             "as" => self.decoder = Some(Decoder::from_tag(text)),
             "unit" => self.unit = Some(Unit::from_tag(text)),
             "hidden" => self.hidden = true,
+            "idle" => self.idle = text.split(',').map(|it| it.trim().to_owned()).collect(),
+            "short" => self.short = text.chars().next(),
+            "sort_by" => self.sort_by = help(),
             "with" => self.with = help(),
             "optional" => self.optional = true,
             "alternative" => self.alternative = help(),

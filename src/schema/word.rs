@@ -176,7 +176,7 @@ fn escape(text: &str) -> Option<(Vec<u8>, &str)> {
     }
 }
 
-fn with_unit(unit: &Unit, text: &str) -> Result<i128> {
+pub(crate) fn with_unit(unit: &Unit, text: &str) -> Result<i128> {
     match text.strip_prefix('-') {
         Some(positive) => Ok(-i128::from(unit.parse(positive)?)),
         None => Ok(unit.parse(text)?.into()),

@@ -1,5 +1,8 @@
 //! Rows at one instant, and what is done with them before they are shown. Pure.
 
+mod column;
+mod filter;
+mod order;
 mod query;
 mod rows;
 mod shown;
@@ -10,7 +13,9 @@ use std::time::SystemTime;
 
 use crate::schema::{Histogram, Metric, MetricKind, Table};
 
-pub(crate) use query::{Filter, Query, Rank};
+pub(crate) use filter::{Condition, Filter};
+pub(crate) use order::{Rank, Sort};
+pub(crate) use query::Query;
 pub use rows::Rows;
 pub(crate) use shown::{Row, Selection, Snapshot, TableSnapshot};
 

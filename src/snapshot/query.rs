@@ -5,33 +5,24 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 
-use super::{Rows, Selection, add, count};
+use super::column::Column;
+use super::filter::{Condition, Filter};
+use super::order::{Rank, Sort, Sorting};
+use super::{Rows, Selection, add};
 use crate::error::{unknown, usage};
-use crate::schema::{
-    Histogram, Kind, Label, LeftOut, Metric, MetricKind, Names, Place, Statistic, Table, Tags,
-    Type, Value, parse,
-};
+use crate::schema::{Kind, Names, Place, Table, Type};
 
 /// What the user wants to see of a reading.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
     /// The labels to group by; `None` keeps every label.
     pub(crate) by: Option<Vec<String>>,
-    /// Labels and the text that they must have.
-    pub(crate) filters: Vec<(String, String)>,
-    /// The column to sort by; `None` sorts by the first column of numbers.
-    pub(crate) sort: Option<String>,
+    /// What rows must have, all of it.
+    pub(crate) filters: Vec<Condition>,
+    /// The column to sort by; `None` leaves it to the table.
+    pub(crate) sort: Option<Sort>,
     /// How many rows to show at most.
     pub(crate) top: Option<usize>,
-}
-
-/// What a row is sorted by.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum SortBy {
-    Label(usize),
-    Cell(usize, bool),
-    Count(usize),
-    Statistic(usize, Statistic),
 }
 
 impl Query {
@@ -41,40 +32,36 @@ impl Query {
         let labels = tables.iter().flat_map(|table| &table.labels);
         let labels: Vec<&str> = labels.map(|label| label.name.as_str()).collect();
         let by = self.by.as_deref().unwrap_or_default();
-        let filtered = self.filters.iter().map(|(name, _)| name);
-        for name in by.iter().chain(filtered) {
+        for (i, name) in by.iter().enumerate() {
             if !labels.contains(&name.as_str()) {
                 return Err(unknown("field", name, labels));
             }
-        }
-        for (i, name) in by.iter().enumerate() {
             if by[..i].contains(name) {
                 return Err(usage(format!("`--by` names `{name}` twice")));
             }
         }
-        for (field, text) in &self.filters {
-            check_filter(tables, field, text, names)?;
+        for filter in &self.filters {
+            let checked = filter.check(tables, names);
+            checked.map_err(|error| usage(format!("`--where {filter}`: {error:#}")))?;
         }
         self.check_sort(tables, &labels)
     }
 
     fn check_sort(&self, tables: &[Table], labels: &[&str]) -> Result<()> {
-        let Some(sort) = &self.sort else {
+        let Some(Sort { column, .. }) = &self.sort else {
             return Ok(());
         };
-        if !tables.iter().any(|table| sort_by(table, sort).is_some()) {
-            let metrics = tables.iter().flat_map(|table| &table.metrics);
-            let metrics = metrics.map(|metric| metric.name.as_str());
-            return Err(unknown(
-                "column",
-                sort,
-                labels.iter().copied().chain(metrics),
-            ));
+        if !tables
+            .iter()
+            .any(|table| Column::of(table, column).is_some())
+        {
+            let columns = tables.iter().flat_map(Table::columns);
+            return Err(unknown("column", column, columns));
         }
-        let is_left_out = self.by.as_ref().is_some_and(|by| !by.contains(sort));
-        if is_left_out && labels.contains(&sort.as_str()) {
+        let is_left_out = self.by.as_ref().is_some_and(|by| !by.contains(column));
+        if is_left_out && labels.contains(&column.as_str()) {
             return Err(usage(format!(
-                "rows grouped without `{sort}` cannot be sorted by it"
+                "rows grouped without `{column}` cannot be sorted by it"
             )));
         }
         Ok(())
@@ -88,33 +75,31 @@ impl Query {
         names: &dyn Names,
     ) -> Selection<'r> {
         let filter = self.filter(table, names);
-        let kept = (0..rows.len()).filter(|row| filter.keeps(rows.key(*row), names));
-        if let Some(by) = self.grouping(table, names) {
-            let (table, rows) = self.group(table, rows, kept, &by, names);
-            let order = self.order(&table, &rows, 0..rows.len(), names);
-            return Selection::new(table, Cow::Owned(rows), order);
-        }
-        let order = self.order(table, rows, kept, names);
-        Selection::new(table.clone(), Cow::Borrowed(rows), order)
+        let kept = (0..rows.len()).filter(|row| filter.keeps_key(rows.key(*row), names));
+        let (table, rows, mut order) = match self.grouping(table, names) {
+            Some(by) => {
+                let (table, rows) = self.group(table, rows, kept, &by, names);
+                let order = self.order(&table, &rows, (0..rows.len(), &filter), names);
+                (table, Cow::Owned(rows), order)
+            }
+            None => {
+                let order = self.order(table, rows, (kept, &filter), names);
+                (table.clone(), Cow::Borrowed(rows), order)
+            }
+        };
+        let matching = order.len();
+        order.truncate(self.top.unwrap_or(usize::MAX));
+        Selection::new(table, rows, order, matching)
     }
 
     /// The filters, as they are asked of the rows of a table.
-    pub(crate) fn filter<'q>(&'q self, table: &'q Table, names: &dyn Names) -> Filter<'q> {
-        let wanted = self.filters.iter().filter_map(|(name, text)| {
-            let label = &table.labels[table.label(name)?];
-            let bytes = typed(label, text, names).unwrap_or_default();
-            Some(Wanted { label, text, bytes })
-        });
-        Filter(wanted.collect())
+    pub(crate) fn filter<'t>(&self, table: &'t Table, names: &dyn Names) -> Filter<'t> {
+        Filter::new(&self.filters, table, names)
     }
 
     /// What the rows of a table are ordered by.
-    pub(crate) fn sorting<'t>(&self, table: &'t Table) -> Sorting<'t> {
-        let by = match &self.sort {
-            Some(name) => sort_by(table, name),
-            None => table.metrics.first().map(default_order),
-        };
-        Sorting { table, by }
+    pub(crate) fn sorting<'t>(&self, table: &'t Table, names: &dyn Names) -> Sorting<'t> {
+        Sorting::new(table, self.sort.as_ref(), names)
     }
 
     /// The labels to group by: what looks the same is one row.
@@ -159,17 +144,18 @@ impl Query {
         (projection.table, groups)
     }
 
-    /// Rows that counted something, the greatest first, at most `top`.
+    /// Rows that counted something and pass by their numbers, the greatest first.
     fn order(
         &self,
         table: &Table,
         rows: &Rows,
-        kept: impl Iterator<Item = usize>,
+        (kept, filter): (impl Iterator<Item = usize>, &Filter<'_>),
         names: &dyn Names,
     ) -> Vec<usize> {
-        let sorting = self.sorting(table);
+        let sorting = self.sorting(table, names);
+        let is_shown = |cells| !table.counts_nothing(cells) && filter.keeps_cells(cells);
         let mut order: Vec<(Rank, usize)> = kept
-            .filter(|row| !table.counts_nothing(rows.cells(*row)))
+            .filter(|row| is_shown(rows.cells(*row)))
             .map(|row| (sorting.rank(rows.key(row), rows.cells(row), names), row))
             .collect();
         order.sort_unstable_by(|(rank_a, a), (rank_b, b)| {
@@ -178,151 +164,8 @@ impl Query {
                 .cmp(rank_b)
                 .then_with(|| rows.key(*a).cmp(rows.key(*b)))
         });
-        order.truncate(self.top.unwrap_or(usize::MAX));
         // Not `into_iter`, which would keep the memory of the ranks.
         order.iter().map(|(_, row)| *row).collect()
-    }
-}
-
-/// Fewer rows than there are: those that have what is wanted.
-#[derive(Debug)]
-pub(crate) struct Filter<'q>(Vec<Wanted<'q>>);
-
-#[derive(Debug)]
-struct Wanted<'q> {
-    label: &'q Label,
-    text: &'q str,
-    bytes: Option<Vec<u8>>,
-}
-
-impl Filter<'_> {
-    /// Whether a row of this key passes: by what its labels show, or by what was
-    /// typed for it.
-    pub(crate) fn keeps(&self, key: &[u8], names: &dyn Names) -> bool {
-        self.0.iter().all(|Wanted { label, text, bytes }| {
-            let place = label.place.at_start();
-            let typed = bytes.as_ref().map(|bytes| place.decode(bytes));
-            typed == Some(label.place.decode(key))
-                || names.of(label, key).to_string() == *text
-                || bytes.is_none() && names.described(label, key).to_string() == *text
-        })
-    }
-}
-
-fn check_filter(tables: &[Table], field: &str, text: &str, names: &dyn Names) -> Result<()> {
-    let labels = || tables.iter().flat_map(|table| &table.labels);
-    let is_another = |part: &str| {
-        let name = part.split_once('=').map(|(name, _)| name);
-        labels().any(|label| Some(label.name.as_str()) == name)
-    };
-    if text.split(',').skip(1).any(is_another) {
-        let all = text.replace(',', " --where ");
-        return Err(usage(format!(
-            "`--where` takes one field; write --where {field}={all}"
-        )));
-    }
-    let mut refused = None;
-    for label in labels().filter(|label| label.name == field) {
-        match typed(label, text, names) {
-            // A row of this table may pass.
-            Ok(_) => return Ok(()),
-            Err(error) => refused = Some(error),
-        }
-    }
-    let Some(error) = refused else {
-        return Ok(());
-    };
-    Err(usage(format!("`--where {field}={text}`: {error:#}")))
-}
-
-/// The bytes of a label, at its own size, that this text stands for; `None` for
-/// what may get that name later. An error says why nothing can have it.
-fn typed(label: &Label, text: &str, names: &dyn Names) -> Result<Option<Vec<u8>>> {
-    let place = label.place.at_start();
-    let tags = Tags {
-        decoder: label.decoder.clone(),
-        ..Tags::default()
-    };
-    let mut bytes = vec![0; place.ty.size];
-    match parse(&place, &tags, text, LeftOut::Refused, names, &mut bytes) {
-        Ok(()) => Ok(Some(bytes)),
-        Err(_) if names.comes_and_goes(label) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// What rows are ordered by, computed once a row; the least comes first.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rank {
-    /// The greater the number, the less its rank.
-    Number(i128),
-    /// By the alphabet.
-    Name(String),
-}
-
-/// What the rows of one table are ordered by.
-#[derive(Debug)]
-pub(crate) struct Sorting<'t> {
-    table: &'t Table,
-    by: Option<SortBy>,
-}
-
-impl Sorting<'_> {
-    /// The rank of a row: greater numbers come first, names by the alphabet.
-    pub(crate) fn rank(&self, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
-        Rank::Number(match self.by {
-            None => 0,
-            Some(SortBy::Label(label)) => match names.of(&self.table.labels[label], key) {
-                Value::Uint(number) => number.try_into().unwrap_or(i128::MAX),
-                Value::Int(number) => number,
-                value => return Rank::Name(value.to_string()),
-            },
-            Some(SortBy::Cell(cell, true)) => -i128::from(cells[cell] as i64),
-            Some(SortBy::Cell(cell, false)) => -i128::from(cells[cell]),
-            Some(SortBy::Count(cell)) => -i128::from(count(&cells[cell..])),
-            // To a thousandth, as it is shown; one that has none comes last.
-            Some(SortBy::Statistic(cell, statistic)) => statistic
-                .of(&Histogram::of_cells(&cells[cell..]))
-                .map_or(1, |number| -((number * 1e3).round() as i128)),
-        })
-    }
-}
-
-fn default_order(metric: &Metric) -> SortBy {
-    match metric.kind {
-        MetricKind::Histogram => SortBy::Count(metric.cell),
-        _ => SortBy::Cell(metric.cell, metric.is_signed()),
-    }
-}
-
-/// A label, a metric, or of a histogram `NAME.count`, `NAME.sum`, `NAME.mean`,
-/// `NAME.p50` and so on; the bare name of a histogram sorts by its count.
-fn sort_by(table: &Table, name: &str) -> Option<SortBy> {
-    if let Some(label) = table.label(name) {
-        return Some(SortBy::Label(label));
-    }
-    if let Some(metric) = table.metrics.iter().find(|metric| metric.name == name) {
-        return Some(default_order(metric));
-    }
-    let histograms = || {
-        table
-            .metrics
-            .iter()
-            .filter(|metric| metric.kind == MetricKind::Histogram)
-    };
-    // `p99` is enough where there is one histogram.
-    let (metric, part) = match histograms().find_map(|metric| {
-        let part = name.strip_prefix(&metric.name)?.strip_prefix('.')?;
-        Some((metric, part))
-    }) {
-        Some(found) => found,
-        None if histograms().count() == 1 => (histograms().next()?, name),
-        None => return None,
-    };
-    match part {
-        "count" => Some(SortBy::Count(metric.cell)),
-        "sum" => Some(SortBy::Cell(metric.cell, false)),
-        _ => Statistic::by_name(part).map(|it| SortBy::Statistic(metric.cell, it)),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct TableSnapshot<'s> {
     pub(crate) rows_read: usize,
     /// Whether a screen has no room for all rows.
     pub(crate) held_back: bool,
+    /// How many there would be to show without a limit.
+    pub(crate) matching: usize,
     /// The cells of the row `other`, where it counted something and no filter asks
     /// for keys that its events no longer have.
     pub(crate) other: Option<Vec<u64>>,
@@ -187,6 +189,8 @@ pub(crate) struct Selection<'r> {
     pub(crate) table: Table,
     /// Those of the reading, or groups of them.
     pub(crate) rows: Cow<'r, Rows>,
+    /// How many of them there would be without a limit.
+    pub(crate) matching: usize,
     /// Which of them are shown.
     order: Vec<usize>,
     /// Their keys, in this order: they are read again and again. A copy of the
@@ -195,7 +199,12 @@ pub(crate) struct Selection<'r> {
 }
 
 impl<'r> Selection<'r> {
-    pub(super) fn new(table: Table, rows: Cow<'r, Rows>, order: Vec<usize>) -> Self {
+    pub(super) fn new(
+        table: Table,
+        rows: Cow<'r, Rows>,
+        order: Vec<usize>,
+        matching: usize,
+    ) -> Self {
         let mut keys = Vec::with_capacity(order.len() * rows.key_size);
         for row in &order {
             keys.extend_from_slice(rows.key(*row));
@@ -203,6 +212,7 @@ impl<'r> Selection<'r> {
         Self {
             table,
             rows,
+            matching,
             order,
             keys,
         }
@@ -211,7 +221,8 @@ impl<'r> Selection<'r> {
     #[cfg(test)]
     pub(crate) fn all(table: Table, rows: Rows) -> Self {
         let order = (0..rows.len()).collect();
-        Self::new(table, Cow::Owned(rows), order)
+        let matching = rows.len();
+        Self::new(table, Cow::Owned(rows), order, matching)
     }
 
     /// Every row: its key and its numbers.

@@ -104,11 +104,8 @@ pub(super) fn query(line: &str) -> Query {
         let (flag, text) = flag.split_once(':').unwrap_or((flag, ""));
         match flag {
             "by" => query.by = Some(text.split_terminator(',').map(str::to_owned).collect()),
-            "where" => {
-                let (name, text) = text.split_once('=').unwrap();
-                query.filters.push((name.into(), text.into()));
-            }
-            "sort" => query.sort = Some(text.into()),
+            "where" => query.filters.push(Condition::parse(text).unwrap()),
+            "sort" => query.sort = Some(Sort::parse(text)),
             "top" => query.top = Some(text.parse().unwrap()),
             _ => panic!("{line}"),
         }
@@ -195,6 +192,7 @@ fn a_snapshot_is_whole_only_if_nothing_is_missing() {
             rows: rows.named(&HostNames::raw(), false),
             rows_read: 0,
             held_back: false,
+            matching: 0,
             other: None,
             leaves_out_other: false,
             uncertain: 0,

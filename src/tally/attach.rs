@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use libbpf_rs::{Link, ProgramMut, libbpf_sys, num_possible_cpus};
+use wildmatch::WildMatch;
 
 use super::binary;
 use super::catalogue::Tally;
@@ -172,9 +173,10 @@ fn attach_kernel(program: &ProgramMut<'_>, at_return: bool, pattern: &str) -> Re
             .with_context(|| format!("no function `{pattern}` to probe in this kernel"))?;
         return Ok(vec![link]);
     }
+    let wanted = WildMatch::new(pattern);
     let functions: Vec<String> = host::kernel_functions()?
         .into_iter()
-        .filter(|function| matches(pattern.as_bytes(), function.as_bytes()))
+        .filter(|function| wanted.matches(function))
         .collect();
     ensure!(
         functions.len() <= MOST,
@@ -188,19 +190,6 @@ fn attach_kernel(program: &ProgramMut<'_>, at_return: bool, pattern: &str) -> Re
         "no function `{pattern}` to probe in this kernel"
     );
     Ok(links)
-}
-
-/// `*` stands for any text, `?` for one character.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern, text) {
-        ([], []) => true,
-        ([b'*', pattern @ ..], _) => {
-            (0..=text.len()).any(|skipped| matches(pattern, &text[skipped..]))
-        }
-        ([b'?', pattern @ ..], [_, text @ ..]) => matches(pattern, text),
-        ([a, pattern @ ..], [b, text @ ..]) => a == b && matches(pattern, text),
-        _ => false,
-    }
 }
 
 /// A timer on each CPU that is online.
@@ -238,7 +227,7 @@ fn paranoia() -> &'static str {
 mod tests {
     use std::collections::HashSet;
 
-    use super::matches;
+    use wildmatch::WildMatch;
 
     fn check(target: &str) -> anyhow::Result<()> {
         super::check(target, &mut HashSet::new())
@@ -246,7 +235,7 @@ mod tests {
 
     #[test]
     fn patterns_match_all_of_a_name() {
-        let is = |pattern: &str, text: &str| matches(pattern.as_bytes(), text.as_bytes());
+        let is = |pattern: &str, text: &str| WildMatch::new(pattern).matches(text);
         assert!(is("vfs_*", "vfs_read") && is("vfs_*", "vfs_") && is("*", ""));
         assert!(is("*_read?", "vfs_readv") && is("v*s*d", "vfs_read"));
         assert!(!is("vfs_*", "do_vfs_read") && !is("vfs_?", "vfs_") && !is("", "a"));

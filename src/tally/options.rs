@@ -135,6 +135,7 @@ mod tests {
             place: Place::whole(Type::unsigned(size)).shifted(offset * 8),
             unit: None,
             decoder: None,
+            short: None,
             given: None,
         }
     }

@@ -180,6 +180,9 @@ fn list_tells_of_options_that_run_would_refuse() {
     let text = format!("{TABLE} OPTION(__u32, by, 0, \"\");");
     let clash = file("clash", &text);
     ktally("run", &clash, &[]).refused(2, &["`by`", "rename"]);
+    let letter = format!("{TABLE} OPTION(__u32 SHORT(n), mine, 0, \"\");");
+    let letter = file("letter", &letter);
+    ktally("run", &letter, &[]).refused(2, &["`mine`", "letter is taken"]);
     let list = ktally("list", &clash, &["-o", "json"]).json();
     assert_eq!(list[0]["runs_here"], false);
     let obstacles = items(&list[0]["obstacles"]);

@@ -69,6 +69,7 @@ fn damaged_programs_are_read_or_refused() {
         place: Place::whole(Type::unsigned(24)),
         decoder: tags.decoder,
         with: None,
+        idle: Vec::new(),
     };
     let frame = |offset: u64| {
         let mapped = Mapped::new(&path)?;

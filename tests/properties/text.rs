@@ -85,6 +85,7 @@ fn options_of_any_type_are_read_or_refused() {
             place: Place::whole(Arc::clone(&ty)),
             unit,
             decoder: tags.decoder,
+            short: None,
             given: None,
         };
         let options = [option];

@@ -105,8 +105,19 @@ impl Dump<'_> {
         Ok(())
     }
 
-    fn keeps(&self, key: &[u8]) -> bool {
-        self.filter.keeps(key, &self.command.names)
+    fn keeps(&self, key: &[u8], buffer: &[u8]) -> bool {
+        self.filter.keeps_key(key, &self.command.names)
+            && (!self.filter.asks_for_numbers() || self.filter.keeps_cells(&self.cells(buffer)))
+    }
+
+    /// The numbers of an entry, those of all CPUs added up.
+    fn cells(&self, buffer: &[u8]) -> Vec<u64> {
+        let table = &self.declaration.table;
+        let mut cells = vec![0; table.cells()];
+        for value in self.map.values(buffer) {
+            table.add_cells(value, &mut cells);
+        }
+        cells
     }
 
     /// Writes entries as they come, and keeps none.
@@ -131,7 +142,7 @@ impl Dump<'_> {
         }
         let mut written = Ok(());
         let outcome = Reader::new(map).read(|key, buffer| {
-            if self.keeps(key) {
+            if self.keeps(key, buffer) {
                 written = write_entry(view, out, map, key, buffer, outer);
             }
             match written.is_err() || view.count() >= self.limit() {
@@ -147,19 +158,15 @@ impl Dump<'_> {
     fn sorted(&self) -> Result<Outcome> {
         let table = &self.declaration.table;
         let top = self.query.top.unwrap_or(usize::MAX);
-        let sorting = self.query.sorting(table);
+        let sorting = self.query.sorting(table, &self.command.names);
         let mut first: BinaryHeap<Ranked> = BinaryHeap::new();
         let mut read = 0u64;
         let outcome = Reader::new(self.map).read(|key, buffer| {
-            if !self.keeps(key) {
+            if !self.keeps(key, buffer) {
                 return ControlFlow::Continue(());
             }
             read += 1;
-            let mut cells = vec![0; table.cells()];
-            for value in self.map.values(buffer) {
-                table.add_cells(value, &mut cells);
-            }
-            let rank = sorting.rank(key, &cells, &self.command.names);
+            let rank = sorting.rank(key, &self.cells(buffer), &self.command.names);
             let is_before = |(last, last_key, _): &Ranked| (&rank, key) < (last, last_key);
             if first.len() < top || first.peek().is_some_and(is_before) {
                 first.push((rank, key.to_vec(), buffer.to_vec()));

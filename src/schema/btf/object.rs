@@ -144,6 +144,7 @@ impl Schema {
                 place: reader.place(var),
                 unit: var.tags.unit.clone(),
                 decoder: var.tags.decoder.clone(),
+                short: var.tags.short,
                 given: given.get(&var.name).cloned(),
             })
         });

@@ -6,9 +6,10 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::names::HostNames;
+use crate::schema::Statistic;
 use crate::snapshot::Row;
 use crate::snapshot::tests::{
-    ROWS, member, query, read, secretive, show, show_secretive, table, table_of, ty,
+    ROWS, member, query, read, rows, secretive, show, show_secretive, table, table_of, ty,
 };
 
 #[test]
@@ -81,7 +82,10 @@ fn filters_take_the_name_or_the_number() {
     assert_snapshot!(show("where:nice=-20", &ROWS), @"b ENOENT 5 -20 | 10 1 -3 900 [0:1 9:1]");
     // With `--raw` too.
     let (query, table) = (query("where:error=ENOENT"), table());
-    assert_eq!(query.filter(&table, &HostNames::raw()).0.len(), 1);
+    let raw = HostNames::raw();
+    let filter = query.filter(&table, &raw);
+    let (key, other) = (rows(&ROWS[1..2]), rows(&ROWS[2..3]));
+    assert!(filter.keeps_key(key.key(0), &raw) && !filter.keeps_key(other.key(0), &raw));
     // As it is shown, escaped.
     let odd = "a\u{1b} 0 0 0 | 1 0 0 0 []";
     let shown = show("where:comm=a\\u{1b}", &[ROWS[1], odd]);
@@ -178,17 +182,58 @@ fn rows_are_sorted_by_any_column() {
 }
 
 #[test]
+fn a_dash_turns_the_order_around() {
+    for (column, order) in [
+        ("-calls", "5 10 20 30"),
+        ("-small", "10 20 30 5"),
+        ("-comm", "5 10 20 30"),
+        ("-nice", "20 30 5 10"),
+        // What has no mean comes last either way.
+        ("mean", "10 30 20 5"),
+        ("-mean", "20 30 10 5"),
+    ] {
+        let shown = show(&format!("sort:{column}"), &ROWS);
+        let calls = shown.lines().map(|line| line.split(' ').nth(5).unwrap());
+        assert_eq!(calls.collect::<Vec<_>>().join(" "), order, "{column}");
+    }
+}
+
+/// The errors and the levels of the rows, which a C file could ask for.
+#[test]
+fn a_table_says_how_it_is_sorted() {
+    let order = |line: &str, sort_by: Option<&str>, idle: &[&str]| {
+        let mut table = table();
+        table.sort_by = sort_by.map(str::to_owned);
+        table.labels[1].idle = idle.iter().copied().map(str::to_owned).collect();
+        let (rows, names) = (rows(&ROWS), HostNames::new());
+        let shown = query(line).apply(&table, &rows, &names);
+        let calls = shown.iter().map(|(_, cells)| cells[0].to_string());
+        calls.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(order("", None, &[]), "30 20 10 5");
+    assert_eq!(order("", Some("small"), &[]), "5 30 20 10");
+    assert_eq!(order("", Some("latency.p99"), &[]), "10 20 30 5");
+    assert_eq!(order("sort:calls", Some("small"), &[]), "30 20 10 5");
+    // Idle rows have their own order behind the others; by name, or by number.
+    assert_eq!(order("", None, &["EAGAIN"]), "20 10 5 30");
+    assert_eq!(order("", None, &["2", "EAGAIN"]), "5 30 20 10");
+    assert_eq!(order("", Some("small"), &["4000"]), "30 20 10 5");
+    // A value that there is not is never idle, and who sorts wants no exception.
+    assert_eq!(order("", None, &["ENOTHING"]), "30 20 10 5");
+    assert_eq!(order("sort:calls", None, &["EAGAIN"]), "30 20 10 5");
+    assert_eq!(order("by:comm", None, &["EAGAIN"]), "50 10 5");
+}
+
+#[test]
 fn a_short_name_of_a_quantile_needs_a_single_histogram() {
     let mut two = table();
     let mut second = two.metrics[3].clone();
     second.name = "size".into();
     second.cell = two.cells();
     two.metrics.push(second);
-    assert_eq!(sort_by(&two, "p99"), None);
-    assert_eq!(
-        sort_by(&two, "size.p99"),
-        Some(SortBy::Statistic(68, Statistic::Quantile(0.99)))
-    );
+    assert_eq!(Column::of(&two, "p99"), None);
+    let p99 = Column::Statistic(68, Statistic::Quantile(0.99));
+    assert_eq!(Column::of(&two, "size.p99"), Some(p99));
 }
 
 #[test]
@@ -220,8 +265,8 @@ fn check_refuses_what_no_row_can_pass_and_no_table_has() {
     assert_snapshot!(refused("where:error="), @"`--where error=`: no errno named ``; 145 are known");
     assert_snapshot!(refused("where:nice=64"), @"`--where nice=64`: 64 is out of range: -64 to 63");
     assert_snapshot!(refused("where:comm=postgres"), @"`--where comm=postgres`: 8 bytes are too long: at most 4");
-    assert_snapshot!(refused("where:comm=a,error=2"), @"`--where` takes one field; write --where comm=a --where error=2");
-    assert_snapshot!(refused("where:eror=2"), @"no field named `eror`; did you mean `error`?");
+    assert_snapshot!(refused("where:comm=a,error=2"), @"`--where comm=a,error=2`: it takes one field; write --where comm=a --where error=2");
+    assert_snapshot!(refused("where:eror=2"), @"`--where eror=2`: no field named `eror`; did you mean `error`?");
     assert_snapshot!(refused("by:comm,zzz"), @"no field named `zzz`; known: `comm`, `error`, `depth`, `nice`");
     // Rows have no column of numbers before they are grouped.
     assert_snapshot!(refused("by:calls"), @"no field named `calls`; known: `comm`, `error`, `depth`, `nice`");

@@ -1,0 +1,98 @@
+//! The order of rows.
+
+use std::cmp::Reverse;
+
+use super::column::Column;
+use super::filter::KeyTest;
+use crate::schema::{Names, Table, Value};
+
+/// A column to sort by, as it is typed: `calls`, or `-calls` for the other way round.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sort {
+    pub(crate) column: String,
+    is_reversed: bool,
+}
+
+impl Sort {
+    pub(crate) fn parse(text: &str) -> Self {
+        let reversed = text.strip_prefix('-');
+        Self {
+            column: reversed.unwrap_or(text).to_owned(),
+            is_reversed: reversed.is_some(),
+        }
+    }
+}
+
+/// What a row is ordered by, computed once; the least comes first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// The greater the number, the less its rank.
+    Number(i128),
+    /// By the alphabet.
+    Name(String),
+    Reversed(Reverse<Box<Rank>>),
+    /// The row has no such number.
+    Nothing,
+    /// By default these come last.
+    Idle(Box<Rank>),
+}
+
+/// What the rows of one table are ordered by.
+#[derive(Debug)]
+pub(crate) struct Sorting<'t> {
+    table: &'t Table,
+    by: Option<Column>,
+    is_reversed: bool,
+    idle: Vec<KeyTest<'t>>,
+}
+
+impl<'t> Sorting<'t> {
+    /// By default, as the C file says.
+    pub(super) fn new(table: &'t Table, sort: Option<&Sort>, names: &dyn Names) -> Self {
+        let declared = table.sort_by.as_ref();
+        let by = declared.and_then(|name| Column::of(table, name));
+        let Some(sort) = sort else {
+            return Self {
+                table,
+                by: by.or_else(|| Column::first(table)),
+                is_reversed: false,
+                idle: idle(table, names),
+            };
+        };
+        Self {
+            table,
+            by: Column::of(table, &sort.column),
+            is_reversed: sort.is_reversed,
+            idle: Vec::new(),
+        }
+    }
+
+    /// The rank of a row: greater numbers come first, names by the alphabet.
+    pub(crate) fn rank(&self, key: &[u8], cells: &[u64], names: &dyn Names) -> Rank {
+        let rank = match self.by {
+            None => Rank::Number(0),
+            Some(Column::Label(label)) => match names.of(&self.table.labels[label], key) {
+                Value::Uint(number) => Rank::Number(number.try_into().unwrap_or(i128::MAX)),
+                Value::Int(number) => Rank::Number(number),
+                value => Rank::Name(value.to_string()),
+            },
+            Some(column) => match column.thousandths(cells) {
+                Some(number) => Rank::Number(-number),
+                None => return Rank::Nothing,
+            },
+        };
+        if self.is_reversed {
+            Rank::Reversed(Reverse(Box::new(rank)))
+        } else if self.idle.iter().any(|idle| idle.keeps(key, names)) {
+            Rank::Idle(Box::new(rank))
+        } else {
+            rank
+        }
+    }
+}
+
+fn idle<'t>(table: &'t Table, names: &dyn Names) -> Vec<KeyTest<'t>> {
+    let labels = table.labels.iter().filter(|label| !label.idle.is_empty());
+    let tests = labels.map(|label| KeyTest::of_any(label, &label.idle, names));
+    tests.collect()
+}
