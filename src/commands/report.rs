@@ -74,9 +74,14 @@ impl Report {
         for tally in &mut tallies {
             tally.max_rows = args.loading.max_rows;
         }
-        let mut report = Self::new(global, &args.view, tallies)?;
-        report.has_clock = args.every.is_some();
-        if args.every.is_some() && args.view.selection.top.is_none() {
+        let mut view = args.view.clone();
+        let is_single = args.every.is_none();
+        // What one command did is a sum.
+        view.total |= is_single && !view.rate && !args.command.is_empty();
+        view.rate |= !is_single;
+        let mut report = Self::new(global, &view, tallies)?;
+        report.has_clock = !is_single;
+        if !is_single && view.selection.top.is_none() {
             // One line stands between two readings, and the cursor on the last.
             let size = output::size().map(|(_, height)| height.saturating_sub(2));
             report.renderer.fit(size);
@@ -103,6 +108,7 @@ impl Report {
         let style = Style {
             histogram: view.histogram,
             totals: view.total,
+            rare_totals: !view.rate,
             ..style(global)
         };
         Ok(Self {

@@ -6,7 +6,7 @@ use super::{Format, Style};
 use crate::schema::{
     Histogram, Metric, MetricKind, Statistic, Unit, Value, plain_number, whole_number,
 };
-use crate::snapshot::count;
+use crate::snapshot::{Snapshot, count};
 
 /// What stands for a histogram in a table.
 const SHOWN: [(&str, Statistic, Leaves); 3] = [
@@ -117,6 +117,21 @@ impl Numbers<'_> {
     fn per_second(self) -> &'static str {
         if self.style.totals { "" } else { "/s" }
     }
+}
+
+/// Whether so little was counted that its number says more than its rate.
+pub(super) fn is_rare(snapshot: &Snapshot<'_>) -> bool {
+    const FEW: f64 = 10.0;
+    let is_rare = |metric: &Metric, cells: &[u64]| match metric.kind {
+        MetricKind::Counter if scaled(metric).is_none() => cells[metric.cell] as f64,
+        MetricKind::Histogram => count(&cells[metric.cell..]) as f64,
+        _ => 0.0,
+    } < FEW * snapshot.seconds;
+    snapshot.tables.iter().all(|table| {
+        let mut rows = table.rows.iter().chain(table.other());
+        let metrics = &table.table.metrics;
+        rows.all(|row| metrics.iter().all(|metric| is_rare(metric, row.cells)))
+    })
 }
 
 /// The edge of a histogram's bucket; the last has none.

@@ -35,8 +35,10 @@ pub(crate) struct Style {
     pub(crate) color: bool,
     /// Histograms as bars, also where a table has many rows.
     pub(crate) histogram: bool,
-    /// Running totals, rather than rates.
+    /// Totals, rather than rates.
     pub(crate) totals: bool,
+    /// The same where every rate is low.
+    pub(crate) rare_totals: bool,
     pub(crate) no_header: bool,
     /// Online, for the title.
     pub(crate) cpus: usize,
@@ -54,6 +56,14 @@ impl Style {
             totals: self.totals || seconds < LEAST_SECONDS,
             ..self
         }
+    }
+
+    /// For the numbers of a snapshot.
+    fn of(self, snapshot: &Snapshot<'_>) -> Self {
+        let is_rare = self.rare_totals && metric::is_rare(snapshot);
+        let mut style = self.over(snapshot.seconds);
+        style.totals |= is_rare;
+        style
     }
 
     /// Numbers and marks, which are not the kernel's text, as the locale has them.
@@ -142,10 +152,14 @@ impl Renderer {
     }
 }
 
-/// `10 of 312 rows; 0 dropped, 0 missed`.
-fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
+/// `10 of 312 rows; 0 dropped, 0 missed`. A table says only how many `--top` left out.
+fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>, format: Format) -> String {
     let shown = table.rows.len();
-    let read = plural(table.rows_read as u64, "row");
+    let rows = match format {
+        Format::Table if shown == table.matching => plural(shown as u64, "row"),
+        Format::Table => format!("{shown} of {}", plural(table.matching as u64, "row")),
+        _ => format!("{shown} of {}", plural(table.rows_read as u64, "row")),
+    };
     let held_back = if table.held_back { " (--top all)" } else { "" };
     let known = |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
     let (dropped, missed) = (known(table.dropped), known(snapshot.missed));
@@ -180,7 +194,7 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
     let incomplete = snapshot.incomplete.as_ref();
     let incomplete = incomplete.map_or("", |_| "; incomplete");
     format!(
-        "{shown} of {read}{held_back}; {dropped} dropped, {missed} missed{gaps}{unraised}{reset}{uncertain}{other}{since}{incomplete}"
+        "{rows}{held_back}; {dropped} dropped, {missed} missed{gaps}{unraised}{reset}{uncertain}{other}{since}{incomplete}"
     )
 }
 

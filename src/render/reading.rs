@@ -12,7 +12,7 @@ use crate::snapshot::{self, Row, Snapshot, TableSnapshot};
 use crate::text::plural;
 
 pub(super) fn table(out: &mut dyn Write, snapshot: &Snapshot<'_>, style: &Style) -> io::Result<()> {
-    let style = &style.over(snapshot.seconds);
+    let style = &style.of(snapshot);
     if !style.no_header {
         let text = format!("{}: {}", snapshot.tally, snapshot.summary);
         let cpus = plural(style.cpus as u64, "CPU");
@@ -48,7 +48,7 @@ fn render_table(
             || (table.rows_read == 1 && table.other.is_none())
             || (table.table.labels.is_empty() && !table.rows.is_empty()));
     let only_bars = as_bars && only_histograms(metrics);
-    let footer = footer(snapshot, table);
+    let footer = footer(snapshot, table, Format::Table);
     if !only_bars {
         let footer = (!as_bars).then_some(&*footer);
         write_rows(out, snapshot, table, (Format::Table, *style), footer)?;
@@ -97,7 +97,8 @@ fn write_bars(
 /// comment with what they cannot say.
 pub(super) fn csv(out: &mut dyn Write, snapshot: &Snapshot<'_>, style: Style) -> io::Result<()> {
     snapshot.tables.iter().try_for_each(|table| {
-        let footer = format!("{}: {}", table.table.name, footer(snapshot, table));
+        let footer = footer(snapshot, table, Format::Csv);
+        let footer = format!("{}: {footer}", table.table.name);
         write_rows(out, snapshot, table, (Format::Csv, style), Some(&footer))
     })
 }

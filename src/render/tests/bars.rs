@@ -14,7 +14,7 @@ fn a_single_row_shows_its_histogram_as_bars() {
     postgres read, latency: time of one call; mean 25.4 µs
        4.1 µs .. 8.19 µs          60110 |########################################|
       8.19 µs .. 16.4 µs           1410 |#                                       |
-    1 of 1 row; 0 dropped, 0 missed
+    1 row; 0 dropped, 0 missed
     "#);
 }
 

@@ -54,7 +54,7 @@ fn people_see_the_frames_that_were_running() {
     a     ..;0x3;0x2;0x1        0.8
     b     0x3;0x2;0x1           0.4
     c     -                     0.2
-    3 of 3 rows; 0 dropped, 0 missed
+    3 rows; 0 dropped, 0 missed
     ");
 }
 

@@ -27,6 +27,29 @@ fn totals_are_no_rates() {
     "#);
 }
 
+/// Of a single reading: seven in five seconds say more than 1.4 a second.
+#[test]
+fn rare_events_are_totals() {
+    let rare = style(|it| it.rare_totals = true);
+    let title = |shown: &Snapshot<'_>| text(rare, shown).lines().nth(1).unwrap().to_owned();
+    let few = |number: u64| calls(&[("a", 0, &[number]), ("b", 0, &[1])]);
+    assert_eq!(title(&few(49)), "COMM  CALL  CALLS");
+    assert_eq!(title(&few(50)), "COMM  CALL  CALLS/s");
+    assert_eq!(
+        text(STYLE, &few(49)).lines().nth(1).unwrap(),
+        "COMM  CALL  CALLS/s"
+    );
+    let mut other = few(49);
+    other.tables[0].other = Some(vec![50]);
+    assert_eq!(title(&other), "COMM     CALL  CALLS/s");
+    // Times and bytes are no events, and what a histogram holds are.
+    let mut slow = postgres();
+    slow[0] = 7;
+    let shown = |cells: &[u64]| one(syscalls(), &[("a", 0, cells), ("b", 0, &[1])]);
+    assert!(title(&shown(&slow)).contains("CALLS/s"));
+    assert!(title(&shown(&slow[..4])).contains("CALLS  ERRORS "));
+}
+
 /// A float has 53 bits.
 #[test]
 fn totals_are_exact() {
@@ -65,12 +88,16 @@ fn no_rows_leave_the_footer() {
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
     0 of 312 rows; 0 dropped, 0 missed
     "#);
+    // Nothing but --top holds rows back.
+    let mut cut = two_rows();
+    cut.tables[0].matching = 2;
+    assert!(text(STYLE, &cut).ends_with("\n2 rows; 0 dropped, 0 missed\n"));
     let mut empty = two_rows();
     empty.tables[0] = table_snapshot(syscalls(), &[]);
-    empty.tables[0].rows_read = 0;
+    empty.tables[0].matching = 0;
     assert_snapshot!(text(STYLE, &empty), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    0 of 0 rows; 0 dropped, 0 missed
+    0 rows; 0 dropped, 0 missed
     "#);
 }
 
@@ -139,20 +166,20 @@ fn footers_say_what_is_not_there() {
     let mut snapshot = snapshot(Vec::new());
     let mut table = table_snapshot(plain(), &[]);
     assert_eq!(
-        footer(&snapshot, &table),
+        footer(&snapshot, &table, Format::Table),
         "0 of 312 rows; 0 dropped, 0 missed"
     );
-    (table.rows_read, table.dropped, table.reset) = (1, Some(5), 2);
+    (table.matching, table.dropped, table.reset) = (1, Some(5), 2);
     (snapshot.missed, snapshot.gaps) = (Some(7), Some(1));
     assert_eq!(
-        footer(&snapshot, &table),
+        footer(&snapshot, &table, Format::Table),
         "0 of 1 row; 5 dropped, 7 missed, 1 gap, 2 reset"
     );
     // Unknown is not 0.
     (snapshot.missed, snapshot.gaps, table.dropped) = (None, Some(0), None);
     snapshot.incomplete = Some("a row vanished".into());
     assert_eq!(
-        footer(&snapshot, &table),
+        footer(&snapshot, &table, Format::Table),
         "0 of 1 row; unknown dropped, unknown missed, 2 reset; incomplete"
     );
 }
@@ -322,6 +349,6 @@ fn a_narrow_terminal_has_what_matters() {
     postgres read, latency: time of one call; mean 25.4 µs
        4.1 µs .. 8.19 µs          60110 |######################|
       8.19 µs .. 16.4 µs           1410 |#                     |
-    1 of 1 row; 0 dropped, 0 missed
+    1 row; 0 dropped, 0 missed
     "#);
 }
