@@ -10,6 +10,7 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::{Exit, VERBS, operand_of};
 use crate::error::{NotFound, Usage, say, usage};
+use crate::tally::Tally;
 use crate::text::escape;
 
 /// clap says that an argument is not UTF-8, but not which.
@@ -28,31 +29,81 @@ pub(super) fn matches(mut command: Command, args: &[OsString]) -> Result<ArgMatc
     })
 }
 
-/// A bool's value is easily taken for an operand: `--by-comm true`. And an unknown
-/// option is rarely meant as a value, which clap thinks.
+/// What other tools call it, and what it is here.
+const WORDS: [(&str, &str); 12] = [
+    ("--duration", "--for"),
+    ("--time", "--for"),
+    ("--timeout", "--for"),
+    ("--interval", "--every"),
+    ("--limit", "--top"),
+    ("--count", "--top"),
+    ("--filter", "--where"),
+    ("--group-by", "--by"),
+    ("--sort-by", "--sort"),
+    ("--json", "-o json"),
+    ("--csv", "-o csv"),
+    ("--format", "-o"),
+];
+
 fn hint(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<String> {
-    let culprit = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(text)) if error.kind() == ErrorKind::UnknownArgument => text,
-        _ => return None,
+    let culprit = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
     };
-    if !culprit.starts_with('-') {
-        let at = args.iter().rposition(|arg| arg.to_str() == Some(culprit))?;
-        let before = args.get(at.checked_sub(1)?)?.to_str()?;
-        return (matches!(culprit.as_str(), "true" | "false") && before.starts_with("--"))
-            .then(|| format!("`{before} {culprit}` is written `{before}={culprit}`"));
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => no_verb(culprit(ContextKind::InvalidSubcommand)?),
+        ErrorKind::UnknownArgument => match culprit(ContextKind::InvalidArg)? {
+            option if option.starts_with('-') => Some(no_option(error, option, command, args)),
+            operand => no_operand(operand, command, args),
+        },
+        _ => None,
     }
-    let (mut verb, mut path) = (command, "ktally".to_owned());
-    for word in args.iter().skip(1).take_while(|word| *word != "--") {
-        if let Some(found) = verb.find_subcommand(word) {
-            (verb, path) = (found, format!("{path} {}", found.get_name()));
-        }
+}
+
+/// A tally is no subcommand, and neither is what shows it at intervals.
+fn no_verb(word: &str) -> Option<String> {
+    if word == "top" {
+        return Some(
+            "there is no `top`; `ktally run NAME --every 1s --top 10` counts until Ctrl-C, and `ktally list` has the names".to_owned(),
+        );
     }
+    let is_file = word.ends_with(".bpf.c") || word.ends_with(".bpf.o");
+    let is_tally = || Tally::builtins().is_ok_and(|all| all.iter().any(|it| it.name == word));
+    (is_file || is_tally())
+        .then(|| format!("`{word}` is a tally, not a command; write `ktally run {word}`"))
+}
+
+/// A bool's value is easily taken for an operand: `--by-comm true`. Other tools take
+/// an interval and a count there, or a command.
+fn no_operand(culprit: &str, command: &Command, args: &[OsString]) -> Option<String> {
+    let at = args.iter().rposition(|arg| arg.to_str() == Some(culprit))?;
+    let before = args.get(at.checked_sub(1)?)?.to_str()?;
+    if matches!(culprit, "true" | "false") && before.starts_with("--") {
+        return Some(format!(
+            "`{before} {culprit}` is written `{before}={culprit}`"
+        ));
+    }
+    let (_, path) = verb(command, args);
+    let tally = operand_of(args).filter(|_| path == "ktally run")?;
+    let path = format!("{path} {}", tally.to_string_lossy());
+    let is_number = culprit.starts_with(|c: char| c.is_ascii_digit());
+    Some(match is_number {
+        true => format!(
+            "`{culprit}` is no operand; a time is written `{path} --for {culprit}`, an interval `--every {culprit}`"
+        ),
+        false => format!("`{culprit}` is no operand; a command is written `{path} -- {culprit}`"),
+    })
+}
+
+/// An unknown option is rarely meant as a value, which clap thinks.
+fn no_option(error: &clap::Error, culprit: &str, command: &Command, args: &[OsString]) -> String {
+    let (verb, mut path) = verb(command, args);
     match operand_of(args) {
         Some(tally) => path = format!("{path} {}", tally.to_string_lossy()),
-        None if VERBS.contains(&verb.get_name()) => {
-            return Some(format!(
+        None if VERBS.contains(&verb.get_name()) && word_here(culprit, verb).is_none() => {
+            return format!(
                 "`{culprit}` is not an option of `{path}`; a tally's own options come after its name: `{path} NAME {culprit} ...`"
-            ));
+            );
         }
         None => {}
     }
@@ -60,13 +111,36 @@ fn hint(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<Str
         [] => String::new(),
         ref near => format!("; did you mean `{}`?", near.join("` or `")),
     };
-    Some(format!(
-        "there is no option `{culprit}` here{near}; see `{path} --help`"
-    ))
+    format!("there is no option `{culprit}` here{near}; see `{path} --help`")
 }
 
-/// What clap suggests, or the options that begin so: `-max` is `--max-rows`.
+/// The subcommand that was typed, and how.
+fn verb<'c>(command: &'c Command, args: &[OsString]) -> (&'c Command, String) {
+    let (mut verb, mut path) = (command, "ktally".to_owned());
+    for word in args.iter().skip(1).take_while(|word| *word != "--") {
+        if let Some(found) = verb.find_subcommand(word) {
+            (verb, path) = (found, format!("{path} {}", found.get_name()));
+        }
+    }
+    (verb, path)
+}
+
+fn word_here(culprit: &str, verb: &Command) -> Option<&'static str> {
+    let (_, here) = WORDS.iter().find(|(word, _)| *word == culprit)?;
+    let name = here.split(' ').next()?.trim_start_matches('-');
+    let is_it = |arg: &Arg| {
+        let short = arg.get_short().map(String::from);
+        !arg.is_hide_set() && (arg.get_long() == Some(name) || short.as_deref() == Some(name))
+    };
+    verb.get_arguments().any(is_it).then_some(*here)
+}
+
+/// The word for it here, what clap suggests, or the options that begin so: `-max` is
+/// `--max-rows`.
 fn near(error: &clap::Error, culprit: &str, verb: &Command) -> Vec<String> {
+    if let Some(here) = word_here(culprit, verb) {
+        return vec![here.to_owned()];
+    }
     if let Some(ContextValue::String(near)) = error.get(ContextKind::SuggestedArg) {
         return vec![near.clone()];
     }

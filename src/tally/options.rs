@@ -217,6 +217,7 @@ mod tests {
             place: Place::whole(Type::unsigned(4)),
             decoder: None,
             with: Some(with.into()),
+            idle: Vec::new(),
         };
         // Such an option is not a flag, or there is none.
         table.labels = vec![

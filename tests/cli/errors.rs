@@ -33,7 +33,8 @@ read x --pid 1 => `--pid` | `ktally read --help`
 rotate x --keep 3 => `--keep` | --output-file FILE
 rotate x --keep 0 --output-file x => 1 or more
 status --costs => did you mean `--cost`? | `ktally status --help`
-run syscalls -p 42 => did you mean `--pid` or `--process-name`? | `ktally run syscalls --help`
+run syscalls -t 42 => did you mean `--top` or `--total`? | `ktally run syscalls --help`
+run softirqs -p 42 => `-p` | `ktally run softirqs --help`
 run -o json syscalls -z => `-z` | `ktally run syscalls --help`
 map watch 1 -p 1 => `-p` | `ktally map watch --help`
 run --pid 1 syscalls => come after its name | `ktally run NAME --pid ...`
@@ -42,7 +43,7 @@ run -p 1 => come after its name | `ktally run NAME -p ...`
 help frobnicate => frobnicate | --help
 -o json run @x --pid 1 => no option `--pid` | `ktally run @x --help`
 run softirqs --pid 3 => `--pid` | `ktally run softirqs --help`
-run syscalls more => more | Usage
+attach syscalls more => more | Usage
 run nowhere.bpf.c => nowhere.bpf.c | No such file
 run /nowhere/x.bpf.c => /nowhere/x.bpf.c | No such file
 run nowhere.bpf.o => nowhere.bpf.o | No such file
@@ -54,6 +55,60 @@ list --color maybe => maybe | --color",
     );
     // No command at all is a mistake too; clap prints the help then.
     refused("", &["Usage", "list", "run", "check"]);
+}
+
+/// In the words of other tools.
+#[test]
+fn what_is_called_otherwise_here_is_told() {
+    all_refused(
+        "
+syscalls => `syscalls` is a tally | `ktally run syscalls`
+-o json syscalls --for 1s => `ktally run syscalls`
+./x.bpf.c => `ktally run ./x.bpf.c`
+top => `ktally run NAME --every 1s --top 10` | `ktally list`
+run syscalls ls -l => `ktally run syscalls -- ls`
+run syscalls 5 => `ktally run syscalls --for 5` | `--every 5`
+run --duration 5 syscalls => did you mean `--for`?
+run syscalls --duration=5 => did you mean `--for`?
+run syscalls --timeout 5 => did you mean `--for`?
+read x --interval 1 => did you mean `--every`?
+run syscalls --limit 5 => did you mean `--top`?
+run syscalls --count 5 => did you mean `--top`?
+run syscalls --filter comm=dd => did you mean `--where`?
+run syscalls --group-by comm => did you mean `--by`?
+run syscalls --json => did you mean `-o json`?
+list --csv => did you mean `-o csv`?
+map dump 1 --format json => did you mean `-o`?
+map clear 1 => `map clear 1` deletes every entry | --yes",
+    );
+    // They mean nothing where there is nothing like that.
+    let ended = ktally("status --interval 1");
+    ended.refused(
+        2,
+        &["no option `--interval` here; see `ktally status --help`"],
+    );
+}
+
+#[test]
+fn conditions_name_the_word_that_is_wrong() {
+    all_refused(
+        "
+run syscalls --where comm==dd => no operator named `==`; did you mean `=`?
+run syscalls --where comm=~dd => no operator named `=~`
+run syscalls --where comm => write it as FIELD=VALUE | != ~ !~ < <= > >=
+run syscalls --where cals>5 => no field named `cals`; did you mean `calls`
+run syscalls --where calls>fast => `--where calls>fast` | not a whole number
+run syscalls --where time>5x => `--where time>5x` | write one like `10ms`
+run syscalls --where comm<5 => `<` compares numbers
+run syscalls --where calls~1* => `~` compares text
+run syscalls --where call!=reed => no syscall named `reed` | did you mean `read`
+run syscalls --where latency>1ms => is a histogram | latency.p99
+run syscalls --where comm=dd,call=read => --where comm=dd --where call=read
+run tcprtt --where remote=10.0.0.0/33 => write a network like 10.0.0.0/8
+run syscalls --sort -cals => no column named `cals`; did you mean `calls`
+run syscalls --sort=-cals => no column named `cals`
+run syscalls --total --rate => --total | --rate",
+    );
 }
 
 #[test]

@@ -40,6 +40,41 @@ fn help_of_run_has_the_tally_s_own_options() {
     assert!(!printed("run --help").contains("--pid"));
 }
 
+/// Each with its letter; those of a tally come from its C file.
+#[test]
+fn short_help_is_short_and_in_groups() {
+    let (short, long) = (printed("run syscalls -h"), printed("run syscalls --help"));
+    assert!(2 * short.lines().count() < long.lines().count(), "{short}");
+    for help in [&short, &long] {
+        let heads = "What to count, and for how long: | What to show: | How to show it: | Options of syscalls";
+        let places = heads.split(" | ").map(|head| help.find(head));
+        let places: Vec<usize> = places.map(Option::unwrap).collect();
+        assert!(places.is_sorted(), "{help}");
+        assert_has(
+            help,
+            &["-d, --for ", "-i, --every ", "-n, --top ", "-s, --sort "],
+        );
+        assert_has(help, &["-o, --output ", "-p, --pid ", "-c, --comm "]);
+    }
+    assert_has(&long, &["--max-rows", "--color", "--raw", "10.0.0.0/8"]);
+    assert!(
+        !short.contains("--max-rows") && !short.contains("--color"),
+        "{short}"
+    );
+    assert!(!printed("run softirqs --help").contains("-p, "));
+}
+
+/// The same on a terminal, and where there is none to be seen.
+#[test]
+fn help_has_colors_on_a_terminal_alone() {
+    assert!(!printed("run -h").contains('\u{1b}'));
+    let forced = end(program().args(["run", "-h"]).env("CLICOLOR_FORCE", "1")).stdout;
+    assert!(forced.contains("\u{1b}[36m--for"), "{forced}");
+    let mut plain = program();
+    plain.args(["run", "-h"]).env("CLICOLOR_FORCE", "1");
+    assert!(!end(plain.env("NO_COLOR", "1")).stdout.contains("\u{1b}[3"));
+}
+
 #[test]
 fn the_version_is_that_of_ktally_everywhere() {
     let version = printed("--version");

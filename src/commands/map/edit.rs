@@ -162,7 +162,12 @@ impl MapCommand<'_> {
         })
     }
 
-    pub(super) fn clear(&self, name: &str) -> Result<Exit> {
+    pub(super) fn clear(&self, name: &str, is_confirmed: bool) -> Result<Exit> {
+        if !is_confirmed {
+            return Err(usage(format!(
+                "`map clear {name}` deletes every entry for good; confirm it with --yes"
+            )));
+        }
         let (map, declaration) = self.open(name, Access::Write)?;
         map.check_keys()?;
         tell("clearing", &map);

@@ -38,7 +38,7 @@ pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
         MapAction::Lookup(args) => command.lookup(&args),
         MapAction::Update(args) => command.update(&args),
         MapAction::Delete { map, keys } => command.delete(&map, &keys),
-        MapAction::Clear { map, .. } => command.clear(&map),
+        MapAction::Clear { map, yes } => command.clear(&map, yes),
         MapAction::NextKey { map, key } => command.next_key(&map, key.as_deref()),
         MapAction::Add(args) => command.add(&args),
         MapAction::Drain { map } => command.drain(&map),

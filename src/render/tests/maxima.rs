@@ -43,11 +43,12 @@ fn bars_say_it_above() {
     let rows: [Row<'_>; 1] = [("postgres", libc::SYS_read, &numbers)];
     let mut shown = one(table("t", columns), &rows);
     shown.tables[0].rows_read = 1;
+    shown.tables[0].matching = 1;
     assert_snapshot!(text(STYLE, &shown), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
     postgres read, latency: time of one call; mean 25.4 µs; max 14 µs
        4.1 µs .. 8.19 µs          60110 |########################################|
       8.19 µs .. 16.4 µs           1410 |#                                       |
-    1 of 1 row; 0 dropped, 0 missed
+    1 row; 0 dropped, 0 missed
     "#);
 }
