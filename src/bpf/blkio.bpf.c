@@ -36,6 +36,7 @@ struct requests {
 	__u64 queued COUNTER("time in the scheduler's queue") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM(
 		"time at the device, from issue to completion") UNIT(ns);
+	__u64 max MAXIMUM("the longest time at the device") UNIT(ns);
 };
 
 TABLE(blkio, struct target, struct requests, 4096, "requests");
@@ -100,6 +101,7 @@ int BPF_PROG(block_rq_complete, struct request *request, int error,
 	if (!tally_elapsed(times, &time))
 		goto out;
 	tally_observe(&requests->latency, time);
+	tally_maximum(&requests->max, time);
 	if (times->inserted)
 		__sync_fetch_and_add(&requests->queued,
 				     start - times->inserted);

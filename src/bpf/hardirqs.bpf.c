@@ -22,6 +22,7 @@ struct runs {
 	__u64 count COUNTER("times the interrupt's handler ran");
 	__u64 time COUNTER("time spent in the handler") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one run") UNIT(ns);
+	__u64 max MAXIMUM("the longest run") UNIT(ns);
 };
 
 TABLE(hardirqs, struct interrupt, struct runs, 1024, "interrupts");
@@ -52,6 +53,7 @@ int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 	if (timed) {
 		__sync_fetch_and_add(&runs->time, time);
 		tally_observe(&runs->latency, time);
+		tally_maximum(&runs->max, time);
 	}
 	tally_end(run);
 	return 0;

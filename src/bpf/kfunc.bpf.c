@@ -28,6 +28,7 @@ struct calls {
 	__u64 calls COUNTER("times that it was called");
 	__u64 time COUNTER("time in calls") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
+	__u64 max MAXIMUM("the longest call") UNIT(ns);
 };
 
 TABLE(kfunc, struct callee, struct calls, 1024, "calls of the functions")
@@ -54,6 +55,7 @@ int returned(struct pt_regs *regs)
 	calls = tally_entry(kfunc, (struct callee *)call->key);
 	__sync_fetch_and_add(&calls->time, time);
 	tally_observe(&calls->latency, time);
+	tally_maximum(&calls->max, time);
 	tally_end(call);
 	return 0;
 }

@@ -38,6 +38,7 @@ struct waits {
 	__u64 contentions COUNTER("times that a lock was not free");
 	__u64 time COUNTER("time until it was, or was given up") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one wait") UNIT(ns);
+	__u64 max MAXIMUM("the longest wait") UNIT(ns);
 };
 
 TABLE(locks, struct wanting, struct waits, 8192, "waits for locks")
@@ -147,6 +148,7 @@ int BPF_PROG(contention_end, void *lock)
 	__sync_fetch_and_add(&waits->contentions, 1);
 	__sync_fetch_and_add(&waits->time, time);
 	tally_observe(&waits->latency, time);
+	tally_maximum(&waits->max, time);
 	bpf_map_delete_elem(&waiting, &key);
 	return 0;
 }

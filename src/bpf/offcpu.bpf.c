@@ -23,6 +23,7 @@ struct sleeps {
 	__u64 blocked COUNTER("times a task began to wait");
 	__u64 time COUNTER("time off the CPU") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time off the CPU") UNIT(ns);
+	__u64 max MAXIMUM("the longest time off the CPU") UNIT(ns);
 };
 
 TABLE(offcpu, struct sleeper, struct sleeps, 8192, "sleeps") SORT_BY(time);
@@ -95,8 +96,10 @@ static __always_inline void wake_up(struct task_struct *task)
 		return;
 	sleeps = tally_entry(offcpu, &asleep->key);
 	__sync_fetch_and_add(&sleeps->time, time);
-	if (!asleep->is_partial)
+	if (!asleep->is_partial) {
 		tally_observe(&sleeps->latency, time);
+		tally_maximum(&sleeps->max, time);
+	}
 	tally_end(asleep);
 }
 

@@ -31,6 +31,7 @@ struct reclaims {
 	__u64 pages COUNTER("pages that it freed");
 	__u64 time COUNTER("time that it took") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one") UNIT(ns);
+	__u64 max MAXIMUM("the longest one") UNIT(ns);
 };
 
 TABLE(reclaim, struct reclaimer, struct reclaims, 8192, "direct reclaims")
@@ -81,6 +82,7 @@ static __always_inline int end(enum kind kind, unsigned long pages)
 	if (timed) {
 		__sync_fetch_and_add(&reclaims->time, time);
 		tally_observe(&reclaims->latency, time);
+		tally_maximum(&reclaims->max, time);
 	}
 out:
 	tally_end(effort);

@@ -17,6 +17,7 @@ WHO_OPTIONS;
 struct waits {
 	struct tally_histogram latency HISTOGRAM("time on the run queue")
 		UNIT(ns);
+	__u64 max MAXIMUM("the longest wait") UNIT(ns);
 };
 
 TABLE(runqlat, struct tally_who, struct waits, 8192, "waits for a CPU");
@@ -72,6 +73,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	if (wanted_cpu()) {
 		waits = tally_entry(runqlat, &wait->key);
 		tally_observe(&waits->latency, time);
+		tally_maximum(&waits->max, time);
 	}
 	tally_end(wait);
 	return 0;

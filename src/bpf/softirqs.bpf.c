@@ -17,6 +17,7 @@ struct runs {
 	__u64 count COUNTER("times the vector's handler ran");
 	__u64 time COUNTER("time spent in the handler") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one run") UNIT(ns);
+	__u64 max MAXIMUM("the longest run") UNIT(ns);
 };
 
 ARRAY_TABLE(softirqs, struct runs, VECTORS, "software interrupts") AS(softirq);
@@ -45,6 +46,7 @@ int BPF_PROG(softirq_exit, unsigned int vector)
 	if (timed) {
 		__sync_fetch_and_add(&runs->time, time);
 		tally_observe(&runs->latency, time);
+		tally_maximum(&runs->max, time);
 	}
 	tally_end(run);
 	return 0;

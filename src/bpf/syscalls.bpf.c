@@ -26,6 +26,7 @@ struct calls {
 	__u64 errors COUNTER("of these, calls that returned an error");
 	__u64 time COUNTER("time spent inside the calls") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
+	__u64 max MAXIMUM("the longest call") UNIT(ns);
 };
 
 TABLE(syscalls, struct call, struct calls, 8192, "system calls");
@@ -94,6 +95,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if (timed) {
 		__sync_fetch_and_add(&calls->time, time);
 		tally_observe(&calls->latency, time);
+		tally_maximum(&calls->max, time);
 	}
 out:
 	tally_end(entry);

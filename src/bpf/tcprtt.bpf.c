@@ -20,6 +20,7 @@ struct peer {
 struct rtt {
 	struct tally_histogram rtt HISTOGRAM(
 		"smoothed round-trip time, as each segment arrives") UNIT(ns);
+	__u64 max MAXIMUM("the longest round trip") UNIT(ns);
 };
 
 TABLE(tcprtt, struct peer, struct rtt, 8192, "round trips");
@@ -30,7 +31,7 @@ int BPF_PROG(tcp_probe, struct sock *sk)
 	const struct sock_common *common = &sk->__sk_common;
 	struct peer key = {};
 	struct rtt *rtt;
-	__u64 eighths;
+	__u64 time;
 
 	if (!wanted_net(common->skc_net.net))
 		return 0;
@@ -39,9 +40,11 @@ int BPF_PROG(tcp_probe, struct sock *sk)
 		return 0;
 	if (!remote_address(common, &key.remote))
 		return 0;
-	eighths = BPF_CORE_READ((struct tcp_sock *)sk, srtt_us);
+	/* In eighths of a microsecond. */
+	time = BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) * 1000UL / 8;
 
 	rtt = tally_entry(tcprtt, &key);
-	tally_observe(&rtt->rtt, eighths * 1000 / 8);
+	tally_observe(&rtt->rtt, time);
+	tally_maximum(&rtt->max, time);
 	return 0;
 }

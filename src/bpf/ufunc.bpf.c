@@ -24,6 +24,7 @@ struct calls {
 	__u64 calls COUNTER("times that the function was called");
 	__u64 time COUNTER("time in calls") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
+	__u64 max MAXIMUM("the longest call") UNIT(ns);
 };
 
 TABLE(ufunc, struct tally_who, struct calls, 8192, "calls of the function")
@@ -51,6 +52,7 @@ int returned(struct pt_regs *regs)
 	calls = tally_entry(ufunc, (struct tally_who *)call->key);
 	__sync_fetch_and_add(&calls->time, time);
 	tally_observe(&calls->latency, time);
+	tally_maximum(&calls->max, time);
 	tally_end(call);
 	return 0;
 }

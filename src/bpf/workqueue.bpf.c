@@ -19,6 +19,7 @@ struct runs {
 	__u64 runs COUNTER("times the function ran");
 	__u64 time COUNTER("time that it took") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one run") UNIT(ns);
+	__u64 max MAXIMUM("the longest run") UNIT(ns);
 };
 
 TABLE(workqueue, struct work, struct runs, 8192, "work items") SORT_BY(time);
@@ -54,6 +55,7 @@ int BPF_PROG(execute_end, struct work_struct *work, work_func_t function)
 	if (timed) {
 		__sync_fetch_and_add(&runs->time, time);
 		tally_observe(&runs->latency, time);
+		tally_maximum(&runs->max, time);
 	}
 out:
 	tally_end(run);

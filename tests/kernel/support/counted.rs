@@ -6,7 +6,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use ktally::names::HostNames;
-use ktally::schema::{Names, Table};
+use ktally::schema::{Histogram, MetricKind, Names, Table};
 use ktally::snapshot::{self, Reading};
 use ktally::tally::{RawOption, ResolvedOption, Session, Tally, resolve};
 
@@ -149,6 +149,9 @@ impl Counted {
         assert_eq!(other.unwrap_or_default(), 0);
         assert_eq!(self.reading.missed, missed(0));
         assert_eq!(self.reading.incomplete, None);
+        if kernel_series() >= (5, 12) {
+            self.rows().iter().for_each(Row::check_maximum);
+        }
     }
 }
 
@@ -184,6 +187,24 @@ impl Row<'_> {
     pub fn histogram(&self, metric: &str) -> (u64, u64) {
         let cells = self.cells(metric);
         (snapshot::count(cells), cells[0])
+    }
+
+    /// The greatest observation is in the last bucket that holds any, and is the sum
+    /// of a single one.
+    fn check_maximum(&self) {
+        let metrics = &self.table.metrics;
+        let of = |kind| metrics.iter().find(|metric| metric.kind == kind);
+        let pair = of(MetricKind::Histogram).zip(of(MetricKind::Maximum));
+        let Some((histogram, maximum)) = pair else {
+            return;
+        };
+        let (count, sum) = self.histogram(&histogram.name);
+        let most = self.number(&maximum.name);
+        let mut filled = self.buckets(&histogram.name).iter();
+        let last = filled.rposition(|count| *count > 0).unwrap_or(0);
+        let edge = Histogram::edge(last);
+        assert!(most <= edge && most >= edge / 2, "{most}: {self:?}");
+        assert!(count != 1 || most == sum, "{most}: {self:?}");
     }
 
     /// How many observations each bucket holds.
