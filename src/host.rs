@@ -44,6 +44,10 @@ pub fn kernel_version(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
+/// Programs get the current task as a pointer: 3ca1032ab7ab ("bpf: Implement
+/// get_current_task_btf and RET_PTR_TO_BTF_ID").
+pub(crate) const CURRENT_TASK: (u32, u32) = (5, 11);
+
 /// Since when a system call can run programs, which add and drain in place.
 pub(crate) const SYSCALL_PROGRAMS: (u32, u32) = (5, 14);
 

@@ -6,8 +6,8 @@ use std::fs;
 use super::mounts::{BPFFS, TRACEFS, cgroup1_gap, cgroup2_mounts, is_bpffs_mounted, tracefs_path};
 use super::process::{is_in_user_namespace, missing_capabilities};
 use super::{
-    BTF_FIX, SYSCALL_PROGRAMS, UNPRIVILEGED_READING, VMLINUX_BTF, has_btf, has_kprobes,
-    kernel_release, kernel_version,
+    BTF_FIX, CURRENT_TASK, SYSCALL_PROGRAMS, UNPRIVILEGED_READING, VMLINUX_BTF, has_btf,
+    has_kprobes, kernel_release, kernel_version,
 };
 
 /// One line of `ktally check`.
@@ -59,7 +59,11 @@ pub(crate) fn facts() -> Vec<Fact> {
 
 /// What older kernels lack, beside the tallies whose events they lack: `check` lists
 /// those one by one.
-const SINCE: [((u32, u32), &str); 6] = [
+const SINCE: [((u32, u32), &str); 7] = [
+    (
+        CURRENT_TASK,
+        "time under way of what runs when counting begins",
+    ),
     ((5, 11), "tallies that show stacks"),
     ((5, 12), "how many runs were missed"),
     ((5, 13), "tallies that time calls"),

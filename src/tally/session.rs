@@ -18,6 +18,7 @@ use super::skeleton::Loaded;
 use super::stack_processes::{StackProcess, StackProcesses};
 use super::support::Support;
 use super::under_way::{Source, States, monotonic_now};
+use crate::host;
 use crate::map::Map;
 use crate::schema::Schema;
 use crate::snapshot::Reading;
@@ -135,6 +136,8 @@ impl Session {
             programs.filter(|it| it.autoload() && schema.runs_at_start(&lossy(it.name())))
         {
             let ran = if program.prog_type() == ProgramType::RawTracepoint {
+                let kernel = host::kernel_version(&host::kernel_release());
+                self.warnings.extend(unseen_at_start(kernel));
                 sys::program::run_on_each_cpu(&program)
             } else {
                 sys::program::iterate(program.as_fd(), IterateOver::All)
@@ -215,6 +218,16 @@ impl Session {
     }
 }
 
+/// What the programs that run on each CPU at the start do not see.
+fn unseen_at_start(kernel: (u32, u32)) -> Option<String> {
+    let (major, minor) = host::CURRENT_TASK;
+    (kernel < host::CURRENT_TASK).then(|| {
+        format!(
+            "tasks that are on a CPU at the start have no time until they leave it, as this kernel is older than {major}.{minor}"
+        )
+    })
+}
+
 fn reader_of(object: &Object, schema: &Schema) -> Result<TallyReader> {
     let map = |name: &str| {
         let map = object.maps().find(|map| map.name() == name);
@@ -264,5 +277,18 @@ impl std::fmt::Debug for Session {
         f.debug_struct("Session")
             .field("links", &self.links.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kernels_that_do_not_see_what_runs_at_the_start_are_warned_of() {
+        let warning = unseen_at_start((5, 10)).unwrap();
+        assert!(warning.ends_with("older than 5.11"), "{warning}");
+        assert_eq!(unseen_at_start((5, 11)), None);
+        assert_eq!(unseen_at_start((6, 1)), None);
     }
 }
