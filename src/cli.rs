@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod chosen;
 mod counting;
 mod formats;
 mod map;
@@ -18,10 +19,9 @@ use clap::{Arg, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Pars
 
 use crate::error::usage;
 use crate::render::Format;
-use crate::tally::{RawOption, Tally};
+use crate::tally::Tally;
 
-use options::own_option;
-
+pub use chosen::Chosen;
 pub(crate) use counting::{
     AttachArgs, DetachArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs, View,
 };
@@ -167,13 +167,12 @@ pub(crate) enum Action {
     Check,
 }
 
-/// A command line that is understood, and the tally that it names with the options
-/// given to it.
+/// A command line that is understood.
 #[derive(Debug)]
 pub struct Request {
     pub(crate) cli: Cli,
-    /// Of `run` and `attach`.
-    pub tally: Option<(Tally, Vec<RawOption>)>,
+    /// Of `run` and `attach`; none where they name an instance.
+    pub tallies: Vec<Chosen>,
 }
 
 /// The words of a command line, `ktally` first. `help map dump` is `map dump --help`,
@@ -186,13 +185,20 @@ pub fn words(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// The tally that `run` or `attach` names. [`parse`] needs its object, which declares
-/// its options.
-pub fn tally_of(args: &[OsString]) -> Option<OsString> {
-    operand_of(args).filter(|name| !name.as_encoded_bytes().starts_with(b"@"))
+/// The tallies that `run` or `attach` names. [`parse`] needs their objects, which
+/// declare their options.
+pub fn tallies_of(args: &[OsString]) -> Vec<OsString> {
+    let words = words_of(args).into_iter();
+    words.map(|mut words| words.swap_remove(0)).collect()
 }
 
-/// The operand of `run` or `attach`: a tally, or `@` and an instance. The scan ends at
+/// The words of each tally that `run` or `attach` names.
+fn words_of(args: &[OsString]) -> Vec<Vec<OsString>> {
+    let operand = operand_of(args).filter(|name| !name.as_encoded_bytes().starts_with(b"@"));
+    operand.map_or(Vec::new(), |operand| chosen::words(&operand))
+}
+
+/// The operand of `run` or `attach`: tallies, or `@` and an instance. The scan ends at
 /// the first option that ktally does not know: the tally's own follow its name.
 fn operand_of(args: &[OsString]) -> Option<OsString> {
     let unchecked = |arg: Arg| match arg.get_action().takes_values() {
@@ -212,32 +218,30 @@ fn operand_of(args: &[OsString]) -> Option<OsString> {
     has_operand.then(|| matches.get_one("tally").cloned())?
 }
 
-/// Parses a command line with the options of the tally that it names.
-pub fn parse(args: &[OsString], mut tally: Option<Tally>) -> Result<Request> {
+/// Parses a command line with the options of the tallies that it names.
+pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
     let mut command = formats::for_each("", named(Cli::command()));
-    if let Some(tally) = &tally {
-        // clap would ignore a `--` at the end, and the tally would count everything.
+    if !tallies.is_empty() {
+        // clap would ignore a `--` at the end, and the tallies would count everything.
         if args.iter().position(|word| word == "--") == Some(args.len() - 1) {
             return Err(usage(
                 "no command after `--`; write `ktally run NAME -- COMMAND`, or leave `--` out",
             ));
         }
         for verb in VERBS {
-            command = with_options(command, verb, tally)?;
+            command = with_options(command, verb, &tallies)?;
         }
     }
     let matches = mistakes::matches(command, args)?;
     let cli = Cli::from_arg_matches(&matches)?;
     formats::check(&matches, &cli)?;
-    let mut given = Vec::new();
-    if let (Some(tally), Some((_, matches))) = (&mut tally, matches.subcommand()) {
-        tally.all_programs = matches.get_flag("all_programs");
-        given = options::given(matches, tally);
-    }
-    Ok(Request {
-        cli,
-        tally: tally.map(|tally| (tally, given)),
-    })
+    let tallies = match matches.subcommand() {
+        Some((_, matches)) if !tallies.is_empty() => {
+            chosen::chosen(tallies, &words_of(args), matches)?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Request { cli, tallies })
 }
 
 /// The version is that of ktally, whatever it is asked of.
@@ -248,20 +252,20 @@ fn named(command: Command) -> Command {
 /// The subcommands whose first operand is a tally.
 const VERBS: [&str; 2] = ["run", "attach"];
 
-fn with_options(command: Command, verb: &str, tally: &Tally) -> Result<Command> {
-    if let Some(clash) = clash(tally) {
+fn with_options(command: Command, verb: &str, tallies: &[Tally]) -> Result<Command> {
+    if let Some(clash) = tallies.iter().find_map(clash) {
         return Err(usage(clash));
     }
-    let options = tally.schema.options.iter();
-    let own: Vec<Arg> = options.map(|option| own_option(option, tally)).collect();
-    let heading = format!("Options of {} (what and whom to count)", tally.name);
+    let summaries = tallies.iter().map(Tally::summary);
+    let summaries: Vec<&str> = summaries.filter(|it| !it.is_empty()).collect();
+    let summary = summaries.join("; ");
     Ok(command.mut_subcommand(verb, |command| {
-        let command = match (tally.summary(), verb) {
+        let command = match (&*summary, verb) {
             ("", _) => command,
             (summary, "run") => command.about(format!("Count {summary}")),
             (summary, _) => command.about(format!("Leave counting: {summary}")),
         };
-        command.next_help_heading(heading).args(own)
+        command.args(chosen::flags(tallies))
     }))
 }
 
@@ -271,11 +275,13 @@ mod tests {
 
     fn tally(line: &str) -> Option<String> {
         let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        tally_of(&args).map(|name| name.to_string_lossy().into_owned())
+        let names = tallies_of(&args);
+        let names: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
+        (!names.is_empty()).then(|| names.join(" "))
     }
 
     #[test]
-    fn the_tally_is_the_first_operand_after_run() {
+    fn tallies_are_the_first_operand_after_run() {
         assert_eq!(tally("ktally run a --pid 3").as_deref(), Some("a"));
         assert_eq!(tally("ktally run --for 5s -o json a").as_deref(), Some("a"));
         assert_eq!(
@@ -286,6 +292,7 @@ mod tests {
         assert_eq!(tally("ktally attach -v a --as b").as_deref(), Some("a"));
         assert_eq!(tally("ktally run --top -1 a --help").as_deref(), Some("a"));
         assert_eq!(tally("ktally run a -p 1 -o xml").as_deref(), Some("a"));
+        assert_eq!(tally("ktally run a:b=c,d").as_deref(), Some("a d"));
         assert_eq!(tally("ktally run --pid 1 a"), None);
         assert_eq!(tally("ktally run @a"), None);
         assert_eq!(tally("ktally run --total -- b"), None);

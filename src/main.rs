@@ -21,6 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[OsString]) -> Result<Exit> {
-    let tally = cli::tally_of(args).map(|name| Tally::find(&name));
-    commands::execute(cli::parse(args, tally.transpose()?)?)
+    let tallies = cli::tallies_of(args);
+    let tallies = tallies.iter().map(|name| Tally::find(name));
+    commands::execute(cli::parse(args, tallies.collect::<Result<_>>()?)?)
 }

@@ -17,8 +17,9 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
-    /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it;
-    /// or @INSTANCE, to read what is attached
+    /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it.
+    /// Several, separated by commas, are read together; NAME:OPTION=VALUE is for one of them. Or
+    /// @INSTANCE, to read what is attached
     pub(crate) tally: OsString,
     /// Count for this time, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
     #[arg(short = 'd', long = "for", help_heading = COUNT, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]

@@ -9,7 +9,7 @@ use crate::cli::{Exit, Global, ListArgs, describe, flag, value_name};
 use crate::error::Usage;
 use crate::render::{Column, Format, Style, heading, sentence, write_rows};
 use crate::schema::{Decoder, Kind, Label, Metric, MetricKind, OptionSpec, Table, Unit, Value};
-use crate::tally::{Session, Support, Tally};
+use crate::tally::{Loader, Session, Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
     let tallies = match &args.tally {
@@ -47,7 +47,7 @@ type Listed<'t> = (&'t Tally, Vec<String>);
 
 /// Loads a tally, without attaching it, and returns why the kernel refuses it.
 fn refusal(tally: &Tally) -> Option<String> {
-    match Session::load(tally, &[], None, None) {
+    match Loader::new(tally, &[], false).and_then(|loader| Session::load(loader, None, None)) {
         Ok(session) => {
             session.warnings().iter().for_each(|warning| warn(warning));
             None

@@ -56,11 +56,14 @@ pub fn help(help: &clap::Error) -> Result<Exit> {
 }
 
 fn act(request: Request) -> Result<Exit> {
-    let Request { cli, tally } = request;
-    match (cli.action, tally) {
-        (Action::Run(args), Some((tally, given))) => run::run(&cli.global, &args, &tally, &given),
-        (Action::Attach(args), Some((tally, given))) => attach::attach(&args, &tally, &given),
-        (Action::Attach(args), None) => Err(usage(format!(
+    let Request { cli, tallies } = request;
+    match (cli.action, &tallies[..]) {
+        (Action::Run(args), [_, ..]) => run::run(&cli.global, &args, &tallies),
+        (Action::Attach(args), [chosen]) => attach::attach(&args, &chosen.tally, &chosen.given),
+        (Action::Attach(_), [_, ..]) => {
+            Err(usage("`attach` takes one tally: run it once for each"))
+        }
+        (Action::Attach(args), []) => Err(usage(format!(
             "`{}` is attached already; name a tally of `ktally list`",
             args.tally.to_string_lossy()
         ))),

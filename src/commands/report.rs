@@ -1,6 +1,7 @@
 //! Turns readings into output.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result};
@@ -69,6 +70,10 @@ impl Report {
         match (args.every, global.output) {
             (Some(_), Format::Json) => return Err(many("JSON is one object; use `-o jsonl`")),
             (Some(_), Format::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
+            (_, Format::Folded | Format::Svg) if tallies.len() > 1 => {
+                return Err(usage("a flame graph is of one tally: run it once for each"));
+            }
+            (_, Format::Csv) => apart(&tallies)?,
             _ => {}
         }
         for tally in &mut tallies {
@@ -97,9 +102,12 @@ impl Report {
         } else {
             HostNames::new()
         };
+        let tables = tallies.iter().flat_map(|tally| &tally.tables);
+        let tables: Vec<Table> = tables.cloned().collect();
+        query.check(&tables, &names)?;
         let format = global.output;
         for tally in &tallies {
-            query.check(&tally.tables, &names)?;
+            note_fields(tally, &query);
             format.check(&tally.tables, query.by.as_deref())?;
             for table in &tally.tables {
                 note_details(table, format, &query);
@@ -259,6 +267,30 @@ impl<'r> Shown<'r> {
         };
         Self { tally, all, since }
     }
+}
+
+/// Names fields that are not asked of a tally, as it does not have them.
+fn note_fields(tally: &Counted, query: &Query) {
+    for field in query.lacking(&tally.tables) {
+        let name = &tally.name;
+        note(&format!(
+            "tally `{name}` has no field `{field}`: it is shown without it"
+        ));
+    }
+}
+
+/// Refuses tables that CSV does not tell apart: it names the table alone.
+fn apart(tallies: &[Counted]) -> Result<()> {
+    let tables = tallies.iter().flat_map(|tally| &tally.tables);
+    let mut known = BTreeSet::new();
+    let mut names = tables.map(|table| table.name.as_str());
+    names
+        .find(|name| !known.insert(*name))
+        .map_or(Ok(()), |name| {
+            Err(usage(format!(
+                "two of these tallies have a table `{name}`, and CSV names no tally; use `-o jsonl`"
+            )))
+        })
 }
 
 /// Names details of a table that the format leaves out.

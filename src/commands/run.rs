@@ -13,44 +13,32 @@ use super::readings::{self, Source};
 use super::report::{Counted, Report};
 use super::wait::{Schedule, Signals, Wake};
 use super::{note, warn, warn_of};
-use crate::cli::{Exit, Global, RunArgs};
+use crate::cli::{Chosen, Exit, Global, RunArgs};
 use crate::names::HostNames;
 use crate::snapshot::Reading;
-use crate::tally::{Command, RawOption, Session, Tally, resolve, with_fields};
+use crate::tally::{Command, Loader, ResolvedOption, Session, resolve, with_fields};
 
-pub(super) fn run(
-    global: &Global,
-    args: &RunArgs,
-    tally: &Tally,
-    given: &[RawOption],
-) -> Result<Exit> {
-    let given = with_fields(&tally.schema, given, &args.view.selection.fields());
-    let options = resolve(&tally.schema.options, &given)?;
-    let counted = Counted::new(&tally.name, tally.summary(), tally.tables(&options)?);
-    let mut report = Report::of_many(global, args, vec![counted])?;
+pub(super) fn run(global: &Global, args: &RunArgs, tallies: &[Chosen]) -> Result<Exit> {
+    let fields = args.view.selection.fields();
+    let options = tallies.iter().map(|chosen| options(chosen, &fields));
+    let options = options.collect::<Result<Vec<_>>>()?;
+    let counted = tallies.iter().zip(&options).map(|(it, options)| {
+        let (tally, tables) = (&it.tally, it.tally.tables(options)?);
+        Ok(Counted::new(&tally.name, tally.summary(), tables))
+    });
+    let mut report = Report::of_many(global, args, counted.collect::<Result<_>>()?)?;
+    tallies.iter().for_each(tell);
 
-    warn_of(tally);
-
-    let command = match &args.command[..] {
-        [] => None,
-        words => Some(Command::start(words)?),
-    };
-    let rows = args.loading.max_rows;
-    // The verifier may take a minute. A signal ends that at once: nothing counts yet,
-    // and the kernel frees what is loaded with the process.
-    let mut session = Session::load(tally, &options, rows, command.as_ref())?;
+    let mut run = Run::load(args, tallies, &options)?;
     // From here on signals are blocked and polled, so that none is lost.
     let signals = Signals::block()?;
-    session.attach(tally)?;
-    session.warnings().iter().for_each(|warning| warn(warning));
+    for (session, chosen) in run.sessions.iter_mut().zip(tallies) {
+        session.attach(&chosen.tally)?;
+        session.warnings().iter().for_each(|warning| warn(warning));
+    }
     if global.verbose || (io::stderr().is_terminal() && args.run_for.is_none()) {
         note("counting; Ctrl-C ends it");
     }
-    let mut run = Run {
-        session,
-        command,
-        status: None,
-    };
     let schedule = Schedule::new(args.run_for, args.every);
     if let Some(command) = &mut run.command {
         command.release()?;
@@ -63,9 +51,27 @@ pub(super) fn run(
     })
 }
 
-/// A tally that counts for this process alone, and the command that it is about.
+/// Those that are given, and those that these fields need.
+fn options(chosen: &Chosen, fields: &[&str]) -> Result<Vec<ResolvedOption>> {
+    let schema = &chosen.tally.schema;
+    let given = with_fields(schema, &chosen.given, fields);
+    resolve(&schema.options, &given)
+}
+
+/// What is not as one may think.
+fn tell(chosen: &Chosen) {
+    warn_of(&chosen.tally);
+    for flag in &chosen.lacks {
+        let name = &chosen.tally.name;
+        note(&format!(
+            "tally `{name}` has no option `--{flag}`: it counts without it"
+        ));
+    }
+}
+
+/// Tallies that count for this process alone, and the command that they are about.
 struct Run {
-    session: Session,
+    sessions: Vec<Session>,
     command: Option<Command>,
     /// The exit status of the command, unless the run ended it.
     status: Option<u8>,
@@ -73,7 +79,7 @@ struct Run {
 
 impl Source for Run {
     fn read(&self) -> Result<Vec<Reading>> {
-        Ok(vec![self.session.read()?])
+        self.sessions.iter().map(Session::read).collect()
     }
 
     /// The command may have changed its user.
@@ -85,13 +91,14 @@ impl Source for Run {
     /// whose stacks were taken.
     fn wait(&self, names: &HostNames, signals: &Signals, instant: Option<Instant>) -> Result<Wake> {
         loop {
-            let sources = [
-                (self.command.as_ref().map(Command::end), Wake::End),
-                (self.session.stack_processes_fd(), Wake::StackProcess),
-            ];
-            let wake = signals.wait(instant, sources)?;
-            for (pid, address) in self.session.take_stack_processes()? {
-                names.remember(pid, address);
+            let command = self.command.as_ref().map(Command::end);
+            let stacks = self.sessions.iter().map(Session::stack_processes_fd);
+            let stacks = stacks.map(|fd| (fd, Wake::StackProcess));
+            let wake = signals.wait(instant, [(command, Wake::End)].into_iter().chain(stacks))?;
+            for session in &self.sessions {
+                for (pid, address) in session.take_stack_processes()? {
+                    names.remember(pid, address);
+                }
             }
             match wake {
                 // A busy ring is always readable; it must not starve the timer.
@@ -109,7 +116,7 @@ impl Source for Run {
         if let (Some(command), Wake::End) = (&mut self.command, wake) {
             self.status = ended(command)?;
         }
-        self.session.detach();
+        self.detach();
         Ok(())
     }
 
@@ -126,7 +133,35 @@ impl Source for Run {
     }
 
     fn stop(&mut self) {
-        self.session.detach();
+        self.detach();
+    }
+}
+
+impl Run {
+    fn load(args: &RunArgs, tallies: &[Chosen], options: &[Vec<ResolvedOption>]) -> Result<Self> {
+        // All are checked before one is loaded.
+        let loaders = tallies.iter().zip(options);
+        let loaders =
+            loaders.map(|(it, options)| Loader::new(&it.tally, options, !args.command.is_empty()));
+        let loaders = loaders.collect::<Result<Vec<_>>>()?;
+        let command = match &args.command[..] {
+            [] => None,
+            words => Some(Command::start(words)?),
+        };
+        // The verifier may take a minute. A signal ends that at once: nothing counts yet,
+        // and the kernel frees what is loaded with the process.
+        let sessions = loaders
+            .into_iter()
+            .map(|loader| Session::load(loader, args.loading.max_rows, command.as_ref()));
+        Ok(Self {
+            sessions: sessions.collect::<Result<_>>()?,
+            command,
+            status: None,
+        })
+    }
+
+    fn detach(&mut self) {
+        self.sessions.iter_mut().for_each(Session::detach);
     }
 }
 

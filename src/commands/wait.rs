@@ -124,10 +124,10 @@ impl Signals {
 
     /// Waits for the instant, a signal, or another readable descriptor. Returns at once
     /// if a signal came before.
-    pub(super) fn wait<const N: usize>(
+    pub(super) fn wait<'fd>(
         &self,
         instant: Option<Instant>,
-        others: [(Option<BorrowedFd<'_>>, Wake); N],
+        others: impl IntoIterator<Item = (Option<BorrowedFd<'fd>>, Wake)>,
     ) -> Result<Wake> {
         if self.came().is_some() {
             return Ok(Wake::Signal);

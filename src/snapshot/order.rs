@@ -47,10 +47,11 @@ pub(crate) struct Sorting<'t> {
 }
 
 impl<'t> Sorting<'t> {
-    /// By default, as the C file says.
+    /// By default, and without the column, as the C file says.
     pub(super) fn new(table: &'t Table, sort: Option<&Sort>, names: &dyn Names) -> Self {
         let declared = table.sort_by.as_ref();
         let by = declared.and_then(|name| Column::of(table, name));
+        let sort = sort.filter(|sort| Column::of(table, &sort.column).is_some());
         let Some(sort) = sort else {
             return Self {
                 table,

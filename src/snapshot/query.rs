@@ -1,7 +1,7 @@
 //! What is done with rows before they are shown: filter, group, sort, cut.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 
@@ -26,6 +26,14 @@ pub(crate) struct Query {
 }
 
 impl Query {
+    /// The fields that it groups by and filters by, and that none of these tables has.
+    pub(crate) fn lacking(&self, tables: &[Table]) -> BTreeSet<&str> {
+        let filtered = self.filters.iter().map(|condition| &condition.field);
+        let fields = self.by.iter().flatten().chain(filtered);
+        let has = |field: &str| tables.iter().any(|it| Column::of(it, field).is_some());
+        fields.map(String::as_str).filter(|it| !has(it)).collect()
+    }
+
     /// Refuses names that no table has, and filters that no row can pass, before
     /// anything is loaded.
     pub(crate) fn check(&self, tables: &[Table], names: &dyn Names) -> Result<()> {

@@ -21,7 +21,8 @@ use crate::error::usage;
 use crate::schema::Table;
 use crate::sys::{self, log};
 
-pub(super) struct Loader<'a> {
+/// A tally that can be loaded, as far as can be told before.
+pub(crate) struct Loader<'a> {
     pub(super) tally: &'a Tally,
     with_command: bool,
     /// `.rodata` as it will be loaded.
@@ -31,7 +32,8 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(
+    /// Checks all that is wrong with what the user gave.
+    pub(crate) fn new(
         tally: &'a Tally,
         options: &[ResolvedOption],
         with_command: bool,

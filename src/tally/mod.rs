@@ -26,6 +26,7 @@ pub(crate) use instance::{
     AttachOptions, Cost, Instance, InstanceName, Instances, TableUsage, group_id, measure,
     pinnable_by_others,
 };
+pub(crate) use load::Loader;
 pub(crate) use namespaces::namespace_facts;
 pub(crate) use options::with_fields;
 pub use options::{RawOption, ResolvedOption, resolve};

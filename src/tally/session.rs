@@ -45,7 +45,8 @@ impl Session {
     /// Loads a tally with these options, its tables resized to `max_rows`, and
     /// attaches every program of it.
     pub fn start(tally: &Tally, options: &[ResolvedOption], max_rows: Option<u32>) -> Result<Self> {
-        let mut session = Self::load(tally, options, max_rows, None)?;
+        let loader = Loader::new(tally, options, false)?;
+        let mut session = Self::load(loader, max_rows, None)?;
         session.attach(tally)?;
         Ok(session)
     }
@@ -53,12 +54,10 @@ impl Session {
     /// Loads it without attaching. With a command, it counts what the command and its
     /// children do from the exec on: attach the tally, then release the command.
     pub(crate) fn load(
-        tally: &Tally,
-        options: &[ResolvedOption],
+        mut loader: Loader<'_>,
         max_rows: Option<u32>,
         command: Option<&Command>,
     ) -> Result<Self> {
-        let mut loader = Loader::new(tally, options, command.is_some())?;
         let session = Self::load_with(&mut loader, max_rows, |_| Ok(()))?;
         if let Some(command) = command {
             follow::follow(session.object(), command)?;
@@ -89,7 +88,7 @@ impl Session {
     /// Loads a tally without attaching it. Returns each program's name and the number
     /// of instructions that the verifier processed, 0 before Linux 5.16.
     pub fn verify(tally: &Tally, options: &[ResolvedOption]) -> Result<Vec<(String, u32)>> {
-        let session = Self::load(tally, options, None, None)?;
+        let session = Self::load(Loader::new(tally, options, false)?, None, None)?;
         let programs = session.object().progs().filter(ProgramImpl::autoload);
         programs
             .map(|program| {

@@ -26,6 +26,10 @@ run => <TALLY> | --help
 run syscall => `syscall` | did you mean `syscalls`?
 list syscall => `syscall` | did you mean `syscalls`?
 run zzz => `zzz` | known:
+run syscalls,zzz => `zzz` | known:
+run syscalls,blkio, => no tally named `` | known:
+run blkio:devise=sda => no option of tally `blkio` named `devise` | did you mean `device`?
+run failures,blkio --devise sda => `--devise` | did you mean `--device`? | `ktally run failures,blkio --help`
 run syscalls --nope => --nope | `ktally run syscalls --help`
 run syscalls --cpuu 1 => `--cpuu` | did you mean `--cpu`?
 map dump 1 --cpu 1 => --cpu | `ktally map dump --help`
@@ -261,6 +265,21 @@ fn text_that_is_not_utf_8_is_refused() {
     // A file may have such a name; a tally has not.
     refused(["run".into(), bad("x")], &["`x\u{fffd}`"]);
     refused([bad("x")], &["x\u{fffd}"]);
+}
+
+#[test]
+fn several_tallies_are_told_apart() {
+    all_refused(
+        "
+run syscalls,failures,syscalls => tally `syscalls` is named twice
+run syscalls,profile -o svg => a flame graph is of one tally
+run syscalls,profile -o folded => a flame graph is of one tally
+run syscalls,blkio -- true => tally `blkio` does not count by process
+run syscalls,failures --by device => no field named `device`
+run syscalls:pid=x,failures => `x` for `--pid`
+run syscalls:pid,failures => `` for `--pid`
+attach syscalls,failures => takes one tally",
+    );
 }
 
 #[test]

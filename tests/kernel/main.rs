@@ -40,6 +40,7 @@ mod rotate_timed;
 mod run;
 mod schema;
 mod session;
+mod several;
 mod soak;
 mod stacks;
 mod support;

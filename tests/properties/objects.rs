@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use ktally::cli;
+use ktally::cli::{self, Chosen};
 use ktally::names::HostNames;
 use ktally::tally::{Support, Tally, resolve};
 use proptest::prelude::*;
@@ -20,11 +20,13 @@ fn open(path: &Path, support: &Support, labels: &HostNames) -> Result<Tally, Str
         let line = ["ktally", "run"].map(OsString::from).into_iter();
         let line = line.chain([path.into()]);
         let line: Vec<OsString> = line.chain(more.iter().map(OsString::from)).collect();
-        let tally = cli::tally_of(&line).map(|name| Tally::find(&name));
-        cli::parse(&line, tally.transpose()?)
+        let tallies = cli::tallies_of(&line);
+        let tallies = tallies.iter().map(|name| Tally::find(name));
+        cli::parse(&line, tallies.collect::<anyhow::Result<_>>()?)
     };
     let request = line(&[]).map_err(|error| format!("{error:#}"))?;
-    let (tally, given) = request.tally.ok_or("it is no tally")?;
+    let mut tallies = request.tallies.into_iter();
+    let Chosen { tally, given, .. } = tallies.next().ok_or("it is no tally")?;
     assert!(given.is_empty());
     let help = line(&["--help"]).err().map(|help| help.to_string());
     assert!(help.is_some_and(|help| help.contains("--max-rows")));

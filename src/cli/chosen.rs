@@ -1,0 +1,191 @@
+//! The tallies that a command line names, each with the options given to it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::{Arg, ArgMatches};
+
+use super::options::{self, flag, own_option};
+use crate::error::{unknown, usage};
+use crate::schema::{Kind, OptionSpec};
+use crate::tally::{RawOption, Tally};
+
+/// A tally, and what is asked of it.
+#[derive(Debug)]
+pub struct Chosen {
+    /// From the catalogue or a file.
+    pub tally: Tally,
+    /// The options that it has: of the command line, and of `NAME:option=value`.
+    pub given: Vec<RawOption>,
+    /// Flags for the other tallies, which it does not have.
+    pub lacks: Vec<String>,
+}
+
+/// `a,b:option=value:option`: the words of each tally, its name first. A file may have
+/// any name.
+pub(super) fn words(operand: &OsStr) -> Vec<Vec<OsString>> {
+    if Path::new(operand).exists() {
+        return vec![vec![operand.to_owned()]];
+    }
+    let split = |text: &[u8], at: u8| -> Vec<OsString> {
+        let parts = text.split(|byte| *byte == at);
+        parts.map(|part| OsStr::from_bytes(part).into()).collect()
+    };
+    let tallies = split(operand.as_bytes(), b',').into_iter();
+    tallies.map(|tally| split(tally.as_bytes(), b':')).collect()
+}
+
+/// The flags of all tallies; one that several have stands for all of them.
+pub(super) fn flags(tallies: &[Tally]) -> Vec<Arg> {
+    let mut flags: Vec<Arg> = Vec::new();
+    for tally in tallies {
+        for option in &tally.schema.options {
+            let arg = own_option(option, tally);
+            if flags.iter().all(|known| known.get_id() != arg.get_id()) {
+                let having = tallies.iter().filter(|tally| has(tally, &option.name));
+                let having: Vec<&str> = having.map(|tally| tally.name.as_str()).collect();
+                let heading = format!("Options of {} (what and whom to count)", having.join(", "));
+                let short = arg.get_short();
+                let is_taken = flags.iter().any(|known| known.get_short() == short);
+                let short = short.filter(|_| !is_taken);
+                flags.push(arg.short(short).help_heading(heading));
+            }
+        }
+    }
+    flags
+}
+
+fn has(tally: &Tally, option: &str) -> bool {
+    let mut options = tally.schema.options.iter();
+    options.any(|known| known.name == option)
+}
+
+/// Each tally with what is given to it, on the command line and in its `words`.
+pub(super) fn chosen(
+    tallies: Vec<Tally>,
+    words: &[Vec<OsString>],
+    matches: &ArgMatches,
+) -> Result<Vec<Chosen>> {
+    for (i, tally) in tallies.iter().enumerate() {
+        if tallies[..i].iter().any(|other| other.name == tally.name) {
+            let name = &tally.name;
+            return Err(usage(format!("tally `{name}` is named twice")));
+        }
+    }
+    let given: Vec<_> = tallies
+        .iter()
+        .map(|it| options::given(matches, it))
+        .collect();
+    let all: Vec<String> = given
+        .iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect();
+    let each = tallies.into_iter().zip(given).zip(words);
+    each.map(|((mut tally, mut given), words)| {
+        tally.all_programs = matches.get_flag("all_programs");
+        let own = own(&tally, words)?;
+        given.retain(|(name, _)| own.iter().all(|(own, _)| own != name));
+        given.extend(own);
+        let mut lacks: Vec<String> = all.iter().filter(|it| !has(&tally, it)).cloned().collect();
+        lacks
+            .iter_mut()
+            .for_each(|name| *name = name.replace('_', "-"));
+        lacks.dedup();
+        Ok(Chosen {
+            tally,
+            given,
+            lacks,
+        })
+    })
+    .collect()
+}
+
+/// `option=value`, or `option` alone. What begins with no option is a part of the value
+/// before it, which may have a `:`.
+fn own(tally: &Tally, words: &[OsString]) -> Result<Vec<RawOption>> {
+    let mut given: Vec<RawOption> = Vec::new();
+    for word in words.iter().skip(1) {
+        let word = word.to_string_lossy();
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (&*word, None),
+        };
+        let options = tally.schema.options.iter();
+        let option = options.clone().find(|option| flag(option) == name);
+        match (option, given.last_mut()) {
+            (Some(option), _) => {
+                let value = value.unwrap_or(if is_bool(option) { "true" } else { "" });
+                given.push((option.name.clone(), value.to_owned()));
+            }
+            (None, Some((_, value))) => {
+                value.push(':');
+                value.push_str(&word);
+            }
+            (None, None) => {
+                let known: Vec<String> = options.map(flag).collect();
+                let what = format!("option of tally `{}`", tally.name);
+                return Err(unknown(&what, name, known.iter().map(String::as_str)));
+            }
+        }
+    }
+    Ok(given)
+}
+
+fn is_bool(option: &OptionSpec) -> bool {
+    matches!(option.place.ty.kind, Kind::Bool)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn own_of(name: &str, words: &str) -> Result<Vec<RawOption>> {
+        let tally = Tally::find(OsStr::new(name)).unwrap();
+        let words = super::words(OsStr::new(words));
+        assert_eq!(words.len(), 1);
+        own(&tally, &words[0])
+    }
+
+    #[test]
+    fn tallies_are_separated_by_commas_and_options_by_colons() {
+        let split = |text: &str| -> Vec<Vec<String>> {
+            let words = words(OsStr::new(text)).into_iter();
+            let text = |words: Vec<OsString>| {
+                let words = words.into_iter();
+                words.map(|word| word.into_string().unwrap()).collect()
+            };
+            words.map(text).collect()
+        };
+        assert_eq!(split("a"), [["a"]]);
+        assert_eq!(split("a,b"), [["a"], ["b"]]);
+        assert_eq!(split("a:x=1:y,b"), [vec!["a", "x=1", "y"], vec!["b"]]);
+        assert_eq!(split("a,"), [["a"], [""]]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a,b:c.bpf.c");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(words(file.as_os_str()), [[file.as_os_str()]]);
+    }
+
+    #[test]
+    fn options_of_one_tally() {
+        let given = |all: &[(&str, &str)]| -> Vec<RawOption> {
+            let all = all.iter();
+            all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let none = own_of("blkio", "blkio").unwrap();
+        assert_eq!(none, given(&[]));
+        let device = own_of("blkio", "blkio:device=8:0").unwrap();
+        assert_eq!(device, given(&[("device", "8:0")]));
+        let both = own_of("cputime", "cputime:by-pid:uid=0").unwrap();
+        assert_eq!(both, given(&[("by_pid", "true"), ("uid", "0")]));
+        let error = own_of("blkio", "blkio:devise=8").unwrap_err().to_string();
+        let wanted = "no option of tally `blkio` named `devise`; did you mean `device`?";
+        assert_eq!(error, wanted);
+    }
+}
