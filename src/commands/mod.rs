@@ -6,6 +6,7 @@ mod list;
 mod losses;
 mod map;
 mod output;
+mod progress;
 mod read;
 mod readings;
 mod replacement;

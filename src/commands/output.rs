@@ -134,6 +134,15 @@ pub(super) fn has_reading(time: SystemTime) -> bool {
     replacement.is_some_and(|it| it.is_in_place(time))
 }
 
+/// The terminal of this descriptor, opened anew, as what is not to block must say so
+/// itself: the flag on the one that we were given would be the shell's too.
+pub(super) fn terminal(fd: i32) -> Option<File> {
+    let options = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut file = File::options();
+    let file = file.write(true).custom_flags(options);
+    file.open(format!("/proc/self/fd/{fd}")).ok()
+}
+
 /// What a pipe that has room takes without blocking.
 const PIECE: usize = libc::PIPE_BUF;
 
@@ -147,16 +156,8 @@ pub(super) struct Stdout {
 }
 
 impl Stdout {
-    /// A terminal is opened anew, as what is not to block must say so itself:
-    /// the flag on the one that we were given would be the shell's too.
     pub(super) fn open() -> Result<Self> {
-        let terminal = || {
-            File::options()
-                .write(true)
-                .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-                .open("/proc/self/fd/1")
-                .ok()
-        };
+        let terminal = || terminal(1);
         let file = match file().is_terminal().then(terminal).flatten() {
             Some(terminal) => terminal,
             None => file().try_clone().context("failed to open the output")?,

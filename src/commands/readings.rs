@@ -6,6 +6,7 @@ use anyhow::Result;
 use caps::Capability;
 
 use super::output::{Stdout, Writer};
+use super::progress::Progress;
 use super::report::Report;
 use super::wait::{Schedule, Signals, Wake};
 use super::{keep_capabilities, warn};
@@ -21,6 +22,11 @@ pub(super) trait Source {
     /// A capability that is needed beside those for reading.
     fn capabilities(&self) -> Option<Capability> {
         None
+    }
+
+    /// Whether a command writes to the terminal meanwhile.
+    fn shares_terminal(&self) -> bool {
+        false
     }
 
     /// Waits until the instant, or until something else comes first.
@@ -63,9 +69,13 @@ pub(super) fn show(
     let mut needed = report.names.capabilities(report.tables());
     needed.extend(source.capabilities());
     keep_capabilities(needed);
+    let run_for = schedule.run_for().filter(|_| !source.shares_terminal());
+    let progress = Progress::new(run_for);
     loop {
         let (instant, is_last) = schedule.next();
-        let wake = report.wait(source, signals, instant)?;
+        let wake = report.wait(source, signals, instant, &progress);
+        progress.hide();
+        let wake = wake?;
         let is_last = is_last || wake != Wake::Time || source.has_ended()?;
         if is_last {
             source.finish(wake)?;
@@ -98,15 +108,18 @@ pub(super) fn show(
 
 impl Report {
     /// Waits until the instant, or until something else comes first. Meanwhile it
-    /// records the names of cgroups, because removed ones have none to ask for.
+    /// shows the progress, and records the names of cgroups, because removed ones have
+    /// none to ask for.
     fn wait(
         &self,
         source: &dyn Source,
         signals: &Signals,
         instant: Option<Instant>,
+        progress: &Progress,
     ) -> Result<Wake> {
         loop {
-            if !self.names.look(self.tables()) {
+            let (is_shown, is_seen) = (progress.show(), self.names.look(self.tables()));
+            if !is_shown && !is_seen {
                 return source.wait(&self.names, signals, instant);
             }
             let next = Instant::now() + names::PAUSE;

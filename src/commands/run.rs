@@ -87,6 +87,10 @@ impl Source for Run {
         self.command.as_ref().map(|_| Capability::CAP_KILL)
     }
 
+    fn shares_terminal(&self) -> bool {
+        self.command.is_some()
+    }
+
     /// A signal or the command's end may come first. Meanwhile it records processes
     /// whose stacks were taken.
     fn wait(&self, names: &HostNames, signals: &Signals, instant: Option<Instant>) -> Result<Wake> {

@@ -13,6 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::host;
 
 pub(super) struct Schedule {
+    run_for: Option<Duration>,
     end: Option<Instant>,
     every: Option<Duration>,
     next: Option<Instant>,
@@ -24,11 +25,17 @@ impl Schedule {
     pub(super) fn new(run_for: Option<Duration>, every: Option<Duration>) -> Self {
         let now = Instant::now();
         Self {
+            run_for,
             end: run_for.and_then(|run_for| now.checked_add(run_for)),
             every,
             next: every.and_then(|every| now.checked_add(every)),
             left_out: 0,
         }
+    }
+
+    /// How long counting takes, unless a signal ends it first.
+    pub(super) fn run_for(&self) -> Option<Duration> {
+        self.run_for
     }
 
     /// When counting ends, unless a signal ends it first.

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use chrono::{NaiveDateTime, Utc};
 use libbpf_rs::MapType;
+use nix::sys::termios::{FlowArg, tcflow};
 use unicode_width::UnicodeWidthStr;
 
 use crate::common::{Args, ktally, program};
-use crate::support::{maps, terminal_of};
+use crate::support::{maps, terminal_of, wait_until};
 
 /// What the program writes to a terminal, without its colors.
 fn shown(columns: u16, line: &str, set: impl FnOnce(&mut Command)) -> String {
@@ -165,4 +166,66 @@ fn a_pipe_has_all_rows_of_a_reading() {
     assert!(!text.contains("(--top all)"), "{text}");
     let bare = ktally("run runqlat --by-comm --every 300ms --for 300ms --no-header").done();
     assert!(time(bare.lines().next().unwrap()).is_err(), "{bare}");
+}
+
+/// What the program says on a terminal, which may be stopped by Ctrl-S.
+fn told(line: &str, is_stopped: bool) -> String {
+    let [mut master, slave] = terminal_of(80);
+    if is_stopped {
+        tcflow(&slave, FlowArg::TCOOFF).unwrap();
+    }
+    let mut command = line.pass_to(program());
+    command.stdout(Stdio::null()).stderr(slave);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut all = Vec::new();
+    if !is_stopped {
+        let _ = master.read_to_end(&mut all);
+    }
+    let mut status = None;
+    wait_until("ktally ends", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert!(status.unwrap().success(), "{line}");
+    let _ = master.read_to_end(&mut all);
+    String::from_utf8(all).unwrap()
+}
+
+#[test]
+fn a_long_run_shows_its_progress_on_a_terminal() {
+    const LINE: &str = "run failures --for 2100ms --comm kt-nobody";
+    let text = told(LINE, false);
+    let lines: Vec<&str> = text.split('\r').collect();
+    let [before, shown @ .., rest, after] = &lines[..] else {
+        panic!("{text:?}");
+    };
+    assert_eq!(shown.len(), 3, "{text:?}");
+    for (i, line) in shown.iter().enumerate() {
+        assert_eq!(*line, format!("counting: {i}s of 2s 100ms; Ctrl-C ends it"));
+    }
+    assert!(
+        rest.len() == shown[2].len() && rest.trim().is_empty(),
+        "{text:?}"
+    );
+    assert_eq!([*before, *after], ["", ""]);
+}
+
+#[test]
+fn no_other_run_shows_it() {
+    for line in [
+        "run failures --for 1s --comm kt-nobody",
+        "run failures --for 3s --comm kt-nobody -- true",
+    ] {
+        let text = told(line, false);
+        assert!(!text.contains("counting"), "{line}: {text:?}");
+    }
+    let ended = ktally("run failures --for 2s --comm kt-nobody").good();
+    assert_eq!(ended.stderr, "");
+}
+
+/// As its output, it delays nothing.
+#[test]
+fn progress_does_not_wait_for_a_terminal() {
+    assert_eq!(told("run failures --for 2s --comm kt-nobody", true), "");
 }
