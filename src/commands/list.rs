@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{obstacles, output, plural, style, warn, warn_of};
 use crate::cli::{Exit, Global, ListArgs, describe, flag, value_name};
 use crate::error::Usage;
+use crate::names;
 use crate::render::{Column, Format, Style, heading, sentence, write_rows};
 use crate::schema::{Decoder, Kind, Label, Metric, MetricKind, OptionSpec, Table, Unit, Value};
 use crate::tally::{Loader, Session, Support, Tally};
@@ -65,14 +66,9 @@ fn tally_columns<'t>() -> [Column<'t, &'t Listed<'t>>; 6] {
         Of::text("summary", |(tally, _)| tally.summary().into()),
         Of::exact("runs_here", |(_, obstacles)| obstacles.is_empty().into()),
         Of::exact("obstacles", |(_, obstacles)| obstacles.iter().collect()),
-        Of::text("tables", |(tally, _)| {
+        Of::exact("tables", |(tally, _)| {
             let tables = tally.schema.tables.iter();
             tables.map(|table| table_object(table, tally)).collect()
-        })
-        .shown_as(|(tally, _)| {
-            let tables = tally.schema.tables.iter();
-            let names: Vec<&str> = tables.map(|table| table.name.as_str()).collect();
-            names.join(" ")
         }),
         Of::text("options", |(tally, _)| {
             let options = tally.schema.options.iter();
@@ -121,7 +117,12 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
     let how = (Format::Table, style);
     for table in &tally.schema.tables {
         let rows = plural(table.max_entries.into(), "row");
-        let text = format!("table {}: {} (at most {rows})", table.name, table.help);
+        let sorted = table.sort_by.as_ref();
+        let sorted = sorted.map_or_else(String::new, |column| format!(", sorted by {column}"));
+        let text = format!(
+            "table {}: {} (at most {rows}{sorted})",
+            table.name, table.help
+        );
         writeln!(out)?;
         sentence(out, &text, &style)?;
         type Of<'t> = Column<'t, ([&'t str; 3], String)>;
@@ -141,10 +142,11 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
     let columns = [
         Of::text("option", |option| {
             // The value of a bool is optional, and needs the `=`.
-            let flag = flag(option);
+            let short = option.short.map(|letter| format!("-{letter}, "));
+            let flag = format!("{}--{}", short.unwrap_or_default(), flag(option));
             match option.place.ty.kind {
-                Kind::Bool => format!("--{flag}[=<{}>]", value_name(option)).into(),
-                _ => format!("--{flag}").into(),
+                Kind::Bool => format!("{flag}[=<{}>]", value_name(option)).into(),
+                _ => flag.into(),
             }
         }),
         Of::text("value", |option| value_name(option).into()),
@@ -163,8 +165,9 @@ fn described<'t>(
         let decoder = label.decoder.as_ref().map(Decoder::tag);
         let shown = decoder.unwrap_or(&label.place.ty.name);
         let with = tally.schema.option_of(label);
-        let help = with.map_or_else(String::new, |option| format!("with --{}", flag(option)));
-        ([&*label.name, kind, shown], help)
+        let with = with.map(|option| format!("with --{}", flag(option)));
+        let help: Vec<String> = meaning(label).into_iter().chain(with).collect();
+        ([&*label.name, kind, shown], help.join("; "))
     };
     let labels = table.labels.iter().map(move |it| of_label(it, "label"));
     let details = table.details.iter().map(move |it| of_label(it, "detail"));
@@ -174,6 +177,18 @@ fn described<'t>(
         (row, metric.help.clone())
     });
     labels.chain(metrics).chain(details)
+}
+
+/// What a label shows: of an enum, its values.
+fn meaning(label: &Label) -> Option<String> {
+    match (&label.decoder, &label.place.ty.kind) {
+        (Some(decoder), _) => names::help(decoder).map(str::to_owned),
+        (None, Kind::Enum { variants, .. }) => {
+            let names: Vec<&str> = variants.iter().map(|it| it.name.as_str()).collect();
+            Some(names.join(", "))
+        }
+        (None, _) => None,
+    }
 }
 
 fn kind_name(kind: MetricKind) -> &'static str {

@@ -43,6 +43,14 @@ impl Decode for Errno {
         }
     }
 
+    /// A call that a signal interrupts: user space sees EINTR, or the call goes on.
+    fn described(&self, number: u128, raw: bool) -> Option<String> {
+        let name = self
+            .name(number)
+            .filter(|name| name.starts_with("ERESTART"))?;
+        (!raw).then(|| format!("interrupted ({name})"))
+    }
+
     fn numbers(&self) -> Range<u128> {
         1..MOST + 1
     }
@@ -58,6 +66,15 @@ mod tests {
         assert_eq!(Errno.name(512).as_deref(), Some("ERESTARTSYS"));
         assert_eq!(Errno.number("ENOENT"), Some(2));
         assert_eq!(Errno.number("ENOTSUPP"), Some(524));
+        let described = |number, raw| Errno.described(number, raw);
+        assert_eq!(
+            described(514, false).as_deref(),
+            Some("interrupted (ERESTARTNOHAND)")
+        );
+        assert!(
+            [(4, false), (515, false), (514, true)].map(|(it, raw)| described(it, raw))
+                == [None, None, None]
+        );
         assert_eq!(Errno.number("EPERHAPS"), None);
         assert_eq!(Errno.name(0), None);
         assert_eq!(Errno.name(1 << 40), None);

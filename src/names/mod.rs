@@ -30,6 +30,7 @@ use anyhow::Result;
 use caps::Capability;
 
 pub(crate) use self::cgroup::cgroup_folder;
+pub(crate) use self::registry::help;
 use self::registry::{Decode, is_number};
 pub use self::registry::{decoders, is_known};
 use self::symbols::Symbols;

@@ -11,40 +11,70 @@ use super::{HostNames, cgroup, dev, enums, errno, ip, net, plain, signal, softir
 use super::{state, syscall, time, users};
 use crate::schema::{Decoder, Place, Value};
 
-/// A name, and what makes the decoder for one [`HostNames`]. `NAME` stands for
-/// the name of an enum, which the second argument is.
-type Line = (&'static str, fn(&HostNames, &str) -> Rc<dyn Decode>);
+/// A name, what is shown, and what makes the decoder for one [`HostNames`]. `NAME`
+/// stands for the name of an enum, which the second argument is.
+type Line = (
+    &'static str,
+    &'static str,
+    fn(&HostNames, &str) -> Rc<dyn Decode>,
+);
 
 /// Also listed in `ktally.bpf.h`, for those who write tallies.
 const REGISTRY: [Line; 27] = [
-    ("bool", make::<plain::Bool>),
-    ("cgroup", make::<cgroup::Cgroups>),
-    ("comm", make::<plain::Comm>),
-    ("cpu", make::<plain::Number>),
-    ("dev", make::<dev::Dev>),
-    ("enum:NAME", |_, of| Rc::new(enums::Enum::new(of, false))),
-    ("errno", make::<errno::Errno>),
-    ("flags:NAME", |_, of| Rc::new(enums::Enum::new(of, true))),
-    ("gid", |_, _| Rc::new(users::Accounts::groups())),
-    ("hex", make::<plain::Hex>),
-    ("id", make::<plain::Number>),
-    ("ifindex", make::<net::Ifindex>),
-    ("ip", make::<ip::Ip>),
-    ("ipv4", make::<ip::Ipv4>),
+    ("bool", "true or false", make::<plain::Bool>),
+    (
+        "cgroup",
+        "a cgroup: its unit, container, pod or path",
+        make::<cgroup::Cgroups>,
+    ),
+    (
+        "comm",
+        "the name of a thread or program",
+        make::<plain::Comm>,
+    ),
+    ("cpu", "a CPU", make::<plain::Number>),
+    ("dev", "a block device", make::<dev::Dev>),
+    ("enum:NAME", "a value of the kernel's enum", |_, of| {
+        Rc::new(enums::Enum::new(of, false))
+    }),
+    ("errno", "an error", make::<errno::Errno>),
+    ("flags:NAME", "flags of the kernel's enum", |_, of| {
+        Rc::new(enums::Enum::new(of, true))
+    }),
+    ("gid", "a group", |_, _| Rc::new(users::Accounts::groups())),
+    ("hex", "a number", make::<plain::Hex>),
+    (
+        "id",
+        "the id of a map, program or link",
+        make::<plain::Number>,
+    ),
+    ("ifindex", "a network interface", make::<net::Ifindex>),
+    ("ip", "an IP address", make::<ip::Ip>),
+    ("ipv4", "an IP address", make::<ip::Ipv4>),
     // The same bytes: an IPv4 address in them is shown as one.
-    ("ipv6", make::<ip::Ip>),
-    ("kstack", stack::<false>),
-    ("ksym", |names, _| Rc::new(stacks::Ksym(names.symbols()))),
-    ("netns", make::<net::Netns>),
-    ("pid", make::<plain::Pid>),
-    ("port", make::<ip::Port>),
-    ("signal", make::<signal::Signal>),
-    ("softirq", make::<softirq::Softirq>),
-    ("state", make::<state::State>),
-    ("syscall", make::<syscall::Syscall>),
-    ("time", make::<time::Time>),
-    ("uid", |_, _| Rc::new(users::Accounts::users())),
-    ("ustack", stack::<true>),
+    ("ipv6", "an IP address", make::<ip::Ip>),
+    ("kstack", "functions of the kernel", stack::<false>),
+    ("ksym", "a function of the kernel", |names, _| {
+        Rc::new(stacks::Ksym(names.symbols()))
+    }),
+    ("netns", "a network namespace", make::<net::Netns>),
+    (
+        "pid",
+        "the number of a process or thread",
+        make::<plain::Pid>,
+    ),
+    ("port", "a port", make::<ip::Port>),
+    ("signal", "a signal", make::<signal::Signal>),
+    (
+        "softirq",
+        "the kind of software interrupt",
+        make::<softirq::Softirq>,
+    ),
+    ("state", "how the task sleeps", make::<state::State>),
+    ("syscall", "a system call", make::<syscall::Syscall>),
+    ("time", "a date and time", make::<time::Time>),
+    ("uid", "a user", |_, _| Rc::new(users::Accounts::users())),
+    ("ustack", "functions of a program", stack::<true>),
 ];
 
 fn make<D: Decode + Default + 'static>(_: &HostNames, _: &str) -> Rc<dyn Decode> {
@@ -63,12 +93,12 @@ fn find(decoder: &Decoder) -> Option<Line> {
         Some((family, _)) => &format!("{family}:NAME"),
         None => decoder.tag(),
     };
-    REGISTRY.into_iter().find(|(name, _)| *name == tag)
+    REGISTRY.into_iter().find(|(name, ..)| *name == tag)
 }
 
 /// Every decoder that a tag can name; `NAME` stands for another name.
 pub fn decoders() -> impl Iterator<Item = &'static str> {
-    REGISTRY.iter().map(|(name, _)| *name)
+    REGISTRY.iter().map(|(name, ..)| *name)
 }
 
 /// Whether this version has the decoder.
@@ -76,10 +106,15 @@ pub fn is_known(decoder: &Decoder) -> bool {
     find(decoder).is_some()
 }
 
+/// What it shows, in a few words.
+pub(crate) fn help(decoder: &Decoder) -> Option<&'static str> {
+    find(decoder).map(|(_, help, _)| help)
+}
+
 /// One that is not known leaves all to the C type.
 pub(super) fn decoder(names: &HostNames, decoder: &Decoder) -> Rc<dyn Decode> {
     match find(decoder) {
-        Some((_, make)) => make(names, decoder.name()),
+        Some((.., make)) => make(names, decoder.name()),
         None => Rc::new(plain::Number),
     }
 }

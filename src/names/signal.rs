@@ -27,6 +27,10 @@ impl Decode for Signal {
         }
     }
 
+    fn described(&self, number: u128, raw: bool) -> Option<String> {
+        (number == 0 && !raw).then(|| "-".to_owned())
+    }
+
     fn numbers(&self) -> Range<u128> {
         0..SIGRTMAX as u128 + 1
     }
@@ -52,6 +56,8 @@ mod tests {
         for unknown in [0, 32, 33, 65, 1 << 40] {
             assert_eq!(Signal.name(unknown), None);
         }
+        assert_eq!(Signal.described(0, false).as_deref(), Some("-"));
+        assert!(Signal.described(0, true).is_none() && Signal.described(9, false).is_none());
         for stranger in ["SIGRTMIN+31", "SIGRTMIN-1", "SIGRTMIN1", "KILL", ""] {
             assert_eq!(Signal.number(stranger), None, "{stranger}");
         }

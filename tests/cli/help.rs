@@ -143,6 +143,7 @@ fn list_has_a_line_a_tally() {
     let list = printed("list");
     let lines: Vec<&str> = list.lines().collect();
     assert!(lines[0].starts_with("NAME"), "{list}");
+    assert!(!lines[0].contains("TABLES"), "{list}");
     for (line, tally) in lines[1..].iter().zip(TALLIES.iter()) {
         assert!(line.starts_with(tally), "{list}");
     }
@@ -159,15 +160,23 @@ fn list_of_one_tally_has_its_columns_and_options() {
     }
     let full = printed("list syscalls");
     let lines = [
-        "comm       label      comm      -\n",
+        "comm       label      comm      the name of a thread or program\n",
         "latency    histogram  ns        time of one call",
         "under_way  gauge      -         events that have begun and not ended",
         // These do nothing until they are given.
-        "--pid                          PID         count only this process\n",
+        "-p, --pid                      PID         count only this process\n",
         "--uid                          UID         count only this user's processes\n",
-        "pid        label      pid       with --by-pid\n",
+        "pid        label      pid       the number of a process or thread; with --by-pid\n",
     ];
     assert_has(&full, &lines);
+    let locks = printed("list locks");
+    assert_has(
+        &locks,
+        &[
+            "at most 8192 rows, sorted by time",
+            "enum kind  spinlock, rwlock_read, ",
+        ],
+    );
     let profile = printed("list profile");
     let hz = "--hz                           N           samples a second and CPU [default: 99]\n";
     assert!(profile.contains(hz), "{profile}");
