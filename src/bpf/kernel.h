@@ -95,6 +95,7 @@ struct pt_regs {
 	unsigned long r9;
 	unsigned long r8;
 	unsigned long bp;
+	unsigned long bx;
 	unsigned long di;
 	unsigned long si;
 	unsigned long dx;
@@ -107,6 +108,7 @@ struct pt_regs {
 	unsigned long regs[31];
 	unsigned long sp;
 	unsigned long pc;
+	unsigned long orig_x0;
 	int syscallno;
 #endif
 };
@@ -199,9 +201,16 @@ struct task_struct {
 	const struct cred *cred;
 	char comm[16];
 	struct signal_struct *signal;
+	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
+};
+
+struct fdtable;
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct linux_binprm {
@@ -223,12 +232,19 @@ struct work_struct {
 	work_func_t func;
 };
 
+struct file_system_type {
+	const char *name;
+};
+
 struct super_block {
 	dev_t s_dev;
+	unsigned long s_flags;
 	unsigned long s_magic;
+	struct file_system_type *s_type;
 };
 
 struct inode {
+	__u16 i_mode;
 	unsigned long i_ino;
 	dev_t i_rdev;
 	struct super_block *i_sb;
@@ -246,6 +262,11 @@ struct file {
 	const void *f_op;
 	struct inode *f_inode;
 	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
 };
 
 typedef struct {
@@ -450,6 +471,10 @@ enum pageflags {
 #define REQ_OP_WRITE 1
 #define MSG_PEEK 2
 #define TASK_DEAD 0x80
+#define S_IFMT 0170000
+#define S_IFDIR 0040000
+#define S_IFREG 0100000
+#define SB_KERNMOUNT (1 << 22) /* include/linux/fs.h */
 #define TMPFS_MAGIC 0x01021994 /* include/uapi/linux/magic.h */
 /* The states that AS(state) names, without what only qualifies them. */
 #define TASK_STATES 0x154f

@@ -22,7 +22,7 @@
  * and then programs, which find their row with tally_entry() and add to it.
  * Included with it are kernel.h (types and constants), compat.h (what differs
  * between kernels) and syscalls.h. Some tallies include calls.h (functions that
- * are timed from start to return), stacks.h or net.h as well.
+ * are timed from start to return), files.h, stacks.h or net.h as well.
  */
 #ifndef KTALLY_BPF_H
 #define KTALLY_BPF_H
@@ -411,6 +411,15 @@ static __always_inline bool __tally_elapsed(__u64 *since, __u64 *time)
 			__tally_set(&__ended->since, 0); \
 	})
 
+static __always_inline void __tally_ellipsis(char *end, char rest)
+{
+	const char ellipsis[] = "\xe2\x80\xa6";
+
+	if (rest)
+		__builtin_memcpy(end - sizeof(ellipsis), ellipsis,
+				 sizeof(ellipsis));
+}
+
 /*
  * A text of the kernel's, for a key: into zeroed memory of this size, NUL
  * included. One that is too long ends in an ellipsis. A key has at most 512
@@ -418,15 +427,24 @@ static __always_inline bool __tally_elapsed(__u64 *since, __u64 *time)
  */
 static __always_inline void tally_text(char *to, long size, const char *from)
 {
-	const char ellipsis[] = "\xe2\x80\xa6";
 	char rest = 0;
 
 	if (bpf_probe_read_kernel_str(to, size, from) < size)
 		return;
 	bpf_probe_read_kernel(&rest, 1, from + size - 1);
-	if (rest)
-		__builtin_memcpy(to + size - sizeof(ellipsis), ellipsis,
-				 sizeof(ellipsis));
+	__tally_ellipsis(to + size, rest);
+}
+
+/* The same of a text of the current process. */
+static __always_inline void tally_user_text(char *to, long size,
+					    const char *from)
+{
+	char rest = 0;
+
+	if (bpf_probe_read_user_str(to, size, from) < size)
+		return;
+	bpf_probe_read_user(&rest, 1, from + size - 1);
+	__tally_ellipsis(to + size, rest);
 }
 
 /*

@@ -162,7 +162,7 @@ fn units_and_containers_by_what_they_are_called() {
         (&format!("docker {}/inner", &id[..12]), "kt-container", 37),
     ] {
         let counted = run("failures", &[("cgroup", name)], || work(&[&few, &many]));
-        let row = counted.only_row(&[comm, "ENOENT"]);
+        let row = counted.only_row(&[comm, "openat", "ENOENT"]);
         assert_eq!(row.number("calls"), calls, "{name}");
     }
 

@@ -17,6 +17,7 @@ mod detach;
 mod exact;
 mod fate;
 mod faults;
+mod files;
 mod instances;
 mod interface;
 mod interrupts;

@@ -32,7 +32,7 @@ pub fn in_network(work: impl FnOnce(&str) + Send) {
     });
 }
 
-fn ip(arguments: &str) {
+pub fn ip(arguments: &str) {
     end(command("ip").args(arguments.split(' '))).good();
 }
 

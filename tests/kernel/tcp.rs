@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::Duration;
 
-use crate::network::in_network;
-use crate::support::{Counted, kernel_has, run, wait_until};
+use crate::network::{in_network, ip};
+use crate::support::{Child, Counted, kernel_has, run, wait_until};
 
 /// `setsockopt` of a value that the kernel reads.
 fn set<T>(socket: &impl AsRawFd, level: i32, option: i32, value: &T) {
@@ -24,16 +24,31 @@ fn set<T>(socket: &impl AsRawFd, level: i32, option: i32, value: &T) {
 const SERVER: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+fn address(ip: Ipv4Addr, port: u16) -> libc::sockaddr_in {
+    // SAFETY: a C struct of integers.
+    let mut address: libc::sockaddr_in = unsafe { zeroed() };
+    address.sin_family = libc::AF_INET as u16;
+    address.sin_addr.s_addr = u32::from_ne_bytes(ip.octets());
+    address.sin_port = port.to_be();
+    address
+}
+
+/// Does not wait for the answer.
+fn begin_to_connect(ip: Ipv4Addr, port: u16) -> TcpStream {
+    let (to, size) = (address(ip, port), size_of::<libc::sockaddr_in>() as u32);
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the descriptor is fresh and ours; the address lives.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, kind, 0);
+        assert_eq!(libc::connect(socket, (&raw const to).cast(), size), -1);
+        let error = std::io::Error::last_os_error();
+        assert_eq!(error.raw_os_error(), Some(libc::EINPROGRESS), "{error}");
+        TcpStream::from_raw_fd(socket)
+    }
+}
+
 /// A connection from one address to the other.
 fn connect(to: u16) -> std::io::Result<TcpStream> {
-    let address = |ip: Ipv4Addr, port: u16| {
-        // SAFETY: a C struct of integers.
-        let mut address: libc::sockaddr_in = unsafe { zeroed() };
-        address.sin_family = libc::AF_INET as u16;
-        address.sin_addr.s_addr = u32::from_ne_bytes(ip.octets());
-        address.sin_port = port.to_be();
-        address
-    };
     let size = size_of::<libc::sockaddr_in>() as u32;
     let (from, to) = (address(CLIENT, 0), address(SERVER, to));
     // SAFETY: the descriptor is fresh and ours; the addresses live.
@@ -182,6 +197,77 @@ fn connections_that_are_refused_or_reset() {
         }
         tcp(["127.0.0.1", "80", "ipv4"], [7, 0, 7, 0, 0, 7, 0]);
         tcp(["127.0.0.2", "80", "ipv4"], [0, 7, 7, 0, 0, 0, 7]);
+    });
+}
+
+/// A row of connects: how many, how many of them failed, and how many have a time.
+fn assert_connects(counted: &Counted, labels: [&str; 3], numbers: [u64; 3]) {
+    let row = counted.row(&labels);
+    let seen = [
+        row.number("connects"),
+        row.number("failed"),
+        row.histogram("latency").0,
+    ];
+    assert_eq!(seen, numbers, "{labels:?}");
+}
+
+#[test]
+fn connects_by_process_and_remote_address() {
+    in_network(|netns| {
+        let server = TcpListener::bind((SERVER, 80)).unwrap();
+        let mapped = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 81)).unwrap();
+        let address = |ip: Ipv4Addr| SocketAddr::from((ip.to_ipv6_mapped(), 81));
+        // Nobody accepts: the kernel makes connections all the same.
+        let first = Child::new("kt-connects", || {
+            (0..23).for_each(|_| drop(connect(80)));
+            (0..37).for_each(|_| drop(connect(79)));
+            (0..5).for_each(|_| drop(TcpStream::connect((Ipv6Addr::LOCALHOST, 81))));
+            (0..7).for_each(|_| drop(TcpStream::connect(address(SERVER))));
+        });
+        let second = Child::new("kt-connects-2", || (0..37).for_each(|_| drop(connect(80))));
+        let both = || {
+            first.work();
+            second.work();
+        };
+        let counted = run("tcpconn", &[("netns", netns)], both);
+        assert_eq!(counted.rows().len(), 5, "{:?}", counted.rows());
+        let connects = |labels, numbers| assert_connects(&counted, labels, numbers);
+        connects(["kt-connects", "127.0.0.1", "80"], [23, 0, 23]);
+        connects(["kt-connects", "127.0.0.1", "79"], [37, 37, 0]);
+        connects(["kt-connects", "::1", "81"], [5, 0, 5]);
+        connects(["kt-connects", "127.0.0.1", "81"], [7, 0, 7]);
+        connects(["kt-connects-2", "127.0.0.1", "80"], [37, 0, 37]);
+
+        let options = [("pid", &*second.pid()), ("by_pid", "true")];
+        let counted = run("tcpconn", &options, both);
+        let row = counted.only_row(&["kt-connects-2", &second.pid(), "127.0.0.1", "80"]);
+        assert_eq!(row.number("connects"), 37);
+        drop((server, mapped));
+    });
+}
+
+/// A host that does not answer: what waits for it is under way, and failed when it is
+/// given up.
+#[test]
+fn connects_without_an_answer() {
+    in_network(|netns| {
+        ip("route add 10.9.9.0/24 dev lo");
+        let comm = fs::read_to_string("/proc/thread-self/comm").unwrap();
+        let labels = [comm.trim_end(), "10.9.9.9", "80"];
+        let mut waiting = Vec::new();
+        let counted = run("tcpconn", &[("netns", netns)], || {
+            waiting.extend((0..3).map(|_| begin_to_connect([10, 9, 9, 9].into(), 80)));
+        });
+        assert_connects(&counted, labels, [3, 0, 0]);
+        assert_eq!(counted.under_way(), 3);
+        // They were begun before: this does not count.
+        let counted = run("tcpconn", &[("netns", netns)], || waiting.clear());
+        assert!(counted.rows().is_empty(), "{:?}", counted.rows());
+        let counted = run("tcpconn", &[("netns", netns)], || {
+            (0..5).for_each(|_| drop(begin_to_connect([10, 9, 9, 9].into(), 80)));
+        });
+        assert_connects(&counted, labels, [5, 5, 0]);
+        assert_eq!(counted.under_way(), 0);
     });
 }
 

@@ -136,6 +136,15 @@ impl Counted {
         self.rows().iter().map(|row| row.number(metric)).sum()
     }
 
+    /// What was under way when counting ended.
+    pub fn under_way(&self) -> u64 {
+        let mut metrics = self.table().metrics.iter();
+        let metric = metrics.find(|it| it.name == "under_way").unwrap();
+        let all = self.reading.in_all(&self.tables);
+        let rows = all.tables[0].rows.iter();
+        rows.map(|(_, cells)| cells[metric.cell]).sum()
+    }
+
     /// Events whose rows found no space.
     pub fn dropped(&self) -> u64 {
         self.reading.tables[0].dropped.unwrap()

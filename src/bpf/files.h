@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * System calls that open, read, write and sync files, by the current task, and
+ * what stands behind its descriptors. Include it behind ktally.bpf.h.
+ */
+#ifndef KTALLY_FILES_H
+#define KTALLY_FILES_H
+
+/* A call's arguments of 0 and 1, at its start and at its end. */
+static __always_inline __u64 syscall_argument(struct pt_regs *regs, __u32 call,
+					      int number)
+{
+	__u64 argument;
+
+#if defined(__TARGET_ARCH_x86)
+	if (call & COMPAT_SYSCALL)
+		argument = number ? regs->cx : regs->bx;
+	else
+		argument = number ? regs->si : regs->di;
+#elif defined(__TARGET_ARCH_arm64)
+	/* The result stands in the place of the first one. */
+	argument = number ? regs->regs[1] : regs->orig_x0;
+#endif
+	return call & COMPAT_SYSCALL ? (__u32)argument : argument;
+}
+
+/* open and creat, which take a path first, where openat and openat2 do not. */
+static __always_inline bool is_old_open(__u32 call)
+{
+	switch (call) {
+#if defined(__TARGET_ARCH_x86)
+	case 2:	 /* open */
+	case 85: /* creat */
+#endif
+	case COMPAT_SYSCALL | 5: /* open */
+	case COMPAT_SYSCALL | 8: /* creat */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Whether a call of this number opens a file. */
+static __always_inline bool is_open(__u32 call)
+{
+	switch (call) {
+#if defined(__TARGET_ARCH_x86)
+	case 257:		   /* openat */
+	case COMPAT_SYSCALL | 295: /* openat */
+#elif defined(__TARGET_ARCH_arm64)
+	case 56:		   /* openat */
+	case COMPAT_SYSCALL | 322: /* openat */
+#endif
+	case 437:		   /* openat2 */
+	case COMPAT_SYSCALL | 437: /* openat2 */
+		return true;
+	default:
+		return is_old_open(call);
+	}
+}
+
+/* Where the path that it opens is in memory. */
+static __always_inline const char *opened_path(struct pt_regs *regs, __u32 call)
+{
+	return (void *)syscall_argument(regs, call, !is_old_open(call));
+}
+
+static __always_inline bool is_read(__u32 call)
+{
+	switch (call) {
+#if defined(__TARGET_ARCH_x86)
+	case 0:			   /* read */
+	case 17:		   /* pread64 */
+	case 19:		   /* readv */
+	case 295:		   /* preadv */
+	case 327:		   /* preadv2 */
+	case COMPAT_SYSCALL | 333: /* preadv */
+	case COMPAT_SYSCALL | 378: /* preadv2 */
+#elif defined(__TARGET_ARCH_arm64)
+	case 63:		   /* read */
+	case 65:		   /* readv */
+	case 67:		   /* pread64 */
+	case 69:		   /* preadv */
+	case 286:		   /* preadv2 */
+	case COMPAT_SYSCALL | 361: /* preadv */
+	case COMPAT_SYSCALL | 392: /* preadv2 */
+#endif
+	case COMPAT_SYSCALL | 3:   /* read */
+	case COMPAT_SYSCALL | 145: /* readv */
+	case COMPAT_SYSCALL | 180: /* pread64 */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static __always_inline bool is_write(__u32 call)
+{
+	switch (call) {
+#if defined(__TARGET_ARCH_x86)
+	case 1:			   /* write */
+	case 18:		   /* pwrite64 */
+	case 20:		   /* writev */
+	case 296:		   /* pwritev */
+	case 328:		   /* pwritev2 */
+	case COMPAT_SYSCALL | 334: /* pwritev */
+	case COMPAT_SYSCALL | 379: /* pwritev2 */
+#elif defined(__TARGET_ARCH_arm64)
+	case 64:		   /* write */
+	case 66:		   /* writev */
+	case 68:		   /* pwrite64 */
+	case 70:		   /* pwritev */
+	case 287:		   /* pwritev2 */
+	case COMPAT_SYSCALL | 362: /* pwritev */
+	case COMPAT_SYSCALL | 393: /* pwritev2 */
+#endif
+	case COMPAT_SYSCALL | 4:   /* write */
+	case COMPAT_SYSCALL | 146: /* writev */
+	case COMPAT_SYSCALL | 181: /* pwrite64 */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static __always_inline bool is_sync(__u32 call)
+{
+	switch (call) {
+#if defined(__TARGET_ARCH_x86)
+	case 74: /* fsync */
+	case 75: /* fdatasync */
+#elif defined(__TARGET_ARCH_arm64)
+	case 82:		   /* fsync */
+	case 83:		   /* fdatasync */
+#endif
+	case COMPAT_SYSCALL | 118: /* fsync */
+	case COMPAT_SYSCALL | 148: /* fdatasync */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The file that this descriptor of the current task stands for, or NULL. */
+static __always_inline struct file *file_of(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = NULL;
+
+	if (fd < BPF_CORE_READ(table, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file),
+				      BPF_CORE_READ(table, fd) + fd);
+	return file;
+}
+
+#endif /* KTALLY_FILES_H */
