@@ -45,7 +45,7 @@ const CRATES: [(&str, &str); 4] = [
 
 /// The only files with unsafe code, and with libbpf's own functions.
 const UNSAFE: &str = "map/add.rs map/drain.rs map/helper.rs map/inventory.rs map/iterator.rs \
-    schema/btf/object.rs schema/histogram.rs sys.rs sys/log.rs sys/map.rs sys/program.rs";
+    schema/btf/object.rs sys.rs sys/log.rs sys/map.rs sys/program.rs";
 const LIBBPF: &str = "map/errors.rs sys.rs sys/log.rs sys/map.rs sys/program.rs tally/attach.rs \
     tally/compile.rs";
 

@@ -133,7 +133,8 @@ struct tally_health {
  * The greatest number so far, a __u64 that tally_maximum() raises. Of several
  * rows, and of the copies of a PERCPU_TABLE, it is the greatest of theirs. An
  * interval has no greatest number: it is shown since the start in every
- * reading, and never as a rate.
+ * reading, and never as a rate. Right behind a histogram of the same unit it is
+ * taken for the greatest of what that observes, so no quantile exceeds it.
  */
 #define MAXIMUM(help) __ktally_tag("maximum", help)
 /*
@@ -142,6 +143,19 @@ struct tally_health {
  * observed.
  */
 #define HISTOGRAM(help) __ktally_tag("histogram", help)
+/*
+ * For small numbers, such as the depth of a queue: a histogram with buckets of
+ * the width *step*, a constant. It is the type and the tag of a member, as its
+ * type has the step; see tally_observe_linear().
+ *
+ *	LINEAR_HISTOGRAM("requests that are at the device", 1) depth;
+ */
+#define LINEAR_HISTOGRAM(help, step_)         \
+	HISTOGRAM(help) struct {              \
+		__u64 sum;                    \
+		__u64 buckets[TALLY_BUCKETS]; \
+		char step[0][step_];          \
+	}
 
 /* ---- how to show things: on members, scalar tables, options ------------- */
 
@@ -486,16 +500,38 @@ static __always_inline __u32 __tally_bucket(__u64 n)
 	return bucket + (n > 1);
 }
 
+static __always_inline void __tally_observe(__u64 *sum, __u64 *buckets,
+					    __u64 bucket, __u64 n)
+{
+	/* Or clang tests what it comes from, and the verifier knows nothing. */
+	barrier_var(bucket);
+	if (bucket >= TALLY_BUCKETS)
+		bucket = TALLY_BUCKETS - 1;
+	__sync_fetch_and_add(&buckets[bucket], 1);
+	__sync_fetch_and_add(sum, n);
+}
+
 static __always_inline void tally_observe(struct tally_histogram *histogram,
 					  __u64 n)
 {
-	__u32 bucket = __tally_bucket(n);
-
-	if (bucket >= TALLY_BUCKETS)
-		bucket = TALLY_BUCKETS - 1;
-	__sync_fetch_and_add(&histogram->buckets[bucket], 1);
-	__sync_fetch_and_add(&histogram->sum, n);
+	__tally_observe(&histogram->sum, histogram->buckets, __tally_bucket(n),
+			n);
 }
+
+/*
+ * The same of a LINEAR_HISTOGRAM. Bucket 0 holds 0; bucket i holds what is more
+ * than (i - 1) * step and at most i * step, an exact "le" as well; the last one
+ * holds the rest.
+ */
+#define tally_observe_linear(histogram, n)                                   \
+	({                                                                   \
+		typeof(histogram) __linear = (histogram);                    \
+		__u64 __n = (n);                                             \
+		__tally_observe(                                             \
+			&__linear->sum, __linear->buckets,                   \
+			__n ? (__n - 1) / sizeof(__linear->step[0]) + 1 : 0, \
+			__n);                                                \
+	})
 
 /*
  * Whether the kernel has the instruction that tally_maximum() needs: since

@@ -23,7 +23,7 @@ pub(super) fn render(
 ) -> io::Result<()> {
     if !style.no_header {
         let between = if row.is_empty() { "" } else { ", " };
-        let mean = Statistic::Mean.of(&Histogram::of_cells(cells));
+        let mean = Statistic::Mean.of(&metric.histogram(cells));
         let mean = mean.map(|mean| format!("; mean {}", rounded(metric, mean)));
         let numbers = mean.unwrap_or_default() + beside;
         let numbers = style.glyphs(&numbers);
@@ -34,7 +34,7 @@ pub(super) fn render(
             style,
         )?;
     }
-    let buckets = &cells[1..Histogram::CELLS];
+    let Histogram { scale, buckets, .. } = metric.histogram(cells);
     let (Some(first), Some(last)) = (
         buckets.iter().position(|bucket| *bucket > 0),
         buckets.iter().rposition(|bucket| *bucket > 0),
@@ -46,9 +46,9 @@ pub(super) fn render(
     let edges = |bucket: usize| {
         let over = match bucket {
             0 => "0".to_owned(),
-            _ => edge(Histogram::over(bucket)),
+            _ => edge(scale.over(bucket)),
         };
-        (over, edge(Histogram::edge(bucket)))
+        (over, edge(scale.edge(bucket)))
     };
     // Wide enough for most, so that one histogram lines up with the next.
     let width = (first..=last).map(|bucket| edges(bucket).1.width());

@@ -64,7 +64,7 @@ impl Numbers<'_> {
                 number
             });
         } else {
-            self.write_histogram(writer, metric, &Histogram::of_cells(&cells[metric.range()]));
+            self.write_histogram(writer, metric, &metric.histogram(cells));
         }
     }
 

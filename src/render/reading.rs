@@ -81,12 +81,11 @@ fn write_bars(
         let mut others = others.filter(|it| is_under_way(it));
         let is_under_way = others.any(|it| row.cells[it.cell] > 0);
         for metric in metrics.iter().filter(|it| it.kind == MetricKind::Histogram) {
-            let cells = &row.cells[metric.cell..];
-            if snapshot::count(cells) > 0 || is_under_way {
+            if snapshot::count(&row.cells[metric.cell..]) > 0 || is_under_way {
                 if !std::mem::take(&mut is_first) {
                     writeln!(out)?;
                 }
-                bars::render(out, &names.join(" "), metric, cells, &beside, style)?;
+                bars::render(out, &names.join(" "), metric, row.cells, &beside, style)?;
             }
         }
     }

@@ -63,7 +63,7 @@ fn counter(name: &str, byte: usize) -> Member {
 }
 
 fn latency(byte: usize) -> Member {
-    let size = size_of::<Histogram>();
+    let size = 8 * Histogram::CELLS;
     let histogram = ty("struct tally_histogram", size, Kind::Struct(vec![]));
     let tags = ["histogram:time of one call", "unit:ns"];
     member("latency", byte, &histogram, &tags)

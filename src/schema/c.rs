@@ -83,6 +83,7 @@ fn as_c(tags: &Tags) -> String {
     let helps = [
         ("COUNTER", &tags.counter),
         ("GAUGE", &tags.gauge),
+        ("MAXIMUM", &tags.maximum),
         ("HISTOGRAM", &tags.histogram),
     ];
     let helps = helps.into_iter();

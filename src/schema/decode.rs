@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::histogram::Histogram;
+use super::histogram::{Histogram, Scale};
 use super::table::Label;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, number};
@@ -83,7 +83,7 @@ impl Place {
     /// where there is something else.
     fn inside<'a>(&'a self, bytes: &'a [u8]) -> Option<(&'a [Member], &'a [u8])> {
         match &self.ty.kind {
-            Kind::Struct(_) if Histogram::is(&self.ty) => None,
+            Kind::Struct(_) if Scale::of(&self.ty).is_some() => None,
             Kind::Struct(members) | Kind::Union(members) if self.bits.is_none() => {
                 Some((members, self.bytes(bytes)?))
             }
@@ -164,10 +164,10 @@ fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &(impl Names + ?Sized)) -> Va
                 .map(|bytes| whole(element, bytes, names))
                 .collect(),
         ),
-        Kind::Struct(_) if Histogram::is(ty) => {
-            Value::Histogram(Box::new(Histogram::of_bytes(bytes)))
-        }
         Kind::Struct(members) | Kind::Union(members) => {
+            if let Some(scale) = Scale::of(ty) {
+                return Value::Histogram(Box::new(Histogram::of_bytes(scale, bytes)));
+            }
             let mut fields = Vec::with_capacity(members.len());
             let Ok(()) = each_member(members, bytes, names, &mut |member, bytes| {
                 let value = named(&member.place, &member.tags, bytes, names);

@@ -1,77 +1,107 @@
-//! `struct tally_histogram` of `ktally.bpf.h`: a log2 histogram.
+//! The histograms of `ktally.bpf.h`, log2 and linear.
 
 use anyhow::{Context, Result, bail, ensure};
-use plain::Plain;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::input::{Fields, Input};
 use super::statistic::Statistic;
-use super::types::Type;
+use super::types::{Kind, Type};
 
-/// `struct tally_histogram`.
-#[repr(C)]
+/// Where the buckets of a histogram end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Histogram {
-    pub(crate) sum: u64,
-    /// Bucket 0 holds 0 and 1; bucket i holds (2^(i-1), 2^i]; the last the rest.
-    pub(crate) buckets: [u64; Self::BUCKETS],
+pub enum Scale {
+    /// `struct tally_histogram`: at powers of two. Bucket 0 holds 0 and 1.
+    Log2,
+    /// `LINEAR_HISTOGRAM(help, step)`: at multiples of the step. Bucket 0 holds 0.
+    Linear(u64),
 }
 
-// SAFETY: a C struct of integers, with no padding and no invalid bit patterns.
-unsafe impl Plain for Histogram {}
+impl Scale {
+    /// That of a type which is a histogram; `None` of any other.
+    pub(crate) fn of(ty: &Type) -> Option<Self> {
+        let members = ty.struct_members();
+        if ty.size != 8 * Histogram::CELLS {
+            return None;
+        }
+        if ty.name == C_NAME {
+            return Some(Self::Log2);
+        }
+        // The step is the size of elements that are not there.
+        let [sum, buckets, step] = members else {
+            return None;
+        };
+        let Kind::Array { element, len: 0 } = &step.place.ty.kind else {
+            return None;
+        };
+        let names = [sum, buckets, step].map(|member| member.name.as_str());
+        let is_linear = names == ["sum", "buckets", "step"] && element.size > 0;
+        is_linear.then_some(Self::Linear(element.size as u64))
+    }
+
+    /// The greatest value that bucket `i` holds: a power of two, or a multiple of the
+    /// step; of the last one that of any.
+    pub const fn edge(self, i: usize) -> u64 {
+        match self {
+            _ if i + 1 >= Histogram::BUCKETS => u64::MAX,
+            Self::Log2 => 1 << i,
+            Self::Linear(step) => step.saturating_mul(i as u64),
+        }
+    }
+
+    /// What all values in bucket `i` exceed; 0 for the first, which holds 0 too.
+    pub(crate) const fn over(self, i: usize) -> u64 {
+        if i == 0 { 0 } else { self.edge(i - 1) }
+    }
+}
+
+/// The name of a log2 histogram in C.
+const C_NAME: &str = "struct tally_histogram";
+
+/// What was observed: how much in all, and how many in each bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Histogram {
+    pub(crate) scale: Scale,
+    pub(crate) sum: u64,
+    pub(crate) buckets: [u64; Self::BUCKETS],
+    /// The greatest that was observed, if a `MAXIMUM` beside it says so.
+    pub(crate) greatest: Option<u64>,
+}
 
 impl Histogram {
     /// `TALLY_BUCKETS`.
     pub const BUCKETS: usize = 64;
-    /// Cells of a row: the sum, then the buckets.
+    /// Cells of a row, and words of a value: the sum, then the buckets.
     pub const CELLS: usize = 1 + Self::BUCKETS;
-    /// Its name in C.
-    pub(crate) const C_NAME: &str = "tally_histogram";
 
-    pub(crate) const EMPTY: Self = Self {
-        sum: 0,
-        buckets: [0; Self::BUCKETS],
-    };
-
-    /// Out of a value's bytes; bytes that are too short are an empty one.
-    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
-        let mut histogram = Self::EMPTY;
-        match histogram.copy_from_bytes(bytes) {
-            Ok(()) => histogram,
-            Err(_) => Self::EMPTY,
+    pub(crate) const fn empty(scale: Scale) -> Self {
+        Self {
+            scale,
+            sum: 0,
+            buckets: [0; Self::BUCKETS],
+            greatest: None,
         }
     }
 
+    /// Out of a value's bytes; bytes that are too short are an empty one.
+    pub(crate) fn of_bytes(scale: Scale, bytes: &[u8]) -> Self {
+        let mut cells = [0; Self::CELLS];
+        for (cell, word) in cells.iter_mut().zip(bytes.as_chunks().0) {
+            *cell = u64::from_ne_bytes(*word);
+        }
+        Self::of_cells(scale, &cells)
+    }
+
     /// Out of a row's cells: the sum, then the buckets.
-    pub(crate) fn of_cells(cells: &[u64]) -> Self {
-        let mut histogram = Self::EMPTY;
+    pub(crate) fn of_cells(scale: Scale, cells: &[u64]) -> Self {
+        let mut histogram = Self::empty(scale);
         histogram.sum = cells[0];
         histogram.buckets.copy_from_slice(&cells[1..Self::CELLS]);
         histogram
     }
 
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        // SAFETY: of a `Plain` type, every byte is initialized.
-        unsafe { plain::as_bytes(&self) }.to_vec()
-    }
-
-    pub(super) fn is(ty: &Type) -> bool {
-        let name = ty.name.strip_prefix("struct ");
-        name == Some(Self::C_NAME) && ty.size == size_of::<Self>()
-    }
-
-    /// The greatest value that bucket `i` holds.
-    pub const fn edge(i: usize) -> u64 {
-        if i + 1 < Self::BUCKETS {
-            1 << i
-        } else {
-            u64::MAX
-        }
-    }
-
-    /// What all values in bucket `i` exceed; 0 for the first, which holds 0 too.
-    pub(crate) const fn over(i: usize) -> u64 {
-        if i == 0 { 0 } else { Self::edge(i - 1) }
+        let words = std::iter::once(self.sum).chain(self.buckets);
+        words.flat_map(u64::to_ne_bytes).collect()
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -85,7 +115,7 @@ impl Histogram {
         let counts = self.buckets.iter().copied().enumerate();
         counts
             .filter(|(_, count)| *count > 0)
-            .map(|(i, count)| [Self::edge(i), count])
+            .map(|(i, count)| [self.scale.edge(i), count])
     }
 
     /// The pairs as text, for formats without nesting.
@@ -105,13 +135,32 @@ impl Histogram {
     }
 }
 
+/// Where a histogram is in a row's cells.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct HistogramAt {
+    pub(super) scale: Scale,
+    /// The first of its cells.
+    pub(crate) cell: usize,
+    /// The cell of the greatest that it observed.
+    pub(super) greatest: Option<usize>,
+}
+
+impl HistogramAt {
+    pub(crate) fn read(self, cells: &[u64]) -> Histogram {
+        Histogram {
+            greatest: self.greatest.and_then(|cell| cells.get(cell).copied()),
+            ..Histogram::of_cells(self.scale, &cells[self.cell..])
+        }
+    }
+}
+
 /// From text, as it is shown.
 impl Histogram {
     /// Whether these fields are a histogram as it is shown, rather than as C
     /// declares it.
     pub(super) fn is_shown_as(ty: &Type, fields: &Fields) -> bool {
         let is_pair = |input: &Input| matches!(input, Input::List(_));
-        Self::is(ty)
+        Scale::of(ty).is_some()
             && fields.iter().any(|(name, input)| match input {
                 Input::List(items) => name == "buckets" && items.iter().all(is_pair),
                 _ => name == "count",
@@ -120,8 +169,8 @@ impl Histogram {
 
     /// `sum`, `[edge, count]` pairs, and a `count` that must be theirs. What else
     /// is shown follows from them.
-    pub(super) fn from_fields(fields: &Fields) -> Result<Self> {
-        let mut histogram = Self::EMPTY;
+    pub(super) fn from_fields(scale: Scale, fields: &Fields) -> Result<Self> {
+        let mut histogram = Self::empty(scale);
         let mut count = None;
         for (name, input) in fields {
             match (name.as_str(), input) {
@@ -131,7 +180,7 @@ impl Histogram {
                 ("count", input) => count = whole(input),
                 ("buckets", Input::List(pairs)) => {
                     for pair in pairs {
-                        let (bucket, number) = bucket(pair)?;
+                        let (bucket, number) = bucket(scale, pair)?;
                         histogram.buckets[bucket] = number;
                     }
                 }
@@ -148,7 +197,7 @@ impl Histogram {
 }
 
 /// The index of a bucket and its count, from its edge and its count.
-fn bucket(pair: &Input) -> Result<(usize, u64)> {
+fn bucket(scale: Scale, pair: &Input) -> Result<(usize, u64)> {
     let pair = match pair {
         Input::List(pair) => pair.iter().map(whole).collect::<Option<Vec<_>>>(),
         _ => None,
@@ -156,7 +205,7 @@ fn bucket(pair: &Input) -> Result<(usize, u64)> {
     let Some(&[edge, count]) = pair.as_deref() else {
         bail!("`buckets` is a list of [edge, count] pairs");
     };
-    let bucket = (0..Histogram::BUCKETS).find(|i| Histogram::edge(*i) == edge);
+    let bucket = (0..Histogram::BUCKETS).find(|i| scale.edge(*i) == edge);
     let bucket = bucket.with_context(|| format!("{edge} is not the edge of a bucket"))?;
     Ok((bucket, count))
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::histogram::Histogram;
+use super::histogram::{Histogram, HistogramAt, Scale};
 use super::types::{Kind, Place};
 use super::unit::Unit;
 use super::value::Value;
@@ -24,6 +24,8 @@ pub struct Metric {
     pub unit: Option<Unit>,
     /// Its first cell in a row of cells.
     pub cell: usize,
+    /// The cell of the greatest number that a histogram has observed.
+    pub(crate) greatest: Option<usize>,
 }
 
 /// What a column of numbers does over time.
@@ -52,12 +54,30 @@ impl Metric {
 
     /// Its value out of a row's cells.
     pub fn value(&self, cells: &[u64]) -> Value<'static> {
-        let cells = &cells[self.cell..][..self.cells()];
         match self.kind {
-            MetricKind::Histogram => Value::Histogram(Box::new(Histogram::of_cells(cells))),
-            _ if self.is_signed() => Value::Int((cells[0] as i64).into()),
-            _ => Value::Uint(cells[0].into()),
+            MetricKind::Histogram => Value::Histogram(Box::new(self.histogram(cells))),
+            _ if self.is_signed() => Value::Int((cells[self.cell] as i64).into()),
+            _ => Value::Uint(cells[self.cell].into()),
         }
+    }
+
+    /// The histogram in a row's cells.
+    pub(crate) fn histogram(&self, cells: &[u64]) -> Histogram {
+        self.histogram_at().read(cells)
+    }
+
+    /// Where that is.
+    pub(crate) fn histogram_at(&self) -> HistogramAt {
+        HistogramAt {
+            scale: self.scale(),
+            cell: self.cell,
+            greatest: self.greatest,
+        }
+    }
+
+    /// Where the buckets of a histogram end.
+    pub fn scale(&self) -> Scale {
+        Scale::of(&self.place.ty).unwrap_or(Scale::Log2)
     }
 
     /// Sign-extended to 64 bits where the type is signed.
@@ -89,6 +109,27 @@ impl Metric {
         }
     }
 
+    /// Takes in what a value (one CPU's, of a per-CPU map) has in this column.
+    pub(super) fn add_value(&self, value: &[u8], cells: &mut [u64]) {
+        match self.kind {
+            MetricKind::Histogram => {
+                let bytes = self.place.bytes(value).unwrap_or_default();
+                for (cell, word) in cells[self.range()].iter_mut().zip(bytes.as_chunks().0) {
+                    *cell = cell.wrapping_add(u64::from_ne_bytes(*word));
+                }
+            }
+            MetricKind::UnderWay => {}
+            MetricKind::Maximum => {
+                let cell = &mut cells[self.cell];
+                *cell = self.number(value).max(*cell);
+            }
+            MetricKind::Counter | MetricKind::Gauge => {
+                let cell = &mut cells[self.cell];
+                *cell = cell.wrapping_add(self.number(value));
+            }
+        }
+    }
+
     pub(crate) fn range(&self) -> Range<usize> {
         self.cell..self.cell + self.cells()
     }
@@ -111,6 +152,20 @@ impl Metric {
             // It went past the end of its type, if that was near.
             bits @ 5..64 => Some(difference & ((1 << bits) - 1)).filter(|it| it >> (bits - 4) == 0),
             _ => None,
+        }
+    }
+}
+
+/// A maximum right behind a histogram, of the same unit, is of what that observes.
+pub(super) fn pair_maxima(metrics: &mut [Metric]) {
+    for i in 1..metrics.len() {
+        let [histogram, maximum] = &mut metrics[i - 1..=i] else {
+            return;
+        };
+        let kinds = (histogram.kind, maximum.kind);
+        let are_of_one = histogram.unit == maximum.unit;
+        if kinds == (MetricKind::Histogram, MetricKind::Maximum) && are_of_one {
+            histogram.greatest = Some(maximum.cell);
         }
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow, bail, ensure};
 
 use super::decode::Names;
-use super::histogram::Histogram;
+use super::histogram::{Histogram, Scale};
 use super::input::{Fields, Input};
 use super::tags::Tags;
 use super::types::{Kind, Member, Place};
@@ -67,7 +67,8 @@ impl Parser<'_> {
                 at(path, write_word(place, tags, text, self.names, self.bytes))
             }
             (Kind::Struct(_), Input::Fields(fields)) if Histogram::is_shown_as(ty, fields) => {
-                let histogram = at(path, Histogram::from_fields(fields))?;
+                let scale = Scale::of(ty).unwrap_or(Scale::Log2);
+                let histogram = at(path, Histogram::from_fields(scale, fields))?;
                 place.put_bytes(self.bytes, &histogram.to_bytes());
                 Ok(())
             }
@@ -279,16 +280,38 @@ mod tests {
         assert_eq!(bytes, [7, 1]);
     }
 
+    /// The edges are multiples of the step, which its type has.
+    #[test]
+    fn linear_histograms_as_they_are_shown() {
+        let word = int(8, false);
+        let buckets = Type::array(word.clone(), Histogram::BUCKETS);
+        let step = Type::array(Type::array(int(1, true), 5), 0);
+        let places = [
+            ("sum", 0, &word),
+            ("buckets", 8, &buckets),
+            ("step", 520, &step),
+        ];
+        let members = places.map(|(name, byte, ty)| member(name, byte, ty)).into();
+        let linear = structure(520, members);
+        assert_eq!(Scale::of(&linear), Some(Scale::Linear(5)));
+        let bytes = read(&linear, r#"{"count":3,"sum":19,"buckets":[[0,1],[10,2]]}"#).unwrap();
+        let read = Histogram::of_bytes(Scale::Linear(5), &bytes);
+        assert_eq!((read.sum, read.buckets[0], read.buckets[2]), (19, 1, 2));
+        let (last, no_edge) = (Scale::Linear(5).edge(63), "8 is not the edge");
+        assert_eq!((Scale::Linear(5).edge(62), last), (310, u64::MAX));
+        check_refused([(&linear, r#"{"sum":9,"buckets":[[8,1]]}"#, no_edge)]);
+    }
+
     #[test]
     fn histograms_as_they_are_shown_and_as_they_are() {
         let word = int(8, false);
         let buckets = Type::array(word.clone(), Histogram::BUCKETS);
         let members = vec![member("sum", 0, &word), member("buckets", 8, &buckets)];
-        let name = format!("struct {}", Histogram::C_NAME);
+        let name = "struct tally_histogram";
         let histogram = Type::new(name, 8 * Histogram::CELLS, Kind::Struct(members));
         let shown = r#"{"count":3,"sum":9,"mean":3.0,"p50":5,"p90":null,"buckets":[[1,1],[8,2]]}"#;
         let bytes = read(&histogram, shown).unwrap();
-        let read = Histogram::of_bytes(&bytes);
+        let read = Histogram::of_bytes(Scale::Log2, &bytes);
         assert_eq!((read.sum, read.count(), read.buckets[3]), (9, 3, 2));
         let zeroes = format!("hex:{}", "00".repeat(520));
         check_read([(&histogram, &zeroes, &[0; 520])]);

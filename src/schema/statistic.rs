@@ -54,7 +54,7 @@ fn mean(histogram: &Histogram) -> Option<f64> {
     let count = histogram.count();
     let least = |bucket: usize| match bucket {
         0 => 0,
-        _ => u128::from(Histogram::over(bucket)) + 1,
+        _ => u128::from(histogram.scale.over(bucket)) + 1,
     };
     let buckets = histogram.buckets.iter().enumerate();
     let least = buckets.map(|(bucket, number)| least(bucket) * u128::from(*number));
@@ -63,7 +63,8 @@ fn mean(histogram: &Histogram) -> Option<f64> {
 }
 
 /// As `histogram_quantile` of Prometheus: linear between the edges of the bucket
-/// that holds it. The last bucket has no upper edge, so its lower one stands for
+/// that holds it. The bucket of the greatest observation ends there, if that is
+/// known. The last bucket has no upper edge otherwise, so its lower one stands for
 /// what is in it. A single observation is known: it is the sum.
 fn quantile(histogram: &Histogram, q: f64) -> Option<f64> {
     // 0.07 * 100 is a little more than 7 in binary.
@@ -78,14 +79,16 @@ fn quantile(histogram: &Histogram, q: f64) -> Option<f64> {
             below += number;
             continue;
         }
-        let (over, edge) = (Histogram::over(bucket), Histogram::edge(bucket));
+        let (over, edge) = (histogram.scale.over(bucket), histogram.scale.edge(bucket));
         if count == 1 && mean(histogram).is_some() {
             return Some(histogram.sum.min(edge) as f64);
         }
-        let share = match bucket + 1 {
-            Histogram::BUCKETS => 0.0,
-            _ => ((rank - below) / number).clamp(0.0, 1.0),
+        let edge = match histogram.greatest {
+            Some(greatest) if greatest > over => greatest.min(edge),
+            _ if bucket + 1 == Histogram::BUCKETS => over,
+            _ => edge,
         };
+        let share = ((rank - below) / number).clamp(0.0, 1.0);
         return Some(over as f64 + (edge - over) as f64 * share);
     }
     None
@@ -94,12 +97,11 @@ fn quantile(histogram: &Histogram, q: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::histogram::Scale;
 
     fn histogram(sum: u64, buckets: &[(usize, u64)]) -> Histogram {
-        let mut histogram = Histogram {
-            sum,
-            ..Histogram::EMPTY
-        };
+        let mut histogram = Histogram::empty(Scale::Log2);
+        histogram.sum = sum;
         for (bucket, number) in buckets {
             histogram.buckets[*bucket] = *number;
         }
@@ -158,6 +160,40 @@ mod tests {
         let many = histogram(0, &[(61, 1), (63, 3)]);
         assert_eq!(p(25.0, &many), Some((1u64 << 61) as f64));
         assert_eq!(p(99.0, &many), Some((1u64 << 62) as f64));
+    }
+
+    #[test]
+    fn the_greatest_observation_ends_its_bucket() {
+        // Of 513 to 1024, and of up to 1024; 600 is the greatest.
+        let mut tail = histogram(1099, &[(0, 99), (10, 1)]);
+        tail.greatest = Some(600);
+        assert_eq!(p(99.5, &tail), Some(556.0));
+        assert_eq!(p(100.0, &tail), Some(600.0));
+        assert_eq!(p(49.5, &tail), Some(0.5));
+        let mut many = histogram(0, &[(61, 1), (63, 3)]);
+        many.greatest = Some((1 << 62) + (1 << 61));
+        assert_eq!(p(100.0, &many), Some(((1u64 << 62) + (1 << 61)) as f64));
+        assert_eq!(p(25.0, &many), Some((1u64 << 61) as f64));
+        // One of an earlier interval, in another bucket.
+        tail.greatest = Some(1 << 20);
+        assert_eq!(p(100.0, &tail), Some(1024.0));
+    }
+
+    #[test]
+    fn linear_buckets_end_at_multiples_of_the_step() {
+        let mut depths = histogram(5 * 10, &[(0, 1), (2, 8), (3, 1)]);
+        depths.scale = Scale::Linear(5);
+        // 0, once; 6 to 10, eight times; 11 to 15, once.
+        assert_eq!(p(10.0, &depths), Some(0.0));
+        assert_eq!(p(50.0, &depths), Some(7.5));
+        assert_eq!(p(90.0, &depths), Some(10.0));
+        assert_eq!(p(100.0, &depths), Some(15.0));
+        assert_eq!(Statistic::Mean.of(&depths), None);
+        depths.sum = 90;
+        assert_eq!(Statistic::Mean.of(&depths), Some(9.0));
+        // What is beyond all edges.
+        depths.buckets[63] = 90;
+        assert_eq!(p(99.0, &depths), Some(310.0));
     }
 
     #[test]

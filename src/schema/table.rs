@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::histogram::Histogram;
-use super::metric::{Metric, MetricKind};
+use super::histogram::Scale;
+use super::metric::{self, Metric, MetricKind};
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
@@ -147,7 +147,9 @@ impl Table {
             }
         }
         match &value.kind {
-            Kind::Struct(members) if !Histogram::is(value) => table.add_metrics("", 0, members),
+            Kind::Struct(members) if Scale::of(value).is_none() => {
+                table.add_metrics("", 0, members);
+            }
             _ => {
                 // The map's decoder is for its key.
                 let tags = Tags {
@@ -157,6 +159,7 @@ impl Table {
                 table.add_metric("value".to_owned(), Place::whole(Arc::clone(value)), &tags);
             }
         }
+        metric::pair_maxima(&mut table.metrics);
         table
     }
 
@@ -189,7 +192,7 @@ impl Table {
         for member in members.iter().filter(|member| !member.is_hidden()) {
             let place = member.place.shifted(bits);
             let inner = place.ty.struct_members();
-            if !inner.is_empty() && !Histogram::is(&place.ty) {
+            if !inner.is_empty() && Scale::of(&place.ty).is_none() {
                 let inner = inner.to_vec();
                 self.add_metrics(&nested(prefix, &member.name), place.bit_offset, &inner);
             } else if is_anonymous_union(member) {
@@ -212,11 +215,11 @@ impl Table {
         let is_array = matches!(ty.kind, Kind::Array { .. });
         let is_unsigned = ty.size == 8 && ty.kind == Kind::Int { signed: false };
         let kind = match tags {
-            _ if Histogram::is(ty) => MetricKind::Histogram,
+            _ if Scale::of(ty).is_some() => MetricKind::Histogram,
             Tags {
                 histogram: Some(_), ..
             } => {
-                let message = format!("`{name}` is HISTOGRAM, but no struct {}", Histogram::C_NAME);
+                let message = format!("`{name}` is HISTOGRAM, but no struct tally_histogram");
                 return self.refused.push(message);
             }
             Tags {
@@ -268,6 +271,7 @@ impl Table {
             place,
             unit: tags.unit.clone(),
             cell: self.cells(),
+            greatest: None,
         });
     }
 
@@ -306,26 +310,7 @@ impl Table {
     /// cells. What the bytes are too short for counts as zero.
     pub fn add_cells(&self, value: &[u8], cells: &mut [u64]) {
         for metric in &self.metrics {
-            match metric.kind {
-                MetricKind::Histogram => {
-                    let bytes = metric.place.bytes(value).unwrap_or_default();
-                    let histogram = Histogram::of_bytes(bytes);
-                    let cells = &mut cells[metric.cell..][..Histogram::CELLS];
-                    cells[0] = cells[0].wrapping_add(histogram.sum);
-                    for (cell, bucket) in cells[1..].iter_mut().zip(histogram.buckets) {
-                        *cell = cell.wrapping_add(bucket);
-                    }
-                }
-                MetricKind::UnderWay => {}
-                MetricKind::Maximum => {
-                    let cell = &mut cells[metric.cell];
-                    *cell = metric.number(value).max(*cell);
-                }
-                MetricKind::Counter | MetricKind::Gauge => {
-                    let cell = &mut cells[metric.cell];
-                    *cell = cell.wrapping_add(metric.number(value));
-                }
-            }
+            metric.add_value(value, cells);
         }
     }
 

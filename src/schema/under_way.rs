@@ -113,6 +113,7 @@ fn column_of(table: &mut Table) -> usize {
         place,
         unit: None,
         cell,
+        greatest: None,
     });
     cell
 }

@@ -1,7 +1,7 @@
 //! The columns that rows are sorted by, and asked for.
 
 use super::count;
-use crate::schema::{Histogram, MetricKind, Statistic, Table, Unit};
+use crate::schema::{HistogramAt, MetricKind, Statistic, Table, Unit};
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,7 +10,7 @@ pub(super) enum Column {
     /// Whether its number may be below zero.
     Cell(usize, bool),
     Count(usize),
-    Statistic(usize, Statistic),
+    Statistic(HistogramAt, Statistic),
 }
 
 impl Column {
@@ -40,7 +40,7 @@ impl Column {
         match part {
             "count" => Some(Self::Count(metric.cell)),
             "sum" => Some(Self::Cell(metric.cell, false)),
-            _ => Statistic::by_name(part).map(|it| Self::Statistic(metric.cell, it)),
+            _ => Statistic::by_name(part).map(|it| Self::Statistic(metric.histogram_at(), it)),
         }
     }
 
@@ -59,8 +59,10 @@ impl Column {
 
     /// What its number counts.
     pub(super) fn unit(self, table: &Table) -> Option<&Unit> {
-        let (Self::Cell(cell, _) | Self::Statistic(cell, _)) = self else {
-            return None;
+        let cell = match self {
+            Self::Cell(cell, _) => cell,
+            Self::Statistic(histogram, _) => histogram.cell,
+            Self::Label(_) | Self::Count(_) => return None,
         };
         let mut metrics = table.metrics.iter();
         let metric = metrics.find(|metric| metric.cell == cell)?;
@@ -75,8 +77,8 @@ impl Column {
             Self::Cell(cell, true) => i128::from(cells[cell] as i64),
             Self::Cell(cell, false) => cells[cell].into(),
             Self::Count(cell) => count(&cells[cell..]).into(),
-            Self::Statistic(cell, statistic) => {
-                let number = statistic.of(&Histogram::of_cells(&cells[cell..]))?;
+            Self::Statistic(histogram, statistic) => {
+                let number = statistic.of(&histogram.read(cells))?;
                 return Some((number * 1e3).round() as i128);
             }
         };

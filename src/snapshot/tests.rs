@@ -48,7 +48,7 @@ pub(super) fn table() -> Table {
     let int = |size, signed| ty("int", size, Kind::Int { signed });
     let (element, len) = (ty("char", 1, Kind::Char), 4);
     let comm = ty("char[4]", 4, Kind::Array { element, len });
-    let size = size_of::<Histogram>();
+    let size = 8 * Histogram::CELLS;
     let histogram = ty("struct tally_histogram", size, Kind::Struct(vec![]));
     let key = vec![
         member("comm", 0, None, &comm, "ktally:as:comm"),

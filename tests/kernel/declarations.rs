@@ -1,6 +1,6 @@
 //! What C files declare: options, types, columns and histograms.
 
-use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Table, Unit};
+use ktally::schema::{Decoder, Histogram, Kind, MetricKind, Scale, Table, Unit};
 use ktally::snapshot::count;
 use ktally::tally::Tally;
 use serde_json::{Value as Json, json};
@@ -405,7 +405,7 @@ int BPF_PROG(enter, struct pt_regs *regs, long id)
         assert_eq!(bucket, expected, "{number}");
         assert_eq!(count(cells), TIMES, "{number}");
         assert_eq!(cells[0], number.wrapping_mul(TIMES), "{number}");
-        assert!(number <= Histogram::edge(bucket), "{number}");
-        assert!(bucket == 0 || number > Histogram::edge(bucket - 1));
+        assert!(number <= Scale::Log2.edge(bucket), "{number}");
+        assert!(bucket == 0 || number > Scale::Log2.edge(bucket - 1));
     }
 }

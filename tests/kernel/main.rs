@@ -22,6 +22,7 @@ mod instances;
 mod interface;
 mod interrupts;
 mod lifetime;
+mod linear;
 mod map;
 mod maxima;
 mod memory;

@@ -58,7 +58,7 @@ fn bars_on_demand_are_a_block_a_row() {
 /// Each stands apart, and rows with none leave no gap.
 #[test]
 fn histograms_stand_apart() {
-    let mut both = vec![latency(0), latency(size_of::<Histogram>())];
+    let mut both = vec![latency(0), latency(8 * Histogram::CELLS)];
     both[1].name = "size".into();
     let two = [&postgres()[3..], &postgres()[3..]].concat();
     let rows: [Row<'_>; 3] = [

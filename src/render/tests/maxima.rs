@@ -38,7 +38,7 @@ fn a_maximum_is_no_rate() {
 /// Bars leave no columns for it.
 #[test]
 fn bars_say_it_above() {
-    let columns = vec![latency(0), maximum(size_of::<Histogram>())];
+    let columns = vec![latency(0), maximum(8 * Histogram::CELLS)];
     let numbers = [&postgres()[3..], &[14_000]].concat();
     let rows: [Row<'_>; 1] = [("postgres", libc::SYS_read, &numbers)];
     let mut shown = one(table("t", columns), &rows);

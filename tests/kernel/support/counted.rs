@@ -6,7 +6,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use ktally::names::HostNames;
-use ktally::schema::{Histogram, MetricKind, Names, Table};
+use ktally::schema::{MetricKind, Names, Scale, Table};
 use ktally::snapshot::{self, Reading};
 use ktally::tally::{RawOption, ResolvedOption, Session, Tally, resolve};
 
@@ -211,7 +211,7 @@ impl Row<'_> {
         let most = self.number(&maximum.name);
         let mut filled = self.buckets(&histogram.name).iter();
         let last = filled.rposition(|count| *count > 0).unwrap_or(0);
-        let edge = Histogram::edge(last);
+        let edge = Scale::Log2.edge(last);
         assert!(most <= edge && most >= edge / 2, "{most}: {self:?}");
         assert!(count != 1 || most == sum, "{most}: {self:?}");
     }
