@@ -33,6 +33,7 @@ mod other;
 mod pins;
 mod privileges;
 mod programs;
+mod query;
 mod readable_by;
 mod reader;
 mod readings;
