@@ -199,8 +199,13 @@ struct tally_health {
  * is but named. JSON and CSV have the number itself.
  */
 #define UNIT(unit) __ktally_tag("unit", #unit)
-/* On a member of a key: not shown unless this option is given. */
+/*
+ * On a member of a key: not shown unless this option is given. On a table or a
+ * state: not made, and its programs must not use it then; see offcpu.bpf.c.
+ */
 #define WITH(option) __ktally_tag("with", #option)
+/* On a table or a state: not made if this option is given. */
+#define WITHOUT(option) __ktally_tag("without", #option)
 /*
  * On a member of a key: rows with one of these values, as --where takes them,
  * come last, unless --sort says otherwise. For waits that nobody minds.
@@ -371,6 +376,16 @@ static __always_inline void __tally_set(__u64 *since, __u64 to)
 	*(volatile __u64 *)since = to;
 	barrier();
 }
+
+/* For a key that is too large to copy: fill that of the state in between. */
+#define tally_prepare(state)                                   \
+	({                                                     \
+		typeof(state) __prepared = (state);            \
+		__tally_set(&__prepared->since, TALLY_ENDING); \
+		&__prepared->key;                              \
+	})
+#define tally_begin_prepared(state) \
+	__tally_set(&(state)->since, bpf_ktime_get_ns())
 
 #define tally_begin(state, key_ptr)                                           \
 	({                                                                    \

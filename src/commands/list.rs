@@ -119,8 +119,10 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
         let rows = plural(table.max_entries.into(), "row");
         let sorted = table.sort_by.as_ref();
         let sorted = sorted.map_or_else(String::new, |column| format!(", sorted by {column}"));
+        let with = tally.schema.option_of_table(table).map(flag);
+        let with = with.map_or_else(String::new, |flag| format!(", with --{flag}"));
         let text = format!(
-            "table {}: {} (at most {rows}{sorted})",
+            "table {}: {} (at most {rows}{sorted}{with})",
             table.name, table.help
         );
         writeln!(out)?;
@@ -218,6 +220,7 @@ fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
         ("name", (&table.name).into()),
         ("help", (&table.help).into()),
         ("max_rows", table.max_entries.into()),
+        ("with", tally.schema.option_of_table(table).map(flag).into()),
         ("labels", table.labels.iter().map(object).collect()),
         ("metrics", table.metrics.iter().map(metric_object).collect()),
         ("details", table.details.iter().map(object).collect()),
