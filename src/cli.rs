@@ -45,6 +45,10 @@ pub enum Exit {
     NotFound,
     /// A partial reading; or counts that were lost, under `--strict`.
     Incomplete,
+    /// All was done, and a reading met `--alert`.
+    Alert,
+    /// All was done, and no reading met `--until`.
+    NotMet,
     /// All was done, and the command after `--` ended with this.
     Command(u8),
 }
@@ -57,6 +61,8 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::NotFound => 3,
             Exit::Incomplete => 4,
+            Exit::Alert => 5,
+            Exit::NotMet => 6,
             Exit::Command(status) => status,
         })
     }

@@ -2,6 +2,7 @@
 
 mod attach;
 mod check;
+mod conditions;
 mod list;
 mod losses;
 mod map;

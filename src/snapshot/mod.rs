@@ -6,6 +6,7 @@ mod order;
 mod query;
 mod rows;
 mod shown;
+mod watch;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ pub(crate) use order::{Rank, Sort};
 pub(crate) use query::Query;
 pub use rows::Rows;
 pub(crate) use shown::{Row, Selection, Snapshot, TableSnapshot};
+pub(crate) use watch::Watch;
 
 /// What was read of one table.
 #[derive(Debug, Clone, Default)]

@@ -283,6 +283,22 @@ attach syscalls,failures => takes one tally",
 }
 
 #[test]
+fn conditions_that_no_row_can_meet_are_refused() {
+    all_refused(
+        "
+run syscalls --until p99 => --until | write it as FIELD=VALUE
+run syscalls --until p99>10 --until p99>20 => cannot be used multiple times
+run syscalls --until cals>1 => `--until cals>1`: no field named `cals` | did you mean `calls`
+run syscalls --alert p99>10x => `--alert p99>10x`: | `10x` is not a time
+run syscalls --alert comm>a => `--alert comm>a`: | compares numbers
+run syscalls,blkio --alert pages>1 => no field named `pages`
+run syscalls --until p99>1ms -o json => `--every` and `--until` give many readings | -o jsonl
+rotate x --until p99>1ms => --until
+detach x --alert p99>1ms => --alert",
+    );
+}
+
+#[test]
 fn one_json_object_cannot_hold_many_readings() {
     refused("run syscalls --every 1s -o json", &["--every", "-o jsonl"]);
 }

@@ -12,6 +12,7 @@ mod calls;
 mod catalogue;
 mod cgroups;
 mod command;
+mod conditions;
 mod declarations;
 mod detach;
 mod exact;
