@@ -414,10 +414,14 @@ static __always_inline void __tally_set(__u64 *since, __u64 to)
 		__is_ours;                                        \
 	})
 
-/* Whether it has begun; then *time is what passed, until tally_end(). */
+/*
+ * Whether it has begun; then *time is what passed, until tally_end(). Else it
+ * is 0: old verifiers refuse to read what may not be set.
+ */
 #define tally_elapsed(state, time)                                \
 	({                                                        \
 		typeof(state) __began = (state);                  \
+		*(time) = 0;                                      \
 		__began &&__tally_elapsed(&__began->since, time); \
 	})
 
