@@ -168,7 +168,8 @@ fn described<'t>(
         let shown = decoder.unwrap_or(&label.place.ty.name);
         let with = tally.schema.option_of(label);
         let with = with.map(|option| format!("with --{}", flag(option)));
-        let help: Vec<String> = meaning(label).into_iter().chain(with).collect();
+        let idle = (!label.idle.is_empty()).then(|| format!("{} last", label.idle.join(", ")));
+        let help: Vec<String> = meaning(label).into_iter().chain(with).chain(idle).collect();
         ([&*label.name, kind, shown], help.join("; "))
     };
     let labels = table.labels.iter().map(move |it| of_label(it, "label"));

@@ -56,6 +56,11 @@ fn short_help_is_short_and_in_groups() {
         );
         assert_has(help, &["-o, --output ", "-p, --pid ", "-c, --comm "]);
     }
+    let read = printed("read -h");
+    assert!(
+        read.find("--every").unwrap() < read.find("--where").unwrap(),
+        "{read}"
+    );
     assert_has(&long, &["--max-rows", "--color", "--raw", "10.0.0.0/8"]);
     assert!(
         !short.contains("--max-rows") && !short.contains("--color"),
