@@ -23,7 +23,7 @@ use crate::tally::Tally;
 
 pub use chosen::Chosen;
 pub(crate) use counting::{
-    AttachArgs, DetachArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs, View,
+    AttachArgs, DetachArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs, TopArgs, View,
 };
 pub(crate) use map::{
     AddArgs, CreateArgs, DumpArgs, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
@@ -148,6 +148,8 @@ pub(crate) enum Action {
     List(ListArgs),
     /// Count, print, and leave nothing behind
     Run(RunArgs),
+    /// Watch live what tallies count
+    Top(TopArgs),
     /// Leave a tally counting in the kernel, without a process
     Attach(AttachArgs),
     /// Show what is attached, since when, and what it has lost

@@ -61,6 +61,22 @@ impl RunArgs {
     }
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Names from `ktally list`, .bpf.c or .bpf.o files, or @INSTANCE: a tab for each table
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) tallies: Vec<OsString>,
+    /// Interval between readings [1s]
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    pub(crate) every: Option<Duration>,
+    /// Rows of each table [as the tally says]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_rows: Option<u32>,
+    /// Draw with ASCII alone
+    #[arg(long)]
+    pub(crate) ascii: bool,
+}
+
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Selection {
     /// Show only the first N, in the order of --sort; 0 shows only the footer [all; with --every on

@@ -34,6 +34,8 @@ run syscalls --nope => --nope | `ktally run syscalls --help`
 run syscalls --cpuu 1 => `--cpuu` | did you mean `--cpu`?
 map dump 1 --cpu 1 => --cpu | `ktally map dump --help`
 read x --pid 1 => `--pid` | `ktally read --help`
+top syscalls => `top` needs a terminal | run NAME --every 1s
+top => <NAME>
 rotate x --keep 3 => `--keep` | --output-file FILE
 rotate x --keep 0 --output-file x => 1 or more
 status --costs => did you mean `--cost`? | `ktally status --help`
@@ -69,7 +71,6 @@ fn what_is_called_otherwise_here_is_told() {
 syscalls => `syscalls` is a tally | `ktally run syscalls`
 -o json syscalls --for 1s => `ktally run syscalls`
 ./x.bpf.c => `ktally run ./x.bpf.c`
-top => `ktally run NAME --every 1s --top 10` | `ktally list`
 run syscalls ls -l => `ktally run syscalls -- ls`
 run syscalls 5 => `ktally run syscalls --for 5` | `--every 5`
 run --duration 5 syscalls => did you mean `--for`?
