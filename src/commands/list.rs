@@ -172,7 +172,7 @@ fn described<'t>(
         let help: Vec<String> = meaning(label).into_iter().chain(with).chain(idle).collect();
         ([&*label.name, kind, shown], help.join("; "))
     };
-    let labels = table.labels.iter().map(move |it| of_label(it, "label"));
+    let labels = table.labels.iter().map(move |it| of_label(it, "key"));
     let details = table.details.iter().map(move |it| of_label(it, "detail"));
     let metrics = table.metrics.iter().map(|metric| {
         let unit = metric.unit.as_ref().map_or("", Unit::name);
@@ -222,7 +222,7 @@ fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
         ("help", (&table.help).into()),
         ("max_rows", table.max_entries.into()),
         ("with", tally.schema.option_of_table(table).map(flag).into()),
-        ("labels", table.labels.iter().map(object).collect()),
+        ("keys", table.labels.iter().map(object).collect()),
         ("metrics", table.metrics.iter().map(metric_object).collect()),
         ("details", table.details.iter().map(object).collect()),
     ])

@@ -165,13 +165,13 @@ fn list_of_one_tally_has_its_columns_and_options() {
     }
     let full = printed("list syscalls");
     let lines = [
-        "comm       label      comm      the name of a thread or program\n",
+        "comm       key        comm      the name of a thread or program\n",
         "latency    histogram  ns        time of one call",
         "under_way  gauge      -         events that have begun and not ended",
         // These do nothing until they are given.
         "-p, --pid                      PID         count only this process\n",
         "--uid                          UID         count only this user's processes\n",
-        "pid        label      pid       the number of a process or thread; with --by-pid\n",
+        "pid        key        pid       the number of a process or thread; with --by-pid\n",
     ];
     assert_has(&full, &lines);
     let locks = printed("list locks");
