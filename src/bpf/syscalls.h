@@ -6,6 +6,7 @@
 #ifndef KTALLY_SYSCALLS_H
 #define KTALLY_SYSCALLS_H
 
+#include "kernel.h"
 #include "compat.h"
 
 /* A call by the numbers of the 32-bit architecture, which differ. */
@@ -31,32 +32,31 @@ static __always_inline bool is_sigreturn(struct pt_regs *regs)
 #endif
 }
 
-/* Where a thread says so, and how. */
 #if defined(__TARGET_ARCH_x86)
-#define COMPAT_FLAGS thread_info.status
+#define CALL_FLAGS thread_info.status
 #define COMPAT_FLAG TS_COMPAT
 #elif defined(__TARGET_ARCH_arm64)
-#define COMPAT_FLAGS thread_info.flags
+#define CALL_FLAGS thread_info.flags
 #define COMPAT_FLAG (1UL << TIF_32BIT)
 #else
-#error "is_compat_syscall() is not written for this architecture yet"
+#error "system calls are not known for this architecture yet"
 #endif
 
-/* Whether the current task's system call is one of the 32-bit architecture. */
-static __always_inline bool is_compat_syscall(void)
+/* Whether the current task's system call has a number of that architecture. */
+static __always_inline bool is_compat_call(void)
 {
 	struct task_struct *task = current_task();
 
 	if (task)
-		return task->COMPAT_FLAGS & COMPAT_FLAG;
-	task = (void *)bpf_get_current_task();
-	return BPF_CORE_READ(task, COMPAT_FLAGS) & COMPAT_FLAG;
+		return task->CALL_FLAGS & COMPAT_FLAG;
+	task = (void *)bpf_get_current_task(); /* before 5.11 */
+	return BPF_CORE_READ(task, CALL_FLAGS) & COMPAT_FLAG;
 }
 
 /* The number of the current task's system call, for AS(syscall). */
 static __always_inline __u32 syscall_number(struct pt_regs *regs)
 {
-	bool compat = is_compat_syscall();
+	bool compat = is_compat_call();
 #if defined(__TARGET_ARCH_x86)
 	__u32 number = regs->orig_ax, sigreturn = 15;
 #elif defined(__TARGET_ARCH_arm64)

@@ -62,7 +62,11 @@ pub fn run_once(
     let mut session = Session::start(&tally, &options, max_rows)
         .unwrap_or_else(|error| Impossible::of(&tally, &error).end());
     note_counting(&tally.name);
-    let is_lack = |warning: &String| warning.contains("this kernel has no tracepoint");
+    let lacks = [
+        "this kernel has no tracepoint",
+        "as this kernel is older than",
+    ];
+    let is_lack = |warning: &String| lacks.iter().any(|lack| warning.contains(lack));
     let warnings = session.warnings();
     assert!(warnings.iter().all(is_lack), "{warnings:?}");
     work();
