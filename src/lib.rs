@@ -19,4 +19,3 @@ pub mod snapshot;
 pub mod sys;
 pub mod tally;
 mod text;
-mod tui;

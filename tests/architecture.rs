@@ -12,14 +12,13 @@ use ktally::names::{decoders, is_known};
 use ktally::schema::Decoder;
 
 /// The modules from top to bottom, and the modules below that each may use.
-const MODULES: [(&str, &str); 15] = [
+const MODULES: [(&str, &str); 14] = [
     ("main", "cli commands tally error"),
     (
         "commands",
-        "cli tui render tally map snapshot names schema host error text",
+        "cli render tally map snapshot names schema host error text",
     ),
     ("cli", "render tally snapshot names schema error text"),
-    ("tui", "render snapshot schema error text"),
     ("render", "snapshot schema error text"),
     (
         "tally",
@@ -37,10 +36,9 @@ const MODULES: [(&str, &str); 15] = [
 ];
 
 /// Crates that only some files may mention.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 4] = [
     ("blazesym", "names/symbols.rs"),
     ("inferno", "render/flame.rs"),
-    ("ratatui", "tui/ commands/top/"),
     ("clap", "main.rs cli.rs cli/ commands/"),
     ("libbpf_rs", "sys.rs sys/ map/ tally/ schema/btf/"),
 ];

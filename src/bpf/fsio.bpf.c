@@ -39,6 +39,7 @@ struct calls {
 	__u64 bytes COUNTER("bytes that were read or written") UNIT(bytes);
 	__u64 time COUNTER("time spent inside the calls") UNIT(ns);
 	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
+	__u64 max MAXIMUM("the longest call") UNIT(ns);
 };
 
 TABLE(fsio, struct target, struct calls, 4096, "operations on files")
@@ -118,6 +119,7 @@ static __always_inline void count(struct target *key, bool failed, long ret,
 	if (timed) {
 		__sync_fetch_and_add(&calls->time, time);
 		tally_observe(&calls->latency, time);
+		tally_maximum(&calls->max, time);
 	}
 }
 

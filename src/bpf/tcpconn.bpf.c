@@ -28,6 +28,7 @@ struct connects {
 	struct tally_histogram
 		latency HISTOGRAM("time until a connection was established")
 			UNIT(ns);
+	__u64 max MAXIMUM("the longest of these") UNIT(ns);
 };
 
 TABLE(tcpconn, struct peer, struct connects, 8192, "TCP connects");
@@ -75,10 +76,12 @@ static __always_inline int end(const struct sock *sk, bool is_established)
 	if (!tally_elapsed(connect, &time))
 		return 0;
 	connects = tally_entry(tcpconn, &connect->key);
-	if (is_established)
+	if (is_established) {
 		tally_observe(&connects->latency, time);
-	else
+		tally_maximum(&connects->max, time);
+	} else {
 		__sync_fetch_and_add(&connects->failed, 1);
+	}
 	bpf_map_delete_elem(&connecting, &address);
 	return 0;
 }

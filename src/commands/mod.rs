@@ -2,7 +2,6 @@
 
 mod attach;
 mod check;
-mod conditions;
 mod list;
 mod losses;
 mod map;
@@ -15,7 +14,6 @@ mod report;
 mod rotate;
 mod run;
 mod status;
-mod top;
 mod wait;
 
 use std::io::{self, Write};
@@ -72,7 +70,6 @@ fn act(request: Request) -> Result<Exit> {
         ))),
         // `@INSTANCE` is no tally.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
-        (Action::Top(args), _) => top::top(&cli.global, &args),
         (Action::Status(args), _) => status::status(&cli.global, &args),
         (Action::Rotate(args), _) => rotate::rotate(&cli.global, &args),
         (Action::Detach(args), _) => attach::detach(&cli.global, &args),

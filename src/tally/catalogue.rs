@@ -130,11 +130,10 @@ impl Tally {
             return Err(usage(format!("tally `{name}`: {fault}")));
         }
         let btf = raw_btf(opened.object())?;
-        let unneeded = schema.unneeded_maps(&rodata);
         let maps = opened
             .object()
             .maps()
-            .filter(|map| map.name() != FOLLOWED && !unneeded.contains(&&*lossy(map.name())))
+            .filter(|map| map.name() != FOLLOWED)
             .map(|map| (map.map_type(), map.key_size()))
             .collect();
         let mut tally = Self {

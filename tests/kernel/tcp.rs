@@ -217,7 +217,10 @@ fn connects_by_process_and_remote_address() {
         let server = TcpListener::bind((SERVER, 80)).unwrap();
         let mapped = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 81)).unwrap();
         let address = |ip: Ipv4Addr| SocketAddr::from((ip.to_ipv6_mapped(), 81));
-        // Nobody accepts: the kernel makes connections all the same.
+        for listener in [&server, &mapped] {
+            listener.set_nonblocking(true).unwrap();
+        }
+        // Nobody accepts meanwhile: the kernel makes connections all the same.
         let first = Child::new("kt-connects", || {
             (0..23).for_each(|_| drop(connect(80)));
             (0..37).for_each(|_| drop(connect(79)));
@@ -228,6 +231,9 @@ fn connects_by_process_and_remote_address() {
         let both = || {
             first.work();
             second.work();
+            for listener in [&server, &mapped] {
+                while listener.accept().is_ok() {}
+            }
         };
         let counted = run("tcpconn", &[("netns", netns)], both);
         assert_eq!(counted.rows().len(), 5, "{:?}", counted.rows());
@@ -242,7 +248,6 @@ fn connects_by_process_and_remote_address() {
         let counted = run("tcpconn", &options, both);
         let row = counted.only_row(&["kt-connects-2", &second.pid(), "127.0.0.1", "80"]);
         assert_eq!(row.number("connects"), 37);
-        drop((server, mapped));
     });
 }
 
