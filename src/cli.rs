@@ -23,7 +23,7 @@ use crate::tally::Tally;
 
 pub use chosen::Chosen;
 pub(crate) use counting::{
-    AttachArgs, DetachArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs, View,
+    AttachArgs, DetachArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs, TopArgs, View,
 };
 pub(crate) use map::{
     AddArgs, CreateArgs, DumpArgs, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
@@ -45,6 +45,10 @@ pub enum Exit {
     NotFound,
     /// A partial reading; or counts that were lost, under `--strict`.
     Incomplete,
+    /// All was done, and a reading met `--alert`.
+    Alert,
+    /// All was done, and no reading met `--until`.
+    NotMet,
     /// All was done, and the command after `--` ended with this.
     Command(u8),
 }
@@ -57,6 +61,8 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::NotFound => 3,
             Exit::Incomplete => 4,
+            Exit::Alert => 5,
+            Exit::NotMet => 6,
             Exit::Command(status) => status,
         })
     }
@@ -142,20 +148,14 @@ pub(crate) enum Action {
     List(ListArgs),
     /// Count, print, and leave nothing behind
     Run(RunArgs),
+    /// Watch live what tallies count
+    Top(TopArgs),
     /// Leave a tally counting in the kernel, without a process
     Attach(AttachArgs),
     /// Show what is attached, since when, and what it has lost
     Status(StatusArgs),
     /// Read what an attached tally has counted, shown in the ways of `run`
-    #[command(
-        mut_arg("tally", |arg| arg.value_name("INSTANCE").help("One from `ktally status`")),
-        mut_arg("run_for", |arg| arg.help("Read the difference over this time [at once, since it was attached]")),
-        mut_arg("every", |arg| arg.help("Interval between readings, which show differences, until Ctrl-C")),
-        mut_arg("total", |arg| arg.help("Totals since it was attached, rather than rates and differences")),
-        mut_arg("max_rows", |arg| arg.hide(true)),
-        mut_arg("all_programs", |arg| arg.hide(true)),
-        mut_arg("command", |arg| arg.hide(true))
-    )]
+    #[command(mut_args(of_read))]
     Read(RunArgs),
     /// Print what an attached tally has counted, while it goes on in empty tables
     Rotate(RotateArgs),
@@ -165,6 +165,20 @@ pub(crate) enum Action {
     Map(MapArgs),
     /// Show what this host allows, and the fix for what it does not
     Check,
+}
+
+/// What an argument of `run` means to `read`. (One by one they would change places.)
+fn of_read(arg: Arg) -> Arg {
+    match arg.get_id().as_str() {
+        "tally" => arg.value_name("INSTANCE").help("One from `ktally status`"),
+        "run_for" => {
+            arg.help("Read the difference over this time [at once, since it was attached]")
+        }
+        "every" => arg.help("Interval between readings, which show differences, until Ctrl-C"),
+        "total" => arg.help("Totals since it was attached, rather than rates and differences"),
+        "max_rows" | "all_programs" | "command" => arg.hide(true),
+        _ => arg,
+    }
 }
 
 /// A command line that is understood.

@@ -16,7 +16,7 @@ pub use mounts::cgroup2_mounts;
 pub(crate) use mounts::{BPFFS, TRACEFS, mount_bpffs_for, mount_point, mounts_of, tracefs_path};
 pub(crate) use process::{
     check_process, ignores, is_in_first_pid_namespace, keep_capabilities, lacks_capabilities,
-    process_folder, process_name,
+    own_cpu_time, own_memory, process_folder, process_name,
 };
 
 /// The running kernel's BTF.
@@ -28,6 +28,13 @@ const CPUS: &str = "/sys/devices/system/cpu";
 /// What to do about a kernel without BTF.
 pub(crate) const BTF_FIX: &str =
     "run one built with CONFIG_DEBUG_INFO_BTF=y, as distributions do since 2021";
+
+/// What `uname -n` prints.
+pub(crate) fn name() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.nodename().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
 
 /// What `uname -r` prints.
 pub fn kernel_release() -> String {

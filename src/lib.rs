@@ -19,3 +19,4 @@ pub mod snapshot;
 pub mod sys;
 pub mod tally;
 mod text;
+mod tui;

@@ -12,13 +12,14 @@ use ktally::names::{decoders, is_known};
 use ktally::schema::Decoder;
 
 /// The modules from top to bottom, and the modules below that each may use.
-const MODULES: [(&str, &str); 14] = [
+const MODULES: [(&str, &str); 15] = [
     ("main", "cli commands tally error"),
     (
         "commands",
-        "cli render tally map snapshot names schema host error text",
+        "cli tui render tally map snapshot names schema host error text",
     ),
     ("cli", "render tally snapshot names schema error text"),
+    ("tui", "render snapshot schema error text"),
     ("render", "snapshot schema error text"),
     (
         "tally",
@@ -36,9 +37,10 @@ const MODULES: [(&str, &str); 14] = [
 ];
 
 /// Crates that only some files may mention.
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 5] = [
     ("blazesym", "names/symbols.rs"),
     ("inferno", "render/flame.rs"),
+    ("ratatui", "tui/ commands/top/"),
     ("clap", "main.rs cli.rs cli/ commands/"),
     ("libbpf_rs", "sys.rs sys/ map/ tally/ schema/btf/"),
 ];

@@ -199,8 +199,13 @@ struct tally_health {
  * is but named. JSON and CSV have the number itself.
  */
 #define UNIT(unit) __ktally_tag("unit", #unit)
-/* On a member of a key: not shown unless this option is given. */
+/*
+ * On a member of a key: not shown unless this option is given. On a table or a
+ * state: not made, and its programs must not use it then; see offcpu.bpf.c.
+ */
 #define WITH(option) __ktally_tag("with", #option)
+/* On a table or a state: not made if this option is given. */
+#define WITHOUT(option) __ktally_tag("without", #option)
 /*
  * On a member of a key: rows with one of these values, as --where takes them,
  * come last, unless --sort says otherwise. For waits that nobody minds.
@@ -372,6 +377,16 @@ static __always_inline void __tally_set(__u64 *since, __u64 to)
 	barrier();
 }
 
+/* For a key that is too large to copy: fill that of the state in between. */
+#define tally_prepare(state)                                   \
+	({                                                     \
+		typeof(state) __prepared = (state);            \
+		__tally_set(&__prepared->since, TALLY_ENDING); \
+		&__prepared->key;                              \
+	})
+#define tally_begin_prepared(state) \
+	__tally_set(&(state)->since, bpf_ktime_get_ns())
+
 #define tally_begin(state, key_ptr)                                           \
 	({                                                                    \
 		typeof(state) __state = (state);                              \
@@ -399,10 +414,14 @@ static __always_inline void __tally_set(__u64 *since, __u64 to)
 		__is_ours;                                        \
 	})
 
-/* Whether it has begun; then *time is what passed, until tally_end(). */
+/*
+ * Whether it has begun; then *time is what passed, until tally_end(). Else it
+ * is 0: old verifiers refuse to read what may not be set.
+ */
 #define tally_elapsed(state, time)                                \
 	({                                                        \
 		typeof(state) __began = (state);                  \
+		*(time) = 0;                                      \
 		__began &&__tally_elapsed(&__began->since, time); \
 	})
 

@@ -6,6 +6,7 @@
  * Cost: several us a wait, most of it for the stack.
  */
 #include "ktally.bpf.h"
+#include "stacks.h"
 
 TALLY("time spent waiting for the kernel's own locks, by who wants them");
 
@@ -13,6 +14,7 @@ TASK_FILTERS;
 CPU_FILTER;
 COMM_OPTION;
 WHO_OPTIONS;
+OPTION(bool, stacks, false, "one row per stack that waits");
 
 enum kind {
 	spinlock,
@@ -42,7 +44,23 @@ struct waits {
 };
 
 TABLE(locks, struct wanting, struct waits, 8192, "waits for locks")
-SORT_BY(time);
+SORT_BY(time) WITHOUT(stacks);
+
+struct wanting_at {
+	struct tally_who;
+	enum kind kind;
+	__u32 padding HIDDEN;
+	struct tally_kstack kernel AS(kstack);
+};
+
+struct waits_at {
+	__u64 time COUNTER("time until the lock was free, or given up")
+		UNIT(ns);
+	__u64 contentions COUNTER("times that a lock was not free");
+};
+
+TABLE(locks_stacks, struct wanting_at, struct waits_at, 8192, "waiting stacks")
+SORT_BY(time) WITH(stacks);
 
 /* Who waits for which lock: interrupts wait while a task does. */
 struct waiter {
@@ -60,7 +78,22 @@ struct {
 	__uint(max_entries, 16384);
 	__type(key, struct waiter);
 	__type(value, struct wait);
-} waiting SEC(".maps") UNDER_WAY(locks, time);
+} waiting SEC(".maps") UNDER_WAY(locks, time) WITHOUT(stacks);
+
+struct wait_at {
+	__u64 since;
+	struct wanting_at key;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct waiter);
+	__type(value, struct wait_at);
+} waiting_at SEC(".maps") UNDER_WAY(locks_stacks, time) WITH(stacks);
+
+/* What is being built: too large for the BPF stack. */
+CPU_STATE(scratch, struct wait_at) WITH(stacks);
 
 /* include/trace/events/lock.h */
 #define LCB_F_SPIN 1
@@ -100,20 +133,6 @@ static __always_inline struct waiter waiter(void *lock)
 	};
 }
 
-/* Where the kernel keeps the code of locks, and of what sleeps. */
-extern const void __lock_text_start __ksym __weak;
-extern const void __lock_text_end __ksym __weak;
-extern const void __sched_text_start __ksym __weak;
-extern const void __sched_text_end __ksym __weak;
-
-static __always_inline bool of_locks(__u64 address)
-{
-	return (address >= (__u64)&__lock_text_start &&
-		address < (__u64)&__lock_text_end) ||
-	       (address >= (__u64)&__sched_text_start &&
-		address < (__u64)&__sched_text_end);
-}
-
 #define FRAMES 16
 
 /* Who called the lock's functions, which are called by this program's. */
@@ -124,7 +143,7 @@ static __always_inline __u64 caller(void *ctx)
 
 	bpf_get_stack(ctx, frames, sizeof(frames), 0);
 	for (int i = 0; i < FRAMES; i++) {
-		bool lock = of_locks(frames[i]);
+		bool lock = tally_waits_at(frames[i]);
 
 		if (inside && !lock)
 			return frames[i];
@@ -133,15 +152,51 @@ static __always_inline __u64 caller(void *ctx)
 	return 0;
 }
 
+static __always_inline int end_at(struct waiter *key)
+{
+	struct wait_at *wait = bpf_map_lookup_elem(&waiting_at, key);
+	struct waits_at *waits;
+	__u64 time;
+
+	if (!tally_elapsed(wait, &time))
+		return 0;
+	waits = tally_entry(locks_stacks, &wait->key);
+	__sync_fetch_and_add(&waits->contentions, 1);
+	__sync_fetch_and_add(&waits->time, time);
+	bpf_map_delete_elem(&waiting_at, key);
+	return 0;
+}
+
+static __always_inline int begin_at(void *ctx, struct waiter *key,
+				    unsigned int flags)
+{
+	struct wait_at *wait = tally_cpu_state(scratch);
+
+	if (!wait ||
+	    (flags & LCB_F_MUTEX && bpf_map_lookup_elem(&waiting_at, key)))
+		return 0;
+	__builtin_memset(&wait->key, 0, sizeof(struct tally_who));
+	current_who(&wait->key);
+	wait->key.kind = kind_of(flags);
+	tally_waiting_stack(ctx, &wait->key.kernel);
+	wait->since = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&waiting_at, key, wait, BPF_ANY))
+		tally_dropped(locks_stacks);
+	return 0;
+}
+
 /* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/contention_end")
 int BPF_PROG(contention_end, void *lock)
 {
 	struct waiter key = waiter(lock);
-	struct wait *wait = bpf_map_lookup_elem(&waiting, &key);
 	struct waits *waits;
+	struct wait *wait;
 	__u64 time;
 
+	if (stacks)
+		return end_at(&key);
+	wait = bpf_map_lookup_elem(&waiting, &key);
 	if (!tally_elapsed(wait, &time))
 		return 0;
 	waits = tally_entry(locks, &wait->key);
@@ -162,6 +217,8 @@ int BPF_PROG(contention_begin, void *lock, unsigned int flags)
 	if (!wanted_cpu() || !wanted_task())
 		return 0;
 	key = waiter(lock);
+	if (stacks)
+		return begin_at(ctx, &key, flags);
 	/* A mutex begins again when it goes from spinning to sleeping. */
 	if (flags & LCB_F_MUTEX && bpf_map_lookup_elem(&waiting, &key))
 		return 0;

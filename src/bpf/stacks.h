@@ -50,6 +50,40 @@ static __always_inline void tally_kernel_stack(void *ctx,
 	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), 0);
 }
 
+/* Where the kernel keeps the code of locks, and of what sleeps. */
+extern const void __lock_text_start __ksym __weak;
+extern const void __lock_text_end __ksym __weak;
+extern const void __sched_text_start __ksym __weak;
+extern const void __sched_text_end __ksym __weak;
+
+static __always_inline bool tally_waits_at(__u64 address)
+{
+	return (address >= (__u64)&__lock_text_start &&
+		address < (__u64)&__lock_text_end) ||
+	       (address >= (__u64)&__sched_text_start &&
+		address < (__u64)&__sched_text_end);
+}
+
+#define TALLY_OWN_FRAMES 8 /* at most, of this program and what called it */
+
+/* The same of a task that begins to wait, from that code outwards. */
+static __always_inline void tally_waiting_stack(void *ctx,
+						struct tally_kstack *stack)
+{
+	__u64 frames[TALLY_OWN_FRAMES] = {};
+	__u32 own = 0;
+
+	bpf_get_stack(ctx, frames, sizeof(frames), 0);
+	for (int i = 0; i < TALLY_OWN_FRAMES; i++) {
+		if (tally_waits_at(frames[i]))
+			break;
+		own = i + 1;
+	}
+	if (own == TALLY_OWN_FRAMES)
+		own = 0;
+	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), own);
+}
+
 static __always_inline void tally_user_stack(void *ctx,
 					     struct tally_ustack *stack)
 {

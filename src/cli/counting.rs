@@ -27,6 +27,15 @@ pub(crate) struct RunArgs {
     /// Interval between readings, which show differences; one longer than the run gives one reading
     #[arg(short = 'i', long, help_heading = COUNT, value_name = "DURATION", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) every: Option<Duration>,
+    /// End with the first reading in which a row meets this; exit with 6 if none does [--every 1s]
+    ///
+    /// It is written like --where: `--until 'p99>10ms'`. Numbers are those of a reading, not rates. Any
+    /// row counts, also one that --top leaves out.
+    #[arg(long, help_heading = COUNT, value_name = "CONDITION", value_parser = Condition::parse)]
+    pub(crate) until: Option<Condition>,
+    /// Tell on stderr of each reading in which a row meets this, and exit with 5 in the end
+    #[arg(long, help_heading = COUNT, value_name = "CONDITION", value_parser = Condition::parse)]
+    pub(crate) alert: Option<Condition>,
     #[command(flatten)]
     pub(crate) view: View,
     #[command(flatten)]
@@ -34,6 +43,38 @@ pub(crate) struct RunArgs {
     /// A program to run: count only what it and its children do, and end with it and its status
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+impl RunArgs {
+    /// What is waited for is looked for every second.
+    pub(crate) fn every(&self) -> Option<Duration> {
+        const DEFAULT: Duration = Duration::from_secs(1);
+        self.every.or(self.until.as_ref().map(|_| DEFAULT))
+    }
+
+    /// The fields that it names.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        let conditions = self.until.iter().chain(&self.alert);
+        let conditions = conditions.map(|condition| condition.field.as_str());
+        let shown = self.view.selection.fields().into_iter();
+        shown.chain(conditions).collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Names from `ktally list`, .bpf.c or .bpf.o files, or @INSTANCE: a tab for each table
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) tallies: Vec<OsString>,
+    /// Interval between readings [1s]
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    pub(crate) every: Option<Duration>,
+    /// Rows of each table [as the tally says]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_rows: Option<u32>,
+    /// Draw with ASCII alone
+    #[arg(long)]
+    pub(crate) ascii: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]

@@ -60,13 +60,8 @@ fn hint(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<Str
     }
 }
 
-/// A tally is no subcommand, and neither is what shows it at intervals.
+/// A tally is no subcommand.
 fn no_verb(word: &str) -> Option<String> {
-    if word == "top" {
-        return Some(
-            "there is no `top`; `ktally run NAME --every 1s --top 10` counts until Ctrl-C, and `ktally list` has the names".to_owned(),
-        );
-    }
     let is_file = word.ends_with(".bpf.c") || word.ends_with(".bpf.o");
     let is_tally = || Tally::builtins().is_ok_and(|all| all.iter().any(|it| it.name == word));
     (is_file || is_tally())

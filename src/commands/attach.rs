@@ -89,7 +89,7 @@ fn detach_one(
     folder: &mut Instances,
 ) -> Result<Exit> {
     let mut instance = Instance::open(name)?;
-    let counted = Counted::of(&instance, &args.view.selection)?;
+    let counted = Counted::of(&instance, &args.view.selection.fields())?;
     let mut report = Report::new(global, &args.view, vec![counted])?;
     instance.stop(folder)?;
     let shown = instance

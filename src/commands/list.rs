@@ -119,8 +119,10 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
         let rows = plural(table.max_entries.into(), "row");
         let sorted = table.sort_by.as_ref();
         let sorted = sorted.map_or_else(String::new, |column| format!(", sorted by {column}"));
+        let with = tally.schema.option_of_table(table).map(flag);
+        let with = with.map_or_else(String::new, |flag| format!(", with --{flag}"));
         let text = format!(
-            "table {}: {} (at most {rows}{sorted})",
+            "table {}: {} (at most {rows}{sorted}{with})",
             table.name, table.help
         );
         writeln!(out)?;
@@ -166,10 +168,11 @@ fn described<'t>(
         let shown = decoder.unwrap_or(&label.place.ty.name);
         let with = tally.schema.option_of(label);
         let with = with.map(|option| format!("with --{}", flag(option)));
-        let help: Vec<String> = meaning(label).into_iter().chain(with).collect();
+        let idle = (!label.idle.is_empty()).then(|| format!("{} last", label.idle.join(", ")));
+        let help: Vec<String> = meaning(label).into_iter().chain(with).chain(idle).collect();
         ([&*label.name, kind, shown], help.join("; "))
     };
-    let labels = table.labels.iter().map(move |it| of_label(it, "label"));
+    let labels = table.labels.iter().map(move |it| of_label(it, "key"));
     let details = table.details.iter().map(move |it| of_label(it, "detail"));
     let metrics = table.metrics.iter().map(|metric| {
         let unit = metric.unit.as_ref().map_or("", Unit::name);
@@ -218,7 +221,8 @@ fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
         ("name", (&table.name).into()),
         ("help", (&table.help).into()),
         ("max_rows", table.max_entries.into()),
-        ("labels", table.labels.iter().map(object).collect()),
+        ("with", tally.schema.option_of_table(table).map(flag).into()),
+        ("keys", table.labels.iter().map(object).collect()),
         ("metrics", table.metrics.iter().map(metric_object).collect()),
         ("details", table.details.iter().map(object).collect()),
     ])

@@ -2,6 +2,7 @@
 
 mod attach;
 mod check;
+mod conditions;
 mod list;
 mod losses;
 mod map;
@@ -14,6 +15,7 @@ mod report;
 mod rotate;
 mod run;
 mod status;
+mod top;
 mod wait;
 
 use std::io::{self, Write};
@@ -70,6 +72,7 @@ fn act(request: Request) -> Result<Exit> {
         ))),
         // `@INSTANCE` is no tally.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
+        (Action::Top(args), _) => top::top(&cli.global, &args),
         (Action::Status(args), _) => status::status(&cli.global, &args),
         (Action::Rotate(args), _) => rotate::rotate(&cli.global, &args),
         (Action::Detach(args), _) => attach::detach(&cli.global, &args),

@@ -26,11 +26,11 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
         folder.notes.iter().for_each(|what| note(what));
     }
     let mut instance = Instance::open(&name)?;
-    let counted = Counted::of(&instance, &args.view.selection)?;
+    let counted = Counted::of(&instance, &args.fields())?;
     let mut report = Report::of_many(global, args, vec![counted])?;
     let signals = Signals::block()?;
     // Without a time: one reading, of all that was counted.
-    let schedule = match (args.run_for, args.every) {
+    let schedule = match (args.run_for, args.every()) {
         (None, None) => Schedule::new(Some(Duration::ZERO), None),
         (run_for, every) => {
             report.start_from(Source::read(&instance)?);
@@ -38,7 +38,7 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
         }
     };
     let exit = readings::show(&mut report, &mut instance, &signals, schedule)?;
-    if args.every.is_some() && instance.has_stopped()? {
+    if args.every().is_some() && instance.has_stopped()? {
         note(&format!("instance `{name}` has stopped"));
     }
     Ok(exit)

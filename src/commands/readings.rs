@@ -77,13 +77,10 @@ pub(super) fn show(
         progress.hide();
         let wake = wake?;
         let is_last = is_last || wake != Wake::Time || source.has_ended()?;
-        if is_last {
-            source.finish(wake)?;
-        }
-        let readings = source.read()?;
-        if is_last {
-            source.end(wake, signals)?;
-        }
+        let readings = match is_last {
+            true => last(source, signals, wake)?,
+            false => source.read()?,
+        };
         let shown = report.show(
             readings,
             Writer {
@@ -101,9 +98,22 @@ pub(super) fn show(
         if is_last {
             break;
         }
+        if report.is_met() {
+            // What was counted since is not shown.
+            last(source, signals, Wake::Time)?;
+            break;
+        }
     }
     report.warn_at_end(schedule.left_out());
     Ok(report.exit())
+}
+
+/// The last readings, and the end of counting.
+fn last(source: &mut dyn Source, signals: &Signals, wake: Wake) -> Result<Vec<Reading>> {
+    source.finish(wake)?;
+    let readings = source.read()?;
+    source.end(wake, signals)?;
+    Ok(readings)
 }
 
 impl Report {

@@ -6,8 +6,9 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result};
 
+use super::conditions::Conditions;
 use super::{note, output, plural, query, style, warn};
-use crate::cli::{self, Exit, Global, RunArgs, View};
+use crate::cli::{Exit, Global, RunArgs, View};
 use crate::error::usage;
 use crate::names::{HostNames, local};
 use crate::render::{Format, Renderer, Style};
@@ -39,8 +40,8 @@ impl Counted {
     }
 
     /// An error if it does not count what is to be shown.
-    pub(super) fn of(instance: &Instance, shown: &cli::Selection) -> Result<Self> {
-        let tables = instance.tables(&shown.fields())?;
+    pub(super) fn of(instance: &Instance, fields: &[&str]) -> Result<Self> {
+        let tables = instance.tables(fields)?;
         Ok(Self::new(&instance.meta.tally, instance.summary(), tables))
     }
 }
@@ -54,6 +55,7 @@ pub(super) struct Report {
     renderer: Renderer,
     for_people: bool,
     has_clock: bool,
+    conditions: Conditions,
     whole: bool,
     complete: bool,
     strict: bool,
@@ -66,8 +68,12 @@ impl Report {
         args: &RunArgs,
         mut tallies: Vec<Counted>,
     ) -> Result<Self> {
-        let many = |what| usage(format!("`--every` gives many readings, and {what}"));
-        match (args.every, global.output) {
+        let many = |what| {
+            usage(format!(
+                "`--every` and `--until` give many readings, and {what}"
+            ))
+        };
+        match (args.every(), global.output) {
             (Some(_), Format::Json) => return Err(many("JSON is one object; use `-o jsonl`")),
             (Some(_), Format::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
             (_, Format::Folded | Format::Svg) if tallies.len() > 1 => {
@@ -80,7 +86,7 @@ impl Report {
             tally.max_rows = args.loading.max_rows;
         }
         let mut view = args.view.clone();
-        let is_single = args.every.is_none();
+        let is_single = args.every().is_none();
         // What one command did is a sum.
         view.total |= is_single && !view.rate && !args.command.is_empty();
         view.rate |= !is_single;
@@ -91,6 +97,8 @@ impl Report {
             let size = output::size().map(|(_, height)| height.saturating_sub(2));
             report.renderer.fit(size);
         }
+        let tables: Vec<Table> = report.tables().cloned().collect();
+        report.conditions = Conditions::new(args, &report.query, &tables, &report.names)?;
         Ok(report)
     }
 
@@ -127,6 +135,7 @@ impl Report {
             renderer: Renderer::new(format, style),
             for_people: format == Format::Table,
             has_clock: false,
+            conditions: Conditions::default(),
             whole: true,
             complete: true,
             strict: view.strict,
@@ -144,9 +153,14 @@ impl Report {
         }
     }
 
+    /// Whether there is what was waited for.
+    pub(super) fn is_met(&self) -> bool {
+        self.conditions.is_met()
+    }
+
     pub(super) fn exit(&self) -> Exit {
         if self.complete && (self.whole || !self.strict) {
-            Exit::Done
+            self.conditions.exit()
         } else {
             Exit::Incomplete
         }
@@ -163,6 +177,10 @@ impl Report {
         let shown: Vec<Shown<'_>> = tallies
             .map(|(tally, reading)| Shown::new(tally, reading, self.totals))
             .collect();
+        for Shown { tally, all, .. } in &shown {
+            let Counted { name, tables, .. } = tally;
+            self.conditions.look(name, tables, all, &self.names);
+        }
         let selections: Vec<Vec<Selection<'_>>> =
             shown.iter().map(|shown| self.select(shown)).collect();
         let snapshots: Vec<Snapshot<'_>> = shown

@@ -19,7 +19,7 @@ pub(super) fn rotate(global: &Global, args: &RotateArgs) -> Result<Exit> {
     let mut folder = Instances::open(waiting)?;
     tell(&mut folder);
     let mut instance = Instance::open(&name)?;
-    let counted = Counted::of(&instance, &args.view.selection)?;
+    let counted = Counted::of(&instance, &args.view.selection.fields())?;
     let mut report = Report::new(global, &args.view, vec![counted])?;
     let mut rotated = instance.rotate(&folder)?;
     if args.keep.is_some() && rotated.was_cut && output::has_reading(rotated.reading.time) {

@@ -19,7 +19,7 @@ use crate::snapshot::Reading;
 use crate::tally::{Command, Loader, ResolvedOption, Session, resolve, with_fields};
 
 pub(super) fn run(global: &Global, args: &RunArgs, tallies: &[Chosen]) -> Result<Exit> {
-    let fields = args.view.selection.fields();
+    let fields = args.fields();
     let options = tallies.iter().map(|chosen| options(chosen, &fields));
     let options = options.collect::<Result<Vec<_>>>()?;
     let counted = tallies.iter().zip(&options).map(|(it, options)| {
@@ -39,14 +39,15 @@ pub(super) fn run(global: &Global, args: &RunArgs, tallies: &[Chosen]) -> Result
     if global.verbose || (io::stderr().is_terminal() && args.run_for.is_none()) {
         note("counting; Ctrl-C ends it");
     }
-    let schedule = Schedule::new(args.run_for, args.every);
+    let schedule = Schedule::new(args.run_for, args.every());
     if let Some(command) = &mut run.command {
         command.release()?;
     }
     let exit = readings::show(&mut report, &mut run, &signals, schedule)?;
-    // A failure of ktally has precedence over the status of the command.
+    // A failure of ktally has precedence over the status of the command, and so has
+    // what was waited for.
     Ok(match (exit, run.status) {
-        (Exit::Done, Some(status)) => Exit::Command(status),
+        (Exit::Done, Some(status)) if args.until.is_none() => Exit::Command(status),
         _ => exit,
     })
 }

@@ -46,7 +46,7 @@ pub(super) fn status(global: &Global, args: &StatusArgs) -> Result<Exit> {
         nothing(global)?;
         return Ok(exit);
     }
-    warn_of_writers(&instances)?;
+    warn_of_writers(&instances);
     let costs = if args.cost {
         measured(&instances)?
     } else {
@@ -87,11 +87,12 @@ fn open_all(folder: &Instances) -> Result<(Vec<Instance>, Exit)> {
     Ok((instances, exit))
 }
 
-/// The mode of a folder may have changed since the instances were attached.
-fn warn_of_writers(instances: &[Instance]) -> Result<()> {
+/// The mode of a folder may have changed since the instances were attached. Readers
+/// may not look.
+fn warn_of_writers(instances: &[Instance]) {
     for instance in instances {
         if let Ok(Some(_)) = instance.readable_by()
-            && let Some(folder) = pinnable_by_others()?
+            && let Ok(Some(folder)) = pinnable_by_others()
         {
             warn(&format!(
                 "readers of instance `{}` can change its counts, as others may pin maps in `{}`",
@@ -100,7 +101,6 @@ fn warn_of_writers(instances: &[Instance]) -> Result<()> {
             ));
         }
     }
-    Ok(())
 }
 
 fn nothing(global: &Global) -> Result<Exit> {
@@ -154,7 +154,7 @@ fn columns<'n>(
     rare: [(&'static str, Lost, Option<u64>); 2],
 ) -> Vec<Column<'n>> {
     let mut columns = vec![
-        Column::text("label", |it| it.instance.name.as_str().into()).titled("INSTANCE"),
+        Column::text("instance", |it| it.instance.name.as_str().into()),
         Column::text("tally", |it| (&it.instance.meta.tally).into()),
         Column::text("state", |it| state(it).into()),
         Column::text("since", |it| millis(it.instance.meta.since()))

@@ -4,15 +4,34 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process;
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::kill;
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Pid;
 
 use super::{UNPRIVILEGED_READING, kernel_release, kernel_version};
+
+/// The time that CPUs spent on this process.
+pub(crate) fn own_cpu_time() -> Duration {
+    let time = |time: TimeVal| Duration::from_micros(time.num_microseconds() as u64);
+    getrusage(UsageWho::RUSAGE_SELF).map_or(Duration::ZERO, |usage| {
+        time(usage.user_time()) + time(usage.system_time())
+    })
+}
+
+/// The memory of this process that is resident, in bytes.
+pub(crate) fn own_memory() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.unwrap_or(0_u64) << 10
+}
 
 /// Why this process may load nothing: the capabilities that it lacks.
 pub(crate) fn lacks_capabilities() -> Option<String> {

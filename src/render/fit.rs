@@ -125,7 +125,8 @@ impl Fit {
         }
     }
 
-    fn width(&self) -> usize {
+    /// Of all columns that are shown.
+    pub(super) fn width(&self) -> usize {
         let shown = self.columns.iter().filter(|column| column.is_shown);
         let all: usize = shown.map(|column| column.width + self.gap).sum();
         all.saturating_sub(self.gap)
@@ -182,6 +183,12 @@ impl Fit {
 
     /// The headings, on one line or on two.
     pub(super) fn headings(&self) -> Vec<String> {
+        let lines = self.heading_cells();
+        lines.iter().map(|line| joined(line)).collect()
+    }
+
+    /// Their cells, as [`Self::cells`].
+    pub(super) fn heading_cells(&self) -> Vec<Vec<Placed<'_>>> {
         let heads = self.columns.iter().map(|column| {
             let text = &column.head.text;
             if column.is_split {
@@ -191,13 +198,21 @@ impl Fit {
             }
         });
         let (upper, lower): (Vec<_>, Vec<_>) = heads.unzip();
-        let lines = [upper, lower].map(|line| self.aligned(line.into_iter().map(Cow::Borrowed)));
-        lines.into_iter().filter(|line| !line.is_empty()).collect()
+        let lines = [upper, lower].map(|line| self.placed(line.into_iter().map(Cow::Borrowed)));
+        let is_text = |(_, _, text): &Placed<'_>| !text.is_empty();
+        let lines = lines.into_iter();
+        lines.filter(|line| line.iter().any(is_text)).collect()
     }
 
     /// A row. A number that is wider than those that were measured moves those
     /// behind it.
     pub(super) fn line(&self, cells: &[String]) -> String {
+        joined(&self.cells(cells))
+    }
+
+    /// The cells of a row that are shown: the number of each column, where it
+    /// begins, and its text.
+    pub(super) fn cells<'c>(&self, cells: &'c [String]) -> Vec<Placed<'c>> {
         let cells = cells.iter().zip(&self.columns).map(|(cell, column)| {
             match (column.head.right, self.style.width) {
                 (true, _) if self.is_tight => Cow::Owned(tight(cell)),
@@ -205,26 +220,22 @@ impl Fit {
                 _ => Cow::Borrowed(cell.as_str()),
             }
         });
-        self.aligned(cells)
+        self.placed(cells)
     }
 
-    fn aligned<'c>(&self, cells: impl Iterator<Item = Cow<'c, str>>) -> String {
-        let mut line = String::new();
-        let cells = cells.zip(&self.columns);
-        for (i, (cell, column)) in cells.filter(|(_, column)| column.is_shown).enumerate() {
-            let space = repeat_n(' ', column.width.saturating_sub(cell.width()));
-            let gap = if i > 0 { self.gap } else { 0 };
-            line.extend(repeat_n(' ', gap));
-            if column.head.right {
-                line.extend(space);
-                line.push_str(&cell);
-            } else {
-                line.push_str(&cell);
-                line.extend(space);
-            }
-        }
-        line.truncate(line.trim_end().len());
-        line
+    fn placed<'c>(&self, cells: impl Iterator<Item = Cow<'c, str>>) -> Vec<Placed<'c>> {
+        let mut x = 0;
+        let cells = cells.zip(&self.columns).enumerate();
+        let shown = cells.filter(|(_, (_, column))| column.is_shown);
+        shown
+            .map(|(i, (cell, column))| {
+                let width = cell.width();
+                let space = column.width.saturating_sub(width);
+                let start = x + if column.head.right { space } else { 0 };
+                x += space + width + self.gap;
+                (i, start, cell)
+            })
+            .collect()
     }
 
     /// What is not there.
@@ -292,6 +303,22 @@ impl Column {
     fn is_cut(&self) -> bool {
         !self.head.right && self.width < self.widths[2]
     }
+}
+
+/// A cell: the number of its column, where it begins, and its text.
+pub(super) type Placed<'c> = (usize, usize, Cow<'c, str>);
+
+/// Cells on a line.
+fn joined(cells: &[Placed<'_>]) -> String {
+    let mut line = String::new();
+    let mut width = 0;
+    for (_, x, text) in cells.iter().filter(|(_, _, text)| !text.is_empty()) {
+        line.extend(repeat_n(' ', x.saturating_sub(width)));
+        line.push_str(text);
+        width = x + text.width();
+    }
+    line.truncate(line.trim_end().len());
+    line
 }
 
 /// A heading on two lines: broken at a `_`, or before `/s`.

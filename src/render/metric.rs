@@ -162,3 +162,22 @@ fn scaled(metric: &Metric) -> Option<&Unit> {
     let unit = metric.unit.as_ref();
     unit.filter(|unit| matches!(unit, Unit::Time(_) | Unit::Bytes))
 }
+
+/// Numbers of this column for views that draw them elsewhere.
+impl Metric {
+    /// To three digits.
+    pub(crate) fn rounded(&self, number: f64) -> String {
+        rounded(self, number)
+    }
+
+    /// The edge of a bucket.
+    pub(crate) fn edge(&self, edge: u64) -> String {
+        edge_text(self, edge)
+    }
+
+    /// Of a histogram in a row's cells; `-` where it is empty.
+    pub(crate) fn statistic(&self, statistic: Statistic, cells: &[u64]) -> String {
+        let number = statistic.of(&self.histogram(cells));
+        number.map_or_else(|| "-".to_owned(), |number| rounded(self, number))
+    }
+}

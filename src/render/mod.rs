@@ -8,6 +8,7 @@ mod entries;
 mod fit;
 mod flame;
 mod format;
+mod grid;
 mod json;
 mod metric;
 mod parts;
@@ -24,6 +25,7 @@ pub(crate) use changes::{Change, Changes};
 pub(crate) use column::{Column, object, seconds, write_json, write_rows};
 pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
+pub(crate) use grid::{Grid, GridCell, GridRow, Look};
 
 use crate::schema::{MetricKind, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};

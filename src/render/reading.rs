@@ -148,7 +148,7 @@ fn write_rows(
         heads.extend(has_count.then(|| numbers.count_head(metric, &table.metrics)));
         heads.extend(numbers.heads(metric, &table.metrics));
     }
-    if let Some(sort) = &snapshot.sort {
+    if let Some(sort) = snapshot.sort.as_ref().or(table.sort_by.as_ref()) {
         let sort = sort.to_lowercase().replace('.', "_");
         let is_sorted = |name: &str| sort == name || sort.ends_with(&format!("_{name}"));
         let sorted = heads.iter_mut().filter(|head| is_sorted(&head.name()));

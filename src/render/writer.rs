@@ -127,6 +127,12 @@ impl RowWriter {
         self.column += 1;
     }
 
+    /// The cells of a row of a table that is drawn elsewhere.
+    pub(super) fn take_cells(&mut self) -> Vec<String> {
+        self.column = 0;
+        std::mem::take(&mut self.cells)
+    }
+
     /// Behind the last cell of a row.
     pub(super) fn end_row(&mut self, out: &mut dyn Write) -> io::Result<()> {
         self.column = 0;

@@ -28,7 +28,7 @@ pub struct Table {
     /// As declared; the loaded map may have been given another.
     pub max_entries: u32,
     /// `SORT_BY(column)`: the column that rows are sorted by, unless another is asked for.
-    pub(crate) sort_by: Option<String>,
+    pub sort_by: Option<String>,
     /// The parts of the key, each a column.
     pub labels: Vec<Label>,
     /// Whether the key has parts that are not among them: rows that differ only

@@ -36,6 +36,8 @@ pub struct Tags {
     pub(crate) sort_by: Option<String>,
     /// `WITH(option)`.
     pub(crate) with: Option<String>,
+    /// `WITHOUT(option)`.
+    pub(crate) without: Option<String>,
     /// `OPTIONAL`.
     pub(crate) optional: bool,
     /// `ALTERNATIVE(group)`.
@@ -125,6 +127,7 @@ impl Tags {
             "short" => self.short = text.chars().next(),
             "sort_by" => self.sort_by = help(),
             "with" => self.with = help(),
+            "without" => self.without = help(),
             "optional" => self.optional = true,
             "alternative" => self.alternative = help(),
             "attach" => self.attach = help(),

@@ -1,7 +1,7 @@
 //! The columns that rows are sorted by, and asked for.
 
 use super::count;
-use crate::schema::{HistogramAt, MetricKind, Statistic, Table, Unit};
+use crate::schema::{HistogramAt, MetricKind, Statistic, Table, Unit, whole_number};
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,6 +67,15 @@ impl Column {
         let mut metrics = table.metrics.iter();
         let metric = metrics.find(|metric| metric.cell == cell)?;
         metric.unit.as_ref()
+    }
+
+    /// The number of a row for people, in its unit.
+    pub(super) fn shown(self, table: &Table, cells: &[u64]) -> Option<String> {
+        let number = self.thousandths(cells)?;
+        Some(match self.unit(table) {
+            Some(unit) => unit.scale(number as f64 / 1e3),
+            None => whole_number(number / 1000),
+        })
     }
 
     /// The number of a row, in thousandths, to which statistics are shown. Of what was

@@ -167,12 +167,20 @@ impl Condition {
         );
         let number = match column.unit(table) {
             Some(unit) => with_unit(unit, text)?,
-            None => {
-                parse_number(text).with_context(|| format!("`{text}` is not a whole number"))?
-            }
+            None => whole(text).with_context(|| format!("`{text}` is not a whole number"))?,
         };
         Ok(number.saturating_mul(1000))
     }
+}
+
+/// A number without a unit; `10K` and `2M` are of thousands and millions.
+fn whole(text: &str) -> Option<i128> {
+    let scales = [("K", 1_000), ("M", 1_000_000)];
+    let scaled = scales.iter().find_map(|(letter, scale)| {
+        let number = parse_number(text.strip_suffix(letter)?)?;
+        number.checked_mul(*scale)
+    });
+    scaled.or_else(|| parse_number(text))
 }
 
 impl std::fmt::Display for Condition {

@@ -6,6 +6,7 @@ mod order;
 mod query;
 mod rows;
 mod shown;
+mod watch;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ pub(crate) use order::{Rank, Sort};
 pub(crate) use query::Query;
 pub use rows::Rows;
 pub(crate) use shown::{Row, Selection, Snapshot, TableSnapshot};
+pub(crate) use watch::Watch;
 
 /// What was read of one table.
 #[derive(Debug, Clone, Default)]
@@ -42,17 +44,21 @@ pub struct TableReading {
 }
 
 impl TableReading {
-    /// How many events the row `other` has, by the first metric that counts
-    /// events: a counter without a unit, or a histogram.
+    /// How many events the row `other` has.
     pub fn other_events(&self, table: &Table) -> Option<u64> {
-        let cells = self.other.as_deref()?;
-        let events = table.metrics.iter().find_map(|metric| match metric.kind {
-            MetricKind::Counter if metric.unit.is_none() => Some(cells[metric.cell]),
-            MetricKind::Histogram => Some(count(&cells[metric.cell..])),
-            _ => None,
-        });
-        Some(events.or(cells.first().copied()).unwrap_or_default())
+        Some(events(table, self.other.as_deref()?))
     }
+}
+
+/// How many events these cells have, by the first metric that counts events: a
+/// counter without a unit, or a histogram.
+pub(crate) fn events(table: &Table, cells: &[u64]) -> u64 {
+    let events = table.metrics.iter().find_map(|metric| match metric.kind {
+        MetricKind::Counter if metric.unit.is_none() => Some(cells[metric.cell]),
+        MetricKind::Histogram => Some(count(&cells[metric.cell..])),
+        _ => None,
+    });
+    events.or(cells.first().copied()).unwrap_or_default()
 }
 
 /// What was read of a tally, at one instant.
@@ -149,6 +155,16 @@ impl Reading {
             (program.clone(), grown.unwrap_or(*now))
         });
         since.collect()
+    }
+
+    /// A reading of each of its tables.
+    pub(crate) fn of_each_table(mut self) -> Vec<Self> {
+        let tables = std::mem::take(&mut self.tables);
+        let one = |table| Self {
+            tables: vec![table],
+            ..self.clone()
+        };
+        tables.into_iter().map(one).collect()
     }
 
     /// Gives it the runs that the kernel missed, of each program.

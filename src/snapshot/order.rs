@@ -92,6 +92,23 @@ impl<'t> Sorting<'t> {
     }
 }
 
+impl Sorting<'_> {
+    /// The number of the sorted column in a row; of the first column of numbers where
+    /// that is a label.
+    pub(crate) fn number(&self, cells: &[u64]) -> f64 {
+        let is_label = |it: &Column| matches!(it, Column::Label(_));
+        let by = self.by.filter(|it| !is_label(it));
+        let column = by.or_else(|| Column::first(self.table));
+        let thousandths = column.and_then(|column| column.thousandths(cells));
+        thousandths.map_or(0.0, |number| number as f64 / 1e3)
+    }
+
+    /// Whether these numbers add up over time, so that they have a rate.
+    pub(crate) fn has_rate(&self) -> bool {
+        !matches!(self.by, Some(Column::Statistic(..)))
+    }
+}
+
 fn idle<'t>(table: &'t Table, names: &dyn Names) -> Vec<KeyTest<'t>> {
     let labels = table.labels.iter().filter(|label| !label.idle.is_empty());
     let tests = labels.map(|label| KeyTest::of_any(label, &label.idle, names));

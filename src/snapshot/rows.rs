@@ -91,7 +91,7 @@ impl Rows {
     }
 
     /// What was counted since `before`, and how many rows were reset meanwhile.
-    pub(super) fn since(&self, before: &Self, metrics: &[Metric]) -> (Self, u64) {
+    pub(crate) fn since(&self, before: &Self, metrics: &[Metric]) -> (Self, u64) {
         let mut before: HashMap<&[u8], &[u64]> = before.iter().collect();
         let mut rows = self.clone();
         let mut reset = 0;
@@ -130,6 +130,11 @@ impl Rows {
                 take(self.cells_mut(*row), less, metrics);
             }
         }
+    }
+
+    /// Adds what other rows of these keys counted.
+    pub(crate) fn add(&mut self, more: &Self, metrics: &[Metric]) {
+        self.add_under_way(more, &Self::default(), metrics);
     }
 
     pub(super) fn cells_mut(&mut self, row: usize) -> &mut [u64] {

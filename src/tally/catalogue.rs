@@ -130,10 +130,11 @@ impl Tally {
             return Err(usage(format!("tally `{name}`: {fault}")));
         }
         let btf = raw_btf(opened.object())?;
+        let unneeded = schema.unneeded_maps(&rodata);
         let maps = opened
             .object()
             .maps()
-            .filter(|map| map.name() != FOLLOWED)
+            .filter(|map| map.name() != FOLLOWED && !unneeded.contains(&&*lossy(map.name())))
             .map(|map| (map.map_type(), map.key_size()))
             .collect();
         let mut tally = Self {

@@ -18,12 +18,14 @@ use super::skeleton::{Loaded, Opened};
 use super::stack_processes;
 use super::support::Support;
 use crate::error::usage;
-use crate::schema::Table;
+use crate::schema::{Schema, Table};
 use crate::sys::{self, log};
 
 /// A tally that can be loaded, as far as can be told before.
 pub(crate) struct Loader<'a> {
     pub(super) tally: &'a Tally,
+    /// Of the maps that its options need.
+    pub(super) schema: Schema,
     with_command: bool,
     /// `.rodata` as it will be loaded.
     pub(super) rodata: Vec<u8>,
@@ -50,6 +52,7 @@ impl<'a> Loader<'a> {
         attach::check_targets(tally, &rodata)?;
         Ok(Self {
             tally,
+            schema: tally.schema.in_force(&rodata),
             with_command,
             rodata,
             warnings: Vec::new(),
@@ -90,7 +93,10 @@ impl<'a> Loader<'a> {
             bytes.copy_from_slice(&self.rodata);
         }
         follow::prepare(object, self.with_command)?;
-        stack_processes::prepare(object, self.tally)?;
+        stack_processes::prepare(object, &self.schema)?;
+        for map in self.tally.schema.unneeded_maps(&self.rodata) {
+            set_needed(object, map, false)?;
+        }
         Ok(opened)
     }
 
@@ -181,7 +187,7 @@ impl Tally {
     /// The tables with the columns that these options turn on.
     pub fn tables(&self, options: &[ResolvedOption]) -> Result<Vec<Table>> {
         let rodata = rodata_with(self, options)?;
-        let tables = self.schema.tables.clone();
+        let tables = self.schema.in_force(&rodata).tables;
         Ok(self.schema.with_options(tables, &rodata))
     }
 }

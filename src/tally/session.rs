@@ -74,9 +74,9 @@ impl Session {
         let object = loader.load(max_rows, prepare)?;
         Ok(Self {
             links: Vec::new(),
-            stack_processes: StackProcesses::new(object.object(), loader.tally)?,
-            schema: loader.tally.schema.clone(),
-            reader: reader_of(object.object(), &loader.tally.schema)?,
+            stack_processes: StackProcesses::new(object.object(), &loader.schema)?,
+            schema: loader.schema.clone(),
+            reader: reader_of(object.object(), &loader.schema)?,
             object,
             rodata: loader.rodata.clone(),
             started_at: monotonic_now(),

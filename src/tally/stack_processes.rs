@@ -8,9 +8,8 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, Object, OpenObject, RingBuffer, RingBufferBuilder};
 
-use super::catalogue::Tally;
 use super::load::set_needed;
-use crate::schema::Decoder;
+use crate::schema::{Decoder, Schema};
 
 const MAP: &str = "tally_processes";
 
@@ -25,20 +24,20 @@ pub(super) struct StackProcesses {
 }
 
 /// Before loading: selects the ring buffer if the tally takes stacks of processes.
-pub(super) fn prepare(object: &mut OpenObject, tally: &Tally) -> Result<()> {
-    set_needed(object, MAP, has_stacks(tally))
+pub(super) fn prepare(object: &mut OpenObject, schema: &Schema) -> Result<()> {
+    set_needed(object, MAP, has_stacks(schema))
 }
 
-fn has_stacks(tally: &Tally) -> bool {
-    let mut labels = tally.schema.tables.iter().flat_map(|table| &table.labels);
+fn has_stacks(schema: &Schema) -> bool {
+    let mut labels = schema.tables.iter().flat_map(|table| &table.labels);
     labels.any(|label| label.decoder == Some(Decoder::USTACK))
 }
 
 impl StackProcesses {
     /// `None` if the loaded object reports no processes.
-    pub(super) fn new(object: &Object, tally: &Tally) -> Result<Option<Self>> {
+    pub(super) fn new(object: &Object, schema: &Schema) -> Result<Option<Self>> {
         let map = object.maps().find(|map| map.name() == MAP);
-        let Some(map) = map.filter(|_| has_stacks(tally)) else {
+        let Some(map) = map.filter(|_| has_stacks(schema)) else {
             return Ok(None);
         };
         let reported = Rc::new(RefCell::new(Vec::new()));

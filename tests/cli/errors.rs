@@ -34,6 +34,8 @@ run syscalls --nope => --nope | `ktally run syscalls --help`
 run syscalls --cpuu 1 => `--cpuu` | did you mean `--cpu`?
 map dump 1 --cpu 1 => --cpu | `ktally map dump --help`
 read x --pid 1 => `--pid` | `ktally read --help`
+top syscalls => `top` needs a terminal | run NAME --every 1s
+top => <NAME>
 rotate x --keep 3 => `--keep` | --output-file FILE
 rotate x --keep 0 --output-file x => 1 or more
 status --costs => did you mean `--cost`? | `ktally status --help`
@@ -69,7 +71,6 @@ fn what_is_called_otherwise_here_is_told() {
 syscalls => `syscalls` is a tally | `ktally run syscalls`
 -o json syscalls --for 1s => `ktally run syscalls`
 ./x.bpf.c => `ktally run ./x.bpf.c`
-top => `ktally run NAME --every 1s --top 10` | `ktally list`
 run syscalls ls -l => `ktally run syscalls -- ls`
 run syscalls 5 => `ktally run syscalls --for 5` | `--every 5`
 run --duration 5 syscalls => did you mean `--for`?
@@ -279,6 +280,22 @@ run syscalls,failures --by device => no field named `device`
 run syscalls:pid=x,failures => `x` for `--pid`
 run syscalls:pid,failures => `` for `--pid`
 attach syscalls,failures => takes one tally",
+    );
+}
+
+#[test]
+fn conditions_that_no_row_can_meet_are_refused() {
+    all_refused(
+        "
+run syscalls --until p99 => --until | write it as FIELD=VALUE
+run syscalls --until p99>10 --until p99>20 => cannot be used multiple times
+run syscalls --until cals>1 => `--until cals>1`: no field named `cals` | did you mean `calls`
+run syscalls --alert p99>10x => `--alert p99>10x`: | `10x` is not a time
+run syscalls --alert comm>a => `--alert comm>a`: | compares numbers
+run syscalls,blkio --alert pages>1 => no field named `pages`
+run syscalls --until p99>1ms -o json => `--every` and `--until` give many readings | -o jsonl
+rotate x --until p99>1ms => --until
+detach x --alert p99>1ms => --alert",
     );
 }
 

@@ -21,7 +21,7 @@ fn list_as_json_is_one_array_of_every_tally() {
     for tally in tallies {
         for table in items(&tally["tables"]) {
             assert!(table["max_rows"].is_u64(), "{table}");
-            assert!(!items(&table["labels"]).is_empty(), "{table}");
+            assert!(!items(&table["keys"]).is_empty(), "{table}");
             assert!(!items(&table["metrics"]).is_empty(), "{table}");
         }
         for option in items(&tally["options"]) {
@@ -52,7 +52,7 @@ fn tallies_of_tasks_tell_who() {
         }
         for table in items(&tally["tables"]) {
             let with = |name: &str| {
-                let mut labels = items(&table["labels"]).iter();
+                let mut labels = items(&table["keys"]).iter();
                 let label = labels.find(|label| label["name"] == name);
                 label.map(|label| label["with"].clone())
             };

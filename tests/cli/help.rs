@@ -56,6 +56,11 @@ fn short_help_is_short_and_in_groups() {
         );
         assert_has(help, &["-o, --output ", "-p, --pid ", "-c, --comm "]);
     }
+    let read = printed("read -h");
+    assert!(
+        read.find("--every").unwrap() < read.find("--where").unwrap(),
+        "{read}"
+    );
     assert_has(&long, &["--max-rows", "--color", "--raw", "10.0.0.0/8"]);
     assert!(
         !short.contains("--max-rows") && !short.contains("--color"),
@@ -160,13 +165,13 @@ fn list_of_one_tally_has_its_columns_and_options() {
     }
     let full = printed("list syscalls");
     let lines = [
-        "comm       label      comm      the name of a thread or program\n",
+        "comm       key        comm      the name of a thread or program\n",
         "latency    histogram  ns        time of one call",
         "under_way  gauge      -         events that have begun and not ended",
         // These do nothing until they are given.
         "-p, --pid                      PID         count only this process\n",
         "--uid                          UID         count only this user's processes\n",
-        "pid        label      pid       the number of a process or thread; with --by-pid\n",
+        "pid        key        pid       the number of a process or thread; with --by-pid\n",
     ];
     assert_has(&full, &lines);
     let locks = printed("list locks");

@@ -98,8 +98,8 @@ fn status_tells_what_is_in_force() {
     let [a, b] = items(&status) else {
         panic!("{status}");
     };
-    assert_eq!([&a["label"], &a["tally"]], ["a", "syscalls"]);
-    assert_eq!([&b["label"], &b["tally"]], ["b", "runqlat"]);
+    assert_eq!([&a["instance"], &a["tally"]], ["a", "syscalls"]);
+    assert_eq!([&b["instance"], &b["tally"]], ["b", "runqlat"]);
     assert_eq!(a["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(a["state"], "counting");
     assert_eq!(a["options"]["pid"].as_u64().unwrap().to_string(), pid);
@@ -116,9 +116,9 @@ fn status_tells_what_is_in_force() {
     assert!(a.get("events_per_second").is_none());
 
     let lines = host.good("status -o jsonl").json_lines();
-    assert_eq!((lines.len(), &lines[1]["label"]), (2, &b["label"]));
+    assert_eq!((lines.len(), &lines[1]["instance"]), (2, &b["instance"]));
     let csv = host.good("status -o csv").stdout;
-    assert!(csv.starts_with("\"label\",\"tally\",\"state\""), "{csv}");
+    assert!(csv.starts_with("\"instance\",\"tally\",\"state\""), "{csv}");
     assert!(csv.contains("\"\"max_rows\"\":5"), "{csv}");
 
     let table = host.good("status").stdout;

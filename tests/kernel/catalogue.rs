@@ -65,7 +65,13 @@ fn describe(page: &mut String, tally: &Tally) {
 
 fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
     let (name, help, rows) = (&table.name, &table.help, table.max_entries);
-    writeln!(page, "\nTable `{name}`: {help}; at most {rows} rows.\n").unwrap();
+    let with = tally.schema.option_of_table(table).map(flag);
+    let with = with.map_or_else(String::new, |flag| format!(", with `--{flag}`"));
+    writeln!(
+        page,
+        "\nTable `{name}`{with}: {help}; at most {rows} rows.\n"
+    )
+    .unwrap();
     writeln!(page, "| column | | |\n|---|---|---|").unwrap();
     for label in &table.labels {
         let decoder = label.decoder.as_ref().map(Decoder::tag);

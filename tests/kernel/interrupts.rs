@@ -253,3 +253,32 @@ int BPF_PROG(end, void *lock)
     let called = |text: &str| callers.iter().any(|name| text.starts_with(name));
     assert!(rwsems().any(|row| called(&row.labels[0])), "{rows:?}");
 }
+
+/// From the lock's own functions outwards.
+#[test]
+fn waits_for_locks_by_stack() {
+    let counted = (0..20).map(|_| {
+        let child = Child::new("kt-lock-stack", || {
+            on_two_cpus(2_000, |_, _| map_and_unmap());
+        });
+        let pid = child.pid();
+        let options = [("pid", &*pid), ("stacks", "true"), ("by_comm", "true")];
+        run_with("locks", &options, None, || child.work())
+    });
+    let calls = ["vm_mmap_pgoff;", "__vm_munmap;"];
+    for counted in counted {
+        for row in counted.rows() {
+            let [comm, kind, kernel] = &row.labels[..] else {
+                panic!("{row:?}");
+            };
+            let [contentions, time] = row.numbers(["contentions", "time"]);
+            assert!(contentions > 0 && time > 0, "{row:?}");
+            assert_eq!(comm, "kt-lock-stack");
+            assert!(!kernel.contains("bpf_"), "{row:?}");
+            if kind == "rwsem_write" && calls.iter().any(|call| kernel.contains(call)) {
+                return;
+            }
+        }
+    }
+    panic!("threads never met in 20 attempts");
+}

@@ -69,6 +69,33 @@ fn members_of_a_group_read_without_privileges() {
     none.refused(2, &["no group `no-such-group`"]);
 }
 
+/// What they may read, and no other.
+#[test]
+fn readers_see_what_they_may_read() {
+    let host = Host::new();
+    member(&host, "status").refused(1, &["its mode does not let you"]);
+    host.good(&format!("attach failures --readable-by {GROUP}"));
+    host.good("attach failures --as closed");
+    host.good("attach failures --as theirs --readable-by 54322");
+    let seen = |groups: &'static [u32]| -> Vec<Value> {
+        let ended = host.without_privileges(groups, "status -o jsonl").good();
+        assert!(!ended.stderr.contains("not ktally's"), "{ended:?}");
+        ended.json_lines()
+    };
+    let names = |seen: &[Value]| -> Vec<String> {
+        let names = seen
+            .iter()
+            .map(|it| it["instance"].as_str().unwrap().to_owned());
+        names.collect()
+    };
+    let mine = seen(&[GROUP]);
+    assert_eq!(names(&mine), ["failures"]);
+    assert_eq!(mine[0]["missed"], Value::Null);
+    assert_eq!(names(&seen(&[GROUP, 54322])), ["failures", "theirs"]);
+    assert_eq!(names(&seen(&[])), [""; 0]);
+    host.good("detach --all");
+}
+
 #[test]
 fn readers_learn_that_it_has_stopped_and_cannot_write() {
     needs((5, 19), "reading without privileges");
@@ -155,11 +182,11 @@ fn bpffs_gets_its_mode_back_after_the_last_reader() {
             .stderr
             .contains("everyone may now pass through `/sys/fs/bpf`");
         assert_eq!(is_said, label == "a", "{told:?}");
-        assert_eq!(modes(), (0o711, 0o711));
+        assert_eq!(modes(), (0o711, 0o755));
     }
     assert!(host.good("status").stderr.is_empty());
     host.good("detach a");
-    assert_eq!(modes(), (0o711, 0o711));
+    assert_eq!(modes(), (0o711, 0o755));
     host.good("detach b");
     assert_eq!(modes(), (0o700, 0o700));
     // A mode that was changed meanwhile stays.

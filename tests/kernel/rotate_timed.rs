@@ -111,7 +111,7 @@ fn what_waits_has_its_time_where_it_ends() {
         ("syscalls", ("call", "openat")),
         ("offcpu", ("state", "interruptible")),
         ("ufunc", ("comm", "kt-waits")),
-        ("kfunc", ("comm", "kt-waits")),
+        ("kfunc", ("function", "do_filp_open")),
     ];
     for (name, label) in rows {
         let tally = Tally::find(name.as_ref()).unwrap();

@@ -6,11 +6,12 @@ use std::time::Duration;
 use ktally::host;
 use ktally::tally::{Session, Support, Tally};
 
-use crate::common::{end, ktally, program, rows};
+use crate::common::{end, items, ktally, program, rows};
+use crate::instances::Host;
 use crate::run::{Run, rows_of};
 use crate::support::{
     Child, Counted, ask_for_parent, count, cpu_time, is_slow, nap, needs, on_two_cpus, options_of,
-    rename, require_root, run, work,
+    rename, require_root, run, run_with, work,
 };
 
 // ---- functions that are looked for ------------------------------------------
@@ -264,6 +265,89 @@ run profile -o svg --every 1s => one picture",
     ) {
         ktally(line).refused(2, &words);
     }
+}
+
+// ---- what waits --------------------------------------------------------------
+
+/// From the scheduler outwards, without the frames of the program itself. Sleeps that
+/// began before counting are left out.
+#[test]
+fn sleeps_by_stack() {
+    needs((5, 13), "task storage");
+    let sleep = || assert_eq!((0..23).map(|_| kt_sleeps()).sum::<u64>(), 23);
+    let (child, twin) = (
+        Child::new("kt-offcpu", sleep),
+        Child::new("kt-offcpu", sleep),
+    );
+    let options = [("pid", &*child.pid()), ("stacks", "true")];
+    let is_exact = |_| {
+        let counted = run_with("offcpu", &options, None, || work(&[&child, &twin]));
+        let rows = counted.rows();
+        let mut naps = [0; 2];
+        for row in &rows {
+            let [comm, _, user, kernel] = &row.labels[..] else {
+                panic!("{row:?}");
+            };
+            assert_eq!(comm, "kt-offcpu");
+            assert!(kernel.ends_with(";__schedule"), "{row:?}");
+            assert!(user.contains("[") || user.contains(';'), "{row:?}");
+            if kernel.contains(";hrtimer_nanosleep;") {
+                naps[0] += row.number("blocked");
+                naps[1] += row.number("time");
+            }
+        }
+        // A kernel may switch to or from a task without its tracepoint.
+        naps[0] == 230 && naps[1] >= 230_000_000
+    };
+    assert!((0..5).any(is_exact), "never, 5 times");
+}
+
+/// The field of a stack asks for the table that has it, and pictures are of time.
+#[test]
+fn flame_graphs_of_sleeps() {
+    needs((5, 13), "task storage");
+    let child = Child::new("kt-flames", || nap(23));
+    let args = format!("offcpu --pid {} --by comm,kernel", child.pid());
+    let mut run = Run::counting(&format!("{args} -o folded"));
+    child.work();
+    let folded = run.stop().good().stdout;
+    let nap = folded
+        .lines()
+        .find(|line| line.contains(";hrtimer_nanosleep_[k];"));
+    let nap = nap.unwrap_or_else(|| panic!("{folded}"));
+    assert!(nap.starts_with("kt-flames;"), "{nap}");
+    let time: u64 = nap.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(time >= 23_000_000, "{nap}");
+}
+
+#[test]
+fn instances_with_and_without_stacks() {
+    needs((5, 13), "task storage");
+    let host = Host::new();
+    let child = Child::new("kt-both", || nap(23));
+    let attach = format!("attach offcpu --pid {}", child.pid());
+    host.good(&format!("{attach} --as plain"));
+    host.good(&format!("{attach} --as stacks --stacks --rotatable"));
+    child.work();
+    let blocked = |line: &str| -> u64 {
+        let reading = host.json(line);
+        let [table] = items(&reading["tables"]) else {
+            panic!("{reading}");
+        };
+        let rows = items(&table["rows"]).iter();
+        rows.map(|row| row["blocked"].as_u64().unwrap()).sum()
+    };
+    assert!(blocked("read plain -o json") >= 24);
+    assert!(blocked("read stacks -o json --by kernel") >= 24);
+    assert!(blocked("rotate stacks -o json") >= 24);
+    assert_eq!(blocked("read stacks -o json"), 0);
+    let advice = "`ktally attach offcpu --as NAME --stacks`";
+    host.ktally("read plain --by kernel")
+        .refused(2, &["attached without `--stacks`", advice]);
+    let replaced = host.ktally(&format!("{attach} --as plain --replace --stacks"));
+    replaced.refused(1, &["table `offcpu` would be lost"]);
+    host.good("detach --all");
+    assert_eq!(host.pins(), [""; 0]);
 }
 
 // ---- functions of programs --------------------------------------------------

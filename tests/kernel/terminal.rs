@@ -74,17 +74,17 @@ fn no_line_is_wider_than_the_terminal() {
 #[test]
 fn a_pipe_and_wide_have_all() {
     let text = shown(80, "list", |_| {});
-    assert!(text.contains("; not shown: options (--wide)\n"), "{text}");
+    assert!(text.contains("not shown: options (--wide)\n"), "{text}");
     let whole = ktally("list").done();
     assert!(widest(&whole) > 80 && !whole.contains('…'), "{whole}");
     assert_eq!(shown(80, "list --wide", |_| {}), whole);
     // Of a terminal of no size nothing is known.
     assert_eq!(shown(0, "list", |_| {}), whole);
-    // Four cells a line, none empty.
+    // Three cells a line, none empty.
     let rows = whole.lines().filter(|line| !line.contains(" run here: "));
     for row in rows {
         let cells = row.split("  ").filter(|cell| !cell.is_empty()).count();
-        assert_eq!(cells, 4, "{row}");
+        assert_eq!(cells, 3, "{row}");
     }
 }
 

@@ -340,6 +340,15 @@ fn a_narrow_terminal_has_what_matters() {
     2 of 312 rows; 0 dropped, 0 missed; not
     shown: errors, time, p50 (--wide)
     "#);
+    // As the table says it.
+    let mut by_time = syscalls();
+    by_time.sort_by = Some("time".into());
+    let by_time = one(by_time, &[("bash", libc::SYS_openat, &[7, 3, 1_200])]);
+    let text = at(&by_time, 30);
+    assert!(
+        text.contains("TIME/s") && !text.contains("ERRORS"),
+        "{text}"
+    );
     assert_snapshot!(at(&one_row(), 60), @r#"
     syscalls: system calls, by process and call    5.0 s, 4 CPUs
     COMM      CALL  CALLS/s  TIME/s     MEAN      P50      P99

@@ -30,6 +30,10 @@ pub struct Schema {
     pub(crate) others: HashMap<String, Place>,
     /// The maps that hold what is under way.
     pub(crate) under_way: Vec<UnderWay>,
+    /// The maps that only some options need.
+    pub(crate) optional_maps: Vec<OptionalMap>,
+    /// The tables that the options in force do not need.
+    pub(crate) left_out: Vec<Table>,
     /// Where the counter of gaps in its events is, in `.bss.ktally`; `None` where
     /// no program looks for them.
     pub(crate) gaps: Option<Place>,
@@ -47,6 +51,28 @@ pub struct Schema {
     pub(crate) pids: Option<Place>,
     /// The tags of each function, by name.
     pub functions: HashMap<String, Tags>,
+}
+
+/// A map that is there only with an option, or only without it.
+#[derive(Debug, Clone)]
+pub(crate) struct OptionalMap {
+    map: String,
+    option: String,
+    is_with: bool,
+}
+
+impl OptionalMap {
+    fn of(var: &Variable) -> Option<Self> {
+        let (option, is_with) = match (&var.tags.with, &var.tags.without) {
+            (Some(option), _) => (option, true),
+            (None, option) => (option.as_ref()?, false),
+        };
+        Some(Self {
+            map: var.name.clone(),
+            option: option.clone(),
+            is_with,
+        })
+    }
 }
 
 impl Schema {
@@ -97,6 +123,41 @@ impl Schema {
         decoders.chain(options).collect()
     }
 
+    /// The maps that these contents of `.rodata` have no need of.
+    pub(crate) fn unneeded_maps(&self, rodata: &[u8]) -> Vec<&str> {
+        let is_unneeded = |it: &&OptionalMap| {
+            let mut options = self.options.iter();
+            let option = options.find(|option| option.name == it.option);
+            option.is_some_and(|option| option.is_off(rodata) == it.is_with)
+        };
+        let maps = self.optional_maps.iter().filter(is_unneeded);
+        maps.map(|it| it.map.as_str()).collect()
+    }
+
+    /// Without the maps that these contents of `.rodata` have no need of.
+    pub(crate) fn in_force(&self, rodata: &[u8]) -> Self {
+        let unneeded = self.unneeded_maps(rodata);
+        let mut schema = self.clone();
+        let is_needed = |map: &String| !unneeded.contains(&map.as_str());
+        let tables = std::mem::take(&mut schema.tables).into_iter();
+        (schema.tables, schema.left_out) = tables.partition(|table| is_needed(&table.name));
+        schema.under_way.retain(|state| is_needed(&state.map));
+        schema
+    }
+
+    /// Whether there are other maps with this option than without it.
+    pub(crate) fn selects_maps(&self, option: &OptionSpec) -> bool {
+        let mut maps = self.optional_maps.iter();
+        maps.any(|it| it.option == option.name)
+    }
+
+    /// The option without which a table is not there.
+    pub fn option_of_table(&self, table: &Table) -> Option<&OptionSpec> {
+        let mut maps = self.optional_maps.iter().filter(|it| it.is_with);
+        let map = maps.find(|it| it.map == table.name)?;
+        self.options.iter().find(|option| option.name == map.option)
+    }
+
     /// These tables without the columns that are off with these contents of
     /// `.rodata`.
     pub(crate) fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
@@ -118,10 +179,16 @@ impl Schema {
 
     /// The options without which these columns are not counted, each behind its column.
     pub(crate) fn options_for<'f>(&self, fields: &[&'f str]) -> Vec<(&'f str, &OptionSpec)> {
-        let labels = || self.tables.iter().flat_map(|table| &table.labels);
+        let tables = || self.tables.iter().chain(&self.left_out);
         let option_for = |field: &&'f str| {
-            let mut labels = labels().filter(|label| label.name == **field);
-            Some((*field, labels.find_map(|label| self.option_of(label))?))
+            let homes = tables().filter_map(|it| Some((it, &it.labels[it.label(field)?])));
+            // A table that is always there comes first.
+            let home = homes.min_by_key(|(table, _)| self.option_of_table(table).is_some());
+            let (table, label) = home?;
+            let option = self
+                .option_of(label)
+                .or_else(|| self.option_of_table(table));
+            Some((*field, option?))
         };
         fields.iter().filter_map(option_for).collect()
     }
@@ -167,6 +234,8 @@ impl Schema {
             health: reader.places_of(&counters, "_health"),
             others: reader.places_of(&counters, "_other"),
             under_way,
+            optional_maps: maps.iter().filter_map(OptionalMap::of).collect(),
+            left_out: Vec::new(),
             gaps: reader.place_with(&counters, |tags| tags.gaps),
             unraised: reader.place_with(&counters, |tags| tags.unraised),
             maxima: reader.place_with(&rodata, |tags| tags.maxima),

@@ -21,8 +21,10 @@ use crate::host;
 /// A pin beside the instances: the mode of bpffs before readers got access.
 pub(super) const MODE: &str = "@mode";
 
-/// Access to known names in a folder, without listing it.
+/// Access to known names in bpffs, without listing it.
 const PASS: u32 = 0o011;
+/// Access to ktally's own folder, whose names are those of instances.
+const LIST: u32 = 0o055;
 
 /// The number of a group, which is given by name or number.
 pub(crate) fn group_id(name: &str) -> Result<u32> {
@@ -104,20 +106,20 @@ pub(crate) fn reader_of(instance: &Path) -> Result<Option<u32>> {
 
 /// Lets readers reach the instances. Returns messages about what changed.
 pub(super) fn let_through(root: &Instances) -> Result<Vec<String>> {
+    let bpffs = Path::new(host::BPFFS);
     let mut said = Vec::new();
-    for folder in [&root.path, Path::new(host::BPFFS)] {
+    for (folder, more, what) in [(&*root.path, LIST, "list"), (bpffs, PASS, "pass through")] {
         let mode = mode_of(folder)?;
-        if mode & 0o001 != 0 {
+        if mode & more & 0o007 == more & 0o007 {
             continue;
         }
-        if folder == host::BPFFS && !root.path.join(MODE).exists() {
+        if folder == bpffs && !root.path.join(MODE).exists() {
             pinned::pin_frozen(&root.path.join(MODE), &mode.to_ne_bytes())?;
         }
-        set_mode(folder, mode | PASS)?;
+        set_mode(folder, mode | more)?;
+        let (shown, mode) = (folder.display(), mode | more);
         said.push(format!(
-            "everyone may now pass through `{}`, without listing it: mode {:04o}",
-            folder.display(),
-            mode | PASS
+            "everyone may now {what} `{shown}`: mode {mode:04o}"
         ));
     }
     Ok(said)
@@ -139,7 +141,7 @@ pub(super) fn restore(root: &Instances) -> Result<()> {
         }
         fs::remove_file(root.path.join(MODE))?;
     }
-    if mode_of(&root.path)? == 0o700 | PASS {
+    if [0o700 | LIST, 0o700 | PASS].contains(&mode_of(&root.path)?) {
         set_mode(&root.path, 0o700)?;
     }
     Ok(())

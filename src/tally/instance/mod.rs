@@ -42,7 +42,7 @@ use super::reader::TallyReader;
 use super::under_way::{Kept, States, monotonic_now};
 use crate::error::{not_found, unknown_text, usage};
 use crate::map::{Inventory, Map, Used};
-use crate::schema::{Schema, Table};
+use crate::schema::{OptionSpec, Schema, Table};
 use crate::snapshot::Reading;
 use crate::sys;
 
@@ -97,11 +97,8 @@ impl Instance {
             lock::check(folder)?;
         }
         let meta = Meta::open(&folder)?;
-        let schema = Schema::of_raw(&pinned::read(&folder.join(BTF))?)?;
+        let (schema, rodata) = schema_of(&folder, &meta)?;
         let rotation = Rotation::open_map(&folder)?;
-        let pins = PinnedMaps::new(&folder, &meta, MAPS);
-        let rodata = pins.section("@rodata")?;
-        let rodata = rodata.map_or(Ok(Vec::new()), |rodata| pinned::value(&rodata))?;
         let set = |kind: &&'static str| {
             let of_set = PinnedMaps::new(&folder, &meta, kind);
             let tables = schema.tables.iter().map(|table| of_set.table(table));
@@ -137,18 +134,22 @@ impl Instance {
     pub(crate) fn tables(&self, fields: &[&str]) -> Result<Vec<Table>> {
         for (field, option) in self.schema.options_for(fields) {
             if option.is_off(&self.rodata) {
-                return Err(self.is_without(field, &option.name));
+                return Err(self.is_without(field, option));
             }
         }
         let tables = self.sets[0].tables.iter().map(|(table, _)| table.clone());
         Ok(self.schema.with_options(tables.collect(), &self.rodata))
     }
 
-    fn is_without(&self, field: &str, option: &str) -> anyhow::Error {
-        let (name, flag) = (&self.name, option.replace('_', "-"));
+    fn is_without(&self, field: &str, option: &OptionSpec) -> anyhow::Error {
+        let (name, tally) = (&self.name, &self.meta.tally);
+        let flag = option.name.replace('_', "-");
+        let (how, when) = match self.schema.selects_maps(option) {
+            false => (format!("--as {name} --replace --{flag}"), "from then on"),
+            true => (format!("--as NAME --{flag}"), "beside it"),
+        };
         usage(format!(
-            "instance `{name}` does not count by `{field}`: it is attached without `--{flag}`; `ktally attach {} --as {name} --replace --{flag}`, with the options that `ktally status` shows, counts by it from then on",
-            self.meta.tally
+            "instance `{name}` does not count by `{field}`: it is attached without `--{flag}`; `ktally attach {tally} {how}`, with the options that `ktally status` shows, counts by it {when}"
         ))
     }
 
@@ -301,6 +302,14 @@ fn unknown_instance(name: &InstanceName, folder: &Path) -> anyhow::Error {
     };
     let known = known.iter().map(InstanceName::as_str);
     not_found(unknown_text("instance", name.as_str(), known))
+}
+
+/// What is declared of the maps that its options need, and the contents of `.rodata`.
+fn schema_of(folder: &Path, meta: &Meta) -> Result<(Schema, Vec<u8>)> {
+    let schema = Schema::of_raw(&pinned::read(&folder.join(BTF))?)?;
+    let rodata = PinnedMaps::new(folder, meta, MAPS).section("@rodata")?;
+    let rodata = rodata.map_or(Ok(Vec::new()), |rodata| pinned::value(&rodata))?;
+    Ok((schema.in_force(&rodata), rodata))
 }
 
 fn states_of(schema: &Schema, folder: &Path, meta: &Meta) -> Result<States> {

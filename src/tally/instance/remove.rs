@@ -9,15 +9,14 @@ use anyhow::{Context, Result};
 use super::attach::put_in_place;
 use super::dispatch;
 use super::layout::{
-    BTF, DISPATCHERS, FOLDERS, InstanceName, LINKS, PROGRAMS, PROGRAMS_1, SLOTS, STARTS, STATE,
+    DISPATCHERS, FOLDERS, InstanceName, LINKS, PROGRAMS, PROGRAMS_1, SLOTS, STARTS, STATE,
     UNFINISHED, WORDS, names, strangers_in,
 };
 use super::lock::Instances;
 use super::meta::Meta;
 use super::pinned::{self, if_found};
 use super::state::State;
-use super::{access, open_programs, states_of};
-use crate::schema::Schema;
+use super::{access, open_programs, schema_of, states_of};
 use crate::sys;
 use crate::tally::reader::missed;
 use crate::tally::under_way::monotonic_now;
@@ -56,7 +55,7 @@ pub(super) fn stop(folder: &Path) -> Result<()> {
 
 /// Keeps what is under way, for all who may read the tables.
 fn pin_starts(folder: &Path, meta: &Meta, now: u64) -> Result<()> {
-    let schema = Schema::of_raw(&pinned::read(&folder.join(BTF))?)?;
+    let (schema, _) = schema_of(folder, meta)?;
     if schema.under_way.is_empty() {
         return Ok(());
     }

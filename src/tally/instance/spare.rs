@@ -30,7 +30,7 @@ impl Spare {
         tables: Option<&Path>,
         max_rows: Option<u32>,
     ) -> Result<Self> {
-        let schema = loader.tally.schema.clone();
+        let schema = loader.schema.clone();
         let loaded = loader.load(max_rows, |object| {
             share_maps(object, first, tables, &schema)
         });

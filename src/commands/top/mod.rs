@@ -1,0 +1,137 @@
+//! `ktally top`: the live view. One thread draws and takes keys; another one reads.
+
+mod reader;
+mod screen;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+
+use self::reader::{Reader, Wanted};
+use self::screen::Screen;
+use super::{keep_capabilities, note, style};
+use crate::cli::{Exit, Global, TopArgs};
+use crate::error::usage;
+use crate::host;
+use crate::names::{HostNames, local};
+use crate::tui::{Effect, Event, Glyphs, Host, Own, State};
+
+/// A tick of the clock: also how often a state that changed by itself is drawn.
+const TICK: Duration = Duration::from_secs(1);
+
+pub(super) fn top(global: &Global, args: &TopArgs) -> Result<Exit> {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(usage(
+            "`top` needs a terminal; `ktally run NAME --every 1s` prints readings",
+        ));
+    }
+    let every = args.every.unwrap_or(Duration::from_secs(1));
+    let wanted = Wanted::of(args)?;
+    let (events, queue) = mpsc::channel();
+    let reader = Reader::start(wanted, every, events.clone())?;
+    let tabs = reader.tabs()?;
+    let style = style(global);
+    let screen = Screen::open(events)?;
+    let glyphs = Glyphs {
+        ascii: style.ascii || args.ascii,
+    };
+    let state =
+        State::new(host_facts(), own(None), tabs, every).on(screen.size()?, glyphs, style.color);
+    let ended = watch(state, screen, &queue, &reader);
+    let state = ended?;
+    for line in state.last_words() {
+        note(&line);
+    }
+    Ok(Exit::Done)
+}
+
+/// Takes events until the user quits.
+fn watch(
+    mut state: State,
+    mut screen: Screen,
+    queue: &Receiver<Event>,
+    reader: &Reader,
+) -> Result<State> {
+    let names = HostNames::new();
+    keep_capabilities(names.capabilities(state.tables()));
+    let mut since = (Instant::now(), own(None));
+    loop {
+        screen.draw(&state)?;
+        let first = match queue.recv_timeout(TICK) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => Event::Tick(own(Some(since))),
+            Err(RecvTimeoutError::Disconnected) => return Ok(state),
+        };
+        state.set_time(SystemTime::now());
+        // What came meanwhile is drawn at once.
+        for event in std::iter::once(first).chain(queue.try_iter().take(64)) {
+            let effect = state.next(event, &names);
+            if act(&mut state, effect, &mut screen, reader)? {
+                screen.close();
+                return Ok(state);
+            }
+        }
+        if since.0.elapsed() >= TICK {
+            let now = own(Some(since));
+            since = (Instant::now(), now);
+            state.next(Event::Tick(now), &names);
+        }
+    }
+}
+
+/// Does what changes more than the state. Whether that is the end.
+fn act(state: &mut State, effect: Effect, screen: &mut Screen, reader: &Reader) -> Result<bool> {
+    match effect {
+        Effect::None => {}
+        Effect::Quit => return Ok(true),
+        Effect::Suspend => screen.suspend()?,
+        Effect::Redraw => screen.redraw()?,
+        Effect::Interval(every) => reader.read_every(every),
+        Effect::Mouse(is_wanted) => screen.take_mouse(is_wanted)?,
+        Effect::Export(name, text) => match export(&name, &text) {
+            Ok(()) => state.say(&format!("wrote {name}")),
+            Err(error) => state.say(&format!("failed to write {name}: {error:#}")),
+        },
+        Effect::Copy(text) => {
+            screen.copy(&text)?;
+            state.say(&text);
+        }
+    }
+    Ok(false)
+}
+
+/// Never follows a link, and never overwrites.
+fn export(name: &str, text: &str) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(name);
+    let mut file = file.with_context(|| format!("failed to create {name}"))?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn host_facts() -> Host {
+    Host {
+        name: host::name(),
+        kernel: host::kernel_release(),
+        cpus: host::cpus(),
+        clock: |time| local(time)[11..19].to_owned(),
+    }
+}
+
+/// What this process takes, since another instant.
+fn own(since: Option<(Instant, Own)>) -> Own {
+    let used = host::own_cpu_time();
+    let cpu = since.map_or(0.0, |(then, before)| {
+        let passed = then.elapsed().as_secs_f64();
+        (used.saturating_sub(before.used)).as_secs_f64() / passed * 100.0
+    });
+    Own {
+        now: SystemTime::now(),
+        used,
+        cpu,
+        memory: host::own_memory(),
+    }
+}

@@ -1,0 +1,133 @@
+//! The terminal: cells and keys. It is left as it was found, whatever ends the view.
+
+use std::io::{self, Stdout, Write};
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, raise};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, KeyEventKind};
+use ratatui::crossterm::terminal::{
+    self, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::crossterm::{cursor, execute};
+
+use crate::tui::{self, Event, State};
+
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    has_mouse: bool,
+    is_open: bool,
+}
+
+impl Screen {
+    /// Takes the terminal; a thread sends what is typed.
+    pub(super) fn open(events: Sender<Event>) -> Result<Self> {
+        let backend = CrosstermBackend::new(io::stdout());
+        let terminal = Terminal::new(backend).context("failed to open the terminal")?;
+        let mut screen = Self {
+            terminal,
+            has_mouse: true,
+            is_open: false,
+        };
+        screen.enter()?;
+        restore_at_panic();
+        let keys = move || while send_key(&events) {};
+        let builder = thread::Builder::new().name("ktally-keys".to_owned());
+        builder.spawn(keys).context("failed to start a thread")?;
+        Ok(screen)
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        enable_raw_mode().context("failed to take the terminal")?;
+        self.is_open = true;
+        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
+        self.take_mouse(self.has_mouse)?;
+        Ok(self.terminal.clear()?)
+    }
+
+    pub(super) fn size(&self) -> Result<(u16, u16)> {
+        Ok(terminal::size()?)
+    }
+
+    pub(super) fn draw(&mut self, state: &State) -> Result<()> {
+        let drawn = self
+            .terminal
+            .draw(|frame| tui::draw(state, frame.buffer_mut()));
+        drawn.context("failed to draw")?;
+        Ok(())
+    }
+
+    pub(super) fn redraw(&mut self) -> Result<()> {
+        Ok(self.terminal.clear()?)
+    }
+
+    pub(super) fn take_mouse(&mut self, is_wanted: bool) -> Result<()> {
+        self.has_mouse = is_wanted;
+        match is_wanted {
+            true => execute!(io::stdout(), EnableMouseCapture)?,
+            false => execute!(io::stdout(), DisableMouseCapture)?,
+        }
+        Ok(())
+    }
+
+    /// By an escape sequence that most terminals know (OSC 52).
+    pub(super) fn copy(&mut self, text: &str) -> Result<()> {
+        use ratatui::crossterm::clipboard::CopyToClipboard;
+        execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))?;
+        Ok(())
+    }
+
+    /// To the shell, until it says `fg`.
+    pub(super) fn suspend(&mut self) -> Result<()> {
+        self.close();
+        raise(Signal::SIGTSTP)?;
+        self.enter()
+    }
+
+    pub(super) fn close(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            restore();
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Whether somebody takes it.
+fn send_key(events: &Sender<Event>) -> bool {
+    let event = match event::read() {
+        Ok(event::Event::Key(key)) if key.kind != KeyEventKind::Release => Event::Key(key),
+        Ok(event::Event::Mouse(mouse)) => Event::Mouse(mouse),
+        Ok(event::Event::Resize(width, height)) => Event::Resize(width, height),
+        Ok(_) => return true,
+        Err(_) => return false,
+    };
+    events.send(event).is_ok()
+}
+
+fn restore() {
+    // There is nothing to do where the terminal is gone.
+    let _ = execute!(
+        io::stdout(),
+        DisableMouseCapture,
+        LeaveAlternateScreen,
+        cursor::Show
+    );
+    let _ = disable_raw_mode();
+    let _ = io::stdout().flush();
+}
+
+fn restore_at_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        restore();
+        before(info);
+    }));
+}

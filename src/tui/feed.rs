@@ -1,0 +1,252 @@
+//! What was read of one table: the last reading, and a minute of those before.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use crate::schema::{Decoder, Names, Place, Table, Value};
+use crate::snapshot::{Query, Reading, Rows, events};
+
+/// How many readings are kept.
+pub(super) const KEPT: usize = 60;
+
+/// How many rows of each.
+const KEPT_ROWS: usize = 200;
+
+/// One table, and what was read of it.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// How `ktally` prints it: `run syscalls`, `read x`.
+    pub(crate) source: String,
+    /// Of the tally; with the table's behind it where it has several.
+    pub(crate) name: String,
+    pub(crate) summary: String,
+    pub(crate) table: Table,
+    /// What it has room for.
+    pub(crate) max_rows: u32,
+    /// The newest is the last, and is whole; those before it have their first rows.
+    moments: VecDeque<Moment>,
+    /// What the last reading had since counting began.
+    before: Option<Reading>,
+    /// When something was lost for the first time.
+    pub(super) lost_since: Option<SystemTime>,
+    /// What others are compared with.
+    pub(super) baseline: Option<Baseline>,
+    /// Why no reading comes any more, and since when.
+    pub(super) ended: Option<(SystemTime, String)>,
+}
+
+/// Counted since counting began.
+#[derive(Debug, Clone)]
+pub(super) struct Totals {
+    pub(super) seconds: f64,
+    pub(super) rows: Rows,
+    pub(super) other: Option<Vec<u64>>,
+}
+
+/// What was counted in the minute before an instant.
+#[derive(Debug)]
+pub(super) struct Baseline {
+    pub(super) until: SystemTime,
+    pub(super) seconds: f64,
+    pub(super) rows: Rows,
+    /// Since counting began, up to then.
+    pub(super) totals: Totals,
+}
+
+/// What one reading says of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    pub(super) time: SystemTime,
+    /// The interval.
+    pub(super) seconds: f64,
+    /// Counted in the interval.
+    pub(super) rows: Rows,
+    /// Counted since counting began; only of the newest.
+    pub(super) totals: Option<Box<Totals>>,
+    /// The sum of all rows, `other` among them.
+    pub(super) sum: Vec<u64>,
+    pub(super) other: Option<Vec<u64>>,
+    pub(super) rows_read: usize,
+    pub(super) lost: Lost,
+    pub(super) incomplete: Option<String>,
+}
+
+/// What the numbers lack, since counting began; `None` is unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(super) other: u64,
+    pub(super) dropped: Option<u64>,
+    pub(super) missed: Option<u64>,
+    pub(super) gaps: Option<u64>,
+}
+
+impl Lost {
+    pub(super) fn is_none(self) -> bool {
+        let lost = [self.dropped, self.missed, self.gaps];
+        self.other == 0 && lost.iter().all(|it| it.unwrap_or(0) == 0)
+    }
+}
+
+impl Feed {
+    pub(crate) fn new(source: String, name: String, summary: String, table: Table) -> Self {
+        Self {
+            source,
+            name,
+            summary,
+            max_rows: table.max_entries,
+            table,
+            moments: VecDeque::new(),
+            before: None,
+            lost_since: None,
+            baseline: None,
+            ended: None,
+        }
+    }
+
+    /// Takes a reading whose only table is this one. The first one says only where
+    /// counting stands.
+    pub(crate) fn take(&mut self, mut reading: Reading) {
+        let tables = std::slice::from_ref(&self.table);
+        let Some(before) = &self.before else {
+            self.before = Some(reading);
+            return;
+        };
+        if reading.incomplete.is_some() {
+            reading.fill_from(before);
+        }
+        let all = reading.in_all(tables).into_owned();
+        let since = reading.since(before, tables);
+        if since.seconds <= 0.0 {
+            return;
+        }
+        let moment = Moment::new(since, all, &self.table);
+        if !moment.lost.is_none() && self.lost_since.is_none() {
+            self.lost_since = Some(moment.time);
+        }
+        if let Some(last) = self.moments.back_mut() {
+            last.reduce(&self.table);
+        }
+        if self.moments.len() == KEPT {
+            self.moments.pop_front();
+        }
+        self.moments.push_back(moment);
+        self.before = Some(reading);
+        self.ended = None;
+    }
+
+    /// Has later readings compared with those up to now.
+    pub(super) fn set_baseline(&mut self) {
+        let Some((last, totals)) = self
+            .moments
+            .back()
+            .and_then(|it| Some((it, it.totals.as_deref()?)))
+        else {
+            return;
+        };
+        let mut rows = Rows::of(&self.table);
+        for moment in &self.moments {
+            rows.add(&moment.rows, &self.table.metrics);
+        }
+        self.baseline = Some(Baseline {
+            until: last.time,
+            seconds: self.moments.iter().map(|moment| moment.seconds).sum(),
+            rows,
+            totals: totals.clone(),
+        });
+    }
+
+    /// The reading that is so many behind the newest.
+    pub(super) fn moment(&self, behind: usize) -> Option<&Moment> {
+        let last = self.moments.len().checked_sub(1)?;
+        self.moments.get(last.saturating_sub(behind))
+    }
+
+    /// How many readings there are.
+    pub(super) fn len(&self) -> usize {
+        self.moments.len()
+    }
+
+    /// Up to the one that is so many behind the newest, the oldest first.
+    pub(super) fn until(&self, behind: usize) -> impl Iterator<Item = &Moment> + Clone {
+        let shown = self.moments.len().saturating_sub(behind);
+        self.moments.iter().take(shown)
+    }
+}
+
+impl Moment {
+    /// Of an interval, and of all since counting began.
+    fn new(mut since: Reading, mut all: Reading, table: &Table) -> Self {
+        let (now, total) = (since.tables.swap_remove(0), all.tables.swap_remove(0));
+        let lost = Lost {
+            other: total.other_events(table).unwrap_or_default(),
+            dropped: total.dropped,
+            missed: all.missed,
+            gaps: all.gaps,
+        };
+        Self {
+            time: since.time,
+            seconds: since.seconds,
+            sum: sum_of(table, now.rows.iter().map(|(_, cells)| cells), &now.other),
+            rows_read: total.rows.len(),
+            rows: now.rows,
+            other: now.other.filter(|cells| !table.counts_nothing(cells)),
+            totals: Some(Box::new(Totals {
+                seconds: all.seconds,
+                rows: total.rows,
+                other: total.other,
+            })),
+            lost,
+            incomplete: since.incomplete,
+        }
+    }
+
+    /// How many events it has, by the first column that counts events.
+    pub(super) fn events(&self, table: &Table) -> u64 {
+        events(table, &self.sum)
+    }
+
+    /// Leaves the rows that counted most by the first column.
+    fn reduce(&mut self, table: &Table) {
+        self.totals = None;
+        if self.rows.len() > KEPT_ROWS {
+            let query = Query {
+                top: Some(KEPT_ROWS),
+                ..Query::default()
+            };
+            let mut rows = Rows::of(table);
+            for (key, cells) in query.apply(table, &self.rows, &Raw).iter() {
+                rows.push(key).copy_from_slice(cells);
+            }
+            self.rows = rows;
+        }
+    }
+}
+
+/// What rows and the row `other` have together.
+pub(super) fn sum_of<'r>(
+    table: &Table,
+    rows: impl Iterator<Item = &'r [u64]>,
+    other: &'r Option<Vec<u64>>,
+) -> Vec<u64> {
+    let mut sum = vec![0; table.cells()];
+    for cells in rows.chain(other.as_deref()) {
+        table
+            .metrics
+            .iter()
+            .for_each(|metric| metric.add(&mut sum, cells));
+    }
+    sum
+}
+
+/// Numbers stay numbers.
+pub(super) struct Raw;
+
+impl Names for Raw {
+    fn name<'a>(&self, _: &Decoder, _: &Place, _: &'a [u8]) -> Option<Value<'a>> {
+        None
+    }
+
+    fn number(&self, _: &Decoder, _: &str) -> anyhow::Result<Option<i128>> {
+        Ok(None)
+    }
+}

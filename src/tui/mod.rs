@@ -1,0 +1,22 @@
+//! The live view. What is known is a [`State`]; `State::next` takes a key or a reading
+//! and changes it, and `draw` makes the cells of a terminal of it. Both are pure: no
+//! map, no file descriptor, no clock.
+
+mod draw;
+mod feed;
+mod glyphs;
+mod input;
+mod keys;
+mod order;
+mod past;
+mod state;
+mod tab;
+
+pub(crate) use draw::draw;
+pub(crate) use feed::Feed;
+pub(crate) use glyphs::Glyphs;
+pub(crate) use state::{Effect, Event, Host, Own, State};
+pub(crate) use tab::Tab;
+
+#[cfg(test)]
+mod tests;
