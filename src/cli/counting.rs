@@ -153,6 +153,9 @@ pub(crate) struct AttachArgs {
     /// What to call it [the tally's name]
     #[arg(long = "as", value_name = "INSTANCE")]
     pub(crate) name: Option<String>,
+    /// Count by these fields as well, for `read --by`: `--by pid` is `--by-pid`
+    #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
+    pub(crate) by: Option<Vec<String>>,
     /// Take the place of what is attached under this name, without losing a count
     #[arg(long)]
     pub(crate) replace: bool,

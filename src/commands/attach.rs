@@ -8,17 +8,27 @@ use super::report::{Counted, Report};
 use super::{note, output, plural, warn, warn_of};
 use crate::cli::{AttachArgs, DetachArgs, Exit, Global};
 use crate::error::usage;
+use crate::names::HostNames;
 use crate::render::Format;
-use crate::snapshot::Reading;
+use crate::snapshot::{Query, Reading};
 use crate::tally::{
     AttachOptions, Instance, InstanceName, Instances, RawOption, Tally, group_id, resolve,
+    with_fields,
 };
 
 pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> Result<Exit> {
     let name = InstanceName::parse(args.name.as_deref().unwrap_or(&tally.name))?;
+    let by: Vec<&str> = args.by.iter().flatten().map(String::as_str).collect();
+    let given = with_fields(&tally.schema, given, &by);
+    let resolved = resolve(&tally.schema.options, &given)?;
+    let query = Query {
+        by: args.by.clone(),
+        ..Query::default()
+    };
+    query.check(&tally.tables(&resolved)?, &HostNames::new())?;
     let options = AttachOptions {
-        options: resolve(&tally.schema.options, given)?,
-        given: given.to_vec(),
+        options: resolved,
+        given,
         max_rows: args.loading.max_rows,
         readable_by: args.readable_by.as_deref().map(group_id).transpose()?,
         replace: args.replace,

@@ -12,7 +12,7 @@ use ktally::names::HostNames;
 use ktally::schema::{Decoder, Names, Place, Type};
 use serde_json::Value;
 
-use crate::common::{items, ktally};
+use crate::common::{assert_has, items, ktally};
 use crate::instances::Host;
 use crate::run::Run;
 use crate::stacks::kt_sleeps;
@@ -335,7 +335,10 @@ fn an_instance_counts_by_what_it_is_attached_with() {
                 .refused(2, &[&format!("attached without `--{option}`"), &advice]);
         }
     }
-    host.good(&format!("{attach} --replace --by-pid"));
+    host.ktally("attach failures --as other --by pid,nobody")
+        .refused(2, &["no field named `nobody`"]);
+    host.good(&format!("{attach} --replace --by comm,pid"));
+    assert_has(&host.good("status").stdout, &["--by-pid"]);
     crowd.work();
     let reading = host.json("read who -o json --by pid --where error=ENOENT");
     let calls: Vec<u64> = calls_by_pid(&reading)
