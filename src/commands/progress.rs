@@ -16,6 +16,8 @@ pub(super) struct Progress {
     terminal: Option<File>,
     start: Instant,
     run_for: Duration,
+    /// That it may have: a longer line would move on to the next.
+    room: usize,
     widest: Cell<usize>,
 }
 
@@ -23,12 +25,14 @@ impl Progress {
     /// Of a run from now on.
     pub(super) fn new(run_for: Option<Duration>) -> Self {
         let run_for = run_for.unwrap_or_default();
+        let size = terminal_size::terminal_size_of(io::stderr());
         let is_shown = run_for >= SHORTEST && io::stderr().is_terminal();
         Self {
             // It must not wait where the terminal's output is stopped.
             terminal: is_shown.then(|| output::terminal(2)).flatten(),
             start: Instant::now(),
             run_for,
+            room: size.map_or(usize::MAX, |(width, _)| usize::from(width.0) - 1),
             widest: Cell::new(0),
         }
     }
@@ -53,6 +57,7 @@ impl Progress {
     /// stderr.
     fn write(&self, text: &str) {
         if let Some(mut terminal) = self.terminal.as_ref() {
+            let text = &text[..text.len().min(self.room)];
             let width = self.widest.get().max(text.len());
             self.widest.set(width);
             let _ = terminal.write_all(format!("\r{text:width$}").as_bytes());

@@ -68,20 +68,7 @@ impl Report {
         args: &RunArgs,
         mut tallies: Vec<Counted>,
     ) -> Result<Self> {
-        let many = |what| {
-            usage(format!(
-                "`--every` and `--until` give many readings, and {what}"
-            ))
-        };
-        match (args.every(), global.output) {
-            (Some(_), Format::Json) => return Err(many("JSON is one object; use `-o jsonl`")),
-            (Some(_), Format::Svg) => return Err(many("SVG is one picture; use `-o folded`")),
-            (_, Format::Folded | Format::Svg) if tallies.len() > 1 => {
-                return Err(usage("a flame graph is of one tally: run it once for each"));
-            }
-            (_, Format::Csv) => apart(&tallies)?,
-            _ => {}
-        }
+        check_format(args, global.output, &tallies)?;
         for tally in &mut tallies {
             tally.max_rows = args.loading.max_rows;
         }
@@ -92,10 +79,11 @@ impl Report {
         view.rate |= !is_single;
         let mut report = Self::new(global, &view, tallies)?;
         report.has_clock = !is_single;
-        if !is_single && view.selection.top.is_none() {
+        if !is_single && report.for_people && report.query.top.is_none() {
+            report.query.top = output::size().map(|(_, height)| height);
             // One line stands between two readings, and the cursor on the last.
-            let size = output::size().map(|(_, height)| height.saturating_sub(2));
-            report.renderer.fit(size);
+            let room = report.query.top.map(|height| height.saturating_sub(2));
+            report.renderer.fit(room);
         }
         let tables: Vec<Table> = report.tables().cloned().collect();
         report.conditions = Conditions::new(args, &report.query, &tables, &report.names)?;
@@ -284,6 +272,24 @@ impl<'r> Shown<'r> {
             since => (reading.in_all(&tally.tables), since),
         };
         Self { tally, all, since }
+    }
+}
+
+/// Refuses formats that have no place for many readings, or for many tallies.
+fn check_format(args: &RunArgs, format: Format, tallies: &[Counted]) -> Result<()> {
+    let many = |what| {
+        Err(usage(format!(
+            "`--every` and `--until` give many readings, and {what}"
+        )))
+    };
+    match (args.every(), format) {
+        (Some(_), Format::Json) => many("JSON is one object; use `-o jsonl`"),
+        (Some(_), Format::Svg) => many("SVG is one picture; use `-o folded`"),
+        (_, Format::Folded | Format::Svg) if tallies.len() > 1 => {
+            Err(usage("a flame graph is of one tally: run it once for each"))
+        }
+        (_, Format::Csv) => apart(tallies),
+        _ => Ok(()),
     }
 }
 

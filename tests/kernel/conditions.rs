@@ -1,5 +1,7 @@
 //! `--until` and `--alert`: what a script or a unit of systemd waits for.
 
+use chrono::NaiveDateTime;
+
 use crate::common::{json_lines, ktally, program};
 use crate::instances::Host;
 use crate::run::{ENOENT, Run, sum};
@@ -124,5 +126,8 @@ fn readers_of_instances_have_them_as_well() {
     // Of what is counted from now on.
     host.ktally("read failures --until calls>0 --for 100ms --every 50ms")
         .failed(6, &[]);
-    host.good("read failures --until calls>=23 --total --every 50ms");
+    let met = host.good("read failures --until calls>=23 --total --every 50ms");
+    let clock = met.stdout.lines().next().unwrap();
+    let time = NaiveDateTime::parse_from_str(clock, "%Y-%m-%d %H:%M:%S%.3f");
+    assert!(time.is_ok(), "{met:?}");
 }

@@ -169,8 +169,8 @@ fn a_pipe_has_all_rows_of_a_reading() {
 }
 
 /// What the program says on a terminal, which may be stopped by Ctrl-S.
-fn told(line: &str, is_stopped: bool) -> String {
-    let [mut master, slave] = terminal_of(80);
+fn told(columns: u16, line: &str, is_stopped: bool) -> String {
+    let [mut master, slave] = terminal_of(columns);
     if is_stopped {
         tcflow(&slave, FlowArg::TCOOFF).unwrap();
     }
@@ -195,7 +195,7 @@ fn told(line: &str, is_stopped: bool) -> String {
 #[test]
 fn a_long_run_shows_its_progress_on_a_terminal() {
     const LINE: &str = "run failures --for 2100ms --comm kt-nobody";
-    let text = told(LINE, false);
+    let text = told(80, LINE, false);
     let lines: Vec<&str> = text.split('\r').collect();
     let [before, shown @ .., rest, after] = &lines[..] else {
         panic!("{text:?}");
@@ -217,7 +217,7 @@ fn no_other_run_shows_it() {
         "run failures --for 1s --comm kt-nobody",
         "run failures --for 3s --comm kt-nobody -- true",
     ] {
-        let text = told(line, false);
+        let text = told(80, line, false);
         assert!(!text.contains("counting"), "{line}: {text:?}");
     }
     let ended = ktally("run failures --for 2s --comm kt-nobody").good();
@@ -227,5 +227,13 @@ fn no_other_run_shows_it() {
 /// As its output, it delays nothing.
 #[test]
 fn progress_does_not_wait_for_a_terminal() {
-    assert_eq!(told("run failures --for 2s --comm kt-nobody", true), "");
+    const LINE: &str = "run failures --for 2s --comm kt-nobody";
+    assert_eq!(told(80, LINE, true), "");
+    // Neither does it fill a narrow one.
+    let text = told(20, LINE, false);
+    assert!(text.split('\r').all(|line| line.len() < 20), "{text:?}");
+    assert!(
+        text.contains("\rcounting: 1s of 2s;"[..20].trim_end()),
+        "{text:?}"
+    );
 }
