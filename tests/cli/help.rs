@@ -174,13 +174,19 @@ fn list_of_one_tally_has_its_columns_and_options() {
         "pid        key        pid       the number of a process or thread; with --by-pid\n",
     ];
     assert_has(&full, &lines);
-    let locks = printed("list locks");
+    for tally in ["kfunc", "locks", "offcpu", "reclaim", "ufunc", "workqueue"] {
+        assert_has(
+            &printed(&format!("list {tally}")),
+            &[" rows, sorted by time)"],
+        );
+    }
     assert_has(
-        &locks,
-        &[
-            "at most 8192 rows, sorted by time",
-            "enum kind  spinlock, rwlock_read, ",
-        ],
+        &printed("list locks"),
+        &["enum kind  spinlock, rwlock_read, "],
+    );
+    assert_has(
+        &printed("list offcpu"),
+        &["how the task sleeps; interruptible, idle last"],
     );
     let profile = printed("list profile");
     let hz = "--hz                           N           samples a second and CPU [default: 99]\n";

@@ -67,9 +67,11 @@ fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
     let (name, help, rows) = (&table.name, &table.help, table.max_entries);
     let with = tally.schema.option_of_table(table).map(flag);
     let with = with.map_or_else(String::new, |flag| format!(", with `--{flag}`"));
+    let sorted = table.sort_by.as_ref();
+    let sorted = sorted.map_or_else(String::new, |column| format!(", sorted by `{column}`"));
     writeln!(
         page,
-        "\nTable `{name}`{with}: {help}; at most {rows} rows.\n"
+        "\nTable `{name}`{with}: {help}; at most {rows} rows{sorted}.\n"
     )
     .unwrap();
     writeln!(page, "| column | | |\n|---|---|---|").unwrap();
@@ -78,7 +80,11 @@ fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
         let shown = decoder.unwrap_or(&label.place.ty.name);
         let with = tally.schema.option_of(label).map(flag);
         let with = with.map_or_else(String::new, |flag| format!(", with `--{flag}`"));
-        writeln!(page, "| `{}` | key{with} | {shown} |", label.name).unwrap();
+        let idle = match &label.idle[..] {
+            [] => String::new(),
+            values => format!("; {} last", values.join(", ")),
+        };
+        writeln!(page, "| `{}` | key{with} | {shown}{idle} |", label.name).unwrap();
     }
     for metric in &table.metrics {
         let kind = match metric.kind {
