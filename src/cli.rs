@@ -185,7 +185,7 @@ fn of_read(arg: Arg) -> Arg {
 #[derive(Debug)]
 pub struct Request {
     pub(crate) cli: Cli,
-    /// Of `run` and `attach`; none where they name an instance.
+    /// Of `run`, `attach` and `top`; an instance is none.
     pub tallies: Vec<Chosen>,
 }
 
@@ -199,22 +199,26 @@ pub fn words(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// The tallies that `run` or `attach` names. [`parse`] needs their objects, which
-/// declare their options.
+/// The tallies that a command line names. [`parse`] needs their objects, which declare
+/// their options.
 pub fn tallies_of(args: &[OsString]) -> Vec<OsString> {
     let words = words_of(args).into_iter();
     words.map(|mut words| words.swap_remove(0)).collect()
 }
 
-/// The words of each tally that `run` or `attach` names.
+/// The words of each tally that a command line names.
 fn words_of(args: &[OsString]) -> Vec<Vec<OsString>> {
-    let operand = operand_of(args).filter(|name| !name.as_encoded_bytes().starts_with(b"@"));
-    operand.map_or(Vec::new(), |operand| chosen::words(&operand))
+    words_of_tallies(operands_of(args).unwrap_or_default().into_iter())
 }
 
-/// The operand of `run` or `attach`: tallies, or `@` and an instance. The scan ends at
-/// the first option that ktally does not know: the tally's own follow its name.
-fn operand_of(args: &[OsString]) -> Option<OsString> {
+fn words_of_tallies(operands: impl Iterator<Item = OsString>) -> Vec<Vec<OsString>> {
+    let tallies = operands.filter(|name| !name.as_encoded_bytes().starts_with(b"@"));
+    tallies.flat_map(|it| chosen::words(&it)).collect()
+}
+
+/// The operands of `run`, `attach` or `top`: tallies, or `@` and an instance. The scan
+/// ends at the first option that ktally does not know: the tally's own follow its name.
+fn operands_of(args: &[OsString]) -> Option<Vec<OsString>> {
     let unchecked = |arg: Arg| match arg.get_action().takes_values() {
         true => arg.value_parser(ValueParser::os_string()),
         false => arg,
@@ -228,8 +232,8 @@ fn operand_of(args: &[OsString]) -> Option<OsString> {
     }
     let matches = command.try_get_matches_from(args).ok()?;
     let (verb, matches) = matches.subcommand()?;
-    let has_operand = VERBS.contains(&verb);
-    has_operand.then(|| matches.get_one("tally").cloned())?
+    let names = VERBS.contains(&verb).then(|| matches.get_many("tally"))??;
+    Some(names.cloned().collect())
 }
 
 /// Parses a command line with the options of the tallies that it names.
@@ -251,7 +255,13 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
     formats::check(&matches, &cli)?;
     let tallies = match matches.subcommand() {
         Some((_, matches)) if !tallies.is_empty() => {
-            chosen::chosen(tallies, &words_of(args), matches)?
+            let operands = matches.get_many("tally").into_iter().flatten();
+            let words = words_of_tallies(operands.cloned());
+            // Their options are known once they are named.
+            if words.len() > tallies.len() {
+                return Err(usage("name all tallies before the options of any"));
+            }
+            chosen::chosen(tallies, &words, matches)?
         }
         _ => Vec::new(),
     };
@@ -263,8 +273,8 @@ fn named(command: Command) -> Command {
     command.display_name("ktally").mut_subcommands(named)
 }
 
-/// The subcommands whose first operand is a tally.
-const VERBS: [&str; 2] = ["run", "attach"];
+/// The subcommands whose operands are tallies.
+const VERBS: [&str; 3] = ["run", "attach", "top"];
 
 fn with_options(command: Command, verb: &str, tallies: &[Tally]) -> Result<Command> {
     if let Some(clash) = tallies.iter().find_map(clash) {
@@ -277,6 +287,7 @@ fn with_options(command: Command, verb: &str, tallies: &[Tally]) -> Result<Comma
         let command = match (&*summary, verb) {
             ("", _) => command,
             (summary, "run") => command.about(format!("Count {summary}")),
+            (summary, "top") => command.about(format!("Watch live: {summary}")),
             (summary, _) => command.about(format!("Leave counting: {summary}")),
         };
         command.args(chosen::flags(tallies))
@@ -307,6 +318,9 @@ mod tests {
         assert_eq!(tally("ktally run --top -1 a --help").as_deref(), Some("a"));
         assert_eq!(tally("ktally run a -p 1 -o xml").as_deref(), Some("a"));
         assert_eq!(tally("ktally run a:b=c,d").as_deref(), Some("a d"));
+        let several = tally("ktally top --every 1s a,b @c d");
+        assert_eq!(several.as_deref(), Some("a b d"));
+        assert_eq!(tally("ktally top"), None);
         assert_eq!(tally("ktally run --pid 1 a"), None);
         assert_eq!(tally("ktally run @a"), None);
         assert_eq!(tally("ktally run --total -- b"), None);

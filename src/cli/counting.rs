@@ -63,15 +63,21 @@ impl RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// Names from `ktally list`, .bpf.c or .bpf.o files, or @INSTANCE: a tab for each table
-    #[arg(required = true, value_name = "NAME")]
-    pub(crate) tallies: Vec<OsString>,
+    /// Names from `ktally list`, .bpf.c or .bpf.o files, as `run` takes them, or @INSTANCE: a tab for
+    /// each table [the busiest of the host: an overview]
+    #[arg(value_name = "NAME")]
+    pub(crate) tally: Vec<OsString>,
+    /// A live map of any program, as `ktally map` names it: an id, a pinned path, or a name
+    #[arg(long = "map", value_name = "MAP")]
+    pub(crate) maps: Vec<String>,
+    /// An overview without what costs time at each system call or page fault
+    #[arg(long, conflicts_with_all = ["tally", "maps"])]
+    pub(crate) light: bool,
     /// Interval between readings [1s]
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     pub(crate) every: Option<Duration>,
-    /// Rows of each table [as the tally says]
-    #[arg(long, value_name = "N")]
-    pub(crate) max_rows: Option<u32>,
+    #[command(flatten)]
+    pub(crate) loading: Loading,
     /// Draw with ASCII alone
     #[arg(long)]
     pub(crate) ascii: bool,

@@ -1,14 +1,14 @@
 //! Mistakes on the command line, hints that clap does not give, and how errors are
 //! reported.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
 
-use super::{Exit, VERBS, operand_of};
+use super::{Exit, VERBS, operands_of};
 use crate::error::{NotFound, Usage, say, usage};
 use crate::tally::Tally;
 use crate::text::escape;
@@ -79,8 +79,8 @@ fn no_operand(culprit: &str, command: &Command, args: &[OsString]) -> Option<Str
         ));
     }
     let (_, path) = verb(command, args);
-    let tally = operand_of(args).filter(|_| path == "ktally run")?;
-    let path = format!("{path} {}", tally.to_string_lossy());
+    let tallies = operands_of(args).filter(|_| path == "ktally run")?;
+    let path = format!("{path} {}", tallies.first()?.to_string_lossy());
     let is_number = culprit.starts_with(|c: char| c.is_ascii_digit());
     Some(match is_number {
         true => format!(
@@ -93,8 +93,8 @@ fn no_operand(culprit: &str, command: &Command, args: &[OsString]) -> Option<Str
 /// An unknown option is rarely meant as a value, which clap thinks.
 fn no_option(error: &clap::Error, culprit: &str, command: &Command, args: &[OsString]) -> String {
     let (verb, mut path) = verb(command, args);
-    match operand_of(args) {
-        Some(tally) => path = format!("{path} {}", tally.to_string_lossy()),
+    match operands_of(args) {
+        Some(tallies) => path = format!("{path} {}", tallies.join(OsStr::new(" ")).display()),
         None if VERBS.contains(&verb.get_name()) && word_here(culprit, verb).is_none() => {
             return format!(
                 "`{culprit}` is not an option of `{path}`; a tally's own options come after its name: `{path} NAME {culprit} ...`"

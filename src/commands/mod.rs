@@ -72,7 +72,7 @@ fn act(request: Request) -> Result<Exit> {
         ))),
         // `@INSTANCE` is no tally.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
-        (Action::Top(args), _) => top::top(&cli.global, &args),
+        (Action::Top(args), _) => top::top(&cli.global, &args, tallies),
         (Action::Status(args), _) => status::status(&cli.global, &args),
         (Action::Rotate(args), _) => rotate::rotate(&cli.global, &args),
         (Action::Detach(args), _) => attach::detach(&cli.global, &args),

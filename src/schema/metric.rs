@@ -52,6 +52,11 @@ impl Metric {
         }
     }
 
+    /// Whether it grows over time, so that an interval has a rate.
+    pub(crate) fn has_rate(&self) -> bool {
+        matches!(self.kind, MetricKind::Counter | MetricKind::Histogram)
+    }
+
     /// Its value out of a row's cells.
     pub fn value(&self, cells: &[u64]) -> Value<'static> {
         match self.kind {

@@ -103,9 +103,21 @@ impl Sorting<'_> {
         thousandths.map_or(0.0, |number| number as f64 / 1e3)
     }
 
-    /// Whether these numbers add up over time, so that they have a rate.
-    pub(crate) fn has_rate(&self) -> bool {
+    /// Whether the numbers of several rows add up.
+    pub(crate) fn adds_up(&self) -> bool {
         !matches!(self.by, Some(Column::Statistic(..)))
+    }
+
+    /// Whether these numbers grow over time, so that they have a rate.
+    pub(crate) fn has_rate(&self) -> bool {
+        match &self.by {
+            Some(Column::Cell(cell, _)) => {
+                let mut metrics = self.table.metrics.iter();
+                metrics.any(|it| it.cell == *cell && it.has_rate())
+            }
+            Some(Column::Statistic(..)) => false,
+            _ => true,
+        }
     }
 }
 

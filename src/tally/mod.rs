@@ -30,6 +30,7 @@ pub(crate) use load::Loader;
 pub(crate) use namespaces::namespace_facts;
 pub(crate) use options::with_fields;
 pub use options::{RawOption, ResolvedOption, resolve};
+pub(crate) use reader::read_map;
 pub use session::Session;
 pub use support::{Support, fentry_fact};
 

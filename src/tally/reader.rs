@@ -210,6 +210,27 @@ pub(super) fn missed(programs: &[(String, OwnedFd)]) -> Result<Option<Vec<(Strin
     missed.collect()
 }
 
+/// What a map has that is no tally's; when, and since when, is to be filled in.
+pub(crate) fn read_map(map: &Map, table: &Table) -> Result<Reading> {
+    let (rows, outcome) = rows_of(map, table)?;
+    Ok(Reading {
+        time: SystemTime::UNIX_EPOCH,
+        seconds: 0.0,
+        tables: vec![TableReading {
+            rows,
+            ..TableReading::default()
+        }],
+        missed: None,
+        missed_by: Vec::new(),
+        gaps: None,
+        unraised: None,
+        incomplete: match outcome {
+            Outcome::Incomplete(why) => Some(why),
+            _ => None,
+        },
+    })
+}
+
 /// Omits rows that counted nothing: a program is just inserting them, or they are
 /// unused indexes of an array.
 fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {

@@ -98,7 +98,7 @@ impl Past {
     /// add up.
     pub(super) fn number(&self, cells: &[u64]) -> f64 {
         let sorting = self.query.sorting(&self.table, &Raw);
-        if sorting.has_rate() {
+        if sorting.adds_up() {
             return sorting.number(cells);
         }
         let own = Query::default();

@@ -457,12 +457,11 @@ impl State {
     /// The command that prints what is shown.
     fn command(&self) -> String {
         let tab = self.tab();
-        let mut words = vec![
-            "ktally".to_owned(),
-            tab.feed.source.clone(),
-            "--every".to_owned(),
-        ];
-        words.push(format!("{}ms", self.every.as_millis()));
+        let mut words = vec!["ktally".to_owned(), tab.feed.source.clone()];
+        // A dump is one reading.
+        if !tab.feed.source.starts_with("map ") {
+            words.push(format!("--every {}ms", self.every.as_millis()));
+        }
         words.extend(["--sort".to_owned(), tab.sort()]);
         words.extend(
             tab.view

@@ -2,6 +2,7 @@
 
 mod reader;
 mod screen;
+mod source;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 
-use self::reader::{Reader, Wanted};
+use self::reader::Reader;
 use self::screen::Screen;
+use self::source::Wanted;
 use super::{keep_capabilities, note, style};
-use crate::cli::{Exit, Global, TopArgs};
+use crate::cli::{Chosen, Exit, Global, TopArgs};
 use crate::error::usage;
 use crate::host;
 use crate::names::{HostNames, local};
@@ -21,14 +23,14 @@ use crate::tui::{Effect, Event, Glyphs, Host, Own, State};
 /// A tick of the clock: also how often a state that changed by itself is drawn.
 const TICK: Duration = Duration::from_secs(1);
 
-pub(super) fn top(global: &Global, args: &TopArgs) -> Result<Exit> {
+pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Result<Exit> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(usage(
             "`top` needs a terminal; `ktally run NAME --every 1s` prints readings",
         ));
     }
     let every = args.every.unwrap_or(Duration::from_secs(1));
-    let wanted = Wanted::of(args)?;
+    let wanted = Wanted::of(args, tallies);
     let (events, queue) = mpsc::channel();
     let reader = Reader::start(wanted, every, events.clone())?;
     let tabs = reader.tabs()?;

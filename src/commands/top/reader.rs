@@ -1,28 +1,18 @@
 //! The thread that reads: it loads what the view shows, and reads it on schedule. A
 //! reading that was not taken yet gives way to the next one.
 
-use std::ffi::OsString;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::cli::TopArgs;
+use super::source::{Source, Wanted};
 use crate::commands::keep_capabilities;
-use crate::schema::Table;
-use crate::snapshot::Reading;
-use crate::tally::{Instance, InstanceName, Session, Tally, resolve};
-use crate::tui::{Event, Feed, Tab};
+use crate::tui::{Event, Tab};
 
 /// After which a first screen of numbers stands.
 const FIRST: Duration = Duration::from_millis(500);
-
-/// What the tabs are of.
-pub(super) struct Wanted {
-    names: Vec<OsString>,
-    max_rows: Option<u32>,
-}
 
 /// The thread, from outside.
 pub(super) struct Reader {
@@ -30,71 +20,11 @@ pub(super) struct Reader {
     tabs: Receiver<Result<Vec<Tab>>>,
 }
 
-/// What counts.
-enum Source {
-    Run(Box<Session>),
-    Attached(Box<Instance>),
-}
-
 /// A source, and where its tables are among the tabs.
 struct Open {
     source: Source,
-    name: String,
-    kind: &'static str,
-    summary: String,
-    tables: Vec<Table>,
     first_tab: usize,
     has_ended: bool,
-}
-
-impl Wanted {
-    pub(super) fn of(args: &TopArgs) -> Result<Self> {
-        Ok(Self {
-            names: args.tallies.clone(),
-            max_rows: args.max_rows,
-        })
-    }
-
-    fn open(&self) -> Result<Vec<Open>> {
-        let mut all: Vec<Open> = Vec::new();
-        let mut first_tab = 0;
-        for name in &self.names {
-            let mut open = self.open_one(name)?;
-            open.first_tab = first_tab;
-            first_tab += open.tables.len();
-            all.push(open);
-        }
-        Ok(all)
-    }
-
-    fn open_one(&self, name: &OsString) -> Result<Open> {
-        let text = name.to_string_lossy();
-        if let Some(label) = text.strip_prefix('@') {
-            let instance = Instance::open(&InstanceName::parse(label)?)?;
-            return Ok(Open {
-                name: label.to_owned(),
-                kind: "read",
-                summary: instance.summary().to_owned(),
-                tables: instance.tables(&[])?,
-                source: Source::Attached(Box::new(instance)),
-                first_tab: 0,
-                has_ended: false,
-            });
-        }
-        let tally = Tally::find(name)?;
-        let options = resolve(&tally.schema.options, &[])?;
-        let session = Session::start(&tally, &options, self.max_rows);
-        let session = session.with_context(|| format!("failed to start `{}`", tally.name))?;
-        Ok(Open {
-            name: tally.name.clone(),
-            kind: "run",
-            summary: tally.summary().to_owned(),
-            tables: tally.tables(&options)?,
-            source: Source::Run(Box::new(session)),
-            first_tab: 0,
-            has_ended: false,
-        })
-    }
 }
 
 impl Reader {
@@ -104,12 +34,12 @@ impl Reader {
         let (tell_every, new_every) = mpsc::channel();
         let work = move || match wanted.open() {
             Err(error) => _ = tell_tabs.send(Err(error)),
-            Ok(mut open) => {
-                let all = open.iter().flat_map(Open::tabs).collect();
+            Ok(sources) => {
+                let tabs = sources.iter().flat_map(Source::tabs).collect();
                 // Capabilities are those of a thread.
                 keep_capabilities(Vec::new());
-                if tell_tabs.send(Ok(all)).is_ok() {
-                    read(&mut open, every, &new_every, &events);
+                if tell_tabs.send(Ok(tabs)).is_ok() {
+                    read(&mut Open::all(sources), every, &new_every, &events);
                 }
             }
         };
@@ -135,23 +65,18 @@ impl Reader {
 }
 
 impl Open {
-    fn tabs(&self) -> Vec<Tab> {
-        let tabs = self.tables.iter().map(|table| {
-            let source = format!("{} {}", self.kind, self.name);
-            let name = match self.tables.len() {
-                1 => self.name.clone(),
-                _ => format!("{}.{}", self.name, table.name),
-            };
-            Tab::new(Feed::new(source, name, self.summary.clone(), table.clone()))
+    fn all(sources: Vec<Source>) -> Vec<Self> {
+        let mut first_tab = 0;
+        let open = sources.into_iter().map(|source| {
+            let tabs = source.tables.len();
+            first_tab += tabs;
+            Self {
+                source,
+                first_tab: first_tab - tabs,
+                has_ended: false,
+            }
         });
-        tabs.collect()
-    }
-
-    fn read(&self) -> Result<Reading> {
-        match &self.source {
-            Source::Run(session) => session.read(),
-            Source::Attached(instance) => instance.read(),
-        }
+        open.collect()
     }
 
     /// Sends a reading to each tab. Whether somebody takes it.
@@ -159,11 +84,11 @@ impl Open {
         if self.has_ended {
             return true;
         }
-        let readings = match self.read() {
+        let readings = match self.source.read() {
             Ok(reading) => reading.of_each_table(),
             Err(error) => {
                 self.has_ended = true;
-                let tabs = self.first_tab..self.first_tab + self.tables.len();
+                let tabs = self.first_tab..self.first_tab + self.source.tables.len();
                 let why = format!("{error:#}");
                 return tabs
                     .into_iter()

@@ -71,7 +71,7 @@ fn lines(tab: &Tab, row: &Line, metric: &Metric, behind: usize) -> Vec<String> {
     }
     let rate = |cells: Option<&Vec<u64>>, seconds: f64| {
         let number = cells.map_or(0, |cells| cells[metric.cell]);
-        number as f64 / seconds
+        number as f64 / if metric.has_rate() { seconds } else { 1.0 }
     };
     let rates: Vec<f64> = past
         .iter()
@@ -79,7 +79,8 @@ fn lines(tab: &Tab, row: &Line, metric: &Metric, behind: usize) -> Vec<String> {
         .collect();
     let mean = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
     let most = rates.iter().copied().fold(0.0, f64::max);
-    let shown = |number: f64| format!("{}/s", metric.rounded(number));
+    let per = if metric.has_rate() { "/s" } else { "" };
+    let shown = |number: f64| format!("{}{per}", metric.rounded(number));
     let total = total.map_or(0, |cells| cells[metric.cell]);
     vec![format!(
         "  {name:<11} {:>11} {:>12} {:>12} {:>18}  {unit}",

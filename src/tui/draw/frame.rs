@@ -28,7 +28,8 @@ pub(super) fn title(state: &State, pen: &mut Pen<'_>, area: Rect) {
     // A narrow one has what is most wanted.
     if area.width < 72 {
         let feed = &state.tab().feed;
-        let left = format!("{} {}", feed.name, events(state));
+        let events = events(state).map_or_else(String::new, |it| format!(" {it}/s"));
+        let left = format!("{}{events}", feed.name);
         let x = pen.put_right(
             (area.right(), area.y),
             &format!("{} {}", span(state.every), clock(state)),
@@ -132,13 +133,14 @@ fn state_word(state: &State) -> (String, Tone) {
     }
 }
 
-/// Events a second, by the first column that counts events.
-fn events(state: &State) -> String {
+/// Events a second, by the first column that counts events, if there is any.
+fn events(state: &State) -> Option<String> {
     let feed = &state.tab().feed;
+    feed.table.metrics.iter().find(|metric| metric.has_rate())?;
     let behind = state.paused.unwrap_or(0);
     let moment = feed.moment(behind);
     let rate = moment.map_or(0.0, |it| it.events(&feed.table) as f64 / it.seconds);
-    format!("{}/s", plain_number(rate))
+    Some(plain_number(rate))
 }
 
 pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
@@ -163,8 +165,8 @@ pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
         format!("{losses}   {rows}").replace("   ", " ")
     } else {
         format!(
-            "{} events/s   {rows}   {losses}",
-            events(state).trim_end_matches("/s")
+            "{}{rows}   {losses}",
+            events(state).map_or_else(String::new, |it| format!("{it} events/s   "))
         )
     };
     let mark = if lost.is_none() { "" } else { "! " };

@@ -1,0 +1,129 @@
+//! What the tabs are of: tallies that count for this view, instances, and maps.
+
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result};
+
+use crate::cli::{Chosen, TopArgs};
+use crate::map::{Access, Map, MapRef};
+use crate::schema::{MapBtf, MetricKind, Table};
+use crate::snapshot::Reading;
+use crate::tally::{Instance, InstanceName, Session, read_map, resolve};
+use crate::tui::{Feed, Tab};
+
+/// What is asked for.
+pub(super) struct Wanted {
+    tallies: Vec<Chosen>,
+    instances: Vec<String>,
+    maps: Vec<String>,
+    max_rows: Option<u32>,
+}
+
+/// What counts.
+enum Counts {
+    Here(Box<Session>),
+    Attached(Box<Instance>),
+    /// Since it was opened.
+    Map(Box<Map>, Instant),
+}
+
+/// What is read, in as many tabs as it has tables.
+pub(super) struct Source {
+    counts: Counts,
+    name: String,
+    /// How `ktally` prints it.
+    command: String,
+    summary: String,
+    pub(super) tables: Vec<Table>,
+}
+
+impl Wanted {
+    pub(super) fn of(args: &TopArgs, tallies: Vec<Chosen>) -> Self {
+        let operands = args.tally.iter().map(|it| it.to_string_lossy());
+        let instances = operands.filter_map(|it| it.strip_prefix('@').map(str::to_owned));
+        Self {
+            tallies,
+            instances: instances.collect(),
+            maps: args.maps.clone(),
+            max_rows: args.loading.max_rows,
+        }
+    }
+
+    /// Loads, attaches and opens all of it.
+    pub(super) fn open(&self) -> Result<Vec<Source>> {
+        let tallies = self.tallies.iter().map(|it| Source::run(it, self.max_rows));
+        let instances = self.instances.iter().map(|it| Source::attached(it));
+        let btf = MapBtf::default();
+        let maps = self.maps.iter().map(|it| Source::map(it, &btf));
+        tallies.chain(instances).chain(maps).collect()
+    }
+}
+
+impl Source {
+    fn run(chosen: &Chosen, max_rows: Option<u32>) -> Result<Self> {
+        let tally = &chosen.tally;
+        let options = resolve(&tally.schema.options, &chosen.given)?;
+        let session = Session::start(tally, &options, max_rows);
+        let session = session.with_context(|| format!("failed to start `{}`", tally.name))?;
+        Ok(Self {
+            name: tally.name.clone(),
+            command: format!("run {}", tally.name),
+            summary: tally.summary().to_owned(),
+            tables: tally.tables(&options)?,
+            counts: Counts::Here(Box::new(session)),
+        })
+    }
+
+    fn attached(name: &str) -> Result<Self> {
+        let instance = Instance::open(&InstanceName::parse(name)?)?;
+        Ok(Self {
+            name: name.to_owned(),
+            command: format!("read {name}"),
+            summary: instance.summary().to_owned(),
+            tables: instance.tables(&[])?,
+            counts: Counts::Attached(Box::new(instance)),
+        })
+    }
+
+    /// Numbers that are not declared as counters are shown as they are.
+    fn map(name: &str, btf: &MapBtf) -> Result<Self> {
+        let (map, declaration) = MapRef::parse(name)?.open(Access::Read, btf)?;
+        map.check_readable()?;
+        let mut table = declaration.table;
+        let counters = table.metrics.iter_mut();
+        for number in counters.filter(|it| !it.is_declared && it.kind == MetricKind::Counter) {
+            number.kind = MetricKind::Gauge;
+        }
+        Ok(Self {
+            name: declaration.name,
+            command: format!("map dump {name}"),
+            summary: table.help.clone(),
+            tables: vec![table],
+            counts: Counts::Map(Box::new(map), Instant::now()),
+        })
+    }
+
+    pub(super) fn tabs(&self) -> Vec<Tab> {
+        let tabs = self.tables.iter().map(|table| {
+            let name = match self.tables.len() {
+                1 => self.name.clone(),
+                _ => format!("{}.{}", self.name, table.name),
+            };
+            let (command, summary) = (self.command.clone(), self.summary.clone());
+            Tab::new(Feed::new(command, name, summary, table.clone()))
+        });
+        tabs.collect()
+    }
+
+    pub(super) fn read(&self) -> Result<Reading> {
+        match &self.counts {
+            Counts::Here(session) => session.read(),
+            Counts::Attached(instance) => instance.read(),
+            Counts::Map(map, since) => Ok(Reading {
+                time: SystemTime::now(),
+                seconds: since.elapsed().as_secs_f64(),
+                ..read_map(map, &self.tables[0])?
+            }),
+        }
+    }
+}
