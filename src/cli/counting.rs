@@ -74,7 +74,7 @@ pub(crate) struct TopArgs {
     #[arg(long, conflicts_with_all = ["tally", "maps"])]
     pub(crate) light: bool,
     /// Interval between readings [1s]
-    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    #[arg(short = 'i', long, value_name = "DURATION", value_parser = interval)]
     pub(crate) every: Option<Duration>,
     #[command(flatten)]
     pub(crate) loading: Loading,

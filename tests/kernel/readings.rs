@@ -149,10 +149,10 @@ EVENT(enter, number)
             }
         };
         let is_json = format == "jsonl";
-        let (counted, reset) = if is_json {
-            (r#""calls":23"#, r#""reset":1"#)
-        } else {
-            ("1 of 1 row;", ", 1 reset")
+        let (counted, reset) = match format {
+            "jsonl" => (r#""calls":23"#, r#""reset":1"#),
+            "csv" => ("1 of 1 row;", ", 1 reset"),
+            _ => ("1 row;", ", 1 reset"),
         };
         until(&mut run, counted);
         delete();
