@@ -31,8 +31,21 @@ pub(crate) fn is_control(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// `1 group`, `2 groups`.
+/// `1 group`, `2,000 groups`.
 pub(crate) fn plural(count: u64, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{s}")
+    format!("{} {what}{s}", thousands(&count.to_string()))
+}
+
+/// A whole number with separators: `-12,304`.
+pub(crate) fn thousands(number: &str) -> String {
+    let digits = number.trim_start_matches('-');
+    let mut out = String::from(&number[..number.len() - digits.len()]);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }

@@ -28,7 +28,7 @@ const MODULES: [(&str, &str); 15] = [
     ("map", "names schema host internal sys error"),
     ("snapshot", "schema error"),
     ("names", "schema host sys error"),
-    ("schema", "sys error"),
+    ("schema", "sys error text"),
     ("host", ""),
     ("internal", ""),
     ("sys", "text"),

@@ -2,7 +2,7 @@
 
 use super::report::Counted;
 use super::{plural, warn};
-use crate::schema::Table;
+use crate::schema::{Table, whole_number};
 use crate::snapshot::TableReading;
 
 impl Counted {
@@ -17,7 +17,7 @@ impl Counted {
         if let Some(missed @ 1..) = last.missed {
             let named = last.missed_by.iter().filter(|(_, missed)| *missed > 0);
             let named: Vec<String> = named
-                .map(|(name, missed)| format!("`{name}` {missed}"))
+                .map(|(name, missed)| format!("`{name}` {}", whole_number((*missed).into())))
                 .collect();
             let named = match named.is_empty() {
                 true => String::new(),
@@ -48,7 +48,7 @@ impl Counted {
                 "{} reset (deleted, evicted or set to zero): what they counted just before is lost",
                 match self.reset {
                     1 => "1 row was".to_owned(),
-                    many => format!("{many} rows were"),
+                    many => format!("{} rows were", whole_number(many.into())),
                 }
             ));
         }

@@ -11,7 +11,7 @@ use crate::error::NotFound;
 use crate::map::{Inventory, Used};
 use crate::names::HostNames;
 use crate::render::{self, seconds, write_rows};
-use crate::schema::{Kind, OptionSpec, Unit, Value};
+use crate::schema::{Kind, OptionSpec, Unit, Value, whole_number};
 use crate::snapshot::{Reading, TableReading};
 use crate::tally::{Cost, Instance, Instances, TableUsage, measure, pinnable_by_others};
 
@@ -199,7 +199,9 @@ fn columns<'n>(
 fn rate(name: &'static str, title: &str, number: fn(&Rate) -> f64) -> Column<'static> {
     let number = move |it: &Attached| it.cost.as_ref().map(number);
     Column::number(name, move |it| number(it).map(Value::Float).into())
-        .shown_as(move |it| number(it).map_or("-".to_owned(), |it| format!("{it:.0}")))
+        .shown_as(move |it| {
+            number(it).map_or("-".to_owned(), |it| whole_number(it.round() as i128))
+        })
         .titled(title)
 }
 
@@ -234,7 +236,7 @@ fn tables(it: &Attached) -> Value<'_> {
 }
 
 fn rows_of_max(it: &Attached) -> String {
-    let one = |usage: &TableUsage| format!("{}/{}", usage.used, usage.max);
+    let one = |usage: &TableUsage| format!("{}/{}", usage.used, whole_number(usage.max.into()));
     match &it.usage[..] {
         [usage] => one(usage),
         many => {

@@ -23,7 +23,7 @@ use super::{Access, Map, Outcome, Reader, helper, open};
 use crate::host;
 use crate::internal::holders::HoldersSkelBuilder;
 use crate::internal::usage::UsageSkelBuilder;
-use crate::schema::{Declaration, MapBtf};
+use crate::schema::{Declaration, MapBtf, whole_number};
 use crate::sys;
 
 /// How many entries a map has.
@@ -40,8 +40,8 @@ pub enum Used {
 impl fmt::Display for Used {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exactly(used) => write!(f, "{used}"),
-            Self::AtLeast(used) => write!(f, "{used}+"),
+            Self::Exactly(used) => f.write_str(&whole_number((*used).into())),
+            Self::AtLeast(used) => write!(f, "{}+", whole_number((*used).into())),
             Self::Unknown => f.write_str("-"),
         }
     }

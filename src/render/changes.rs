@@ -10,7 +10,7 @@ use super::metric::Numbers;
 use super::parts::Parts;
 use super::writer::RowWriter;
 use super::{Format, Style, heading, json, span};
-use crate::schema::{Declaration, Names, Value};
+use crate::schema::{Declaration, Names, Value, whole_number};
 use crate::snapshot::difference;
 
 /// A key whose value is not what it was. Of a per-CPU map, a value a CPU.
@@ -145,10 +145,11 @@ impl<'d> Changes<'d> {
 
     fn footer(&self, changes: &[Change<'_>]) -> String {
         let [new, changed, reset, gone] =
-            ["new", "changed", "reset", "gone"].map(|kind| self.count(kind, changes));
+            ["new", "changed", "reset", "gone"].map(|kind| self.count(kind, changes) as i128);
+        let [new, changed, gone] = [new, changed, gone].map(whole_number);
         let reset = match reset {
             0 => String::new(),
-            reset => format!("{reset} reset, "),
+            reset => format!("{} reset, ", whole_number(reset)),
         };
         format!("{new} new, {changed} changed, {reset}{gone} gone")
     }

@@ -6,6 +6,7 @@ use super::fit::Leaves;
 use super::writer::{Head, RowWriter};
 use super::{Format, Style, json};
 use crate::schema::{Unit, Value};
+use crate::text::thousands;
 
 type Exact<'c, R> = Box<dyn Fn(&R) -> Value<'_> + 'c>;
 
@@ -40,7 +41,7 @@ impl<'c, R> Column<'c, R> {
         }
     }
 
-    /// Of numbers, on the right.
+    /// Of numbers, on the right, with separators in tables.
     pub(crate) fn number(name: &'static str, value: impl Fn(&R) -> Value<'_> + 'c) -> Self {
         let mut column = Self::text(name, value);
         column.right = true;
@@ -103,6 +104,10 @@ impl<'c, R> Column<'c, R> {
     fn cell<'r>(&self, format: Format, row: &'r R) -> Value<'r> {
         match (format, &self.shown) {
             (Format::Table, Shown::Text(text)) => text(row).into(),
+            (Format::Table, Shown::Value) if self.right => match (self.value)(row) {
+                Value::Uint(number) => thousands(&number.to_string()).into(),
+                other => other,
+            },
             (Format::Table, Shown::Scaled(unit)) => match (self.value)(row) {
                 Value::Uint(number) => unit.scale(number as f64).into(),
                 other => other,

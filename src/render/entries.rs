@@ -1,6 +1,7 @@
 //! The entries of a map, one after the other: nothing is kept but the first few
 //! lines of a table, which say how wide its columns are.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -181,10 +182,15 @@ impl<'d> Entries<'d> {
         writer.end_row(out)
     }
 
-    /// Behind the last entry; `footer` is for people.
+    /// Behind the last entry. The numbers of `footer` are for people: elsewhere they
+    /// have no separators.
     pub(crate) fn end(&mut self, out: &mut dyn Write, footer: &str) -> io::Result<()> {
+        let footer = match self.layout.format {
+            Format::Table => Cow::Borrowed(footer),
+            _ => Cow::Owned(footer.replace(',', "")),
+        };
         let writer = self.writer.get_or_insert_with(|| self.layout.writer());
-        writer.end(out, Some(footer))
+        writer.end(out, Some(&footer))
     }
 }
 

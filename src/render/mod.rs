@@ -27,9 +27,9 @@ pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
 pub(crate) use grid::{Grid, GridCell, GridRow, Look};
 
-use crate::schema::{MetricKind, Unit};
+use crate::schema::{MetricKind, Unit, whole_number};
 use crate::snapshot::{Snapshot, TableSnapshot};
-use crate::text::{escape, plural};
+use crate::text::escape;
 
 /// What a person at a terminal can choose.
 #[derive(Debug, Clone, Copy, Default)]
@@ -155,49 +155,66 @@ impl Renderer {
 }
 
 /// `10 of 312 rows; 0 dropped, 0 missed`. A table says only how many `--top` left out.
+/// Numbers are for people in a table, and for programs elsewhere.
 fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>, format: Format) -> String {
+    let number = |number: u64| match format {
+        Format::Table => whole_number(number.into()),
+        _ => number.to_string(),
+    };
+    let of = |all: usize| {
+        format!(
+            "{} row{}",
+            number(all as u64),
+            if all == 1 { "" } else { "s" }
+        )
+    };
     let shown = table.rows.len();
     let rows = match format {
-        Format::Table if shown == table.matching => plural(shown as u64, "row"),
-        Format::Table => format!("{shown} of {}", plural(table.matching as u64, "row")),
-        _ => format!("{shown} of {}", plural(table.rows_read as u64, "row")),
+        Format::Table if shown == table.matching => of(shown),
+        Format::Table => format!("{} of {}", number(shown as u64), of(table.matching)),
+        _ => format!("{shown} of {}", of(table.rows_read)),
     };
     let held_back = if table.held_back { " (--top all)" } else { "" };
-    let known = |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), |it| it.to_string());
-    let (dropped, missed) = (known(table.dropped), known(snapshot.missed));
-    let reset = match table.reset {
-        0 => String::new(),
-        reset => format!(", {reset} reset"),
-    };
-    let gaps = match snapshot.gaps {
-        Some(gaps @ 1..) => format!(", {}", plural(gaps, "gap")),
-        _ => String::new(),
-    };
-    let uncertain = match table.uncertain {
-        0 => String::new(),
-        uncertain => format!(", {uncertain} uncertain"),
-    };
-    let other = if table.leaves_out_other {
-        ", (other) left out"
+    let known = |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), number);
+    let mut parts = format!(
+        "{rows}{held_back}; {} dropped, {} missed",
+        known(table.dropped),
+        known(snapshot.missed)
+    );
+    let gap = if snapshot.gaps == Some(1) {
+        "gap"
     } else {
-        ""
+        "gaps"
     };
-    let unraised = match snapshot.unraised {
-        Some(unraised @ 1..) => format!(", {unraised} unraised"),
-        _ => String::new(),
-    };
+    for (lost, what) in [
+        (snapshot.gaps.unwrap_or(0), gap),
+        (snapshot.unraised.unwrap_or(0), "unraised"),
+        (table.reset, "reset"),
+        (table.uncertain, "uncertain"),
+    ] {
+        if lost > 0 {
+            parts += &format!(", {} {what}", number(lost));
+        }
+    }
+    if table.leaves_out_other {
+        parts += ", (other) left out";
+    }
+    parts += &since_the_start(snapshot, table);
+    if snapshot.incomplete.is_some() {
+        parts += "; incomplete";
+    }
+    parts
+}
+
+/// The columns that are not of the interval.
+fn since_the_start(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
     let maxima = table.table.metrics.iter();
     let maxima = maxima.filter(|it| snapshot.is_interval && it.kind == MetricKind::Maximum);
     let maxima: Vec<&str> = maxima.map(|metric| metric.name.as_str()).collect();
-    let since = match &maxima[..] {
+    match &maxima[..] {
         [] => String::new(),
         maxima => format!("; since the start: {}", maxima.join(", ")),
-    };
-    let incomplete = snapshot.incomplete.as_ref();
-    let incomplete = incomplete.map_or("", |_| "; incomplete");
-    format!(
-        "{rows}{held_back}; {dropped} dropped, {missed} missed{gaps}{unraised}{reset}{uncertain}{other}{since}{incomplete}"
-    )
+    }
 }
 
 /// What stands over a reading: `span` is on the right.

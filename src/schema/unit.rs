@@ -2,6 +2,8 @@
 
 use anyhow::{Result, anyhow, bail, ensure};
 
+use crate::text::thousands;
+
 /// What `UNIT(...)` says a number counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unit {
@@ -53,7 +55,7 @@ impl Unit {
         }
     }
 
-    /// For people: three digits that count, `1.56 s`, `312 ms`, `4 KiB`.
+    /// For people: three digits that count, `1.56 s`, `312 ms`, `4.00 KiB`.
     pub fn scale(&self, number: f64) -> String {
         match self {
             _ if number < 0.0 => format!("-{}", self.scale(-number)),
@@ -127,19 +129,7 @@ pub(crate) fn whole(number: i128) -> String {
     thousands(&number.to_string())
 }
 
-fn thousands(number: &str) -> String {
-    let digits = number.trim_start_matches('-');
-    let mut out = String::from(&number[..number.len() - digits.len()]);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Three significant digits, no trailing zeroes.
+/// Three significant digits, zeroes too, so that the points of a column line up.
 fn three_digits(number: f64) -> String {
     let decimals = if number >= 99.95 {
         0
@@ -148,12 +138,7 @@ fn three_digits(number: f64) -> String {
     } else {
         2
     };
-    let text = format!("{number:.decimals$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
+    format!("{number:.decimals$}")
 }
 
 fn scale_time(ns: f64) -> String {
@@ -215,9 +200,12 @@ mod tests {
             (0.0, "0"),
             (1.0, "1 ns"),
             (999.0, "999 ns"),
-            (1000.0, "1 µs"),
+            (1000.0, "1.00 µs"),
             (8192.0, "8.19 µs"),
-            (999_999.0, "1 ms"),
+            (4096.0, "4.10 µs"),
+            (16_384.0, "16.4 µs"),
+            (20_000.0, "20.0 µs"),
+            (999_999.0, "1.00 ms"),
             (312e6, "312 ms"),
             (1.56e9, "1.56 s"),
             (119e9, "119 s"),
@@ -227,13 +215,15 @@ mod tests {
         ] {
             assert_eq!(ns.scale(number), text);
         }
-        assert_eq!(Unit::from_tag("ms").scale(1500.0), "1.5 s");
+        assert_eq!(Unit::from_tag("ms").scale(1500.0), "1.50 s");
     }
 
     #[test]
     fn sizes_are_scaled_for_people() {
         let scaled = [0.0, 512.0, 1024.0, 1536.0, 5e9, 1e19].map(|n| Unit::Bytes.scale(n));
-        let sizes = ["0 B", "512 B", "1 KiB", "1.5 KiB", "4.66 GiB", "8.67 EiB"];
+        let sizes = [
+            "0 B", "512 B", "1.00 KiB", "1.50 KiB", "4.66 GiB", "8.67 EiB",
+        ];
         assert_eq!(scaled, sizes);
     }
 
@@ -251,8 +241,8 @@ mod tests {
         assert_eq!(whole(u64::MAX.into()), "18,446,744,073,709,551,615");
         assert_eq!(whole(-123_456), "-123,456");
         assert_eq!(plain(-123_456.0), "-123,456");
-        assert_eq!(Unit::Time(NS).scale(-1_500.0), "-1.5 µs");
-        assert_eq!(Unit::Bytes.scale(-4096.0), "-4 KiB");
+        assert_eq!(Unit::Time(NS).scale(-1_500.0), "-1.50 µs");
+        assert_eq!(Unit::Bytes.scale(-4096.0), "-4.00 KiB");
     }
 
     #[test]

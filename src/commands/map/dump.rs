@@ -12,7 +12,7 @@ use crate::commands::query;
 use crate::error::usage;
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Entries, Entry};
-use crate::schema::Declaration;
+use crate::schema::{Declaration, whole_number};
 use crate::snapshot::{Filter, Query, Rank, Rows};
 
 impl MapCommand<'_> {
@@ -287,7 +287,9 @@ pub(super) fn write_entry(
 
 fn footer(shown: u64, of: Option<u64>, outcome: &Outcome) -> String {
     let shown = match of {
-        Some(read) if read != shown => format!("{shown} of {}", entries(read)),
+        Some(read) if read != shown => {
+            format!("{} of {}", whole_number(shown.into()), entries(read))
+        }
         _ => entries(shown),
     };
     match outcome {

@@ -8,7 +8,7 @@ use super::{MapCommand, note, output};
 use crate::cli::Exit;
 use crate::map::{Access, Inventory, Listed, Used, flag_names};
 use crate::render::{self, Format, heading, object, write_json, write_rows};
-use crate::schema::{Unit, Value};
+use crate::schema::{Unit, Value, whole_number};
 use crate::text::escape;
 
 impl MapCommand<'_> {
@@ -80,7 +80,7 @@ type Column = render::Column<'static, Listed>;
 
 fn columns() -> Vec<Column> {
     vec![
-        Column::number("id", |it| it.map.id.into()),
+        Column::number("id", |it| it.map.id.into()).shown_as(|it| it.map.id.to_string()),
         Column::text("type", |it| it.map.type_name().into()),
         Column::text("name", |it| (&it.declaration.name).into()),
         Column::text("key", |it| type_of(it, &it.declaration.key.ty.name))
@@ -95,7 +95,7 @@ fn columns() -> Vec<Column> {
             Used::Exactly(used) | Used::AtLeast(used) => used.into(),
             Used::Unknown => Value::Null,
         })
-        .shown_as(|it| format!("{}/{}", it.used, it.map.max_entries))
+        .shown_as(|it| format!("{}/{}", it.used, whole_number(it.map.max_entries.into())))
         .titled("USED/MAX"),
         Column::exact("used_is_exact", |it| {
             matches!(it.used, Used::Exactly(_)).into()

@@ -22,7 +22,7 @@ use crate::host;
 use crate::map::{self, Access, Map, MapRef};
 use crate::names::HostNames;
 use crate::render::{Entries, Entry, Format, write_json};
-use crate::schema::{Declaration, LeftOut, MapBtf};
+use crate::schema::{Declaration, LeftOut, MapBtf, whole_number};
 
 pub(super) fn map(global: &Global, args: MapArgs) -> Result<Exit> {
     let command = MapCommand {
@@ -247,7 +247,7 @@ fn stdout() -> BufWriter<&'static File> {
 fn entries(count: u64) -> String {
     match count {
         1 => plural(count, "entry"),
-        _ => format!("{count} entries"),
+        _ => format!("{} entries", whole_number(count.into())),
     }
 }
 

@@ -11,9 +11,10 @@ fn a_single_row_shows_its_histogram_as_bars() {
     COMM      CALL  CALLS/s  ERRORS/s  TIME/s     MEAN      P50      P99
     postgres  read   12,304         0  312 ms  25.4 µs  6.19 µs  12.8 µs
 
-    postgres read, latency: time of one call; mean 25.4 µs
-       4.1 µs .. 8.19 µs          60110 |########################################|
-      8.19 µs .. 16.4 µs           1410 |#                                       |
+    postgres read, latency: time of one call; 61,520 in all; mean 25.4 µs
+       UP TO     COUNT      %  UPTO%
+     8.19 µs    60,110   97.7   97.7  |########################################| p50 6.19 µs, p90 7.87 µs
+     16.4 µs     1,410    2.3  100.0  |#                                       | p99 12.8 µs
     1 row; 0 dropped, 0 missed
     "#);
 }
@@ -33,18 +34,20 @@ fn bars_on_demand_are_a_block_a_row() {
     // The empty buckets between 4 and the last.
     let shown: Vec<&str> = shown
         .lines()
-        .filter(|line| !line.contains("            0 |"))
+        .filter(|line| !line.contains("   0    0.0 "))
         .collect();
     assert_snapshot!(shown.join("\n"), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    a read, latency: time of one call
-                0 .. 1 ns                     1 |#                                       |
-             2 ns .. 4 ns                  1000 |########################################|
-    53,375 d 23 h .. ∞                      500 |####################                    |
+    a read, latency: time of one call; 1,501 in all
+            UP TO     COUNT      %  UPTO%
+             1 ns         1    0.1    0.1  |#                                       |
+             4 ns     1,000   66.6   66.7  |########################################| p50 3 ns
+                ∞       500   33.3  100.0  |####################                    |
 
-    b read, latency: time of one call; mean 25.4 µs
-       4.1 µs .. 8.19 µs          60110 |########################################|
-      8.19 µs .. 16.4 µs           1410 |#                                       |
+    b read, latency: time of one call; 61,520 in all; mean 25.4 µs
+       UP TO     COUNT      %  UPTO%
+     8.19 µs    60,110   97.7   97.7  |########################################| p50 6.19 µs, p90 7.87 µs
+     16.4 µs     1,410    2.3  100.0  |#                                       | p99 12.8 µs
     2 of 312 rows; 0 dropped, 0 missed
     "#);
     // Nothing observed: no block.

@@ -46,9 +46,10 @@ fn bars_say_it_above() {
     shown.tables[0].matching = 1;
     assert_snapshot!(text(STYLE, &shown), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    postgres read, latency: time of one call; mean 25.4 µs; max 14 µs
-       4.1 µs .. 8.19 µs          60110 |########################################|
-      8.19 µs .. 16.4 µs           1410 |#                                       |
+    postgres read, latency: time of one call; 61,520 in all; mean 25.4 µs; max 14.0 µs
+       UP TO     COUNT      %  UPTO%
+     8.19 µs    60,110   97.7   97.7  |########################################| p50 6.19 µs, p90 7.87 µs
+     16.4 µs     1,410    2.3  100.0  |#                                       | p99 11.5 µs, max 14.0 µs
     1 row; 0 dropped, 0 missed
     "#);
 }

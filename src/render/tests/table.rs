@@ -20,9 +20,9 @@ fn totals_are_no_rates() {
     let totals = style(|it| it.totals = true);
     assert_snapshot!(text(totals, &two_rows()), @r#"
     syscalls: system calls, by process and call             5.0 s, 4 CPUs
-    COMM      CALL     CALLS  ERRORS    TIME     MEAN      P50      P99
-    postgres  read    61,520       0  1.56 s  25.4 µs  6.19 µs  12.8 µs
-    bash      openat       7       3  1.2 µs        -        -        -
+    COMM      CALL     CALLS  ERRORS     TIME     MEAN      P50      P99
+    postgres  read    61,520       0   1.56 s  25.4 µs  6.19 µs  12.8 µs
+    bash      openat       7       3  1.20 µs        -        -        -
     2 of 312 rows; 0 dropped, 0 missed
     "#);
 }
@@ -114,9 +114,10 @@ fn a_total_has_no_labels() {
     CALLS/s  ERRORS/s  TIME/s     MEAN      P50      P99
      12,304         0  312 ms  25.4 µs  6.19 µs  12.8 µs
 
-    latency: time of one call; mean 25.4 µs
-       4.1 µs .. 8.19 µs          60110 |########################################|
-      8.19 µs .. 16.4 µs           1410 |#                                       |
+    latency: time of one call; 61,520 in all; mean 25.4 µs
+       UP TO     COUNT      %  UPTO%
+     8.19 µs    60,110   97.7   97.7  |########################################| p50 6.19 µs, p90 7.87 µs
+     16.4 µs     1,410    2.3  100.0  |#                                       | p99 12.8 µs
     1 of 312 rows; 0 dropped, 0 missed
     "#);
 }
@@ -355,9 +356,11 @@ fn a_narrow_terminal_has_what_matters() {
     postgres  read   12,304  312 ms  25.4 µs  6.19 µs  12.8 µs
     all 0: errors
 
-    postgres read, latency: time of one call; mean 25.4 µs
-       4.1 µs .. 8.19 µs          60110 |######################|
-      8.19 µs .. 16.4 µs           1410 |#                     |
+    postgres read, latency: time of one call; 61,520 in all;
+    mean 25.4 µs
+       UP TO     COUNT      %  UPTO%
+     8.19 µs    60,110   97.7   97.7  |#######################|
+     16.4 µs     1,410    2.3  100.0  |#                      |
     1 row; 0 dropped, 0 missed
     "#);
 }

@@ -43,8 +43,8 @@ pub(super) fn title(state: &State, pen: &mut Pen<'_>, area: Rect) {
 }
 
 fn span(every: Duration) -> String {
-    Unit::Time(1)
-        .scale(every.as_nanos() as f64)
+    humantime::format_duration(every)
+        .to_string()
         .replace(' ', "")
 }
 

@@ -18,15 +18,15 @@ fn screen(size: (u16, u16), keys: &str) -> String {
 #[test]
 fn a_table_at_80x24() {
     assert_snapshot!(screen((80, 24), "↓↓"), @r#"
-    ktally top   db1   8 CPUs   6.12.41      every 1s   14:00:08   own 0.6%, 9.1 MiB
+    ktally top   db1   8 CPUs   6.12.41     every 1s   14:00:08   own 0.6%, 9.10 MiB
     [syscalls]  calls                                                 order held 3 s
     235,339 events/s   4 of 8,192 rows   other 0   dropped 0   missed 0
-      COMM          CALL        ▼CALLS/s   TIME/s  MEAN     P50      P99    % 1 MIN
-      postgres      pread64       91,204  91.2 ms  1 µs  768 ns  1.02 µs   39      ▆
-    > nginx         epoll_wait    69,020    69 ms  1 µs  768 ns  1.02 µs   29      ▇
-      redis-server  read          38,911  38.9 ms  1 µs  768 ns  1.02 µs   17      ▅
-      postgres      lseek         36,204  36.2 ms  1 µs  768 ns  1.02 µs   15      ▅
-      sum of 4      -            235,339   235 ms  1 µs  768 ns  1.02 µs  100      ▇
+      COMM         CALL       ▼CALLS/s  TIME/s    MEAN    P50     P99   % 1 MIN
+      postgres     pread64      91,204 91.2 ms 1.00 µs 768 ns 1.02 µs  39         ▆▆
+    > nginx        epoll_wait   69,020 69.0 ms 1.00 µs 768 ns 1.02 µs  29         ▆█
+      redis-server read         38,911 38.9 ms 1.00 µs 768 ns 1.02 µs  17         ▅▅
+      postgres     lseek        36,204 36.2 ms 1.00 µs 768 ns 1.02 µs  15         ▅▅
+      sum of 4     -           235,339  235 ms 1.00 µs 768 ns 1.02 µs 100         ▇▇
 
 
 
@@ -64,15 +64,15 @@ fn a_table_at_40x10() {
 #[test]
 fn a_table_at_200x60() {
     assert_snapshot!(screen((200, 60), "↓↓h"), @r#"
-    ktally top   db1   8 CPUs   6.12.41                                                                                                                              every 1s   14:00:08   own 0.6%, 9.1 MiB
+    ktally top   db1   8 CPUs   6.12.41                                                                                                                             every 1s   14:00:08   own 0.6%, 9.10 MiB
     [syscalls]  calls                                                                                                                                                                         order held 3 s
     235,339 events/s   4 of 8,192 rows   other 0   dropped 0   missed 0
-      COMM          CALL        ▼CALLS/s   TIME/s  MEAN     P50      P99    % LAST MINUTE                                                                        UP TO   COUNT     % nginx epoll_wait, late
-      postgres      pread64       91,204  91.2 ms  1 µs  768 ns  1.02 µs   39                                                      ▆▆▆▆▆▆▆                     1.02 µs  69,020 100.0 ████████████████ mean p
-    > nginx         epoll_wait    69,020    69 ms  1 µs  768 ns  1.02 µs   29                                                      ▃▃▄▄▄▄▅
-      redis-server  read          38,911  38.9 ms  1 µs  768 ns  1.02 µs   17                                                      ▅▅▅▅▅▅▅
-      postgres      lseek         36,204  36.2 ms  1 µs  768 ns  1.02 µs   15                                                      ▅▅▅▅▅▅▅
-      sum of 4      -            235,339   235 ms  1 µs  768 ns  1.02 µs  100                                                      ▇▇▇▇▇██
+      COMM          CALL        ▼CALLS/s   TIME/s     MEAN     P50      P99    % LAST MINUTE                                                                     UP TO   COUNT     % nginx epoll_wait, late
+      postgres      pread64       91,204  91.2 ms  1.00 µs  768 ns  1.02 µs   39                                                      ▆▆▆▆▆▆▆                  1.02 µs  69,020 100.0 ████████████████ mean p
+    > nginx         epoll_wait    69,020  69.0 ms  1.00 µs  768 ns  1.02 µs   29                                                      ▃▃▄▄▄▄▅
+      redis-server  read          38,911  38.9 ms  1.00 µs  768 ns  1.02 µs   17                                                      ▅▅▅▅▅▅▅
+      postgres      lseek         36,204  36.2 ms  1.00 µs  768 ns  1.02 µs   15                                                      ▅▅▅▅▅▅▅
+      sum of 4      -            235,339   235 ms  1.00 µs  768 ns  1.02 µs  100                                                      ▇▇▇▇▇██
 
 
 
@@ -130,14 +130,14 @@ fn a_table_at_200x60() {
 #[test]
 fn a_panel() {
     assert_snapshot!(screen((80, 24), "↓h"), @r#"
-    ktally top   db1   8 CPUs   6.12.41      every 1s   14:00:08   own 0.6%, 9.1 MiB
+    ktally top   db1   8 CPUs   6.12.41     every 1s   14:00:08   own 0.6%, 9.10 MiB
     [syscalls]  calls                                                 order held 3 s
     235,339 events/s   4 of 8,192 rows   other 0   dropped 0   missed 0
-      COMM          CALL        ▼CALLS/s   TIME/s  MEAN     P50      P99    % 1 MIN
-    > postgres      pread64       91,204  91.2 ms  1 µs  768 ns  1.02 µs   39      ▆
-      nginx         epoll_wait    69,020    69 ms  1 µs  768 ns  1.02 µs   29      ▇
-      redis-server  read          38,911  38.9 ms  1 µs  768 ns  1.02 µs   17      ▅
-      sum of 4      -            235,339   235 ms  1 µs  768 ns  1.02 µs  100      ▇
+      COMM         CALL       ▼CALLS/s  TIME/s    MEAN    P50     P99   % 1 MIN
+    > postgres     pread64      91,204 91.2 ms 1.00 µs 768 ns 1.02 µs  39         ▆▆
+      nginx        epoll_wait   69,020 69.0 ms 1.00 µs 768 ns 1.02 µs  29         ▆█
+      redis-server read         38,911 38.9 ms 1.00 µs 768 ns 1.02 µs  17         ▅▅
+      sum of 4     -           235,339  235 ms 1.00 µs 768 ns 1.02 µs 100         ▇▇
        UP TO   COUNT     % postgres pread64, latency  last minute, slowest below
      1.02 µs  91,204 100.0 ████████████████ mean p50 p                          ████
 
@@ -160,14 +160,14 @@ fn a_panel() {
 #[test]
 fn a_row_in_full() {
     assert_snapshot!(screen((80, 24), "↓⏎"), @r#"
-    ktally top   db1   8 CPUs   6.12.41      every 1s   14:00:08   own 0.6%, 9.1 MiB
+    ktally top   db1   8 CPUs   6.12.41     every 1s   14:00:08   own 0.6%, 9.10 MiB
     [syscalls]  calls                                                 order held 3 s
     235,339 events/s   4 of 8,192 rows   other 0   dropped 0   missed 0
     postgres pread64   row 1 of 4 by calls
       COLUMN              NOW  MINUTE MEAN   MINUTE MAX       TOTAL, EXACT  UNIT
       calls          91,204/s     91,204/s     91,204/s            729,632
       time          91.2 ms/s    91.2 ms/s    91.2 ms/s        729,632,000  ns
-      latency       mean 1 µs                                      729,632  events
+      latency     mean 1.00 µs                                      729,632  events
                   p50 768 ns   p90 973 ns   p99 1.02 µs   p99.9 1.02 µs
     in the readings since 14:00:02
        UP TO   COUNT     % postgres pread64, latency  last minute, slowest below
@@ -218,7 +218,7 @@ fn the_help_fits() {
 #[test]
 fn nothing_was_counted() {
     assert_snapshot!(screen((80, 24), "⇥"), @r#"
-    ktally top   db1   8 CPUs   6.12.41      every 1s   14:00:08   own 0.6%, 9.1 MiB
+    ktally top   db1   8 CPUs   6.12.41     every 1s   14:00:08   own 0.6%, 9.10 MiB
      syscalls  [calls]                                                          live
     0 events/s   0 of 8,192 rows   other 0   dropped -   missed -
 

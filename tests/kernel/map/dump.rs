@@ -56,7 +56,8 @@ fn a_million_entries_are_complete_in_every_format() {
         assert_eq!(dump("jsonl"), [""; 0]);
         let table = dump("table");
         assert_eq!(table.len(), 2, "{table:?}");
-        assert_eq!(table[1], format!("{million} entries"));
+        assert!(table[1].contains(",000 entries"), "{table:?}");
+        assert_eq!(table[1].replace(',', ""), format!("{million} entries"));
         let (json, csv) = one.join().unwrap();
         assert_eq!(json, ["[", "]"]);
         let footer = format!("# {million} entries");
