@@ -39,7 +39,8 @@ struct requests {
 	__u64 max MAXIMUM("the longest time at the device") UNIT(ns);
 };
 
-TABLE(blkio, struct target, struct requests, 4096, "requests");
+TABLE(blkio, struct target, struct requests, 4096, "requests")
+OVERVIEW(70, "disks", bytes) OVERVIEW(71, "disk latency", latency.p99);
 
 /* Requests under way, by address: since when they are at the device. */
 struct times {

@@ -21,7 +21,8 @@ struct runs {
 	__u64 involuntary COUNTER("switches because its turn was over");
 };
 
-TABLE(cputime, struct tally_who, struct runs, 8192, "time on a CPU");
+TABLE(cputime, struct tally_who, struct runs, 8192, "time on a CPU")
+OVERVIEW(10, "CPU", time);
 
 /* The task that runs on a CPU. */
 struct slice {

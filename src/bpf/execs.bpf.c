@@ -33,7 +33,8 @@ struct starts {
 	__u64 execs COUNTER("programs that were started");
 };
 
-TABLE(execs, struct program, struct starts, 8192, "started programs");
+TABLE(execs, struct program, struct starts, 8192, "started programs")
+OVERVIEW(60, "programs", execs);
 
 /* The key that is being built: too large for the BPF stack. */
 CPU_STATE(scratch, struct program);

@@ -23,7 +23,8 @@ struct seen {
 	__u64 calls COUNTER("system calls that returned an error");
 };
 
-TABLE(failures, struct failure, struct seen, 8192, "failed system calls");
+TABLE(failures, struct failure, struct seen, 8192, "failed system calls")
+OVERVIEW(30, "failed calls", calls) DEAR;
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)

@@ -35,7 +35,8 @@ struct seen {
 	__u64 faults COUNTER("page faults");
 };
 
-TABLE(faults, struct fault, struct seen, 8192, "page faults");
+TABLE(faults, struct fault, struct seen, 8192, "page faults")
+OVERVIEW(40, "page faults", faults) DEAR;
 
 /* Bits of the error code, for this event is x86's: asm/trap_pf.h. */
 #define FAULT_WRITE 2

@@ -25,7 +25,8 @@ struct pages {
 	__u64 dirtied COUNTER("clean pages that were changed");
 };
 
-TABLE(filecache, struct user, struct pages, 8192, "pages of the file cache");
+TABLE(filecache, struct user, struct pages, 8192, "pages of the file cache")
+OVERVIEW(50, "dirtied pages", dirtied);
 
 /* A file's filesystem is on a device; a device's own pages are that device. */
 static __always_inline dev_t device(struct inode *inode)

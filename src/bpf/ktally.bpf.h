@@ -107,6 +107,19 @@ struct tally_health {
  * first, as with --sort. Without it that is the first column of numbers.
  */
 #define SORT_BY(column) __ktally_tag("sort_by", #column)
+/*
+ * Behind a table: a line of what `ktally top` shows of the whole host, by this
+ * word, with this column of all rows: OVERVIEW(10, "CPU", time), or of a
+ * histogram OVERVIEW(20, "run queue", latency.p99). Lines come in the order of
+ * their places. Where rows have a `comm`, that is a column of the processes.
+ */
+#define OVERVIEW(place, what, column) \
+	__ktally_tag("overview", #place ":" what ":" #column)
+/*
+ * With it: it costs time at each system call or page fault, and is left out
+ * with --light. All tallies of the overview together may cost 150 ns a call.
+ */
+#define DEAR __ktally_tag("dear", "")
 
 /* ---- columns: on members of a value -------------------------------------- */
 

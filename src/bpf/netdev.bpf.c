@@ -29,7 +29,8 @@ struct traffic {
 		UNIT(bytes);
 };
 
-PERCPU_TABLE(netdev, struct side, struct traffic, 1024, "interfaces");
+PERCPU_TABLE(netdev, struct side, struct traffic, 1024, "interfaces")
+OVERVIEW(80, "network", bytes);
 
 static __always_inline int moved(struct net_device *dev,
 				 enum direction direction, __u64 bytes)

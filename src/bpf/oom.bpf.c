@@ -18,7 +18,8 @@ struct kills {
 	__u64 kills COUNTER("processes that were chosen to die");
 };
 
-TABLE(oom, struct tally_who, struct kills, 1024, "victims");
+TABLE(oom, struct tally_who, struct kills, 1024, "victims")
+OVERVIEW(90, "OOM kills", kills);
 
 static __always_inline int count(struct task_struct *task)
 {

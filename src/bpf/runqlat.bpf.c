@@ -20,7 +20,8 @@ struct waits {
 	__u64 max MAXIMUM("the longest wait") UNIT(ns);
 };
 
-TABLE(runqlat, struct tally_who, struct waits, 8192, "waits for a CPU");
+TABLE(runqlat, struct tally_who, struct waits, 8192, "waits for a CPU")
+OVERVIEW(20, "run queue", latency.p99);
 
 /* When a task became ready to run. */
 struct wait {

@@ -36,7 +36,8 @@ struct connections {
 	__u64 resets_received COUNTER("resets received");
 };
 
-TABLE(tcp, struct service, struct connections, 8192, "TCP connections");
+TABLE(tcp, struct service, struct connections, 8192, "TCP connections")
+OVERVIEW(85, "TCP resent", retransmits);
 
 static __always_inline struct connections *entry(struct service *key)
 {

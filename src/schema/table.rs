@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::histogram::Scale;
 use super::metric::{self, Metric, MetricKind};
-use super::tags::{Decoder, Tags};
+use super::tags::{Decoder, Overview, Tags};
 use super::types::{Kind, Member, Place, Type};
 use super::unit::Unit;
 use crate::error::unknown_text;
@@ -29,6 +29,10 @@ pub struct Table {
     pub max_entries: u32,
     /// `SORT_BY(column)`: the column that rows are sorted by, unless another is asked for.
     pub sort_by: Option<String>,
+    /// `OVERVIEW(...)`: what the overview shows of it.
+    pub(crate) overview: Vec<Overview>,
+    /// `DEAR`: what it costs is felt by all that runs.
+    pub(crate) is_dear: bool,
     /// The parts of the key, each a column.
     pub labels: Vec<Label>,
     /// Whether the key has parts that are not among them: rows that differ only
@@ -132,6 +136,8 @@ impl Table {
             value_size: value.size,
             max_entries,
             sort_by: tags.sort_by.clone(),
+            overview: tags.overview.clone(),
+            is_dear: tags.dear,
             labels: Vec::new(),
             hides_key: false,
             metrics: Vec::new(),
@@ -343,6 +349,13 @@ impl Table {
             .map(|metric| &cells[metric.cell..][..metric.cells()])
             .peekable();
         counting.peek().is_some() && counting.flatten().all(|cell| *cell == 0)
+    }
+
+    /// The metric that a column is of, as rows are sorted by it: `latency.p99`.
+    pub(crate) fn metric(&self, column: &str) -> Option<&Metric> {
+        let is_of = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        let mut metrics = self.metrics.iter();
+        metrics.find(|it| column.strip_prefix(&it.name).is_some_and(is_of))
     }
 
     /// The names of labels and metrics.

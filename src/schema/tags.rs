@@ -34,6 +34,10 @@ pub struct Tags {
     pub(crate) short: Option<char>,
     /// `SORT_BY(column)`.
     pub(crate) sort_by: Option<String>,
+    /// `OVERVIEW(...)`, each a line.
+    pub(crate) overview: Vec<Overview>,
+    /// `DEAR`.
+    pub(crate) dear: bool,
     /// `WITH(option)`.
     pub(crate) with: Option<String>,
     /// `WITHOUT(option)`.
@@ -58,6 +62,26 @@ pub struct Tags {
     pub(crate) at_start: bool,
     /// `UNDER_WAY(table, column)`: what a map's events are added to.
     pub(crate) under_way: Option<String>,
+}
+
+/// `OVERVIEW(place, what, column)`: a line of the overview, in the order of their places.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Overview {
+    place: u32,
+    pub(crate) what: String,
+    /// As rows are sorted by it.
+    pub(crate) column: String,
+}
+
+impl Overview {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, ':');
+        Some(Self {
+            place: parts.next()?.parse().ok()?,
+            what: parts.next()?.to_owned(),
+            column: parts.next()?.split_whitespace().collect(),
+        })
+    }
 }
 
 /// How a number or some bytes are shown: `AS(...)`. What each of them does stands
@@ -126,6 +150,8 @@ impl Tags {
             "idle" => self.idle = text.split(',').map(|it| it.trim().to_owned()).collect(),
             "short" => self.short = text.chars().next(),
             "sort_by" => self.sort_by = help(),
+            "overview" => self.overview.extend(Overview::parse(text)),
+            "dear" => self.dear = true,
             "with" => self.with = help(),
             "without" => self.without = help(),
             "optional" => self.optional = true,

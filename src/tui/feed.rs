@@ -81,6 +81,20 @@ pub(crate) struct Lost {
 }
 
 impl Lost {
+    /// What both lack.
+    pub(super) fn and(self, more: Self) -> Self {
+        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
+        };
+        Self {
+            other: self.other + more.other,
+            dropped: sum(self.dropped, more.dropped),
+            missed: sum(self.missed, more.missed),
+            gaps: sum(self.gaps, more.gaps),
+        }
+    }
+
     pub(super) fn is_none(self) -> bool {
         let lost = [self.dropped, self.missed, self.gaps];
         self.other == 0 && lost.iter().all(|it| it.unwrap_or(0) == 0)
@@ -159,6 +173,11 @@ impl Feed {
     pub(super) fn moment(&self, behind: usize) -> Option<&Moment> {
         let last = self.moments.len().checked_sub(1)?;
         self.moments.get(last.saturating_sub(behind))
+    }
+
+    /// The last reading as it was taken: since counting began.
+    pub(super) fn last(&self) -> Option<&Reading> {
+        self.before.as_ref()
     }
 
     /// How many readings there are.

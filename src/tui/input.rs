@@ -76,6 +76,7 @@ impl State {
             MouseEventKind::Down(MouseButton::Left) => {
                 match self.target(mouse.column, mouse.row) {
                     Some(Target::Tab(tab)) => self.open_tab(tab, names),
+                    Some(Target::Line(line)) => return self.click_line(line, names),
                     Some(Target::Row(place)) => self.click_row(place, names),
                     Some(Target::Heading(column)) => self.click_heading(column, names),
                     Some(Target::Health) => self.warn(1),
@@ -88,6 +89,9 @@ impl State {
     }
 
     fn click_row(&mut self, place: usize, names: &dyn Names) {
+        if let Some(overview) = &mut self.overview {
+            overview.selected = None;
+        }
         let key = self.tab().shown.rows.get(place).map(|row| row.key.clone());
         if key.is_some() && key == self.tab().view.selected && self.is_held() {
             return self.enter(names);

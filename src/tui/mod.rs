@@ -8,6 +8,7 @@ mod glyphs;
 mod input;
 mod keys;
 mod order;
+mod overview;
 mod past;
 mod state;
 mod tab;
@@ -15,6 +16,7 @@ mod tab;
 pub(crate) use draw::draw;
 pub(crate) use feed::Feed;
 pub(crate) use glyphs::Glyphs;
+pub(crate) use overview::Overview;
 pub(crate) use state::{Effect, Event, Host, Own, State};
 pub(crate) use tab::Tab;
 

@@ -7,6 +7,7 @@ use ratatui::crossterm::event::{KeyEvent, MouseEvent};
 use super::draw::losses;
 use super::glyphs::Glyphs;
 use super::keys::Action;
+use super::overview::Overview;
 use super::tab::{Change, Tab};
 use crate::schema::{Names, Table, whole_number};
 use crate::snapshot::Reading;
@@ -87,6 +88,7 @@ pub(crate) struct State {
     pub(super) host: Host,
     pub(super) own: Own,
     pub(super) tabs: Vec<Tab>,
+    pub(super) overview: Option<Overview>,
     pub(super) current: usize,
     pub(super) overlay: Overlay,
     /// How many readings the shown one is behind the newest, where it is paused.
@@ -111,6 +113,7 @@ impl State {
             host,
             own,
             tabs,
+            overview: None,
             current: 0,
             overlay: Overlay::None,
             paused: None,
@@ -164,6 +167,7 @@ impl State {
 
     fn read(&mut self, tab: usize, reading: Reading, names: &dyn Names) {
         self.tabs[tab].feed.take(reading);
+        let tab = self.join(tab);
         if tab != self.current {
             return;
         }
@@ -177,6 +181,7 @@ impl State {
                     Change::Reading
                 };
                 self.tab_mut().refresh(0, names, change);
+                self.refresh_overview(names);
                 if self.tab().view.follows {
                     self.show_selected();
                 }
@@ -188,6 +193,7 @@ impl State {
     pub(super) fn look(&mut self, names: &dyn Names) {
         let behind = self.paused.unwrap_or(0);
         self.tab_mut().refresh(behind, names, Change::View);
+        self.refresh_overview(names);
         self.show_selected();
     }
 
@@ -338,12 +344,18 @@ impl State {
         } else if view.is_frozen {
             view.is_frozen = false;
         } else if self.paused.take().is_none() {
-            return;
+            if self.overview.is_none() {
+                return;
+            }
+            self.current = 0;
         }
         self.look(names);
     }
 
     pub(super) fn enter(&mut self, names: &dyn Names) {
+        if self.enter_line(names) {
+            return;
+        }
         let row = self.tab().selected();
         if row.is_some_and(|row| row.members > 0) {
             self.open_group(true, names);
@@ -368,6 +380,9 @@ impl State {
 
     /// Selects another row; holds the order.
     fn go(&mut self, action: Action, names: &dyn Names) {
+        if self.go_line(action) {
+            return;
+        }
         self.held_until = self.own.now.checked_add(HOLD);
         let page = self.rows_shown().saturating_sub(1).max(1) as isize;
         let tab = self.tab_mut();
@@ -426,7 +441,8 @@ impl State {
 
     /// What every table counted and lost, for the end.
     pub(crate) fn last_words(&self) -> Vec<String> {
-        let words = self.tabs.iter().filter_map(|tab| {
+        let own = usize::from(self.overview.is_some());
+        let words = self.tabs.iter().skip(own).filter_map(|tab| {
             let moment = tab.feed.moment(0)?;
             let seconds = moment.totals.as_deref()?.seconds;
             let lost = losses(tab.feed.lost());
@@ -458,6 +474,9 @@ impl State {
     fn command(&self) -> String {
         let tab = self.tab();
         let mut words = vec!["ktally".to_owned(), tab.feed.source.clone()];
+        if self.overview().is_some() {
+            return words.join(" ");
+        }
         // A dump is one reading.
         if !tab.feed.source.starts_with("map ") {
             words.push(format!("--every {}ms", self.every.as_millis()));

@@ -365,15 +365,8 @@ impl Tab {
 
     /// The metric that rows are sorted by; the first one where that is a label.
     pub(super) fn sorted_metric(&self) -> Option<&Metric> {
-        let sort = self.sort();
-        let metrics = &self.feed.table.metrics;
-        let is_sorted = |it: &&Metric| {
-            sort == it.name
-                || sort
-                    .strip_prefix(&it.name)
-                    .is_some_and(|rest| rest.starts_with('.'))
-        };
-        metrics.iter().find(is_sorted).or(metrics.first())
+        let table = &self.feed.table;
+        table.metric(&self.sort()).or(table.metrics.first())
     }
 
     /// Where the selected row is.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod keys;
+mod overview;
 mod screens;
 
 use std::time::{Duration, SystemTime};

@@ -33,14 +33,17 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
     let wanted = Wanted::of(args, tallies);
     let (events, queue) = mpsc::channel();
     let reader = Reader::start(wanted, every, events.clone())?;
-    let tabs = reader.tabs()?;
+    let (tabs, overview) = reader.tabs()?;
     let style = style(global);
     let screen = Screen::open(events)?;
     let glyphs = Glyphs {
         ascii: style.ascii || args.ascii,
     };
-    let state =
-        State::new(host_facts(), own(None), tabs, every).on(screen.size()?, glyphs, style.color);
+    let mut state = State::new(host_facts(), own(None), tabs, every);
+    if let Some(overview) = overview {
+        state = state.with_overview(overview);
+    }
+    let state = state.on(screen.size()?, glyphs, style.color);
     let ended = watch(state, screen, &queue, &reader);
     let state = ended?;
     for line in state.last_words() {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::source::{Source, Wanted};
+use super::source::{Opened, Source, Wanted};
 use crate::commands::keep_capabilities;
-use crate::tui::{Event, Tab};
+use crate::tui::{Event, Overview, Tab};
 
 /// After which a first screen of numbers stands.
 const FIRST: Duration = Duration::from_millis(500);
@@ -17,7 +17,7 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The thread, from outside.
 pub(super) struct Reader {
     every: Sender<Duration>,
-    tabs: Receiver<Result<Vec<Tab>>>,
+    tabs: Receiver<Result<(Vec<Tab>, Option<Overview>)>>,
 }
 
 /// A source, and where its tables are among the tabs.
@@ -34,12 +34,18 @@ impl Reader {
         let (tell_every, new_every) = mpsc::channel();
         let work = move || match wanted.open() {
             Err(error) => _ = tell_tabs.send(Err(error)),
-            Ok(sources) => {
-                let tabs = sources.iter().flat_map(Source::tabs).collect();
+            Ok(opened) => {
+                let tabs = opened.tabs();
+                let first = usize::from(opened.absent.is_some());
                 // Capabilities are those of a thread.
                 keep_capabilities(Vec::new());
                 if tell_tabs.send(Ok(tabs)).is_ok() {
-                    read(&mut Open::all(sources), every, &new_every, &events);
+                    read(
+                        &mut Open::all(opened.sources, first),
+                        every,
+                        &new_every,
+                        &events,
+                    );
                 }
             }
         };
@@ -52,7 +58,7 @@ impl Reader {
     }
 
     /// Once all of it counts.
-    pub(super) fn tabs(&self) -> Result<Vec<Tab>> {
+    pub(super) fn tabs(&self) -> Result<(Vec<Tab>, Option<Overview>)> {
         self.tabs
             .recv()
             .map_err(|_| anyhow!("the reader has ended"))?
@@ -64,9 +70,21 @@ impl Reader {
     }
 }
 
+impl Opened {
+    /// A tab for each table, behind an overview.
+    fn tabs(&self) -> (Vec<Tab>, Option<Overview>) {
+        let mut tabs: Vec<Tab> = self.sources.iter().flat_map(Source::tabs).collect();
+        let overview = self.absent.clone().map(|absent| {
+            let (tab, overview) = Overview::new(&tabs, absent);
+            tabs.insert(0, tab);
+            overview
+        });
+        (tabs, overview)
+    }
+}
+
 impl Open {
-    fn all(sources: Vec<Source>) -> Vec<Self> {
-        let mut first_tab = 0;
+    fn all(sources: Vec<Source>, mut first_tab: usize) -> Vec<Self> {
         let open = sources.into_iter().map(|source| {
             let tabs = source.tables.len();
             first_tab += tabs;

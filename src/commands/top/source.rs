@@ -8,8 +8,10 @@ use crate::cli::{Chosen, TopArgs};
 use crate::map::{Access, Map, MapRef};
 use crate::schema::{MapBtf, MetricKind, Table};
 use crate::snapshot::Reading;
-use crate::tally::{Instance, InstanceName, Session, read_map, resolve};
-use crate::tui::{Feed, Tab};
+use crate::tally::{
+    Instance, InstanceName, RawOption, Session, Tally, read_map, resolve, with_fields,
+};
+use crate::tui::{Feed, Overview, Tab};
 
 /// What is asked for.
 pub(super) struct Wanted {
@@ -17,6 +19,14 @@ pub(super) struct Wanted {
     instances: Vec<String>,
     maps: Vec<String>,
     max_rows: Option<u32>,
+    is_light: bool,
+}
+
+/// What is read.
+pub(super) struct Opened {
+    pub(super) sources: Vec<Source>,
+    /// Of an overview: what cannot count here, and why.
+    pub(super) absent: Option<Vec<String>>,
 }
 
 /// What counts.
@@ -46,23 +56,66 @@ impl Wanted {
             instances: instances.collect(),
             maps: args.maps.clone(),
             max_rows: args.loading.max_rows,
+            is_light: args.light,
         }
     }
 
     /// Loads, attaches and opens all of it.
-    pub(super) fn open(&self) -> Result<Vec<Source>> {
-        let tallies = self.tallies.iter().map(|it| Source::run(it, self.max_rows));
+    pub(super) fn open(&self) -> Result<Opened> {
+        if self.tallies.is_empty() && self.instances.is_empty() && self.maps.is_empty() {
+            return self.overview();
+        }
+        let tallies = self.tallies.iter();
+        let tallies = tallies.map(|it| Source::run(&it.tally, &it.given, self.max_rows));
         let instances = self.instances.iter().map(|it| Source::attached(it));
         let btf = MapBtf::default();
         let maps = self.maps.iter().map(|it| Source::map(it, &btf));
-        tallies.chain(instances).chain(maps).collect()
+        Ok(Opened {
+            sources: tallies
+                .chain(instances)
+                .chain(maps)
+                .collect::<Result<_>>()?,
+            absent: None,
+        })
+    }
+
+    /// Of each tally that says so, in the order of their places.
+    fn overview(&self) -> Result<Opened> {
+        let mut tallies = Tally::builtins()?;
+        tallies.retain(|tally| {
+            let tables = &tally.schema.tables;
+            let is_dear = tables.iter().any(|table| table.is_dear);
+            tables.iter().any(|table| !table.overview.is_empty()) && !(self.is_light && is_dear)
+        });
+        tallies.sort_by_key(|tally| {
+            let tables = tally.schema.tables.iter();
+            tables.flat_map(|table| table.overview.clone()).min()
+        });
+        let (mut sources, mut absent) = (Vec::new(), Vec::new());
+        let mut last_error = None;
+        for tally in tallies {
+            let given = with_fields(&tally.schema, &[], &[Overview::PROCESS]);
+            match Source::run(&tally, &given, self.max_rows) {
+                Ok(source) => sources.push(source),
+                Err(error) => {
+                    absent.push(format!("{} ({})", tally.name, error.root_cause()));
+                    last_error = Some(error);
+                }
+            }
+        }
+        match (sources.is_empty(), last_error) {
+            (true, Some(error)) => Err(error),
+            _ => Ok(Opened {
+                sources,
+                absent: Some(absent),
+            }),
+        }
     }
 }
 
 impl Source {
-    fn run(chosen: &Chosen, max_rows: Option<u32>) -> Result<Self> {
-        let tally = &chosen.tally;
-        let options = resolve(&tally.schema.options, &chosen.given)?;
+    fn run(tally: &Tally, given: &[RawOption], max_rows: Option<u32>) -> Result<Self> {
+        let options = resolve(&tally.schema.options, given)?;
         let session = Session::start(tally, &options, max_rows);
         let session = session.with_context(|| format!("failed to start `{}`", tally.name))?;
         Ok(Self {

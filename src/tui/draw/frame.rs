@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
-use super::{Pen, Tone};
+use super::{Pen, Tone, overview};
 use crate::schema::{Unit, plain_number, whole_number};
 use crate::tui::feed::{Feed, Lost};
 use crate::tui::state::{Overlay, State};
@@ -67,12 +67,17 @@ pub(super) fn tabs(state: &State, pen: &mut Pen<'_>, area: Rect) {
             false if !state.tabs[i].feed.lost().is_none() => Tone::Lost,
             false => Tone::Plain,
         };
-        pen.put((area.x + x, y), end.saturating_sub(1), &text, tone);
+        if let Ok(x) = u16::try_from(x) {
+            pen.put((area.x + x, y), end.saturating_sub(1), &text, tone);
+        }
     }
 }
 
+/// What a state word may need beside the tabs.
+const STATE_WIDTH: i32 = 14;
+
 /// Where each tab begins, and its text; the current one is always among them.
-fn tab_places(state: &State) -> Vec<(u16, String)> {
+fn tab_places(state: &State) -> Vec<(i32, String)> {
     let mut x = 0;
     let places = state.tabs.iter().enumerate().map(|(i, tab)| {
         let name = &tab.feed.name;
@@ -81,17 +86,22 @@ fn tab_places(state: &State) -> Vec<(u16, String)> {
             false => format!(" {name} "),
         };
         let start = x;
-        x += text.width() as u16 + 1;
+        x += text.width() as i32 + 1;
         (start, text)
     });
-    places.collect()
+    let mut places: Vec<_> = places.collect();
+    let (start, text) = &places[state.current];
+    let room = i32::from(state.size.0) - STATE_WIDTH;
+    let over = (start + text.width() as i32 - room).max(0).min(*start);
+    places.iter_mut().for_each(|(x, _)| *x -= over);
+    places
 }
 
 pub(super) fn tab_at(state: &State, x: u16) -> Option<usize> {
     let places = tab_places(state);
     places
         .iter()
-        .position(|(start, text)| (*start..*start + text.width() as u16).contains(&x))
+        .position(|(start, text)| (*start..*start + text.width() as i32).contains(&x.into()))
 }
 
 /// One word for the state.
@@ -146,7 +156,8 @@ fn events(state: &State) -> Option<String> {
 pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
     let feed = &state.tab().feed;
     let y = area.y + 2;
-    let lost = feed.lost();
+    let all = state.overview().map(|it| overview::health(state, it));
+    let lost = all.as_ref().map_or_else(|| feed.lost(), |(_, lost)| *lost);
     let tone = if lost.is_none() {
         Tone::Plain
     } else {
@@ -161,7 +172,9 @@ pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
         whole_number(feed.max_rows.into())
     );
     let losses = losses(lost);
-    let text = if area.width < 72 {
+    let text = if let Some((all, _)) = all {
+        format!("{all}   {losses}")
+    } else if area.width < 72 {
         format!("{losses}   {rows}").replace("   ", " ")
     } else {
         format!(
@@ -222,6 +235,9 @@ pub(super) fn message(state: &State, pen: &mut Pen<'_>, area: Rect) {
             &format!("! {warning}"),
             Tone::Lost,
         );
+    } else if let Some(absent) = state.overview().filter(|it| !it.absent.is_empty()) {
+        let text = format!("absent: {}", absent.absent.join(", "));
+        pen.put((area.x, y), area.right(), &text, Tone::Faint);
     } else if let Some(baseline) = &tab.feed.baseline {
         let text = format!(
             "baseline: the minute before {} (z new, Z none)",
@@ -251,6 +267,9 @@ pub(super) fn keys(state: &State, pen: &mut Pen<'_>, area: Rect) {
             "space go on  , . step  < > ten  s sort  / filter  Enter detail  e export  ? help"
         }
         _ if area.width < 72 => "? help  Enter open  Tab next  q quit",
+        _ if state.overview().is_some() => {
+            "? help  Enter open  ↑↓ move  Tab next  / filter  s sort  space pause  q quit"
+        }
         _ => {
             "? help  / filter  s sort  b group  t totals  h panel  space pause  Enter detail  q quit"
         }

@@ -4,6 +4,7 @@
 mod detail;
 mod frame;
 mod overlay;
+mod overview;
 mod panel;
 mod pen;
 mod rows;
@@ -21,6 +22,8 @@ pub(super) enum Target {
     Tab(usize),
     Heading(String),
     Row(usize),
+    /// Of the overview.
+    Line(usize),
     Health,
 }
 
@@ -56,6 +59,9 @@ pub(crate) fn draw(state: &State, buffer: &mut Buffer) {
     frame::tabs(state, &mut pen, area);
     frame::health(state, &mut pen, area);
     let parts = Parts::of(state, area);
+    if let (Some(above), Some(overview)) = (parts.overview, state.overview()) {
+        overview::draw(state, &mut pen, overview, above);
+    }
     rows::draw(state, &mut pen, parts.rows);
     if let Some(panel) = parts.panel {
         panel::draw(state, &mut pen, panel);
@@ -70,12 +76,35 @@ pub(crate) fn draw(state: &State, buffer: &mut Buffer) {
 /// Where rows and panel are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
+    overview: Option<Rect>,
     rows: Rect,
     panel: Option<Rect>,
 }
 
 impl Parts {
     fn of(state: &State, area: Rect) -> Self {
+        let Some(overview) = state.overview() else {
+            return Self::of_table(state, area);
+        };
+        let below = area.height.saturating_sub(ABOVE + BELOW);
+        let area = Rect {
+            y: area.y + ABOVE,
+            height: below,
+            ..area
+        };
+        let height = overview::height(overview, area);
+        Self {
+            overview: Some(Rect { height, ..area }),
+            rows: Rect {
+                y: area.y + height,
+                height: below - height,
+                ..area
+            },
+            panel: None,
+        }
+    }
+
+    fn of_table(state: &State, area: Rect) -> Self {
         let height = area.height.saturating_sub(ABOVE + BELOW);
         let rows = Rect {
             y: area.y + ABOVE,
@@ -84,7 +113,11 @@ impl Parts {
         };
         let view = &state.tab().view;
         if !view.has_panel && !view.is_detail {
-            return Self { rows, panel: None };
+            return Self {
+                overview: None,
+                rows,
+                panel: None,
+            };
         }
         if area.width >= WIDE && !view.is_detail {
             let width = 46;
@@ -98,12 +131,17 @@ impl Parts {
                 ..rows
             };
             return Self {
+                overview: None,
                 rows: left,
                 panel: Some(right),
             };
         }
         if area.height < 20 {
-            return Self { rows, panel: None };
+            return Self {
+                overview: None,
+                rows,
+                panel: None,
+            };
         }
         let above = if view.is_detail {
             detail_height(state)
@@ -121,6 +159,7 @@ impl Parts {
             ..rows
         };
         Self {
+            overview: None,
             rows: upper,
             panel: Some(lower),
         }
@@ -148,7 +187,13 @@ impl State {
         match y {
             1 => frame::tab_at(self, x).map(Target::Tab),
             2 => Some(Target::Health),
-            _ => rows::at(self, Parts::of(self, self.area()).rows, x, y),
+            _ => {
+                let parts = Parts::of(self, self.area());
+                let above = self.overview().zip(parts.overview);
+                let line = above.and_then(|(overview, area)| overview::line_at(overview, area, y));
+                let line = line.map(Target::Line);
+                line.or_else(|| rows::at(self, parts.rows, x, y))
+            }
         }
     }
 }

@@ -225,7 +225,7 @@ fn group_mark(tab: &Tab, line: &Line) -> Option<&'static str> {
 }
 
 /// The last minute in so many cells: each is the mean of some readings.
-fn minute(past: &[Option<f64>], cells: usize) -> Vec<Option<f64>> {
+pub(super) fn minute(past: &[Option<f64>], cells: usize) -> Vec<Option<f64>> {
     let each = past.len().max(KEPT).div_ceil(cells.max(1)).max(1);
     let blank = cells.saturating_sub(past.len().div_ceil(each));
     let start = past.len() % each;
