@@ -13,6 +13,7 @@ pub mod host;
 mod internal;
 pub mod map;
 pub mod names;
+mod recording;
 pub(crate) mod render;
 pub mod schema;
 pub mod snapshot;

@@ -12,15 +12,16 @@ use ktally::names::{decoders, is_known};
 use ktally::schema::Decoder;
 
 /// The modules from top to bottom, and the modules below that each may use.
-const MODULES: [(&str, &str); 15] = [
+const MODULES: [(&str, &str); 16] = [
     ("main", "cli commands tally error"),
     (
         "commands",
-        "cli tui render tally map snapshot names schema host error text",
+        "cli tui render recording tally map snapshot names schema host error text",
     ),
     ("cli", "render tally snapshot names schema error text"),
-    ("tui", "render snapshot schema error text"),
+    ("tui", "render recording snapshot schema error text"),
     ("render", "snapshot schema error text"),
+    ("recording", "snapshot schema error"),
     (
         "tally",
         "map snapshot names schema host internal sys error text",

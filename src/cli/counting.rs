@@ -1,6 +1,7 @@
 //! The arguments of the subcommands that count.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -78,6 +79,12 @@ pub(crate) struct TopArgs {
     pub(crate) every: Option<Duration>,
     #[command(flatten)]
     pub(crate) loading: Loading,
+    /// Write what is read into a new file, for --replay: lines of JSON, at most 1 GiB, mode 0600
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
+    /// Show a recording again, without privileges; its keys are in the help (`?`)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tally", "maps", "light", "record", "every", "max_rows", "all_programs"])]
+    pub(crate) replay: Option<PathBuf>,
     /// Draw with ASCII alone
     #[arg(long)]
     pub(crate) ascii: bool,

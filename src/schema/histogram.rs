@@ -1,11 +1,14 @@
 //! The histograms of `ktally.bpf.h`, log2 and linear.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail, ensure};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::input::{Fields, Input};
 use super::statistic::Statistic;
-use super::types::{Kind, Type};
+use super::tags::Tags;
+use super::types::{Kind, Member, Place, Type};
 
 /// Where the buckets of a histogram end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,28 @@ impl Scale {
         let names = [sum, buckets, step].map(|member| member.name.as_str());
         let is_linear = names == ["sum", "buckets", "step"] && element.size > 0;
         is_linear.then_some(Self::Linear(element.size as u64))
+    }
+
+    /// A type that is such a histogram.
+    pub(crate) fn ty(self) -> Arc<Type> {
+        let size = 8 * Histogram::CELLS;
+        let Self::Linear(step) = self else {
+            return Type::new(C_NAME, size, Kind::Struct(Vec::new()));
+        };
+        let word = Type::unsigned(8);
+        let buckets = Type::array(word.clone(), Histogram::BUCKETS);
+        let step = Type::array(Type::opaque(step as usize), 0);
+        let members = [
+            ("sum", 0, word),
+            ("buckets", 8, buckets),
+            ("step", size, step),
+        ];
+        let members = members.map(|(name, byte, ty)| Member {
+            name: name.to_owned(),
+            place: Place::whole(ty).shifted(8 * byte),
+            tags: Tags::default(),
+        });
+        Type::new("", size, Kind::Struct(members.into()))
     }
 
     /// The greatest value that bucket `i` holds: a power of two, or a multiple of the

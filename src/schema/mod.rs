@@ -40,6 +40,7 @@ pub use parse::{LeftOut, parse};
 pub(crate) use statistic::Statistic;
 pub(crate) use table::Part;
 pub use table::{Label, OptionSpec, Table};
+pub(crate) use tags::Overview;
 pub use tags::{Decoder, Tags};
 pub use types::{Kind, Member, Place, Type, Variant};
 pub(crate) use under_way::{ENDING, UnderWay};

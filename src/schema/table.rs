@@ -169,6 +169,35 @@ impl Table {
         table
     }
 
+    /// Of these columns, whose cells follow one another.
+    pub(crate) fn of_columns(
+        (name, help): (&str, &str),
+        labels: Vec<Label>,
+        mut metrics: Vec<Metric>,
+    ) -> Self {
+        let mut cell = 0;
+        for metric in &mut metrics {
+            metric.cell = cell;
+            cell += metric.cells();
+        }
+        metric::pair_maxima(&mut metrics);
+        Self {
+            name: name.to_owned(),
+            help: help.to_owned(),
+            key_size: 0,
+            value_size: 0,
+            max_entries: 0,
+            sort_by: None,
+            labels,
+            hides_key: false,
+            metrics,
+            details: Vec::new(),
+            overview: Vec::new(),
+            is_dear: false,
+            refused: Vec::new(),
+        }
+    }
+
     fn add_labels(&mut self, prefix: &str, bits: usize, members: &[Member]) {
         for member in members {
             let place = member.place.shifted(bits);

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 use super::unit::Unit;
 
 /// The tags of one declaration. Tags of other programs, and of later versions
@@ -65,7 +67,7 @@ pub struct Tags {
 }
 
 /// `OVERVIEW(place, what, column)`: a line of the overview, in the order of their places.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Overview {
     place: u32,
     pub(crate) what: String,

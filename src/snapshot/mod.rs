@@ -2,6 +2,7 @@
 
 mod column;
 mod filter;
+mod interval;
 mod order;
 mod query;
 mod rows;
@@ -15,6 +16,7 @@ use std::time::SystemTime;
 use crate::schema::{Histogram, Metric, MetricKind, Table};
 
 pub(crate) use filter::{Condition, Filter};
+pub(crate) use interval::{Interval, Lost};
 pub(crate) use order::{Rank, Sort};
 pub(crate) use query::Query;
 pub use rows::Rows;

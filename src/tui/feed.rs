@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use crate::schema::{Decoder, Names, Place, Table, Value};
-use crate::snapshot::{Query, Reading, Rows, events};
+use crate::snapshot::{Interval, Lost, Query, Reading, Rows, events};
 
 /// How many readings are kept.
 pub(super) const KEPT: usize = 60;
@@ -71,36 +71,6 @@ pub(crate) struct Moment {
     pub(super) incomplete: Option<String>,
 }
 
-/// What the numbers lack, since counting began; `None` is unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Lost {
-    pub(super) other: u64,
-    pub(super) dropped: Option<u64>,
-    pub(super) missed: Option<u64>,
-    pub(super) gaps: Option<u64>,
-}
-
-impl Lost {
-    /// What both lack.
-    pub(super) fn and(self, more: Self) -> Self {
-        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
-            (None, None) => None,
-            (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
-        };
-        Self {
-            other: self.other + more.other,
-            dropped: sum(self.dropped, more.dropped),
-            missed: sum(self.missed, more.missed),
-            gaps: sum(self.gaps, more.gaps),
-        }
-    }
-
-    pub(super) fn is_none(self) -> bool {
-        let lost = [self.dropped, self.missed, self.gaps];
-        self.other == 0 && lost.iter().all(|it| it.unwrap_or(0) == 0)
-    }
-}
-
 impl Feed {
     pub(crate) fn new(source: String, name: String, summary: String, table: Table) -> Self {
         Self {
@@ -117,13 +87,13 @@ impl Feed {
         }
     }
 
-    /// Takes a reading whose only table is this one. The first one says only where
-    /// counting stands.
-    pub(crate) fn take(&mut self, mut reading: Reading) {
+    /// What a reading whose only table is this one says of the time since the one
+    /// before. The first one says only where counting stands.
+    pub(super) fn interval(&mut self, mut reading: Reading) -> Option<Interval> {
         let tables = std::slice::from_ref(&self.table);
         let Some(before) = &self.before else {
             self.before = Some(reading);
-            return;
+            return None;
         };
         if reading.incomplete.is_some() {
             reading.fill_from(before);
@@ -131,9 +101,15 @@ impl Feed {
         let all = reading.in_all(tables).into_owned();
         let since = reading.since(before, tables);
         if since.seconds <= 0.0 {
-            return;
+            return None;
         }
-        let moment = Moment::new(since, all, &self.table);
+        self.before = Some(reading);
+        Some(Interval::new(since, all, &self.table))
+    }
+
+    /// Takes the next interval.
+    pub(super) fn take(&mut self, interval: Interval) {
+        let moment = Moment::new(interval, &self.table);
         if !moment.lost.is_none() && self.lost_since.is_none() {
             self.lost_since = Some(moment.time);
         }
@@ -144,8 +120,20 @@ impl Feed {
             self.moments.pop_front();
         }
         self.moments.push_back(moment);
-        self.before = Some(reading);
         self.ended = None;
+    }
+
+    /// Forgets what was read.
+    pub(super) fn clear(&mut self) {
+        self.moments.clear();
+        self.before = None;
+        self.lost_since = None;
+    }
+
+    /// Every row since counting began, as it was last read.
+    pub(super) fn totals(&self) -> Option<&Rows> {
+        let totals = self.moments.back()?.totals.as_deref()?;
+        Some(&totals.rows)
     }
 
     /// Has later readings compared with those up to now.
@@ -193,29 +181,23 @@ impl Feed {
 }
 
 impl Moment {
-    /// Of an interval, and of all since counting began.
-    fn new(mut since: Reading, mut all: Reading, table: &Table) -> Self {
-        let (now, total) = (since.tables.swap_remove(0), all.tables.swap_remove(0));
-        let lost = Lost {
-            other: total.other_events(table).unwrap_or_default(),
-            dropped: total.dropped,
-            missed: all.missed,
-            gaps: all.gaps,
-        };
+    fn new(interval: Interval, table: &Table) -> Self {
+        let counted = interval.rows.iter().map(|(_, cells)| cells);
+        let counted = counted.filter(|cells| !table.counts_nothing(cells));
         Self {
-            time: since.time,
-            seconds: since.seconds,
-            sum: sum_of(table, now.rows.iter().map(|(_, cells)| cells), &now.other),
-            rows_read: total.rows.len(),
-            rows: now.rows,
-            other: now.other.filter(|cells| !table.counts_nothing(cells)),
+            time: interval.time,
+            seconds: interval.seconds,
+            sum: sum_of(table, counted, &interval.other),
+            rows_read: interval.totals.len(),
+            rows: interval.rows,
+            other: interval.other,
             totals: Some(Box::new(Totals {
-                seconds: all.seconds,
-                rows: total.rows,
-                other: total.other,
+                seconds: interval.total_seconds,
+                rows: interval.totals,
+                other: interval.total_other,
             })),
-            lost,
-            incomplete: since.incomplete,
+            lost: interval.lost,
+            incomplete: interval.incomplete,
         }
     }
 

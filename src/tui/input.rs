@@ -80,6 +80,7 @@ impl State {
                     Some(Target::Row(place)) => self.click_row(place, names),
                     Some(Target::Heading(column)) => self.click_heading(column, names),
                     Some(Target::Health) => self.warn(1),
+                    Some(Target::Frame(frame)) => return Effect::Seek(frame),
                     None => {}
                 }
                 Effect::None

@@ -10,6 +10,7 @@ mod keys;
 mod order;
 mod overview;
 mod past;
+mod replay;
 mod state;
 mod tab;
 
@@ -17,6 +18,7 @@ pub(crate) use draw::draw;
 pub(crate) use feed::Feed;
 pub(crate) use glyphs::Glyphs;
 pub(crate) use overview::Overview;
+pub(crate) use replay::{HISTORY, Replay};
 pub(crate) use state::{Effect, Event, Host, Own, State};
 pub(crate) use tab::Tab;
 

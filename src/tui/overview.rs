@@ -201,21 +201,12 @@ impl State {
         self.overview.as_ref().filter(|_| is_shown)
     }
 
-    /// Takes a round of readings into the overview, with the last of them. The tab that
-    /// has changed.
-    pub(super) fn join(&mut self, tab: usize) -> usize {
-        let Some(overview) = &self.overview else {
-            return tab;
-        };
+    /// A round of readings for the overview, with the last of them.
+    pub(super) fn join(&self, tab: usize) -> Option<Reading> {
+        let overview = self.overview.as_ref()?;
         let is_live = |tab: &Tab| tab.feed.ended.is_none();
-        if self.tabs.iter().rposition(is_live) != Some(tab) {
-            return tab;
-        }
-        let Some(reading) = overview.join(&self.tabs) else {
-            return tab;
-        };
-        self.tabs[0].feed.take(reading);
-        if self.current == 0 { 0 } else { tab }
+        let is_last = self.tabs.iter().rposition(is_live) == Some(tab);
+        is_last.then(|| overview.join(&self.tabs))?
     }
 
     pub(super) fn refresh_overview(&mut self, names: &dyn Names) {

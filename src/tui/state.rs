@@ -8,9 +8,11 @@ use super::draw::losses;
 use super::glyphs::Glyphs;
 use super::keys::Action;
 use super::overview::Overview;
+use super::replay::Replay;
 use super::tab::{Change, Tab};
+use crate::recording::Recorder;
 use crate::schema::{Names, Table, whole_number};
-use crate::snapshot::Reading;
+use crate::snapshot::{Interval, Reading};
 
 /// How long an order is held after a key.
 pub(super) const HOLD: Duration = Duration::from_secs(3);
@@ -26,6 +28,12 @@ pub(crate) enum Event {
     Resize(u16, u16),
     /// Of the tab with this number.
     Reading(usize, Reading),
+    /// The same from a recording.
+    Interval(usize, Interval),
+    /// Readings follow that do not go on from those before.
+    Rewind,
+    /// All of a frame was read; whether it is the next one.
+    Frame(usize, bool),
     /// No more readings of it come.
     Ended(usize, String),
     /// The clock went on.
@@ -47,6 +55,10 @@ pub(crate) enum Effect {
     Export(String, String),
     /// Put a command into the clipboard.
     Copy(String),
+    /// Append a line to the recording.
+    Record(String),
+    /// Read this frame of the recording.
+    Seek(usize),
 }
 
 /// What is watched.
@@ -80,6 +92,8 @@ pub(super) enum Overlay {
     Filter(String, usize),
     /// The columns, and which of them is selected.
     Columns(usize),
+    /// A time that is typed.
+    Time(String),
 }
 
 /// The state.
@@ -105,6 +119,9 @@ pub(crate) struct State {
     pub(super) size: (u16, u16),
     pub(super) glyphs: Glyphs,
     pub(super) color: bool,
+    pub(super) recorder: Option<Recorder>,
+    /// The recording that is shown, rather than what counts now.
+    pub(super) replay: Option<Replay>,
 }
 
 impl State {
@@ -126,6 +143,8 @@ impl State {
             size: (80, 24),
             glyphs: Glyphs::default(),
             color: true,
+            recorder: None,
+            replay: None,
         }
     }
 
@@ -158,21 +177,37 @@ impl State {
             Event::Key(key) => return self.key(key, names),
             Event::Mouse(mouse) => return self.mouse(mouse, names),
             Event::Resize(width, height) => self.size = (width, height),
-            Event::Reading(tab, reading) => self.read(tab, reading, names),
+            Event::Reading(tab, reading) => return self.read(tab, reading, names),
+            Event::Interval(tab, interval) => self.tabs[tab].feed.take(interval),
+            Event::Rewind => self.rewind(),
+            Event::Frame(frame, is_next) => self.arrive(frame, is_next, names),
             Event::Ended(tab, why) => self.tabs[tab].feed.ended = Some((self.own.now, why)),
             Event::Tick(own) => self.own = own,
         }
         Effect::None
     }
 
-    fn read(&mut self, tab: usize, reading: Reading, names: &dyn Names) {
-        self.tabs[tab].feed.take(reading);
-        let tab = self.join(tab);
-        if tab != self.current {
-            return;
+    fn read(&mut self, tab: usize, reading: Reading, names: &dyn Names) -> Effect {
+        let mut lines = self.take(tab, reading, names);
+        let mut is_shown = tab == self.current;
+        if let Some(joined) = self.join(tab) {
+            lines += &self.take(0, joined, names);
+            is_shown |= self.current == 0;
         }
+        if is_shown {
+            self.show_reading(names);
+        }
+        match lines.is_empty() {
+            true => Effect::None,
+            false => Effect::Record(lines),
+        }
+    }
+
+    /// Shows the newest reading, or stays at the one that is shown.
+    pub(super) fn show_reading(&mut self, names: &dyn Names) {
+        let newest = self.tab().feed.len();
         match &mut self.paused {
-            Some(behind) => *behind = (*behind + 1).min(self.tabs[tab].feed.len()),
+            Some(behind) => *behind = (*behind + 1).min(newest),
             None => {
                 let is_held = self.is_held() || self.tab().view.is_frozen;
                 let change = if is_held {
@@ -213,6 +248,7 @@ impl State {
                 self.type_filter(text, earlier, key.code, names);
                 Effect::None
             }
+            Overlay::Time(text) => self.type_time(text.clone(), key.code),
             Overlay::Columns(place) => {
                 self.choose_column(*place, key.code);
                 Effect::None
@@ -222,11 +258,14 @@ impl State {
 
     /// Whether a key is text of a line.
     fn is_typed(&self, key: KeyEvent) -> bool {
-        matches!(self.overlay, Overlay::Filter(..)) && key.modifiers.is_empty()
+        matches!(self.overlay, Overlay::Filter(..) | Overlay::Time(_)) && key.modifiers.is_empty()
     }
 
     pub(super) fn act(&mut self, action: Action, names: &dyn Names) -> Effect {
         self.message.clear();
+        if let Some(effect) = self.replayed(action) {
+            return effect;
+        }
         match action {
             Action::Quit => return Effect::Quit,
             Action::Suspend => return Effect::Suspend,

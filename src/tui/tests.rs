@@ -4,6 +4,7 @@
 
 mod keys;
 mod overview;
+mod replay;
 mod screens;
 
 use std::time::{Duration, SystemTime};

@@ -36,6 +36,7 @@ map dump 1 --cpu 1 => --cpu | `ktally map dump --help`
 read x --pid 1 => `--pid` | `ktally read --help`
 top syscalls => `top` needs a terminal | run NAME --every 1s
 top => `top` needs a terminal
+top syscalls --replay x => cannot be used with
 rotate x --keep 3 => `--keep` | --output-file FILE
 rotate x --keep 0 --output-file x => 1 or more
 status --costs => did you mean `--cost`? | `ktally status --help`

@@ -1,6 +1,8 @@
 //! `ktally top`: the live view. One thread draws and takes keys; another one reads.
 
 mod reader;
+mod record;
+mod replay;
 mod screen;
 mod source;
 
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 
 use self::reader::Reader;
+use self::record::Record;
 use self::screen::Screen;
 use self::source::Wanted;
 use super::{keep_capabilities, note, style};
@@ -29,6 +32,10 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
             "`top` needs a terminal; `ktally run NAME --every 1s` prints readings",
         ));
     }
+    if let Some(file) = &args.replay {
+        return replay::replay(global, args, file);
+    }
+    let file = args.record.as_deref().map(Record::create).transpose()?;
     let every = args.every.unwrap_or(Duration::from_secs(1));
     let wanted = Wanted::of(args, tallies);
     let (events, queue) = mpsc::channel();
@@ -43,13 +50,22 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
     if let Some(overview) = overview {
         state = state.with_overview(overview);
     }
-    let state = state.on(screen.size()?, glyphs, style.color);
-    let ended = watch(state, screen, &queue, &reader);
-    let state = ended?;
+    let mut state = state.on(screen.size()?, glyphs, style.color);
+    let mut live = Live { reader, file };
+    if let Some(file) = &mut live.file {
+        file.append(&state.record())?;
+    }
+    let state = watch(state, screen, &queue, &mut live)?;
     for line in state.last_words() {
         note(&line);
     }
     Ok(Exit::Done)
+}
+
+/// What is watched and recorded.
+struct Live {
+    reader: Reader,
+    file: Option<Record>,
 }
 
 /// Takes events until the user quits.
@@ -57,7 +73,7 @@ fn watch(
     mut state: State,
     mut screen: Screen,
     queue: &Receiver<Event>,
-    reader: &Reader,
+    live: &mut Live,
 ) -> Result<State> {
     let names = HostNames::new();
     keep_capabilities(names.capabilities(state.tables()));
@@ -73,7 +89,7 @@ fn watch(
         // What came meanwhile is drawn at once.
         for event in std::iter::once(first).chain(queue.try_iter().take(64)) {
             let effect = state.next(event, &names);
-            if act(&mut state, effect, &mut screen, reader)? {
+            if live.act(&mut state, effect, &mut screen)? {
                 screen.close();
                 return Ok(state);
             }
@@ -86,14 +102,33 @@ fn watch(
     }
 }
 
+impl Live {
+    fn act(&mut self, state: &mut State, effect: Effect, screen: &mut Screen) -> Result<bool> {
+        match effect {
+            Effect::Interval(every) => self.reader.read_every(every),
+            Effect::Record(line) => self.record(state, &line),
+            effect => return act(state, effect, screen),
+        }
+        Ok(false)
+    }
+
+    /// The view goes on where the recording cannot.
+    fn record(&mut self, state: &mut State, line: &str) {
+        let written = self.file.as_mut().map(|file| file.append(line));
+        if let Some(Err(error)) = written {
+            self.file = None;
+            state.end_recording(&format!("the recording ends here: {error:#}"));
+        }
+    }
+}
+
 /// Does what changes more than the state. Whether that is the end.
-fn act(state: &mut State, effect: Effect, screen: &mut Screen, reader: &Reader) -> Result<bool> {
+fn act(state: &mut State, effect: Effect, screen: &mut Screen) -> Result<bool> {
     match effect {
-        Effect::None => {}
+        Effect::None | Effect::Interval(_) | Effect::Record(_) | Effect::Seek(_) => {}
         Effect::Quit => return Ok(true),
         Effect::Suspend => screen.suspend()?,
         Effect::Redraw => screen.redraw()?,
-        Effect::Interval(every) => reader.read_every(every),
         Effect::Mouse(is_wanted) => screen.take_mouse(is_wanted)?,
         Effect::Export(name, text) => match export(&name, &text) {
             Ok(()) => state.say(&format!("wrote {name}")),

@@ -7,7 +7,8 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{Pen, Tone, overview};
 use crate::schema::{Unit, plain_number, whole_number};
-use crate::tui::feed::{Feed, Lost};
+use crate::snapshot::Lost;
+use crate::tui::feed::Feed;
 use crate::tui::state::{Overlay, State};
 
 pub(super) fn title(state: &State, pen: &mut Pen<'_>, area: Rect) {
@@ -21,10 +22,22 @@ pub(super) fn title(state: &State, pen: &mut Pen<'_>, area: Rect) {
         own.cpu
     );
     let release = host.kernel.split('-').next().unwrap_or_default();
-    let left = format!(
-        "ktally top   {}   {} CPUs   {release}",
-        host.name, host.cpus
-    );
+    let (what, right) = match &state.replay {
+        None => ("ktally top".to_owned(), right),
+        Some(replay) => (
+            format!("ktally top --replay {}", replay.name),
+            format!(
+                "every {}   {}",
+                span(state.every),
+                (replay.stamp)(replay.time())
+            ),
+        ),
+    };
+    let release = match &state.replay {
+        Some(_) => "",
+        None => release,
+    };
+    let left = format!("{what}   {}   {} CPUs   {release}", host.name, host.cpus);
     // A narrow one has what is most wanted.
     if area.width < 72 {
         let feed = &state.tab().feed;
@@ -107,6 +120,9 @@ pub(super) fn tab_at(state: &State, x: u16) -> Option<usize> {
 /// One word for the state.
 fn state_word(state: &State) -> (String, Tone) {
     let feed = &state.tab().feed;
+    if let Some(replay) = &state.replay {
+        return (replay.word(), Tone::NotNow);
+    }
     if let Some(behind) = state.paused {
         let ago = feed.len().saturating_sub(1).min(behind);
         let word = match ago {
@@ -224,6 +240,24 @@ pub(super) fn message(state: &State, pen: &mut Pen<'_>, area: Rect) {
         );
         return;
     }
+    if let Overlay::Time(text) = &state.overlay {
+        pen.clear(Rect {
+            y,
+            height: 1,
+            ..area
+        });
+        let text = format!("go to (14:02, 14:02:31, +30, -30): {text}_");
+        pen.put((area.x, y), area.right(), &text, Tone::Strong);
+        return;
+    }
+    if state.replay.is_some() && state.message.is_empty() {
+        return;
+    }
+    pen.clear(Rect {
+        y,
+        height: 1,
+        ..area
+    });
     if !state.message.is_empty() {
         pen.put((area.x, y), area.right(), &state.message, Tone::Plain);
     } else if let Some((_, why)) = &tab.feed.ended {
@@ -262,6 +296,10 @@ pub(super) fn keys(state: &State, pen: &mut Pen<'_>, area: Rect) {
         Overlay::Columns(_) => "space shows, hides  ↑↓ column  Esc back",
         _ if view.is_detail => {
             "Esc back  ↑↓ other row  e export  y copy as command  space pause  ? help  q quit"
+        }
+        Overlay::Time(_) => "Enter go  Esc back",
+        _ if state.replay.is_some() => {
+            "space play  , . step  < > 10 s  [ ] 1 min  { } speed  g go to  ? help  q quit"
         }
         _ if state.paused.is_some() => {
             "space go on  , . step  < > ten  s sort  / filter  Enter detail  e export  ? help"

@@ -8,6 +8,7 @@ mod overview;
 mod panel;
 mod pen;
 mod rows;
+mod time;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -25,11 +26,18 @@ pub(super) enum Target {
     /// Of the overview.
     Line(usize),
     Health,
+    /// A frame of a recording.
+    Frame(usize),
 }
 
 /// Lines around the rows: what, tabs and health above them, a message and keys below.
 const ABOVE: u16 = 3;
 const BELOW: u16 = 2;
+
+/// A recording has a line of time in addition.
+fn below(state: &State) -> u16 {
+    BELOW + u16::from(state.replay.is_some())
+}
 
 /// From here on the panel stands at the right.
 const WIDE: u16 = 160;
@@ -42,7 +50,7 @@ pub(crate) fn draw(state: &State, buffer: &mut Buffer) {
         overlay::help(&mut pen, area);
         return;
     }
-    if area.height < ABOVE + BELOW + 2 {
+    if area.height < ABOVE + below(state) + 2 {
         rows::draw(
             state,
             &mut pen,
@@ -66,6 +74,11 @@ pub(crate) fn draw(state: &State, buffer: &mut Buffer) {
     if let Some(panel) = parts.panel {
         panel::draw(state, &mut pen, panel);
     }
+    let lines = Rect {
+        y: area.bottom() - below(state),
+        ..area
+    };
+    time::draw(state, &mut pen, lines);
     frame::message(state, &mut pen, area);
     frame::keys(state, &mut pen, area);
     if let Overlay::Columns(place) = state.overlay {
@@ -86,10 +99,10 @@ impl Parts {
         let Some(overview) = state.overview() else {
             return Self::of_table(state, area);
         };
-        let below = area.height.saturating_sub(ABOVE + BELOW);
+        let room = area.height.saturating_sub(ABOVE + below(state));
         let area = Rect {
             y: area.y + ABOVE,
-            height: below,
+            height: room,
             ..area
         };
         let height = overview::height(overview, area);
@@ -97,7 +110,7 @@ impl Parts {
             overview: Some(Rect { height, ..area }),
             rows: Rect {
                 y: area.y + height,
-                height: below - height,
+                height: room - height,
                 ..area
             },
             panel: None,
@@ -105,7 +118,7 @@ impl Parts {
     }
 
     fn of_table(state: &State, area: Rect) -> Self {
-        let height = area.height.saturating_sub(ABOVE + BELOW);
+        let height = area.height.saturating_sub(ABOVE + below(state));
         let rows = Rect {
             y: area.y + ABOVE,
             height,
@@ -187,6 +200,9 @@ impl State {
         match y {
             1 => frame::tab_at(self, x).map(Target::Tab),
             2 => Some(Target::Health),
+            y if y + below(self) >= self.size.1 && self.replay.is_some() => {
+                time::frame_at(self, self.size.0, x).map(Target::Frame)
+            }
             _ => {
                 let parts = Parts::of(self, self.area());
                 let above = self.overview().zip(parts.overview);

@@ -6,10 +6,11 @@ use super::{Pen, Tone};
 use crate::tui::keys::HELP;
 use crate::tui::state::State;
 
-const WORDS: [&str; 4] = [
+const WORDS: [&str; 5] = [
     "▼ ▲ sorted by, down or up    % share of the sorted column    · none in that time",
     "other    events counted without their key     dropped  times that are unknown",
     "missed   runs that the kernel skipped         gaps     events that it did not report",
+    "replay   space play  , . step  < > 10 s  [ ] 1 min  { } speed  g go to a time",
     "mouse    click row, heading, tab; again for detail; wheel scrolls",
 ];
 

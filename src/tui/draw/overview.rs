@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 
 use super::{Pen, Tone, rows};
 use crate::schema::whole_number;
-use crate::tui::feed::Lost;
+use crate::snapshot::Lost;
 use crate::tui::overview::Overview;
 use crate::tui::state::State;
 

@@ -1,0 +1,16 @@
+//! Recordings: the intervals of a live view as lines of JSON, and back. Pure, but for
+//! the file that is read.
+
+mod dictionary;
+mod file;
+mod head;
+mod line;
+mod writer;
+
+pub(crate) use dictionary::Dictionary;
+pub(crate) use file::{Frame, Recording};
+pub(crate) use head::{Head, TabHead};
+pub(crate) use writer::Recorder;
+
+#[cfg(test)]
+mod tests;
