@@ -290,7 +290,7 @@ fn sleeps_by_stack() {
             };
             assert_eq!(comm, "kt-offcpu");
             assert!(kernel.ends_with(";__schedule"), "{row:?}");
-            assert!(user.contains("[") || user.contains(';'), "{row:?}");
+            assert!(!user.is_empty(), "{row:?}");
             if kernel.contains(";hrtimer_nanosleep;") {
                 naps[0] += row.number("blocked");
                 naps[1] += row.number("time");
