@@ -51,5 +51,6 @@ mod support;
 mod tasks;
 mod tcp;
 mod terminal;
+mod top;
 mod under_way;
 mod who;

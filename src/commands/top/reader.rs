@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::source::{Opened, Source, Wanted};
 use crate::commands::keep_capabilities;
+use crate::commands::wait::Signals;
 use crate::tui::{Event, Overview, Tab};
 
 /// After which a first screen of numbers stands.
@@ -37,9 +38,10 @@ impl Reader {
             Ok(opened) => {
                 let tabs = opened.tabs();
                 let first = usize::from(opened.absent.is_some());
-                // Capabilities are those of a thread.
+                // Capabilities are those of a thread, and so are blocked signals.
                 keep_capabilities(Vec::new());
-                if tell_tabs.send(Ok(tabs)).is_ok() {
+                let signals = Signals::block();
+                if signals.is_ok() && tell_tabs.send(Ok(tabs)).is_ok() {
                     read(
                         &mut Open::all(opened.sources, first),
                         every,

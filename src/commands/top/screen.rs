@@ -6,14 +6,20 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, raise};
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, KeyEventKind};
+use ratatui::crossterm::event::{
+    self, DisableMouseCapture, EnableMouseCapture, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+};
+
 use ratatui::crossterm::terminal::{
-    self, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    self, Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
 };
 use ratatui::crossterm::{cursor, execute};
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
 
+use crate::commands::wait::Signals;
 use crate::tui::{self, Event, State};
 
 pub(super) struct Screen {
@@ -23,20 +29,24 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal; a thread sends what is typed.
+    /// Takes the terminal; threads send what is typed, and what would end the program.
     pub(super) fn open(events: Sender<Event>) -> Result<Self> {
-        let backend = CrosstermBackend::new(io::stdout());
-        let terminal = Terminal::new(backend).context("failed to open the terminal")?;
+        // First of all: what ends the program must give the terminal back.
+        let signals = Signals::block()?;
         let mut screen = Self {
-            terminal,
+            terminal: new_terminal().context("failed to open the terminal")?,
             has_mouse: true,
             is_open: false,
         };
         screen.enter()?;
         restore_at_panic();
-        let keys = move || while send_key(&events) {};
+        let to_keys = events.clone();
+        let keys = move || while send_key(&to_keys) {};
         let builder = thread::Builder::new().name("ktally-keys".to_owned());
         builder.spawn(keys).context("failed to start a thread")?;
+        let builder = thread::Builder::new().name("ktally-end".to_owned());
+        let quit = move || quit_at_signal(&signals, &events);
+        builder.spawn(quit).context("failed to start a thread")?;
         Ok(screen)
     }
 
@@ -45,7 +55,7 @@ impl Screen {
         self.is_open = true;
         execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
         self.take_mouse(self.has_mouse)?;
-        Ok(self.terminal.clear()?)
+        self.redraw()
     }
 
     pub(super) fn size(&self) -> Result<(u16, u16)> {
@@ -53,6 +63,10 @@ impl Screen {
     }
 
     pub(super) fn draw(&mut self, state: &State) -> Result<()> {
+        let (width, height) = self.size()?;
+        if self.terminal.get_frame().area() != Rect::new(0, 0, width, height) {
+            self.redraw()?;
+        }
         let drawn = self
             .terminal
             .draw(|frame| tui::draw(state, frame.buffer_mut()));
@@ -61,7 +75,9 @@ impl Screen {
     }
 
     pub(super) fn redraw(&mut self) -> Result<()> {
-        Ok(self.terminal.clear()?)
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        self.terminal = new_terminal()?;
+        Ok(())
     }
 
     pub(super) fn take_mouse(&mut self, is_wanted: bool) -> Result<()> {
@@ -100,6 +116,27 @@ impl Drop for Screen {
     }
 }
 
+/// Types the key that quits where a signal would.
+fn quit_at_signal(signals: &Signals, events: &Sender<Event>) {
+    if signals.wait_until(None).is_ok() {
+        let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        // Where nobody takes it, the view has ended.
+        let _ = events.send(Event::Key(key));
+    }
+}
+
+/// Of a fixed size: what follows a size, or clears, asks the terminal where its cursor is,
+/// and the thread that reads keys takes the answer.
+fn new_terminal() -> Result<Terminal<CrosstermBackend<Stdout>>> {
+    let (width, height) = terminal::size()?;
+    let viewport = Viewport::Fixed(Rect::new(0, 0, width, height));
+    let backend = CrosstermBackend::new(io::stdout());
+    Ok(Terminal::with_options(
+        backend,
+        TerminalOptions { viewport },
+    )?)
+}
+
 /// Whether somebody takes it.
 fn send_key(events: &Sender<Event>) -> bool {
     let event = match event::read() {
@@ -124,10 +161,12 @@ fn restore() {
     let _ = io::stdout().flush();
 }
 
+/// A view without one of its threads is no view.
 fn restore_at_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         restore();
         before(info);
+        std::process::exit(101);
     }));
 }

@@ -1,0 +1,199 @@
+//! The live view in a terminal of 80x24.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{Termios, tcgetattr};
+use nix::unistd::{Pid, setsid};
+
+use crate::common::{Args, program};
+use crate::support::{terminal_of, wait_until};
+
+/// A view, and its terminal.
+struct Top {
+    child: Child,
+    keyboard: File,
+    slave: File,
+    before: Termios,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Top {
+    fn start(line: &str) -> Self {
+        let [mut master, slave] = terminal_of(80);
+        let before = tcgetattr(&slave).unwrap();
+        let mut command = line.pass_to(program());
+        let ends = [(); 3].map(|()| slave.try_clone().unwrap());
+        let [stdin, stdout, stderr] = ends;
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
+        // SAFETY: two system calls.
+        unsafe {
+            command.pre_exec(|| {
+                setsid()?;
+                libc::ioctl(0, libc::TIOCSCTTY, 0);
+                Ok(())
+            });
+        }
+        let child = command.env("LANG", "C.UTF-8").spawn().unwrap();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let keyboard = master.try_clone().unwrap();
+        let all = Arc::clone(&written);
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(len @ 1..) = master.read(&mut buffer) {
+                all.lock().unwrap().extend_from_slice(&buffer[..len]);
+            }
+        });
+        Self {
+            child,
+            keyboard,
+            slave,
+            before,
+            written,
+        }
+    }
+
+    fn written(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+
+    /// All texts of the screen, drawn anew.
+    fn screen(&mut self) -> String {
+        self.written.lock().unwrap().clear();
+        self.keyboard.write_all(b"\x0c").unwrap();
+        wait_until("it draws", || self.written().contains("? help"));
+        without_escapes(&self.written())
+    }
+
+    fn is_raw(&self) -> bool {
+        tcgetattr(&self.slave).unwrap() != self.before
+    }
+
+    /// Ends it, and finds the terminal as it was.
+    fn ends(mut self, end: impl FnOnce(&mut Self)) {
+        wait_until("it takes the terminal", || self.is_raw());
+        wait_until("it draws", || self.written().contains("? help"));
+        end(&mut self);
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.written());
+        assert!(!self.is_raw());
+        // The usual screen, the cursor, no mouse.
+        for wanted in ["\x1b[?1049l", "\x1b[?25h", "\x1b[?1000l"] {
+            wait_until("it leaves", || self.written().contains(wanted));
+        }
+    }
+}
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A line where the cursor goes elsewhere.
+fn without_escapes(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| ('@'..='~').contains(&c));
+        let (escape, rest) = part.split_at(end.map_or(part.len(), |end| end + 1));
+        plain.push_str(if escape.ends_with('H') { "\n" } else { "" });
+        plain.push_str(rest);
+    }
+    plain
+}
+
+/// Threads that burn, write and fail, until it is done.
+fn beside_busy_threads(act: impl FnOnce()) {
+    let is_done = AtomicBool::new(false);
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let burn = || {};
+    let write = || {
+        let mut file = file.reopen().unwrap();
+        file.set_len(0).unwrap();
+        file.write_all(&vec![1; 1 << 20]).unwrap();
+    };
+    let fail = || {
+        // SAFETY: there is no such descriptor.
+        unsafe { libc::close(-1) };
+    };
+    let repeat = |work: &(dyn Fn() + Sync)| {
+        while !is_done.load(Ordering::Relaxed) {
+            work();
+        }
+    };
+    let works: [(&str, &(dyn Fn() + Sync)); 3] = [
+        ("kt-burns", &burn),
+        ("kt-writes", &write),
+        ("kt-fails", &fail),
+    ];
+    thread::scope(|scope| {
+        for (name, work) in works {
+            let thread = thread::Builder::new().name(name.to_owned());
+            thread.spawn_scoped(scope, move || repeat(work)).unwrap();
+        }
+        // Also where it panics.
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+        is_done.store(true, Ordering::Relaxed);
+        ended.unwrap();
+    });
+}
+
+#[test]
+fn what_burns_writes_and_fails_is_on_the_first_screen() {
+    beside_busy_threads(|| {
+        let started = Instant::now();
+        let mut top = Top::start("top");
+        let mut screen = String::new();
+        let names = ["kt-burns", "kt-writes", "kt-fails"];
+        while !names.iter().all(|name| screen.contains(name)) {
+            assert!(started.elapsed() < Duration::from_secs(5), "{screen}");
+            if top.is_raw() {
+                screen = top.screen();
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        top.ends(|top| top.keyboard.write_all(b"q").unwrap());
+    });
+}
+
+#[test]
+fn the_terminal_is_left_as_it_was() {
+    Top::start("top failures").ends(|top| top.keyboard.write_all(b"q").unwrap());
+    Top::start("top failures").ends(|top| top.keyboard.write_all(b"/\x03").unwrap());
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        Top::start("top failures").ends(|top| {
+            let pid = Pid::from_raw(top.child.id().try_into().unwrap());
+            kill(pid, signal).unwrap();
+        });
+    }
+}
+
+#[test]
+fn the_view_follows_the_size_of_its_terminal() {
+    Top::start("top failures").ends(|top| {
+        let size = nix::pty::Winsize {
+            ws_row: 31,
+            ws_col: 97,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        // SAFETY: it reads the size.
+        let set = unsafe { libc::ioctl(top.slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(set, 0);
+        wait_until("the keys stand in the last line", || {
+            let written = top.written();
+            written.contains("\x1b[31;1H") && !written.contains("\x1b[32;")
+        });
+        top.keyboard.write_all(b"q").unwrap();
+    });
+}
