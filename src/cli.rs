@@ -23,7 +23,8 @@ use crate::tally::Tally;
 
 pub use chosen::Chosen;
 pub(crate) use counting::{
-    AttachArgs, DetachArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs, TopArgs, View,
+    AttachArgs, DetachArgs, DiffArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs,
+    TopArgs, View,
 };
 pub(crate) use map::{
     AddArgs, CreateArgs, DumpArgs, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
@@ -150,6 +151,8 @@ pub(crate) enum Action {
     Run(RunArgs),
     /// Watch live what tallies count
     Top(TopArgs),
+    /// Compare what two files counted, row by row
+    Diff(DiffArgs),
     /// Leave a tally counting in the kernel, without a process
     Attach(AttachArgs),
     /// Show what is attached, since when, and what it has lost

@@ -20,7 +20,7 @@ const MODULES: [(&str, &str); 16] = [
     ),
     ("cli", "render tally snapshot names schema error text"),
     ("tui", "render recording snapshot schema error text"),
-    ("render", "snapshot schema error text"),
+    ("render", "recording snapshot schema error text"),
     ("recording", "snapshot schema error"),
     (
         "tally",

@@ -90,6 +90,16 @@ pub(crate) struct TopArgs {
     pub(crate) ascii: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// What was counted before: a recording of `ktally top --record`, or readings of -o json or jsonl
+    pub(crate) before: PathBuf,
+    /// What was counted after
+    pub(crate) after: PathBuf,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Selection {
     /// Show only the first N, in the order of --sort; 0 shows only the footer [all; with --every on

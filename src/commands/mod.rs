@@ -3,6 +3,7 @@
 mod attach;
 mod check;
 mod conditions;
+mod diff;
 mod list;
 mod losses;
 mod map;
@@ -73,6 +74,7 @@ fn act(request: Request) -> Result<Exit> {
         // `@INSTANCE` is no tally.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
         (Action::Top(args), _) => top::top(&cli.global, &args, tallies),
+        (Action::Diff(args), _) => diff::diff(&cli.global, &args),
         (Action::Status(args), _) => status::status(&cli.global, &args),
         (Action::Rotate(args), _) => rotate::rotate(&cli.global, &args),
         (Action::Detach(args), _) => attach::detach(&cli.global, &args),

@@ -16,11 +16,14 @@ pub(super) struct Name {
 }
 
 /// A number or a text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Word {
     Number(i128),
     Text(String),
 }
+
+/// What decoders begin with that have words for bytes which mean nothing else.
+pub(super) const WORD: &str = "word:";
 
 /// The names of each decoder, by the bytes that they stand for.
 #[derive(Debug, Default)]
@@ -29,7 +32,14 @@ pub(crate) struct Dictionary {
 }
 
 impl Word {
-    fn value<'a>(&self) -> Value<'a> {
+    pub(super) fn of(value: &Value<'_>) -> Self {
+        match value.integer() {
+            Some(number) => Self::Number(number),
+            None => Self::Text(value.to_string()),
+        }
+    }
+
+    pub(crate) fn value<'a>(&self) -> Value<'a> {
         match self {
             Self::Number(number) => match u128::try_from(*number) {
                 Ok(number) => Value::Uint(number),
@@ -76,7 +86,8 @@ impl Names for Dictionary {
     }
 
     fn number(&self, decoder: &Decoder, text: &str) -> Result<Option<i128>> {
-        if parse_number(text).is_some() {
+        // Behind a word there is no number.
+        if parse_number(text).is_some() && !decoder.tag().starts_with(WORD) {
             return Ok(None);
         }
         let names = self.names.borrow();

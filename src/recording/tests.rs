@@ -356,3 +356,26 @@ fn rows_of_the_wrong_kind_are_refused_when_they_are_shown() {
         );
     }
 }
+
+#[test]
+fn a_recording_counts_what_its_intervals_count() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let text = recorded(&intervals()[..4], 1);
+    file.write_all(text.as_bytes()).unwrap();
+    let known = |_: &str| Vec::new();
+    let read = || Document::read(file.path(), &known).unwrap();
+    let all = read();
+    assert_eq!((all.len(), all[0].tally.as_str()), (1, "t"));
+    let counts: Vec<(u64, u64)> = all[0]
+        .rows
+        .values()
+        .map(|cells| (cells[0], cells[2]))
+        .collect();
+    // By their labels: the empty name, `a\x`, `b`.
+    assert_eq!(counts, [(2, 14), (24, 168), (43, 301)]);
+    let compared = Comparison::of_all(all, read()).unwrap();
+    let query = crate::snapshot::Query::default();
+    let (_, rows) = compared[0].rows(&query).unwrap();
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| row.cells[0] == row.cells[1]));
+}

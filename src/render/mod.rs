@@ -4,6 +4,7 @@
 mod bars;
 mod changes;
 mod column;
+mod comparison;
 mod entries;
 mod fit;
 mod flame;
@@ -23,6 +24,7 @@ use unicode_width::UnicodeWidthStr;
 
 pub(crate) use changes::{Change, Changes};
 pub(crate) use column::{Column, object, seconds, write_json, write_rows};
+pub(crate) use comparison::{Compared, change_text, comparisons};
 pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
 pub(crate) use grid::{Grid, GridCell, GridRow, Look};

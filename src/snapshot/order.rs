@@ -14,6 +14,10 @@ pub(crate) struct Sort {
 }
 
 impl Sort {
+    pub(crate) fn is_reversed(&self) -> bool {
+        self.is_reversed
+    }
+
     pub(crate) fn parse(text: &str) -> Self {
         let reversed = text.strip_prefix('-');
         Self {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod diff;
 mod errors;
 mod files;
 mod formats;

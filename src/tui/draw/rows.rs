@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::{Pen, Target, Tone, detail};
-use crate::render::{Grid, GridCell, GridRow, Look, Style};
+use crate::render::{Grid, GridCell, GridRow, Look, Style, change_text};
 use crate::schema::whole_number;
 use crate::tui::feed::KEPT;
 use crate::tui::state::State;
@@ -174,7 +174,11 @@ impl<'s> Sheet<'s> {
         let width = usize::from(width).min(KEPT);
         if let (Some(before), Some(metric)) = (line.before, tab.sorted_metric()) {
             let now = line.past.last().copied().flatten().unwrap_or(0.0);
-            let text = format!("{:>9} {:>7}", metric.rounded(before), change(now, before));
+            let text = format!(
+                "{:>9} {:>7}",
+                metric.rounded(before),
+                change_text(now, before)
+            );
             pen.put(
                 (self.spark_x(area), area.y),
                 area.right(),
@@ -199,16 +203,6 @@ impl<'s> Sheet<'s> {
         if let Some(mark) = group_mark(tab, line).filter(|_| is_row) {
             pen.put((area.x + 1, area.y), area.x + 2, mark, Tone::Strong);
         }
-    }
-}
-
-/// By how much a rate changed.
-fn change(now: f64, before: f64) -> String {
-    match now / before {
-        _ if before == 0.0 => if now > 0.0 { "new" } else { "-" }.to_owned(),
-        0.0 => "gone".to_owned(),
-        ratio if ratio >= 2.0 => format!("×{ratio:.1}"),
-        ratio => format!("{:+.0}%", (ratio - 1.0) * 100.0),
     }
 }
 
