@@ -76,13 +76,14 @@ impl Recording {
         })
     }
 
-    /// Gives `each` the intervals that a view needs to show a frame: those of the frame
-    /// alone, or of so many up to it where the view has others. Whether it has others.
-    pub(crate) fn follows(&self, frame: usize) -> bool {
-        frame == self.next && frame > 0
+    /// Whether a view that has `kept` frames goes on to this one; otherwise it begins
+    /// anew.
+    pub(crate) fn follows(&self, frame: usize, kept: usize) -> bool {
+        self.next > 0 && (self.next..self.next + kept).contains(&frame)
     }
 
-    /// Decodes the frames up to this one, of which the last `kept` are given to `each`.
+    /// Gives `each` the intervals that a view needs to show a frame: those behind the
+    /// last one that it was given, or of so many frames.
     pub(crate) fn read(
         &mut self,
         frame: usize,
@@ -90,12 +91,12 @@ impl Recording {
         mut each: impl FnMut(usize, Interval),
     ) -> Result<()> {
         let frame = frame.min(self.frames.len() - 1);
-        let first = match self.follows(frame) {
-            true => frame,
+        let first = match self.follows(frame, kept) {
+            true => self.next,
             false => (frame + 1).saturating_sub(kept),
         };
         let mut start = first;
-        if !self.follows(frame) {
+        if !self.follows(frame, kept) {
             let whole = self.frames[..=first].iter().rposition(|it| it.is_whole);
             start = whole.unwrap_or(0);
             self.totals.iter_mut().for_each(ByKey::clear);

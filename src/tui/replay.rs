@@ -63,12 +63,27 @@ impl Replay {
         }
     }
 
-    /// The frame that comes next by itself, and when.
-    pub(crate) fn next(&self) -> Option<(usize, Duration)> {
-        let next = self.frames.get(self.at + 1)?;
-        let pause = next.time.duration_since(self.time()).unwrap_or_default();
-        let pause = pause.min(LONGEST).div_f64(2f64.powi(self.speed));
-        self.is_playing.then_some((self.at + 1, pause))
+    /// How long after this frame the next one comes by itself.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.pause(self.at).filter(|_| self.is_playing)
+    }
+
+    fn pause(&self, frame: usize) -> Option<Duration> {
+        let (now, next) = (self.frames[frame], self.frames.get(frame + 1)?);
+        let pause = next.time.duration_since(now.time).unwrap_or_default();
+        Some(pause.min(LONGEST).div_f64(2f64.powi(self.speed)))
+    }
+
+    /// The frame that is reached in this time, and how much of it that takes: at a high
+    /// speed, frames are left out.
+    pub(crate) fn reached(&self, time: Duration) -> (usize, Duration) {
+        let (mut frame, mut spent) = (self.at, Duration::ZERO);
+        while let Some(next) = self.pause(frame).map(|pause| spent + pause)
+            && next <= time
+        {
+            (frame, spent) = (frame + 1, next);
+        }
+        (frame, spent)
     }
 
     /// The frame so many seconds later or earlier.

@@ -37,3 +37,32 @@ impl Record {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_recording_is_a_new_file_of_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
+        symlink(&file, &link).unwrap();
+        let refused = |path: &Path| format!("{:#}", Record::create(path).err().unwrap());
+        assert!(refused(&link).contains("must be a new file"));
+        assert!(!file.exists());
+        let mut record = Record::create(&file).unwrap();
+        assert!(refused(&file).contains("File exists"));
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        record.append("a line\n").unwrap();
+        record.written = MOST - 7;
+        record.append("a line\n").unwrap();
+        assert!(record.append("\n").is_err());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "a line\na line\n");
+    }
+}

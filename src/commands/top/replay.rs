@@ -85,9 +85,7 @@ impl Player {
         loop {
             screen.draw(&state)?;
             let next = state.replay().and_then(Replay::next);
-            let left = next.map_or(TICK, |(_, pause)| {
-                pause.saturating_sub(self.since.elapsed())
-            });
+            let left = next.map_or(TICK, |pause| pause.saturating_sub(self.since.elapsed()));
             match queue.recv_timeout(left) {
                 Ok(event) => match state.next(event, &*self.names) {
                     Effect::Seek(frame) => self.go(&mut state, frame)?,
@@ -99,8 +97,11 @@ impl Player {
                     }
                 },
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Some((frame, _)) = next {
+                    let due = next.and(state.replay());
+                    if let Some((frame, spent)) = due.map(|it| it.reached(self.since.elapsed())) {
+                        let since = self.since + spent;
                         self.go(&mut state, frame)?;
+                        self.since = since;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -111,7 +112,7 @@ impl Player {
     /// Shows this frame.
     fn go(&mut self, state: &mut State, frame: usize) -> Result<()> {
         let names = Rc::clone(&self.names);
-        let is_next = self.recording.follows(frame);
+        let is_next = self.recording.follows(frame, HISTORY);
         if !is_next {
             state.next(Event::Rewind, &*names);
         }

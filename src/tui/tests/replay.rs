@@ -106,7 +106,7 @@ fn replayed(recording: &Recording) -> Watch {
 
 fn go(watch: &mut Watch, recording: &mut Recording, frame: usize) {
     let names = std::rc::Rc::clone(&recording.names);
-    let is_next = recording.follows(frame);
+    let is_next = recording.follows(frame, HISTORY);
     if !is_next {
         watch.state.next(Event::Rewind, &*names);
     }
@@ -172,7 +172,7 @@ fn a_replay_shows_what_was_recorded() {
     }
     // The same from a seek, by the numbers.
     let mut sought = replayed(&recording);
-    go(&mut sought, &mut recording, 20);
+    go(&mut sought, &mut recording, 1);
     go(&mut sought, &mut recording, 68);
     let mut fresh = replayed(&recording);
     for frame in 0..69 {
@@ -208,6 +208,13 @@ fn keys_go_through_a_recording() {
     assert_eq!(press(".").0, Effect::Seek(1));
     assert!(press("").1.ends_with("paused"));
     assert_eq!(replay.state.replay().and_then(Replay::next), None);
+    // Twice as fast, in 2.6 seconds.
+    key(&mut replay, &recording, " }");
+    let state = replay.state.replay().unwrap();
+    assert_eq!(state.next(), Some(Duration::from_millis(500)));
+    let reached = state.reached(Duration::from_millis(2600));
+    assert_eq!(reached, (5, Duration::from_millis(2500)));
+    assert_eq!(state.reached(Duration::from_secs(3600)).0, 68);
 }
 
 #[test]
