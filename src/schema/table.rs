@@ -7,7 +7,6 @@ use super::histogram::Scale;
 use super::metric::{self, Metric, MetricKind};
 use super::tags::{Decoder, Overview, Tags};
 use super::types::{Kind, Member, Place, Type};
-use super::unit::Unit;
 use crate::error::unknown_text;
 
 /// An array of more numbers than this is one detail rather than columns, unless
@@ -68,32 +67,6 @@ pub(crate) enum Part<'t> {
     Metric(&'t Metric),
     /// Anything else.
     Detail(&'t Label),
-}
-
-/// An option: what `OPTION(...)` declared.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OptionSpec {
-    /// The variable's name in C; `--name` with dashes on the command line.
-    pub name: String,
-    /// One line.
-    pub help: String,
-    /// Its place in `.rodata`.
-    pub place: Place,
-    /// What it counts.
-    pub unit: Option<Unit>,
-    /// How it is read and shown.
-    pub decoder: Option<Decoder>,
-    /// `SHORT(letter)`.
-    pub short: Option<char>,
-    /// The place in `.rodata` of the flag `NAME_given`, if there is one.
-    pub given: Option<Place>,
-}
-
-impl OptionSpec {
-    /// Whether it is false or zero in these contents of `.rodata`.
-    pub(crate) fn is_off(&self, rodata: &[u8]) -> bool {
-        self.place.raw(rodata) == Some(0)
-    }
 }
 
 impl Label {
@@ -357,11 +330,13 @@ impl Table {
             let part = sort.strip_prefix(name);
             part.is_some_and(|part| part.is_empty() || part.starts_with('.'))
         };
-        if let Some(sort) = &self.sort_by
-            && !self.columns().any(|name| is_of(sort, name))
-        {
-            let unknown = unknown_text("column", sort, self.columns());
-            return Some(format!("SORT_BY({sort}): {unknown}"));
+        let sorts = self.sort_by.iter().map(|column| ("SORT_BY", column));
+        let lines = self.overview.iter().map(|line| ("OVERVIEW", &line.column));
+        for (tag, column) in sorts.chain(lines) {
+            if !self.columns().any(|name| is_of(column, name)) {
+                let unknown = unknown_text("column", column, self.columns());
+                return Some(format!("{tag}({column}): {unknown}"));
+            }
         }
         let mut seen = HashSet::new();
         let twice = self.columns().find(|name| !seen.insert(*name))?;

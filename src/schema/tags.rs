@@ -192,6 +192,13 @@ mod tests {
         assert_eq!(tags.decoder, Some(Decoder::from_tag("enum:state")));
         tags.add("ktally:as:enum : state");
         assert_eq!(tags.decoder, Some(Decoder::from_tag("enum:state")));
+        for line in ["20:run queue:latency.p99", "10:CPU:time", "x:y:z", "1:y"] {
+            tags.add(&format!("ktally:overview:{line}"));
+        }
+        tags.overview.sort();
+        let lines = tags.overview.iter().map(|it| (&*it.what, &*it.column));
+        let lines: Vec<_> = lines.collect();
+        assert_eq!(lines, [("CPU", "time"), ("run queue", "latency.p99")]);
         tags.add("ktally:as:tomorrow");
         assert_eq!(tags.decoder.as_ref().map(Decoder::name), Some("tomorrow"));
     }

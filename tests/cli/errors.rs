@@ -36,6 +36,11 @@ map dump 1 --cpu 1 => --cpu | `ktally map dump --help`
 read x --pid 1 => `--pid` | `ktally read --help`
 top syscalls => `top` needs a terminal | run NAME --every 1s
 top => `top` needs a terminal
+top --map 1 => `top` needs a terminal
+top failures --pid 1 runqlat => name all tallies before the options of any
+top failures:comm=x,blkio:devise=1 => no option of tally `blkio` named `devise` | did you mean `device`?
+top --pid 1 => come after its name | `ktally top NAME --pid ...`
+top --light failures => cannot be used with
 top syscalls --replay x => cannot be used with
 rotate x --keep 3 => `--keep` | --output-file FILE
 rotate x --keep 0 --output-file x => 1 or more

@@ -8,7 +8,8 @@ use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 
 use super::{Reader, Variable, all, parse_btf, string};
 use crate::schema::metric::{Metric, MetricKind};
-use crate::schema::table::{Label, OptionSpec, Table};
+use crate::schema::option::OptionSpec;
+use crate::schema::table::{Label, Table};
 use crate::schema::tags::{Decoder, Tags};
 use crate::schema::types::{Kind, Place};
 use crate::schema::under_way::UnderWay;

@@ -148,3 +148,16 @@ fn enter_opens_the_tab_of_a_line_and_esc_comes_back() {
     watch.key("⏎");
     assert_eq!(watch.state.current, 2);
 }
+
+#[test]
+fn a_line_of_no_column_is_a_fault() {
+    let mut table = table();
+    let mut tags = Tags::default();
+    tags.add("ktally:overview:1:calls:latency.p99");
+    table.overview.clone_from(&tags.overview);
+    assert_eq!(table.fault(), None);
+    tags.add("ktally:overview:2:calls:call_s");
+    table.overview = tags.overview;
+    let fault = table.fault().unwrap();
+    assert!(fault.starts_with("OVERVIEW(call_s): "), "{fault}");
+}

@@ -1,0 +1,31 @@
+//! The options of a tally.
+
+use super::tags::Decoder;
+use super::types::Place;
+use super::unit::Unit;
+
+/// An option: what `OPTION(...)` declared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptionSpec {
+    /// The variable's name in C; `--name` with dashes on the command line.
+    pub name: String,
+    /// One line.
+    pub help: String,
+    /// Its place in `.rodata`.
+    pub place: Place,
+    /// What it counts.
+    pub unit: Option<Unit>,
+    /// How it is read and shown.
+    pub decoder: Option<Decoder>,
+    /// `SHORT(letter)`.
+    pub short: Option<char>,
+    /// The place in `.rodata` of the flag `NAME_given`, if there is one.
+    pub given: Option<Place>,
+}
+
+impl OptionSpec {
+    /// Whether it is false or zero in these contents of `.rodata`.
+    pub(crate) fn is_off(&self, rodata: &[u8]) -> bool {
+        self.place.raw(rodata) == Some(0)
+    }
+}
