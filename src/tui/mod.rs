@@ -7,12 +7,14 @@ mod feed;
 mod glyphs;
 mod input;
 mod keys;
+mod moves;
 mod order;
 mod overview;
 mod past;
 mod replay;
 mod state;
 mod tab;
+mod words;
 
 pub(crate) use draw::draw;
 pub(crate) use feed::Feed;

@@ -4,14 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use ratatui::crossterm::event::{KeyEvent, MouseEvent};
 
-use super::draw::losses;
 use super::glyphs::Glyphs;
 use super::keys::Action;
 use super::overview::Overview;
 use super::replay::Replay;
 use super::tab::{Change, Tab};
 use crate::recording::Recorder;
-use crate::schema::{Names, Table, whole_number};
+use crate::schema::{Names, Table};
 use crate::snapshot::{Interval, Reading};
 
 /// How long an order is held after a key.
@@ -112,7 +111,7 @@ pub(crate) struct State {
     pub(super) held_until: Option<SystemTime>,
     pub(super) message: String,
     /// The warning that was said last.
-    warning: isize,
+    pub(super) warning: isize,
     pub(super) has_mouse: bool,
     /// Filters of this session, the last one first.
     pub(super) filters: Vec<String>,
@@ -354,120 +353,6 @@ impl State {
         Effect::Interval(self.every)
     }
 
-    fn pause(&mut self, names: &dyn Names) {
-        self.paused = match self.paused {
-            None => Some(0),
-            Some(_) => None,
-        };
-        if self.paused.is_none() {
-            self.look(names);
-        }
-    }
-
-    /// Goes back or ahead by so many readings; pauses.
-    fn step(&mut self, step: isize, names: &dyn Names) {
-        let oldest = self.tab().feed.len().saturating_sub(1);
-        let behind = self.paused.unwrap_or(0);
-        self.paused = Some(behind.saturating_add_signed(-step).min(oldest));
-        self.look(names);
-    }
-
-    /// The first of these that applies: leaves a detail, clears the filter, thaws the
-    /// order, goes on.
-    fn back(&mut self, names: &dyn Names) {
-        let view = &mut self.tab_mut().view;
-        if view.is_detail {
-            view.is_detail = false;
-        } else if !view.filter.is_empty() {
-            view.filter.clear();
-        } else if view.is_frozen {
-            view.is_frozen = false;
-        } else if self.paused.take().is_none() {
-            if self.overview.is_none() {
-                return;
-            }
-            self.current = 0;
-        }
-        self.look(names);
-    }
-
-    pub(super) fn enter(&mut self, names: &dyn Names) {
-        if self.enter_line(names) {
-            return;
-        }
-        let row = self.tab().selected();
-        if row.is_some_and(|row| row.members > 0) {
-            self.open_group(true, names);
-        } else if row.is_some() {
-            self.tab_mut().view.is_detail = true;
-        }
-    }
-
-    fn open_group(&mut self, is_open: bool, names: &dyn Names) {
-        let Some(row) = self.tab().selected().filter(|row| !row.is_member) else {
-            return;
-        };
-        let key = row.key.clone();
-        let open = &mut self.tab_mut().view.open;
-        if is_open {
-            open.insert(key)
-        } else {
-            open.remove(&key)
-        };
-        self.look(names);
-    }
-
-    /// Selects another row; holds the order.
-    fn go(&mut self, action: Action, names: &dyn Names) {
-        if self.go_line(action) {
-            return;
-        }
-        self.held_until = self.own.now.checked_add(HOLD);
-        let page = self.rows_shown().saturating_sub(1).max(1) as isize;
-        let tab = self.tab_mut();
-        let Some(last) = tab.shown.rows.len().checked_sub(1) else {
-            return;
-        };
-        let place = tab.place();
-        let moved = |step: isize| match place {
-            Some(place) => place.saturating_add_signed(step).min(last),
-            None => tab.view.first.min(last),
-        };
-        let place = match action {
-            Action::Row(step) => moved(step),
-            Action::Page(step) => moved(step * page),
-            Action::LastRow => last,
-            _ => 0,
-        };
-        tab.view.selected = Some(tab.shown.rows[place].key.clone());
-        let behind = self.paused.unwrap_or(0);
-        self.tab_mut().refresh_row(behind, names);
-        self.show_selected();
-    }
-
-    /// Scrolls until the selected row is on the screen.
-    fn show_selected(&mut self) {
-        let rows = self.rows_shown().max(1);
-        let tab = self.tab_mut();
-        let Some(place) = tab.place() else {
-            return;
-        };
-        let first = tab.view.first.min(place);
-        tab.view.first = first.max((place + 1).saturating_sub(rows));
-    }
-
-    /// Says the next thing that was lost, and what helps.
-    pub(super) fn warn(&mut self, step: isize) {
-        let warnings = self.tab().feed.warnings(self.host.clock);
-        let Some(count) = isize::try_from(warnings.len()).ok().filter(|it| *it > 0) else {
-            "nothing was lost".clone_into(&mut self.message);
-            return;
-        };
-        self.warning = (self.warning + step).rem_euclid(count);
-        let place = self.warning.unsigned_abs();
-        self.message = format!("! {} of {count}: {}", place + 1, warnings[place]);
-    }
-
     /// The clock went on.
     pub(crate) fn set_time(&mut self, now: SystemTime) {
         self.own.now = now;
@@ -476,63 +361,6 @@ impl State {
     /// Says something in the message line.
     pub(crate) fn say(&mut self, text: &str) {
         text.clone_into(&mut self.message);
-    }
-
-    /// What every table counted and lost, for the end.
-    pub(crate) fn last_words(&self) -> Vec<String> {
-        let own = usize::from(self.overview.is_some());
-        let words = self.tabs.iter().skip(own).filter_map(|tab| {
-            let moment = tab.feed.moment(0)?;
-            let seconds = moment.totals.as_deref()?.seconds;
-            let lost = losses(tab.feed.lost());
-            let rows = whole_number(moment.rows_read as i128);
-            Some(format!(
-                "{}: {rows} rows in {seconds:.0} s; {lost}",
-                tab.feed.name
-            ))
-        });
-        words.collect()
-    }
-
-    /// What is shown as `-o json` has it.
-    fn export(&self, names: &dyn Names) -> Effect {
-        let tab = self.tab();
-        let time = humantime::format_rfc3339_seconds(self.own.now).to_string();
-        let name = format!(
-            "ktally-{}-{}.json",
-            tab.feed.name,
-            time.replace(['-', ':'], "")
-        );
-        match tab.json(self.paused.unwrap_or(0), names) {
-            Some(text) => Effect::Export(name, text),
-            None => Effect::None,
-        }
-    }
-
-    /// The command that prints what is shown.
-    fn command(&self) -> String {
-        let tab = self.tab();
-        let mut words = vec!["ktally".to_owned(), tab.feed.source.clone()];
-        if self.overview().is_some() {
-            return words.join(" ");
-        }
-        // A dump is one reading.
-        if !tab.feed.source.starts_with("map ") {
-            words.push(format!("--every {}ms", self.every.as_millis()));
-        }
-        words.extend(["--sort".to_owned(), tab.sort()]);
-        words.extend(
-            tab.view
-                .by
-                .iter()
-                .flat_map(|by| ["--by".to_owned(), by.clone()]),
-        );
-        for filter in tab.view.filter.split_whitespace() {
-            let quoted = filter.replace('\'', r"'\''");
-            words.extend(["--where".to_owned(), format!("'{quoted}'")]);
-        }
-        words.extend(tab.view.is_total.then(|| "--total".to_owned()));
-        words.join(" ")
     }
 }
 

@@ -1,0 +1,76 @@
+//! What is said of the state elsewhere: warnings, last words, files and commands.
+
+use super::draw::losses;
+use super::state::{Effect, State};
+use crate::schema::{Names, whole_number};
+
+impl State {
+    /// Says the next thing that was lost, and what helps.
+    pub(super) fn warn(&mut self, step: isize) {
+        let warnings = self.tab().feed.warnings(self.host.clock);
+        let Some(count) = isize::try_from(warnings.len()).ok().filter(|it| *it > 0) else {
+            "nothing was lost".clone_into(&mut self.message);
+            return;
+        };
+        self.warning = (self.warning + step).rem_euclid(count);
+        let place = self.warning.unsigned_abs();
+        self.message = format!("! {} of {count}: {}", place + 1, warnings[place]);
+    }
+
+    /// What every table counted and lost, for the end.
+    pub(crate) fn last_words(&self) -> Vec<String> {
+        let own = usize::from(self.overview.is_some());
+        let words = self.tabs.iter().skip(own).filter_map(|tab| {
+            let moment = tab.feed.moment(0)?;
+            let seconds = moment.totals.as_deref()?.seconds;
+            let lost = losses(tab.feed.lost());
+            let rows = whole_number(moment.rows_read as i128);
+            Some(format!(
+                "{}: {rows} rows in {seconds:.0} s; {lost}",
+                tab.feed.name
+            ))
+        });
+        words.collect()
+    }
+
+    /// What is shown as `-o json` has it.
+    pub(super) fn export(&self, names: &dyn Names) -> Effect {
+        let tab = self.tab();
+        let time = humantime::format_rfc3339_seconds(self.own.now).to_string();
+        let name = format!(
+            "ktally-{}-{}.json",
+            tab.feed.name,
+            time.replace(['-', ':'], "")
+        );
+        match tab.json(self.paused.unwrap_or(0), names) {
+            Some(text) => Effect::Export(name, text),
+            None => Effect::None,
+        }
+    }
+
+    /// The command that prints what is shown.
+    pub(super) fn command(&self) -> String {
+        let tab = self.tab();
+        let mut words = vec!["ktally".to_owned(), tab.feed.source.clone()];
+        if self.overview().is_some() {
+            return words.join(" ");
+        }
+        // A dump is one reading.
+        if !tab.feed.source.starts_with("map ") {
+            words.push(format!("--every {}ms", self.every.as_millis()));
+        }
+        words.extend(["--sort".to_owned(), tab.sort()]);
+        words.extend(
+            tab.view
+                .by
+                .iter()
+                .flat_map(|by| ["--by".to_owned(), by.clone()]),
+        );
+        for filter in tab.view.filter.split_whitespace() {
+            let quoted = filter.replace('\'', r"'\''");
+            words.extend(["--where".to_owned(), format!("'{quoted}'")]);
+        }
+        words.extend(tab.view.is_total.then(|| "--total".to_owned()));
+        words.join(" ")
+    }
+}
