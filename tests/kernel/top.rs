@@ -199,3 +199,27 @@ fn the_view_follows_the_size_of_its_terminal() {
         top.keyboard.write_all(b"q").unwrap();
     });
 }
+
+#[test]
+fn what_was_recorded_is_shown_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("recording");
+    let path = file.to_str().unwrap();
+    let lines = || {
+        std::fs::read_to_string(&file)
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    // Killed: its last line may be cut.
+    let top = Top::start(&format!("top syscalls --record {path}"));
+    wait_until("it records", || lines() > 3);
+    drop(top);
+    let mut replay = Top::start(&format!("top --replay {path}"));
+    wait_until("it draws", || replay.written().contains("? help"));
+    let screen = replay.screen();
+    for wanted in ["REPLAY", "--replay recording", "[syscalls]", "events/s"] {
+        assert!(screen.contains(wanted), "no {wanted}: {screen}");
+    }
+    replay.ends(|replay| replay.keyboard.write_all(b" .,q").unwrap());
+}
