@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Counts: requests at block_rq_complete; bios that the kernel merges are one
- * request.
+ * request, of who came first. It is of the task that hands it to the kernel's
+ * queues; the cgroup is that of who wrote, where its io controller is on. Flush
+ * requests are of a kworker, as one may serve several tasks; written pages, of
+ * the one that writes them back. Empty: it was under way when counting began.
  * Not seen: devices that take bios only (zram, md, most of dm), and the wait
  * before a request exists (cgroup limits, no free tag).
  * Cost: about 1 us a request.
  */
 #include "ktally.bpf.h"
+#include "blocks.h"
 
 TALLY("requests to block devices, by device and operation");
 
 OPTION(__u32 AS(dev), device, 0, "count only this disk (a name or a path)");
+COMM_OPTION;
+WHO_OPTIONS;
 
 /* enum req_op: those whose numbers are the same on every kernel. */
 enum operation {
@@ -25,6 +31,7 @@ enum operation {
 };
 
 struct target {
+	struct tally_who;
 	__u32 device AS(dev);
 	enum operation operation;
 };
@@ -71,6 +78,21 @@ static __always_inline struct target target_of(struct request *request)
 	};
 }
 
+/* By the current task; what is written back has a cgroup of its own. */
+static __always_inline struct target issued_target(struct request *request)
+{
+	struct target key = target_of(request);
+	struct cgroup *group;
+
+	current_who(&key);
+	if (!by_cgroup)
+		return key;
+	group = bio_cgroup(request->bio);
+	if (group)
+		key.cgroup = group->kn->id;
+	return key;
+}
+
 /* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/block_rq_complete")
 int BPF_PROG(block_rq_complete, struct request *request, int error,
@@ -88,6 +110,8 @@ int BPF_PROG(block_rq_complete, struct request *request, int error,
 		goto out;
 
 	times = bpf_map_lookup_elem(&under_way, &address);
+	if (times)
+		key = times->key;
 	requests = tally_entry(blkio, &key);
 	if (!error)
 		__sync_fetch_and_add(&requests->bytes, bytes);
@@ -117,7 +141,7 @@ int block_rq_insert(__u64 *ctx)
 	struct request *request =
 		block_argument(ctx, block_rq_insert, struct request);
 	struct times times = {
-		.key = target_of(request),
+		.key = issued_target(request),
 		.inserted = bpf_ktime_get_ns(),
 	};
 	__u64 address = (__u64)request;
@@ -129,23 +153,36 @@ int block_rq_insert(__u64 *ctx)
 	return 0;
 }
 
+/* Into another request, which is the one that completes. */
+SEC("tp_btf/block_rq_merge")
+int block_rq_merge(__u64 *ctx)
+{
+	__u64 address =
+		(__u64)block_argument(ctx, block_rq_merge, struct request);
+
+	bpf_map_delete_elem(&under_way, &address);
+	return 0;
+}
+
+/* By whom it was queued, if it was: kworkers issue what waits. */
 SEC("tp_btf/block_rq_issue")
 int block_rq_issue(__u64 *ctx)
 {
 	struct request *request =
 		block_argument(ctx, block_rq_issue, struct request);
-	struct times *known, times = {
-				     .since = bpf_ktime_get_ns(),
-				     .key = target_of(request),
-			     };
 	__u64 address = (__u64)request;
+	struct times *known, times = {};
 
-	if (device && times.key.device != device)
+	if (device && device_of(request) != device)
 		return 0;
 	known = bpf_map_lookup_elem(&under_way, &address);
-	if (known)
-		tally_begin(known, &times.key);
-	else if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
+	if (known) {
+		tally_begin_prepared(known);
+		return 0;
+	}
+	times.key = issued_target(request);
+	times.since = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
 		tally_dropped(blkio);
 	return 0;
 }

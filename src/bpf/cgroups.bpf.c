@@ -7,6 +7,7 @@
  * Cost: about 0.2 us for every system call of the host, 0.25 us a switch.
  */
 #include "ktally.bpf.h"
+#include "blocks.h"
 
 TALLY("what cgroups use: CPU, system calls, block devices, network");
 
@@ -142,24 +143,16 @@ static __always_inline bool is_below(struct cgroup *group, __u64 id)
 	return false;
 }
 
-/*
- * Who writes back is not who wrote: a bio knows its cgroup. But it knows only
- * of cgroups with an io controller: of one above, the current one is meant.
- */
 static __always_inline struct usage *owner(struct bio *bio)
 {
+	struct cgroup *group = bio_cgroup(bio);
 	struct group key = {};
-	struct cgroup *group;
 
-	if (!bpf_core_field_exists(bio->bi_blkg) || !bio->bi_blkg)
-		return mine();
-	group = bio->bi_blkg->blkcg->css.cgroup;
-	key.cgroup = group->kn->id;
-	/* Zero is the unified hierarchy. */
-	if (group->root->hierarchy_id || __tally_in_cgroup(key.cgroup))
+	if (!group)
 		return mine();
 	if (!wanted_cpu() || (cgroup && !is_below(group, cgroup)))
 		return NULL;
+	key.cgroup = group->kn->id;
 	return tally_entry(cgroups, &key);
 }
 

@@ -345,12 +345,6 @@ struct gendisk {
 
 struct request_queue;
 
-struct request {
-	struct request_queue *q;
-	unsigned int cmd_flags;
-	unsigned int __data_len;
-};
-
 struct blkcg {
 	struct cgroup_subsys_state css;
 };
@@ -367,6 +361,13 @@ struct bio {
 	unsigned int bi_opf;
 	struct bvec_iter bi_iter;
 	struct blkcg_gq *bi_blkg;
+};
+
+struct request {
+	struct request_queue *q;
+	unsigned int cmd_flags;
+	unsigned int __data_len;
+	struct bio *bio;
 };
 
 /* ---- the network ---- */

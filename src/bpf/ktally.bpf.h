@@ -22,7 +22,7 @@
  * and then programs, which find their row with tally_entry() and add to it.
  * Included with it are kernel.h (types and constants), compat.h (what differs
  * between kernels) and syscalls.h. Some tallies include calls.h (functions that
- * are timed from start to return), files.h, stacks.h or net.h as well.
+ * are timed from start to return), files.h, stacks.h, net.h or blocks.h.
  */
 #ifndef KTALLY_BPF_H
 #define KTALLY_BPF_H

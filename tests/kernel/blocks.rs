@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use crate::support::{Aligned, Disk, run, wait_until};
+use crate::support::{Aligned, Cgroup, Child, Disk, Row, run, wait_until};
 
 /// `include/uapi/linux/fs.h`
 const BLKDISCARD: libc::Ioctl = 0x1277;
@@ -74,14 +74,14 @@ impl Drop for Stall {
 
 /// Makes this number of writes, apart from each other. Returns how many failed.
 fn write(disk: &File, times: u64) -> usize {
-    let data = Box::new(Aligned([7; BLOCK]));
+    let data = Aligned([7; BLOCK]);
     let offsets = (0..times).map(|i| i * 4 * BLOCK as u64);
     let results = offsets.map(|offset| disk.write_at(&data.0, offset));
     results.filter(Result::is_err).count()
 }
 
 fn read(disk: &File, times: u64) {
-    let mut data = Box::new(Aligned([0; 2 * BLOCK]));
+    let mut data = Aligned([0; 2 * BLOCK]);
     for i in 0..times {
         let read = disk.read_at(&mut data.0, i * 4 * BLOCK as u64).unwrap();
         assert_eq!(read, 2 * BLOCK);
@@ -193,5 +193,52 @@ fn time_in_the_queue_of_a_scheduler() {
         // Without one, newer kernels give a request straight to the device.
         assert!(queued > 0 || scheduler == "none");
         assert!(u128::from(queued) < start.elapsed().as_nanos());
+    }
+}
+
+/// Two processes of one name, each in a cgroup of its own. Where there is a scheduler,
+/// kworkers issue what they have queued.
+#[test]
+fn requests_by_who_issued_them() {
+    let disk = Disk::new(1 << 20);
+    let path = disk.sys("queue/scheduler");
+    let children = [(23, 13), (37, 5)].map(|(writes, reads)| {
+        let child = Child::new("kt-blkio", || {
+            let file = disk.open();
+            write(&file, writes);
+            read(&file, reads);
+        });
+        let cgroup = Cgroup::of_root(&format!("kt-blkio-{writes}"));
+        cgroup.take(&child);
+        (child, cgroup, [("write", writes, 1), ("read", reads, 2)])
+    });
+    let schedulers = fs::read_to_string(&path).unwrap();
+    let known = |it: &&str| schedulers.contains(it);
+    for scheduler in ["none", "mq-deadline"].into_iter().filter(known) {
+        fs::write(&path, scheduler).unwrap();
+        let name = disk.name();
+        let by = ["by_comm", "by_pid", "by_tid", "by_cgroup"].map(|it| (it, "true"));
+        let options = [&[("device", &*name)], &by[..]].concat();
+        let counted = run("blkio", &options, || {
+            children.iter().for_each(|(child, _, _)| child.work());
+        });
+        let rows = counted.rows();
+        assert_eq!(rows.len(), 4, "{scheduler}: {rows:?}");
+        for (child, cgroup, due) in &children {
+            let pid = child.pid();
+            let its = |it: &&Row<'_>| it.labels[..3] == ["kt-blkio", &*pid, &*pid];
+            for (operation, requests, blocks) in due {
+                let row = rows
+                    .iter()
+                    .filter(its)
+                    .find(|it| it.labels[5] == *operation);
+                let row = row.unwrap_or_else(|| panic!("{scheduler}: {rows:?}"));
+                assert!(cgroup.is(&row.labels[3]), "{scheduler}: {row:?}");
+                assert_eq!(row.labels[4], name);
+                let numbers = row.numbers(["requests", "bytes"]);
+                assert_eq!(numbers, [*requests, requests * blocks * BLOCK as u64]);
+                assert_eq!(row.histogram("latency").0, *requests);
+            }
+        }
     }
 }
