@@ -105,6 +105,7 @@ impl<'d> Changes<'d> {
             format: self.format,
             style: &style,
             seconds,
+            has_counts: false,
         };
         let labels = self.declaration.table.labels.iter();
         heads.push(self.format.head("change"));

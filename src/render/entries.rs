@@ -228,6 +228,7 @@ impl Layout<'_> {
             format,
             style,
             seconds: 1.0,
+            has_counts: false,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::fit::{Fit, Leaves};
-use super::metric::Numbers;
+use super::metric::{Numbers, only_histograms};
 use super::writer::{Head, RowWriter};
 use super::{Format, Style};
 use crate::schema::{Metric, MetricKind, Table};
@@ -53,6 +53,7 @@ impl Grid {
             format: Format::Table,
             style: &look.style,
             seconds: look.seconds,
+            has_counts: only_histograms(&table.metrics),
         };
         let metrics: Vec<&Metric> = table
             .metrics
@@ -76,7 +77,7 @@ impl Grid {
         heads.push(Head::number("%").leaving(Leaves::First));
         columns.push("%".to_owned());
         for (head, column) in heads.iter_mut().zip(&columns) {
-            if column == look.sort || column.strip_suffix(".mean") == Some(look.sort) {
+            if column == look.sort || column.strip_suffix(".count") == Some(look.sort) {
                 let mark = if look.is_reversed { '▲' } else { '▼' };
                 head.text = look
                     .style

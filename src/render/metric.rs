@@ -22,11 +22,13 @@ pub(super) struct Numbers<'s> {
     pub(super) style: &'s Style,
     /// The time that they are of.
     pub(super) seconds: f64,
+    /// Whether tables have the count of each histogram as well.
+    pub(super) has_counts: bool,
 }
 
 impl Numbers<'_> {
     /// What stands over the columns of one of these metrics: a histogram has three
-    /// in a table, and seven elsewhere.
+    /// or four in a table, and seven elsewhere.
     pub(super) fn heads(self, metric: &Metric, metrics: &[Metric]) -> Vec<Head> {
         let is_table = self.format == Format::Table;
         let name = self.format.head(&metric.name).text;
@@ -35,9 +37,10 @@ impl Numbers<'_> {
                 let alone = metrics.iter().filter(|it| it.kind == metric.kind).count() == 1;
                 let prefix = if alone { "" } else { &format!("{name}_") };
                 let head = |part: &str| Head::number(format!("{prefix}{part}"));
-                SHOWN
-                    .map(|(part, _, leaves)| head(part).leaving(leaves))
-                    .into()
+                let shown = SHOWN.map(|(part, _, leaves)| head(part).leaving(leaves));
+                let count = format!("COUNT{}", self.per_second());
+                let count = self.has_counts.then(|| head(&count));
+                count.into_iter().chain(shown).collect()
             }
             MetricKind::Histogram => {
                 let statistics = Statistic::ALL.iter().map(|(part, _)| *part);
@@ -70,6 +73,9 @@ impl Numbers<'_> {
 
     fn write_histogram(self, writer: &mut RowWriter, metric: &Metric, histogram: &Histogram) {
         if self.format == Format::Table {
+            if self.has_counts {
+                writer.cell(&self.count(histogram.count()).into());
+            }
             for (_, statistic, _) in SHOWN {
                 let number = statistic.of(histogram);
                 writer.cell(&number.map(|number| rounded(metric, number)).into());
@@ -95,28 +101,23 @@ impl Numbers<'_> {
         text.into()
     }
 
-    /// How much a histogram has counted.
-    pub(super) fn count_head(self, metric: &Metric, metrics: &[Metric]) -> Head {
-        let count = match metrics.iter().filter(|it| it.kind == metric.kind).count() {
-            1 => "COUNT".to_owned(),
-            _ => format!("{}_COUNT", metric.name.to_uppercase()),
-        };
-        Head::number(format!("{count}{}", self.per_second()))
-    }
-
-    /// What stands under [`Self::count_head`].
-    pub(super) fn count_cell(self, metric: &Metric, cells: &[u64]) -> Value<'static> {
-        let count = count(&cells[metric.cell..]);
-        if self.style.totals {
-            whole_number(count.into()).into()
-        } else {
-            plain_number(count as f64 / self.seconds).into()
+    fn count(self, count: u64) -> String {
+        match self.style.totals {
+            true => whole_number(count.into()),
+            false => plain_number(count as f64 / self.seconds),
         }
     }
 
     fn per_second(self) -> &'static str {
         if self.style.totals { "" } else { "/s" }
     }
+}
+
+/// Whether histograms are all that is counted: then tables have their counts too.
+pub(super) fn only_histograms(metrics: &[Metric]) -> bool {
+    use MetricKind::{Histogram, Maximum, UnderWay};
+    let mut kinds = metrics.iter().map(|metric| metric.kind);
+    kinds.all(|kind| matches!(kind, Histogram | Maximum | UnderWay))
 }
 
 /// Whether so little was counted that its number says more than its rate.

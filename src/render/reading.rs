@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::iter::repeat_n;
 
 use super::fit::Leaves;
-use super::metric::{Numbers, total};
+use super::metric::{Numbers, only_histograms, total};
 use super::writer::RowWriter;
 use super::{Format, Style, bars, footer, seconds, sentence, span, title};
 use crate::schema::{Metric, MetricKind, Value, whole_number};
@@ -129,9 +129,8 @@ fn write_rows(
         format,
         style: &style,
         seconds: snapshot.seconds,
+        has_counts: only_histograms(&table.metrics),
     };
-    // Where histograms are all that is a table has their counts too.
-    let has_counts = !is_csv && only_histograms(&table.metrics);
     // A table says how many events are under way where there are some.
     let is_shown = |metric: &&Metric| {
         let mut all = rows.iter().chain(shown.other());
@@ -144,8 +143,6 @@ fn write_rows(
     }
     heads.extend(table.labels.iter().map(|label| format.head(&label.name)));
     for metric in &metrics {
-        let has_count = has_counts && metric.kind == MetricKind::Histogram;
-        heads.extend(has_count.then(|| numbers.count_head(metric, &table.metrics)));
         heads.extend(numbers.heads(metric, &table.metrics));
     }
     if let Some(sort) = snapshot.sort.as_ref().or(table.sort_by.as_ref()) {
@@ -170,9 +167,6 @@ fn write_rows(
             }
         }
         for metric in &metrics {
-            if has_counts && metric.kind == MetricKind::Histogram {
-                writer.cell(&numbers.count_cell(metric, cells));
-            }
             numbers.write(&mut writer, metric, cells);
         }
         writer.end_row(out)?;
@@ -192,12 +186,6 @@ fn last_frames(stack: &Value<'_>) -> Value<'static> {
 
 fn is_under_way(metric: &Metric) -> bool {
     metric.kind == MetricKind::UnderWay
-}
-
-fn only_histograms(metrics: &[Metric]) -> bool {
-    use MetricKind::{Histogram, Maximum, UnderWay};
-    let mut kinds = metrics.iter().map(|metric| metric.kind);
-    kinds.all(|kind| matches!(kind, Histogram | Maximum | UnderWay))
 }
 
 /// What a row has in a column beside its histograms.

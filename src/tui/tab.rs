@@ -142,7 +142,7 @@ impl Tab {
         let labels = table.labels.iter().map(|label| label.name.clone());
         let metrics = table.metrics.iter().flat_map(|metric| {
             let parts: &[&str] = match metric.kind {
-                MetricKind::Histogram => &[".mean", ".p50", ".p99"],
+                MetricKind::Histogram => &[".count", ".mean", ".p50", ".p99"],
                 _ => &[""],
             };
             parts.iter().map(|part| format!("{}{part}", metric.name))
