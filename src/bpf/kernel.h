@@ -394,12 +394,15 @@ struct in6_addr {
 
 struct sock_common {
 	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	unsigned long skc_flags;
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
 	unsigned char skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
 };
 
 struct socket {
@@ -418,6 +421,9 @@ struct inet_sock {
 
 struct tcp_sock {
 	__u32 srtt_us;
+	__u64 bytes_received;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
 };
 
 struct request_sock {
@@ -468,6 +474,7 @@ enum pageflags {
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define SOCK_DONE 1 /* enum sock_flags: the other end has no more to say */
 #define REQ_OP_MASK 0xff
 #define REQ_OP_WRITE 1
 #define MSG_PEEK 2

@@ -38,22 +38,36 @@ static __always_inline bool is_ipv4(const struct address *address)
 	       address->words[2] == bpf_htonl(0xffff);
 }
 
-/* The address at the other end; false where the socket is of neither family. */
+/* One of a socket's two; false where the socket is of neither family. */
+#define __socket_address(sk, ipv4, ipv6, address)                            \
+	({                                                                   \
+		bool __has_it = true;                                        \
+		if ((sk)->skc_family == AF_INET) {                           \
+			set_ipv4(address, (sk)->ipv4);                       \
+		} else if ((sk)->skc_family == AF_INET6 &&                   \
+			   bpf_core_field_exists((sk)->ipv6)) {              \
+			(address)->words[0] = (sk)->ipv6.in6_u.u6_addr32[0]; \
+			(address)->words[1] = (sk)->ipv6.in6_u.u6_addr32[1]; \
+			(address)->words[2] = (sk)->ipv6.in6_u.u6_addr32[2]; \
+			(address)->words[3] = (sk)->ipv6.in6_u.u6_addr32[3]; \
+		} else {                                                     \
+			__has_it = false;                                    \
+		}                                                            \
+		__has_it;                                                    \
+	})
+
+/* The address at the other end. */
 static __always_inline bool remote_address(const struct sock_common *sk,
 					   struct address *address)
 {
-	if (sk->skc_family == AF_INET) {
-		set_ipv4(address, sk->skc_daddr);
-		return true;
-	}
-	if (sk->skc_family != AF_INET6 ||
-	    !bpf_core_field_exists(sk->skc_v6_daddr))
-		return false;
-	address->words[0] = sk->skc_v6_daddr.in6_u.u6_addr32[0];
-	address->words[1] = sk->skc_v6_daddr.in6_u.u6_addr32[1];
-	address->words[2] = sk->skc_v6_daddr.in6_u.u6_addr32[2];
-	address->words[3] = sk->skc_v6_daddr.in6_u.u6_addr32[3];
-	return true;
+	return __socket_address(sk, skc_daddr, skc_v6_daddr, address);
+}
+
+/* The address at this end. */
+static __always_inline bool local_address(const struct sock_common *sk,
+					  struct address *address)
+{
+	return __socket_address(sk, skc_rcv_saddr, skc_v6_rcv_saddr, address);
 }
 
 /*
@@ -67,16 +81,22 @@ static __always_inline __be16 service_port(__be16 one, __be16 other)
 }
 
 /*
- * The same of a socket. As it closes it gives its port back, and only the
- * number that it sent with stays.
+ * The port at this end (network order). As a socket closes it gives its port
+ * back, and only the number that it sent with stays.
  */
-static __always_inline __be16 socket_port(const struct sock_common *sk)
+static __always_inline __be16 local_port_of(const struct sock_common *sk)
 {
 	__be16 local = bpf_htons(sk->skc_num);
 
 	if (!local)
 		local = BPF_CORE_READ((const struct inet_sock *)sk, inet_sport);
-	return service_port(local, sk->skc_dport);
+	return local;
+}
+
+/* That of a socket's service. */
+static __always_inline __be16 socket_port(const struct sock_common *sk)
+{
+	return service_port(local_port_of(sk), sk->skc_dport);
 }
 
 /* Who sent a packet; in the two headers it stands at 12, and at 8. */

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Counts: changes of a socket's state (inet_sock_set_state), retransmits and
- * resets. A retransmit of several segments counts once.
+ * resets. A retransmit of several segments counts once. Bytes are added when a
+ * connection ends, from the socket's own counters. Who: the task that connects.
+ * Nobody: accepted connections, as no event tells who takes them, those that
+ * were begun before counting, and what belongs to no socket (this has no local
+ * address either).
  * Not seen: handshakes that a listening socket has not completed and, before
  * 6.10, resets that belong to no socket.
  * Cost: about 0.2 us a change of state; ordinary segments cost nothing.
@@ -13,6 +17,10 @@ TALLY("TCP connections, by remote address and port of the service");
 
 NETNS_FILTER;
 OPTION(__u16 AS(port), port, 0, "count only this service");
+OPTION(bool, by_connection, false,
+       "one row per connection: the local address and both ports");
+COMM_OPTION;
+WHO_OPTIONS;
 
 /* What travels: an IPv6 socket may well speak IPv4. */
 enum family {
@@ -21,9 +29,14 @@ enum family {
 };
 
 struct service {
+	struct tally_who;
+	struct address local AS(ip) WITH(by_connection);
+	__be16 local_port AS(port) WITH(by_connection);
 	struct address remote AS(ip);
+	__be16 remote_port AS(port) WITH(by_connection);
 	__be16 port AS(port);
 	enum family family;
+	__u32 padding HIDDEN;
 };
 
 struct connections {
@@ -34,10 +47,27 @@ struct connections {
 	__u64 retransmits COUNTER("segments sent again");
 	__u64 resets_sent COUNTER("resets sent");
 	__u64 resets_received COUNTER("resets received");
+	__u64 sent COUNTER("bytes that connections sent until they ended")
+		UNIT(bytes);
+	__u64 received COUNTER("bytes that they received") UNIT(bytes);
 };
 
 TABLE(tcp, struct service, struct connections, 8192, "TCP connections")
 OVERVIEW(85, "TCP resent", retransmits);
+
+/* Who connects, by their socket, until it is closed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, __u64);
+	__type(value, struct tally_who);
+} connecting SEC(".maps");
+
+static __always_inline bool by_who(void)
+{
+	return by_comm || by_pid || by_tid || by_cgroup;
+}
 
 static __always_inline struct connections *entry(struct service *key)
 {
@@ -50,11 +80,21 @@ static __always_inline struct connections *entry(struct service *key)
 static __always_inline struct connections *
 socket_entry(const struct sock_common *sk)
 {
+	__u64 address = (__u64)sk;
 	struct service key = {};
+	struct tally_who *who;
 
 	if (!wanted_net(sk->skc_net.net) || !remote_address(sk, &key.remote))
 		return NULL;
 	key.port = socket_port(sk);
+	if (by_connection) {
+		local_address(sk, &key.local);
+		key.local_port = local_port_of(sk);
+		key.remote_port = sk->skc_dport;
+	}
+	who = by_who() ? bpf_map_lookup_elem(&connecting, &address) : NULL;
+	if (who)
+		__builtin_memcpy(key.comm, who, sizeof(*who));
 	return entry(&key);
 }
 
@@ -71,27 +111,64 @@ packet_entry(const struct sk_buff *skb)
 	return entry(&key);
 }
 
+static __always_inline void begin(const struct sock *sk)
+{
+	__u64 address = (__u64)sk;
+	struct tally_who who = {};
+
+	if (!by_who() || !wanted_net(sk->__sk_common.skc_net.net))
+		return;
+	current_who(&who);
+	if (bpf_map_update_elem(&connecting, &address, &who, BPF_ANY))
+		tally_dropped(tcp);
+}
+
+/* What was sent again counts once; a FIN that was received is no byte. */
+static __always_inline void add_bytes(struct connections *connections,
+				      const struct sock *sk)
+{
+	const struct tcp_sock *tcp = (const void *)sk;
+	bool is_done = sk->__sk_common.skc_flags >> SOCK_DONE & 1;
+
+	__sync_fetch_and_add(&connections->sent,
+			     BPF_CORE_READ(tcp, bytes_sent) -
+				     BPF_CORE_READ(tcp, bytes_retrans));
+	__sync_fetch_and_add(&connections->received,
+			     BPF_CORE_READ(tcp, bytes_received) - is_done);
+}
+
+static __always_inline void count(const struct sock *sk, int old, int state)
+{
+	struct connections *connections = socket_entry(&sk->__sk_common);
+
+	if (!connections)
+		return;
+	if (state == TCP_ESTABLISHED && old == TCP_SYN_SENT) {
+		__sync_fetch_and_add(&connections->opened, 1);
+	} else if (state == TCP_ESTABLISHED) {
+		__sync_fetch_and_add(&connections->accepted, 1);
+	} else if (old == TCP_SYN_SENT || old == TCP_SYN_RECV) {
+		__sync_fetch_and_add(&connections->failed, 1);
+	} else {
+		__sync_fetch_and_add(&connections->closed, 1);
+		add_bytes(connections, sk);
+	}
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(inet_sock_set_state, const struct sock *sk, int old, int state)
 {
-	struct connections *connections;
+	__u64 address = (__u64)sk;
 
 	if (sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	if (state != TCP_ESTABLISHED &&
-	    (state != TCP_CLOSE || old == TCP_CLOSE || old == TCP_LISTEN))
-		return 0;
-	connections = socket_entry(&sk->__sk_common);
-	if (!connections)
-		return 0;
-	if (state == TCP_ESTABLISHED && old == TCP_SYN_SENT)
-		__sync_fetch_and_add(&connections->opened, 1);
-	else if (state == TCP_ESTABLISHED)
-		__sync_fetch_and_add(&connections->accepted, 1);
-	else if (old == TCP_SYN_SENT || old == TCP_SYN_RECV)
-		__sync_fetch_and_add(&connections->failed, 1);
-	else
-		__sync_fetch_and_add(&connections->closed, 1);
+	if (state == TCP_SYN_SENT)
+		begin(sk);
+	if (state == TCP_ESTABLISHED ||
+	    (state == TCP_CLOSE && old != TCP_CLOSE && old != TCP_LISTEN))
+		count(sk, old, state);
+	if (state == TCP_CLOSE && by_who())
+		bpf_map_delete_elem(&connecting, &address);
 	return 0;
 }
 

@@ -152,6 +152,8 @@ fn connections_of_both_families() {
         tcp(["127.0.0.2", "81", "ipv4"], [0, 13, 13, 0, 0, 0, 0]);
         tcp(["::1", "81", "ipv6"], [5, 5, 10, 0, 0, 0, 0]);
 
+        assert_eq!([counted.sum("sent"), counted.sum("received")], [0, 0]);
+
         let counted = run("tcp", &[("netns", netns), ("port", "80")], work);
         assert_eq!(counted.rows().len(), 2, "{:?}", counted.rows());
         let server = ["127.0.0.1", "80", "ipv4"];
@@ -197,6 +199,62 @@ fn connections_that_are_refused_or_reset() {
         }
         tcp(["127.0.0.1", "80", "ipv4"], [7, 0, 7, 0, 0, 7, 0]);
         tcp(["127.0.0.2", "80", "ipv4"], [0, 7, 7, 0, 0, 0, 7]);
+        assert_eq!([counted.sum("sent"), counted.sum("received")], [0, 0]);
+    });
+}
+
+/// Bytes that each end has sent: of two processes, and of the server's ends, which have
+/// no process.
+#[test]
+fn bytes_by_process_and_connection() {
+    in_network(|netns| {
+        let server = TcpListener::bind((SERVER, 80)).unwrap();
+        server.set_nonblocking(true).unwrap();
+        let children = [23u64, 37].map(|times| {
+            Child::new("kt-tcp", || {
+                let mut stream = connect(80).unwrap();
+                (0..times).for_each(|_| stream.write_all(&[7; 100]).unwrap());
+            })
+        });
+        let serve = || {
+            for (child, times) in children.iter().zip([23, 37]) {
+                child.work();
+                let (mut accepted, _) = server.accept().unwrap();
+                accepted.read_exact(&mut vec![0; times * 100]).unwrap();
+                assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+            }
+            wait_until_closed();
+        };
+        let bytes = ["opened", "accepted", "closed", "sent", "received"];
+        let by = [("netns", netns), ("by_comm", "true"), ("by_pid", "true")];
+        let counted = run("tcp", &by, serve);
+        assert_eq!(counted.rows().len(), 3, "{:?}", counted.rows());
+        for (child, sent) in children.iter().zip([2300, 3700]) {
+            let row = counted.row(&["kt-tcp", &child.pid(), "127.0.0.1", "80", "ipv4"]);
+            assert_eq!(row.numbers(bytes), [1, 0, 1, sent, 0]);
+        }
+        let row = counted.row(&["", "0", "127.0.0.2", "80", "ipv4"]);
+        assert_eq!(row.numbers(bytes), [0, 2, 2, 0, 6000]);
+
+        let counted = run("tcp", &[("netns", netns), ("by_connection", "true")], serve);
+        let rows = counted.rows();
+        assert_eq!(rows.len(), 4, "{rows:?}");
+        for times in [23, 37] {
+            let with = |metric: &str| {
+                let mut its = rows.iter().filter(|it| it.number(metric) == times * 100);
+                its.next().unwrap_or_else(|| panic!("{rows:?}"))
+            };
+            let (client, accepted) = (with("sent"), with("received"));
+            let port = &client.labels[1];
+            assert_eq!(
+                client.labels,
+                ["127.0.0.2", port, "127.0.0.1", "80", "80", "ipv4"]
+            );
+            assert_eq!(
+                accepted.labels,
+                ["127.0.0.1", "80", "127.0.0.2", port, "80", "ipv4"]
+            );
+        }
     });
 }
 
@@ -303,6 +361,13 @@ fn segments_that_are_sent_again() {
         let again = info(&client, TOTAL_RETRANS).into();
         let row = counted.only_row(&["127.0.0.1", "80", "ipv4"]);
         assert_eq!(row.numbers(TCP), [0, 0, 0, 0, again, 0, 0]);
+        // It is one byte all the same.
+        let mut ends = Some((client, deaf));
+        let counted = run("tcp", &[("netns", netns)], || {
+            ends = None;
+            wait_until_closed();
+        });
+        assert_eq!([counted.sum("sent"), counted.sum("received")], [1, 1]);
     });
 }
 
