@@ -242,3 +242,30 @@ fn requests_by_who_issued_them() {
         }
     }
 }
+
+/// It has not come back yet, and is already its process's.
+#[test]
+fn requests_under_way_are_of_who_issued_them() {
+    let disk = Disk::new(1 << 20);
+    let child = Child::new("kt-blkio", || {
+        write(&disk.open(), 23);
+    });
+    let mut stall = None;
+    let (name, pid) = (disk.name(), child.pid());
+    let options = [("device", &*name), ("by_comm", "true"), ("by_pid", "true")];
+    let mut counted = run("blkio", &options, || {
+        if stall.take().is_some() {
+            child.wait();
+        }
+        child.work();
+        stall = Some(Stall::new(&disk));
+        child.start();
+        wait_until("the disk is busy", || in_flight(&disk) == 1);
+    });
+    let tables = [counted.table().clone()];
+    counted.reading = counted.reading.in_all(&tables).into_owned();
+    let row = counted.only_row(&["kt-blkio", &pid, &name, "write"]);
+    assert_eq!(row.numbers(["requests", "under_way"]), [23, 1]);
+    drop(stall);
+    child.wait();
+}
