@@ -39,15 +39,14 @@ fn list_as_json_is_one_array_of_every_tally() {
     assert_eq!(by_comm["default"], false);
 }
 
-/// What can be filtered by task can be split by it.
+/// What can be filtered by task can be split by it, by every part of who it is.
 #[test]
 fn tallies_of_tasks_tell_who() {
-    // What cgroups and connections do is not their tasks'.
+    // Requests and connections have no filters, as they end where no task is.
     let list = json(&printed("list -o json"));
     for tally in items(&list) {
         let has = |name: &str| items(&tally["options"]).iter().any(|it| it["name"] == name);
-        if !has("comm") {
-            assert!(!has("by-pid"), "{tally}");
+        if !has("comm") && !has("by-pid") {
             continue;
         }
         for table in items(&tally["tables"]) {
