@@ -276,8 +276,21 @@ typedef struct {
 struct bpf_map {
 	enum bpf_map_type map_type;
 	__u32 id;
+	__u32 max_entries;
 	char name[16];
 	atomic64_t usercnt; /* descriptors and pins */
+};
+
+struct bpf_prog_aux {
+	__u32 id;
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+
+struct bpf_link {
+	struct bpf_prog *prog;
 };
 
 struct seq_file;

@@ -74,6 +74,9 @@ pub(crate) struct TopArgs {
     /// An overview without what costs time at each system call or page fault
     #[arg(long, conflicts_with_all = ["tally", "maps"])]
     pub(crate) light: bool,
+    /// Every BPF program of the host, and every map; the kernel measures programs meanwhile
+    #[arg(long, conflicts_with_all = ["tally", "maps", "light"])]
+    pub(crate) bpf: bool,
     /// Interval between readings [1s]
     #[arg(short = 'i', long, value_name = "DURATION", value_parser = interval)]
     pub(crate) every: Option<Duration>,
@@ -83,7 +86,7 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
     /// Show a recording again, without privileges; its keys are in the help (`?`)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tally", "maps", "light", "record", "every", "max_rows", "all_programs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tally", "maps", "light", "bpf", "record", "every", "max_rows", "all_programs"])]
     pub(crate) replay: Option<PathBuf>,
     /// Draw with ASCII alone
     #[arg(long)]

@@ -18,7 +18,8 @@ use libbpf_rs::skel::OpenSkel;
 use libbpf_rs::{MapFdInfo, MapType};
 use plain::Plain;
 
-use super::iterator::{iterate, name_of};
+use super::iterator::{Walk, name_of};
+use super::survey::Owners;
 use super::{Access, Map, Outcome, Reader, helper, open};
 use crate::host;
 use crate::internal::holders::HoldersSkelBuilder;
@@ -86,6 +87,8 @@ pub struct Inventory {
     pins: BTreeMap<u32, Vec<PathBuf>>,
     holders: BTreeMap<u32, BTreeSet<Holder>>,
     programs: BTreeMap<u32, Vec<Program>>,
+    program_pins: BTreeMap<u32, Vec<PathBuf>>,
+    program_holders: BTreeMap<u32, BTreeSet<Holder>>,
     /// How many entries were counted by walking.
     walked: Cell<usize>,
     /// What could not be found out, and why.
@@ -94,17 +97,30 @@ pub struct Inventory {
 
 /// `struct usage` of `usage.bpf.c`.
 #[repr(C)]
-#[derive(Default, Clone, Copy)]
-struct CountRecord {
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct CountRecord {
     map: u64,
     entries: i64,
+}
+
+impl CountRecord {
+    pub(super) fn of_all() -> Result<Walk<Self>> {
+        let opened = helper::open::<UsageSkelBuilder>()?;
+        Walk::attach(&mut opened.load().context("needs Linux 6.6")?)
+    }
+
+    /// The map, and how many entries it has.
+    pub(super) fn get(self) -> Result<(u32, u64)> {
+        Ok((self.map.try_into()?, self.entries.try_into().unwrap_or(0)))
+    }
 }
 
 /// `struct holder` of `holders.bpf.c`.
 #[repr(C)]
 #[derive(Default, Clone, Copy)]
 struct HolderRecord {
-    map: u32,
+    kind: u32,
+    id: u32,
     pid: u32,
     comm: [u8; 16],
 }
@@ -247,12 +263,25 @@ impl Inventory {
         }
     }
 
+    pub(super) fn owners_of_map(&self, id: u32) -> Owners {
+        Owners {
+            holders: self.holders.get(&id).cloned().unwrap_or_default(),
+            pins: self.pins.get(&id).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Its links are among what is pinned and held.
+    pub(super) fn owners_of_program(&self, id: u32) -> Owners {
+        Owners {
+            holders: self.program_holders.get(&id).cloned().unwrap_or_default(),
+            pins: self.program_pins.get(&id).cloned().unwrap_or_default(),
+        }
+    }
+
     fn read_counts(&mut self) -> Result<()> {
-        let opened = helper::open::<UsageSkelBuilder>()?;
-        let mut loaded = opened.load().context("needs Linux 6.6")?;
-        for CountRecord { map, entries } in iterate(&mut loaded)? {
-            let id = u32::try_from(map)?;
-            self.usage.insert(id, entries.try_into().unwrap_or(0));
+        for record in CountRecord::of_all()?.read()? {
+            let (id, entries) = record.get()?;
+            self.usage.insert(id, entries);
         }
         Ok(())
     }
@@ -260,15 +289,27 @@ impl Inventory {
     fn read_holders(&mut self) -> Result<()> {
         let opened = helper::open::<HoldersSkelBuilder>()?;
         let mut loaded = opened.load().context("needs Linux 5.8")?;
-        let known = loaded.maps.bss.as_fd().as_raw_fd();
+        let walk = Walk::<HolderRecord>::attach(&mut loaded)?;
+        let (map, program) = (loaded.maps.bss.as_fd(), loaded.progs.holders.as_fd());
+        // In the order of `enum kind` of `holders.bpf.c`: a map is the first.
+        let known = [map, program, walk.link.as_fd()].map(|fd| fd.as_raw_fd() as u32);
         if let Some(bss) = loaded.maps.bss_data.as_deref_mut() {
-            bss.known_map_fd = u32::try_from(known)?;
+            bss.known_fds = known;
         }
-        iterate::<HolderRecord>(&mut loaded)?;
-        for HolderRecord { map, pid, comm } in iterate(&mut loaded)? {
+        walk.read()?;
+        for HolderRecord {
+            kind,
+            id,
+            pid,
+            comm,
+        } in walk.read()?
+        {
+            let of = match kind {
+                0 => &mut self.holders,
+                _ => &mut self.program_holders,
+            };
             let comm = name_of(&comm);
-            let holders = self.holders.entry(map).or_default();
-            holders.insert(Holder { pid, comm });
+            of.entry(id).or_default().insert(Holder { pid, comm });
         }
         Ok(())
     }
@@ -308,6 +349,8 @@ impl Inventory {
                 && let Some(id) = info.map_id
             {
                 self.pins.entry(id).or_default().push(path);
+            } else if let Ok(id) = sys::program::pinned(&path) {
+                self.program_pins.entry(id).or_default().push(path);
             }
         }
     }

@@ -5,10 +5,11 @@
 //! user, so only maps that are wanted are opened.
 
 use std::io::Read;
+use std::marker::PhantomData;
 
 use anyhow::{Context, Result};
-use libbpf_rs::Iter;
 use libbpf_rs::skel::{OpenSkel, Skel};
+use libbpf_rs::{Iter, Link};
 use plain::Plain;
 
 use super::helper;
@@ -16,11 +17,12 @@ use crate::internal::maps::MapsSkelBuilder;
 
 /// `struct seen` of `maps.bpf.c`.
 #[repr(C)]
-#[derive(Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct MapRecord {
     pub(super) id: u32,
-    ty: u32,
+    pub(super) ty: u32,
     users: i64,
+    pub(super) max_entries: u64,
     name: [u8; 16],
 }
 
@@ -35,18 +37,19 @@ impl MapRecord {
 
     /// It has no users, so it is empty and stays empty.
     fn is_emptied(&self) -> bool {
+        self.is_of_programs() && self.users == 0
+    }
+
+    /// It is an array of programs, which the kernel empties behind its last user.
+    pub(super) fn is_of_programs(&self) -> bool {
         const PROG_ARRAY: u32 = 3;
-        self.ty == PROG_ARRAY && self.users == 0
+        self.ty == PROG_ARRAY
     }
 }
 
 /// Every map except emptied arrays of programs.
 pub(super) fn maps() -> Result<Vec<MapRecord>> {
-    let opened = helper::open::<MapsSkelBuilder>()?;
-    let mut loaded = opened.load().context("needs Linux 5.8")?;
-    let mut seen: Vec<MapRecord> = iterate(&mut loaded)?;
-    seen.retain(|map| !map.is_emptied());
-    Ok(seen)
+    Walk::of_maps()?.maps()
 }
 
 /// A name in a field of the kernel's, up to its NUL.
@@ -55,22 +58,50 @@ pub(super) fn name_of(field: &[u8]) -> String {
     String::from_utf8_lossy(&field[..end]).into_owned()
 }
 
-/// What an iterator program writes: records, one after the other.
-pub(super) fn iterate<'o, T: Plain + Default + Clone>(
-    skeleton: &mut impl Skel<'o>,
-) -> Result<Vec<T>> {
-    let mut bytes = Vec::new();
-    for program in skeleton.object_mut().progs_mut() {
+/// An iterator that is loaded once, and read as often as wanted. It writes records,
+/// one after the other.
+#[derive(Debug)]
+pub(super) struct Walk<T> {
+    /// The link keeps the program.
+    pub(super) link: Link,
+    records: PhantomData<T>,
+}
+
+impl Walk<MapRecord> {
+    pub(super) fn of_maps() -> Result<Self> {
+        let opened = helper::open::<MapsSkelBuilder>()?;
+        Self::attach(&mut opened.load().context("needs Linux 5.8")?)
+    }
+
+    /// Every map except emptied arrays of programs.
+    pub(super) fn maps(&self) -> Result<Vec<MapRecord>> {
+        let mut seen = self.read()?;
+        seen.retain(|map| !map.is_emptied());
+        Ok(seen)
+    }
+}
+
+impl<T: Plain + Default + Clone> Walk<T> {
+    /// Of a skeleton with one program.
+    pub(super) fn attach<'o>(skeleton: &mut impl Skel<'o>) -> Result<Self> {
+        let mut programs = skeleton.object_mut().progs_mut();
+        let program = programs.next().context("the helper has no program")?;
         let link = program.attach().context("failed to attach an iterator")?;
-        Iter::new(&link)?
+        Ok(Self {
+            link,
+            records: PhantomData,
+        })
+    }
+
+    pub(super) fn read(&self) -> Result<Vec<T>> {
+        let mut bytes = Vec::new();
+        Iter::new(&self.link)?
             .read_to_end(&mut bytes)
             .context("failed to read an iterator")?;
-    }
-    Ok(bytes
-        .chunks_exact(size_of::<T>())
-        .filter_map(|bytes| {
+        let records = bytes.chunks_exact(size_of::<T>()).filter_map(|bytes| {
             let mut record = T::default();
             record.copy_from_bytes(bytes).ok().map(|()| record)
-        })
-        .collect())
+        });
+        Ok(records.collect())
+    }
 }

@@ -16,6 +16,7 @@ mod other;
 mod owner;
 mod read;
 pub mod saved;
+mod survey;
 mod types;
 
 use std::cell::RefCell;
@@ -36,6 +37,7 @@ pub(crate) use inventory::{Inventory, Used};
 pub use open::MapRef;
 pub(crate) use open::unpin;
 pub use read::{Outcome, Reader};
+pub(crate) use survey::{Owners, Survey};
 
 use self::iterator::name_of;
 use self::owner::Owner;
@@ -68,6 +70,13 @@ pub struct Map {
     pub max_entries: u32,
     /// `BPF_F_...`, as it was created with.
     pub(crate) flags: u32,
+}
+
+fn name_of_type(number: u32) -> String {
+    match sys::map::type_name(number) {
+        Some(name) => name.to_owned(),
+        None => format!("type {number}"),
+    }
 }
 
 impl Map {
@@ -118,10 +127,7 @@ impl Map {
 
     /// `hash`, or the number of a type that libbpf does not know.
     pub(crate) fn type_name(&self) -> String {
-        match sys::map::type_name(self.type_number) {
-            Some(name) => name.to_owned(),
-            None => format!("type {}", self.type_number),
-        }
+        name_of_type(self.type_number)
     }
 
     /// As messages call it: "`counts` (id 42)".

@@ -51,6 +51,8 @@ pub(crate) struct TabHead {
     overview: Vec<Overview>,
     key_size: usize,
     hides_key: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shows_idle: bool,
     labels: Vec<LabelHead>,
     metrics: Vec<MetricHead>,
 }
@@ -156,6 +158,7 @@ impl TabHead {
             overview: table.overview.clone(),
             key_size: table.key_size,
             hides_key: table.hides_key,
+            shows_idle: table.shows_idle,
             labels: table.labels.iter().map(LabelHead::new).collect(),
             metrics: table.metrics.iter().map(MetricHead::new).collect(),
         }
@@ -177,6 +180,7 @@ impl TabHead {
         );
         table.key_size = self.key_size;
         table.hides_key = self.hides_key;
+        table.shows_idle = self.shows_idle;
         table.max_entries = self.room;
         table.sort_by.clone_from(&self.sort_by);
         table.overview.clone_from(&self.overview);

@@ -32,6 +32,8 @@ pub struct Table {
     pub(crate) overview: Vec<Overview>,
     /// `DEAR`: what it costs is felt by all that runs.
     pub(crate) is_dear: bool,
+    /// Whether rows that count nothing are rows all the same.
+    pub(crate) shows_idle: bool,
     /// The parts of the key, each a column.
     pub labels: Vec<Label>,
     /// Whether the key has parts that are not among them: rows that differ only
@@ -111,6 +113,7 @@ impl Table {
             sort_by: tags.sort_by.clone(),
             overview: tags.overview.clone(),
             is_dear: tags.dear,
+            shows_idle: false,
             labels: Vec::new(),
             hides_key: false,
             metrics: Vec::new(),
@@ -167,6 +170,7 @@ impl Table {
             details: Vec::new(),
             overview: Vec::new(),
             is_dear: false,
+            shows_idle: false,
             refused: Vec::new(),
         }
     }
@@ -346,6 +350,9 @@ impl Table {
     /// Whether a row of these cells has nothing to show: its counters and
     /// histograms are all zero. A row of gauges and maxima alone always has.
     pub(crate) fn counts_nothing(&self, cells: &[u64]) -> bool {
+        if self.shows_idle {
+            return false;
+        }
         let mut counting = self
             .metrics
             .iter()

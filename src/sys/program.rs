@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
@@ -65,12 +65,22 @@ pub(crate) fn info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
 /// about anything that is pinned, so its kind is checked.
 pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let fd = super::map::open_pin(path, Access::Write)?;
+    program_of(fd.as_fd())?;
+    Ok(fd)
+}
+
+/// The program that is pinned at a path of bpffs, or whose link is.
+pub(crate) fn pinned(path: &Path) -> io::Result<u32> {
+    program_of(super::map::open_pin(path, Access::Write)?.as_fd())
+}
+
+/// The id of a program, or of that of a link.
+fn program_of(fd: BorrowedFd<'_>) -> io::Result<u32> {
     let what = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))
         .map_err(|error| io::Error::other(format!("failed to read /proc/self/fdinfo: {error}")))?;
-    if !what.lines().any(|line| line.starts_with("prog_id:")) {
-        return Err(io::Error::other("it is not a program"));
-    }
-    Ok(fd)
+    let id = what.lines().find_map(|line| line.strip_prefix("prog_id:"));
+    let id = id.and_then(|id| id.trim().parse().ok());
+    id.ok_or_else(|| io::Error::other("it is not a program"))
 }
 
 /// What an iterator program is run for.

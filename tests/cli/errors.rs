@@ -42,6 +42,7 @@ top failures:comm=x,blkio:devise=1 => no option of tally `blkio` named `devise` 
 top --pid 1 => come after its name | `ktally top NAME --pid ...`
 top --light failures => cannot be used with
 top syscalls --replay x => cannot be used with
+top syscalls --bpf => cannot be used with
 rotate x --keep 3 => `--keep` | --output-file FILE
 rotate x --keep 0 --output-file x => 1 or more
 status --costs => did you mean `--cost`? | `ktally status --help`

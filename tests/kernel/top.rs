@@ -1,10 +1,11 @@
 //! The live view in a terminal of 80x24.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::process::Child;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,9 +14,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::{Pid, setsid};
+use serde_json::Value;
 
 use crate::common::{Args, program};
-use crate::support::{is_slow, terminal_of, wait_until};
+use crate::instances::Host;
+use crate::replace::own_tally;
+use crate::support::{Child as Caller, event, is_slow, terminal_of, wait_until};
 
 /// A view, and its terminal.
 struct Top {
@@ -28,9 +32,12 @@ struct Top {
 
 impl Top {
     fn start(line: &str) -> Self {
+        Self::of(line.pass_to(program()))
+    }
+
+    fn of(mut command: Command) -> Self {
         let [mut master, slave] = terminal_of(80);
         let before = tcgetattr(&slave).unwrap();
-        let mut command = line.pass_to(program());
         let ends = [(); 3].map(|()| slave.try_clone().unwrap());
         let [stdin, stdout, stderr] = ends;
         command.stdin(stdin).stdout(stdout).stderr(stderr);
@@ -222,4 +229,59 @@ fn what_was_recorded_is_shown_again() {
         assert!(screen.contains(wanted), "no {wanted}: {screen}");
     }
     replay.ends(|replay| replay.keyboard.write_all(b" .,q").unwrap());
+}
+
+/// The rows of a tab in all lines of a recording that pass.
+fn recorded(path: &Path, tab: u64, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines = text.lines().skip(1).filter_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["tab"] == tab).then(|| line["rows"].as_array().unwrap().clone())
+    });
+    lines.flatten().filter(is_wanted).collect()
+}
+
+#[test]
+fn programs_and_maps_are_shown_with_their_runs_and_entries() {
+    let host = Host::new();
+    let caller = Caller::new("kt-bpf", || (0..23_000).for_each(|_| event(0)));
+    let own = own_tally("__u64", 1, "");
+    host.good(["attach", &own.arg(), "--as", "seen", "--pid", &caller.pid()]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recording");
+    let line = [
+        "top",
+        "--bpf",
+        "-i",
+        "200ms",
+        "--record",
+        path.to_str().unwrap(),
+    ];
+    let is_pinned = |row: &Value| row["pins"].as_str().unwrap().contains("/ktally/seen/");
+    let runs = || -> u64 {
+        let rows = recorded(&path, 0, is_pinned).into_iter();
+        rows.map(|row| row["runs"].as_u64().unwrap()).sum()
+    };
+    let is_table = |row: &Value| is_pinned(row) && row["name"] == "events";
+    Top::of(line.pass_to(host.program())).ends(|top| {
+        wait_until("the program is listed", || {
+            !recorded(&path, 0, is_pinned).is_empty()
+        });
+        assert!(top.written().contains("measures"));
+        caller.work();
+        wait_until("its runs are counted", || runs() >= 23_000);
+        wait_until("its table is listed", || {
+            let last = recorded(&path, 1, is_table).pop();
+            last.is_some_and(|row| row["used"] == 1 && row["max"] == 64 && row["memory"] != 0)
+        });
+        top.keyboard.write_all(b"q").unwrap();
+    });
+    let timed = recorded(&path, 0, |row| is_pinned(row) && row["runs"] != 0);
+    let mean = timed[0]["mean"].as_u64().unwrap();
+    assert_eq!(
+        mean,
+        timed[0]["time"].as_u64().unwrap() / timed[0]["runs"].as_u64().unwrap()
+    );
+    assert!(mean > 1 && mean < 1_000_000, "{mean}");
+    host.good("detach --all");
 }

@@ -1,24 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Who holds which map: a record for each descriptor of a map in any process but
- * the reader.
+ * Who holds which map or program: a record for each descriptor of a map, a
+ * program or a link in any process but the reader.
  *
  * What makes a file a map is its operations, whose address no symbol tells on
- * many kernels. So the iterator is read twice: the first time it comes by a
- * descriptor of the reader, which is known to be a map.
+ * many kernels. So the iterator is read twice: the first time it comes by
+ * descriptors of the reader, which are known to be a map, a program and a link.
  */
 #include "kernel.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-__u32 known_map_fd;
-__u64 map_operations;
+enum kind { A_MAP, A_PROGRAM, A_LINK, KINDS };
+
+__u32 known_fds[KINDS];
+__u64 operations[KINDS];
 
 struct holder {
-	__u32 map;
+	__u32 kind;
+	__u32 id;
 	__u32 pid;
 	char comm[TASK_COMM_LEN];
 };
+
+/* A link holds its program. */
+static __always_inline __u32 id_of(__u32 kind, void *object)
+{
+	struct bpf_prog *program = object;
+
+	if (kind == A_MAP)
+		return BPF_CORE_READ((struct bpf_map *)object, id);
+	if (kind == A_LINK)
+		program = BPF_CORE_READ((struct bpf_link *)object, prog);
+	return BPF_CORE_READ(program, aux, id);
+}
 
 SEC("iter/task_file")
 int holders(struct bpf_iter__task_file *ctx)
@@ -28,17 +43,23 @@ int holders(struct bpf_iter__task_file *ctx)
 	struct task_struct *reader = (void *)bpf_get_current_task();
 	struct holder holder = {};
 	struct upid *number;
+	__u32 kind;
 
 	if (!file || !task)
 		return 0;
 	if (task->tgid == bpf_get_current_pid_tgid() >> 32) {
-		if (ctx->fd == known_map_fd)
-			map_operations = (__u64)file->f_op;
+		for (kind = 0; kind < KINDS; kind++)
+			if (ctx->fd == known_fds[kind])
+				operations[kind] = (__u64)file->f_op;
 		return 0;
 	}
-	if (!map_operations || (__u64)file->f_op != map_operations)
+	for (kind = 0; kind < KINDS; kind++)
+		if ((__u64)file->f_op == operations[kind])
+			break;
+	if (kind == KINDS)
 		return 0;
-	holder.map = BPF_CORE_READ((struct bpf_map *)file->private_data, id);
+	holder.kind = kind;
+	holder.id = id_of(kind, file->private_data);
 	/* The iterator shows the reader's PID namespace, by its numbers. */
 	number = process_number(task, BPF_CORE_READ(reader, thread_pid, level));
 	if (number)

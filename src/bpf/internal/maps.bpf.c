@@ -10,6 +10,7 @@ struct seen {
 	__u32 id;
 	__u32 type;
 	__s64 users;
+	__u64 max_entries;
 	char name[16];
 };
 
@@ -24,6 +25,7 @@ int maps(struct bpf_iter__bpf_map *ctx)
 	seen.id = map->id;
 	seen.type = map->map_type;
 	seen.users = map->usercnt.counter;
+	seen.max_entries = map->max_entries;
 	__builtin_memcpy(seen.name, map->name, sizeof(seen.name));
 	bpf_seq_write(ctx->meta->seq, &seen, sizeof(seen));
 	return 0;

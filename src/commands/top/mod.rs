@@ -1,5 +1,6 @@
 //! `ktally top`: the live view. One thread draws and takes keys; another one reads.
 
+mod bpf;
 mod reader;
 mod record;
 mod replay;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 
+use self::bpf::Texts;
 use self::reader::Reader;
 use self::record::Record;
 use self::screen::Screen;
@@ -20,7 +22,7 @@ use super::{keep_capabilities, note, style};
 use crate::cli::{Chosen, Exit, Global, TopArgs};
 use crate::error::usage;
 use crate::host;
-use crate::names::{HostNames, local};
+use crate::names::local;
 use crate::tui::{Effect, Event, Glyphs, Host, Own, State};
 
 /// A tick of the clock: also how often a state that changed by itself is drawn.
@@ -37,7 +39,8 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
     }
     let file = args.record.as_deref().map(Record::create).transpose()?;
     let every = args.every.unwrap_or(Duration::from_secs(1));
-    let wanted = Wanted::of(args, tallies);
+    let names = Texts::default();
+    let wanted = Wanted::of(args, tallies, names.shared());
     let (events, queue) = mpsc::channel();
     let reader = Reader::start(wanted, every, events.clone())?;
     let (tabs, overview) = reader.tabs()?;
@@ -51,11 +54,14 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
         state = state.with_overview(overview);
     }
     let mut state = state.on(screen.size()?, glyphs, style.color);
+    if args.bpf {
+        state.say(bpf::MEASURES);
+    }
     let mut live = Live { reader, file };
     if let Some(file) = &mut live.file {
         file.append(&state.record())?;
     }
-    let state = watch(state, screen, &queue, &mut live)?;
+    let state = watch(state, screen, &queue, (&names, &mut live))?;
     for line in state.last_words() {
         note(&line);
     }
@@ -73,10 +79,9 @@ fn watch(
     mut state: State,
     mut screen: Screen,
     queue: &Receiver<Event>,
-    live: &mut Live,
+    (names, live): (&Texts, &mut Live),
 ) -> Result<State> {
-    let names = HostNames::new();
-    keep_capabilities(names.capabilities(state.tables()));
+    keep_capabilities(names.host.capabilities(state.tables()));
     let mut since = (Instant::now(), own(None));
     loop {
         screen.draw(&state)?;
@@ -88,7 +93,7 @@ fn watch(
         state.set_time(SystemTime::now());
         // What came meanwhile is drawn at once.
         for event in std::iter::once(first).chain(queue.try_iter().take(64)) {
-            let effect = state.next(event, &names);
+            let effect = state.next(event, names);
             if live.act(&mut state, effect, &mut screen)? {
                 screen.close();
                 return Ok(state);
@@ -97,7 +102,7 @@ fn watch(
         if since.0.elapsed() >= TICK {
             let now = own(Some(since));
             since = (Instant::now(), now);
-            state.next(Event::Tick(now), &names);
+            state.next(Event::Tick(now), names);
         }
     }
 }

@@ -39,7 +39,7 @@ impl Reader {
                 let tabs = opened.tabs();
                 let first = usize::from(opened.absent.is_some());
                 // Capabilities are those of a thread, and so are blocked signals.
-                keep_capabilities(Vec::new());
+                keep_capabilities(opened.capabilities.clone());
                 let signals = Signals::block();
                 if signals.is_ok() && tell_tabs.send(Ok(tabs)).is_ok() {
                     read(

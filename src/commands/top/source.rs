@@ -3,7 +3,9 @@
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use caps::Capability;
 
+use super::bpf::{self, Page, Shared};
 use crate::cli::{Chosen, TopArgs};
 use crate::map::{Access, Map, MapRef};
 use crate::schema::{MapBtf, MetricKind, Table};
@@ -20,6 +22,8 @@ pub(super) struct Wanted {
     maps: Vec<String>,
     max_rows: Option<u32>,
     is_light: bool,
+    /// The page of programs and maps, where that is asked for.
+    page: Option<Shared>,
 }
 
 /// What is read.
@@ -27,6 +31,8 @@ pub(super) struct Opened {
     pub(super) sources: Vec<Source>,
     /// Of an overview: what cannot count here, and why.
     pub(super) absent: Option<Vec<String>>,
+    /// What reading takes.
+    pub(super) capabilities: Vec<Capability>,
 }
 
 /// What counts.
@@ -35,6 +41,7 @@ enum Counts {
     Attached(Box<Instance>),
     /// Since it was opened.
     Map(Box<Map>, Instant),
+    Bpf(Box<Page>),
 }
 
 /// What is read, in as many tabs as it has tables.
@@ -48,7 +55,7 @@ pub(super) struct Source {
 }
 
 impl Wanted {
-    pub(super) fn of(args: &TopArgs, tallies: Vec<Chosen>) -> Self {
+    pub(super) fn of(args: &TopArgs, tallies: Vec<Chosen>, texts: Shared) -> Self {
         let operands = args.tally.iter().map(|it| it.to_string_lossy());
         let instances = operands.filter_map(|it| it.strip_prefix('@').map(str::to_owned));
         Self {
@@ -57,11 +64,19 @@ impl Wanted {
             maps: args.maps.clone(),
             max_rows: args.loading.max_rows,
             is_light: args.light,
+            page: args.bpf.then_some(texts),
         }
     }
 
     /// Loads, attaches and opens all of it.
     pub(super) fn open(&self) -> Result<Opened> {
+        if let Some(texts) = &self.page {
+            return Ok(Opened {
+                sources: vec![Source::bpf(texts)?],
+                absent: None,
+                capabilities: Page::CAPABILITIES.to_vec(),
+            });
+        }
         if self.tallies.is_empty() && self.instances.is_empty() && self.maps.is_empty() {
             return self.overview();
         }
@@ -76,6 +91,7 @@ impl Wanted {
                 .chain(maps)
                 .collect::<Result<_>>()?,
             absent: None,
+            capabilities: Vec::new(),
         })
     }
 
@@ -108,6 +124,7 @@ impl Wanted {
             _ => Ok(Opened {
                 sources,
                 absent: Some(absent),
+                capabilities: Vec::new(),
             }),
         }
     }
@@ -156,6 +173,16 @@ impl Source {
         })
     }
 
+    fn bpf(texts: &Shared) -> Result<Self> {
+        Ok(Self {
+            name: "bpf".to_owned(),
+            command: "top --bpf".to_owned(),
+            summary: bpf::MEASURES.to_owned(),
+            tables: bpf::tables(),
+            counts: Counts::Bpf(Box::new(Page::open(texts)?)),
+        })
+    }
+
     pub(super) fn tabs(&self) -> Vec<Tab> {
         let tabs = self.tables.iter().map(|table| {
             let name = match self.tables.len() {
@@ -168,8 +195,8 @@ impl Source {
         tabs.collect()
     }
 
-    pub(super) fn read(&self) -> Result<Reading> {
-        match &self.counts {
+    pub(super) fn read(&mut self) -> Result<Reading> {
+        match &mut self.counts {
             Counts::Here(session) => session.read(),
             Counts::Attached(instance) => instance.read(),
             Counts::Map(map, since) => Ok(Reading {
@@ -177,6 +204,7 @@ impl Source {
                 seconds: since.elapsed().as_secs_f64(),
                 ..read_map(map, &self.tables[0])?
             }),
+            Counts::Bpf(page) => page.read(&self.tables),
         }
     }
 }

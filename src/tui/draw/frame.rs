@@ -182,11 +182,11 @@ pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
     let rows = feed
         .moment(state.paused.unwrap_or(0))
         .map_or(0, |it| it.rows_read);
-    let rows = format!(
-        "{} of {} rows",
-        whole_number(rows as i128),
-        whole_number(feed.max_rows.into())
-    );
+    let rows = whole_number(rows as i128);
+    let rows = match feed.max_rows {
+        0 => format!("{rows} rows"),
+        room => format!("{rows} of {} rows", whole_number(room.into())),
+    };
     let losses = losses(lost);
     let text = if let Some((all, _)) = all {
         format!("{all}   {losses}")
