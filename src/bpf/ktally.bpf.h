@@ -924,7 +924,7 @@ const volatile bool tally_comm_is_optional;
 	OPTION(bool, by_tid, false, "one row per thread as well");      \
 	OPTION(bool, by_cgroup, is_rare, "one row per cgroup as well"); \
 	OPTION(bool, process_name, false,                               \
-	       "the name of a thread is that of its process, also for --comm")
+	       "a thread has the name of its process, in filters too")
 
 #define COMM_OPTION                                                       \
 	OPTION(bool, by_comm, false, "one row per process name as well"); \
