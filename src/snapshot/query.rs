@@ -84,7 +84,7 @@ impl Query {
     ) -> Selection<'r> {
         let filter = self.filter(table, names);
         let kept = (0..rows.len()).filter(|row| filter.keeps_key(rows.key(*row), names));
-        let (table, rows, mut order) = match self.grouping(table, names) {
+        let (table, rows, (order, matching)) = match self.grouping(table, names) {
             Some(by) => {
                 let (table, rows) = self.group(table, rows, kept, &by, names);
                 let order = self.order(&table, &rows, (0..rows.len(), &filter), names);
@@ -95,8 +95,6 @@ impl Query {
                 (table.clone(), Cow::Borrowed(rows), order)
             }
         };
-        let matching = order.len();
-        order.truncate(self.top.unwrap_or(usize::MAX));
         Selection::new(table, rows, order, matching)
     }
 
@@ -159,21 +157,27 @@ impl Query {
         rows: &Rows,
         (kept, filter): (impl Iterator<Item = usize>, &Filter<'_>),
         names: &dyn Names,
-    ) -> Vec<usize> {
+    ) -> (Vec<usize>, usize) {
         let sorting = self.sorting(table, names);
         let is_shown = |cells| !table.counts_nothing(cells) && filter.keeps_cells(cells);
         let mut order: Vec<(Rank, usize)> = kept
             .filter(|row| is_shown(rows.cells(*row)))
             .map(|row| (sorting.rank(rows.key(row), rows.cells(row), names), row))
             .collect();
-        order.sort_unstable_by(|(rank_a, a), (rank_b, b)| {
-            // By the key where ranks are equal: the same order every time.
-            rank_a
-                .cmp(rank_b)
-                .then_with(|| rows.key(*a).cmp(rows.key(*b)))
-        });
+        // By the key where ranks are equal: the same order every time.
+        let compare = |(rank_a, a): &(Rank, usize), (rank_b, b): &(Rank, usize)| {
+            let by_key = || rows.key(*a).cmp(rows.key(*b));
+            rank_a.cmp(rank_b).then_with(by_key)
+        };
+        let matching = order.len();
+        if let Some(top) = self.top.filter(|top| *top < matching) {
+            // To sort all of them takes much longer.
+            order.select_nth_unstable_by(top, compare);
+            order.truncate(top);
+        }
+        order.sort_unstable_by(compare);
         // Not `into_iter`, which would keep the memory of the ranks.
-        order.iter().map(|(_, row)| *row).collect()
+        (order.iter().map(|(_, row)| *row).collect(), matching)
     }
 }
 

@@ -58,11 +58,10 @@ impl Past {
             let seconds = if has_rate { seconds } else { 1.0 };
             let rate = |cells: &[u64]| sorting.number(cells) / seconds;
             let selection = query.apply(&feed.table, rows, names);
-            let rows = selection.iter();
+            let rows = selection.iter().take(MOST_ROWS);
             let rows = rows.map(|(key, cells)| (key.to_vec(), rate(cells)));
             let sum = sum.filter(|_| query.filters.is_empty()).cloned();
-            let cells = || selection.iter().map(|(_, cells)| cells);
-            let sum = sum.unwrap_or_else(|| sum_of(&selection.table, cells(), &None));
+            let sum = sum.unwrap_or_else(|| sum_in(&selection, query));
             (rows.collect(), rate(&sum))
         };
         let readings = feed
@@ -117,13 +116,12 @@ impl Past {
 
     /// The row that stands for all.
     pub(super) fn sum(&self, selection: &Selection<'_>) -> Line {
-        let cells = selection.iter().map(|(_, cells)| cells);
         Line {
             names: vec![format!(
                 "sum of {}",
-                whole_number(selection.iter().len() as i128)
+                whole_number(selection.matching as i128)
             )],
-            cells: sum_of(&selection.table, cells, &None),
+            cells: sum_in(selection, &self.query),
             share: 100.0,
             past: self
                 .readings
@@ -132,6 +130,20 @@ impl Past {
                 .collect(),
             before: self.baseline.as_ref().map(|(_, sum)| *sum),
             ..Line::default()
+        }
+    }
+}
+
+/// The sum of all rows that match, not only of those that are shown.
+fn sum_in(selection: &Selection<'_>, query: &Query) -> Vec<u64> {
+    match query.filters.is_empty() {
+        true => {
+            let rows = selection.rows.iter();
+            sum_of(&selection.table, rows.map(|(_, cells)| cells), &None)
+        }
+        false => {
+            let rows = selection.iter();
+            sum_of(&selection.table, rows.map(|(_, cells)| cells), &None)
         }
     }
 }

@@ -124,7 +124,8 @@ impl Tab {
             by: by.map(|by| vec![by.to_owned()]),
             filters: filters(&self.view.filter).unwrap_or_default(),
             sort: (!is_own).then(|| Sort::parse(&format!("{mark}{}", self.sort()))),
-            top: None,
+            // All that a filter leaves are added up.
+            top: self.view.filter.is_empty().then_some(MOST_ROWS),
         }
     }
 
@@ -161,7 +162,8 @@ impl Tab {
         let table = &self.feed.table;
         let query = self.query(self.view.by.as_deref());
         let selection = query.apply(table, rows, names);
-        let keys: Vec<Vec<u8>> = selection.iter().map(|(key, _)| key.to_vec()).collect();
+        let first = selection.iter().take(MOST_ROWS);
+        let keys: Vec<Vec<u8>> = first.map(|(key, _)| key.to_vec()).collect();
         if change == Change::View {
             self.order.clear();
         }
@@ -170,7 +172,7 @@ impl Tab {
         keys.extend(past.lingering(moment, &selection));
         let keys = self.order.next(&keys, change == Change::Held);
         let mut shown = Shown {
-            matching: selection.iter().len(),
+            matching: selection.matching,
             seconds: numbers.seconds,
             rows: lines(&selection, keys, &past, names),
             sum: Some(past.sum(&selection)),

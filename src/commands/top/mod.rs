@@ -91,8 +91,7 @@ fn watch(
             Err(RecvTimeoutError::Disconnected) => return Ok(state),
         };
         state.set_time(SystemTime::now());
-        // What came meanwhile is drawn at once.
-        for event in std::iter::once(first).chain(queue.try_iter().take(64)) {
+        for event in newest(std::iter::once(first).chain(queue.try_iter())) {
             let effect = state.next(event, names);
             if live.act(&mut state, effect, &mut screen)? {
                 screen.close();
@@ -105,6 +104,19 @@ fn watch(
             state.next(Event::Tick(now), names);
         }
     }
+}
+
+/// What came meanwhile is drawn at once. A reading has all that was counted, so the
+/// newest of a tab stands for those before it.
+fn newest(events: impl Iterator<Item = Event>) -> Vec<Event> {
+    let mut newest: Vec<Event> = Vec::new();
+    for event in events {
+        if let Event::Reading(tab, _) = event {
+            newest.retain(|it| !matches!(it, Event::Reading(other, _) if *other == tab));
+        }
+        newest.push(event);
+    }
+    newest
 }
 
 impl Live {
