@@ -17,7 +17,8 @@ TASK_FILTERS;
 CPU_FILTER;
 COMM_OPTION;
 WHO_OPTIONS;
-OPTION(function_pattern, function, "", "the function, or many by * and ?");
+OPTION(function_pattern SHORT(f), function, "",
+       "the function, or many by * and ?");
 
 struct callee {
 	struct tally_who;

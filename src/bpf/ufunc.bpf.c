@@ -17,8 +17,10 @@ typedef char function_name[128];
 TASK_FILTERS;
 CPU_FILTER;
 WHO_OPTIONS;
-OPTION(path_name, path, "", "the program or library, a path or libc.so.6");
-OPTION(function_name, function, "", "the function, as its symbol table has it");
+OPTION(path_name, path, "libc.so.6",
+       "the program or library: a path, or a name like libc.so.6");
+OPTION(function_name SHORT(f), function, "",
+       "the function, as its symbol table has it");
 
 struct calls {
 	__u64 calls COUNTER("times that the function was called");

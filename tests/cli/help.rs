@@ -195,10 +195,10 @@ fn list_of_one_tally_has_its_columns_and_options() {
 
 /// A newcomer finds each by a question.
 #[test]
-fn the_readme_has_a_question_for_every_tally() {
-    let readme = include_str!("../../README.md");
+fn the_tasks_have_a_question_for_every_tally() {
+    let tasks = include_str!("../../docs/tasks.md");
     for tally in TALLIES.iter() {
-        let answers = readme.lines().filter(|line| line.starts_with("| "));
+        let answers = tasks.lines().filter(|line| line.starts_with("| "));
         let run = format!("| `ktally run {tally} ");
         let end = format!("| `ktally run {tally}`");
         let mut found = answers.filter(|line| line.contains(&run) || line.contains(&end));

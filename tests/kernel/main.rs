@@ -52,5 +52,6 @@ mod tasks;
 mod tcp;
 mod terminal;
 mod top;
+mod typed;
 mod under_way;
 mod who;

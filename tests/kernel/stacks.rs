@@ -431,7 +431,7 @@ fn what_cannot_be_probed_is_told() {
     let program = this_program();
     let table = format!(
         "
-run ufunc => needs --path
+run ufunc => needs --function
 run ufunc --path {program} => needs --function
 run ufunc --path {program} --function no_such => has no function named `no_such`
 run ufunc --path /no/such --function main => failed to open `/no/such`"

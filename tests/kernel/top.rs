@@ -22,7 +22,7 @@ use crate::replace::own_tally;
 use crate::support::{Child as Caller, event, is_slow, terminal_of, wait_until};
 
 /// A view, and its terminal.
-struct Top {
+pub struct Top {
     child: Child,
     keyboard: File,
     slave: File,
@@ -31,7 +31,7 @@ struct Top {
 }
 
 impl Top {
-    fn start(line: &str) -> Self {
+    pub fn start(line: &str) -> Self {
         Self::of(line.pass_to(program()))
     }
 
@@ -73,11 +73,15 @@ impl Top {
     }
 
     /// All texts of the screen, drawn anew.
-    fn screen(&mut self) -> String {
+    pub fn screen(&mut self) -> String {
         self.written.lock().unwrap().clear();
-        self.keyboard.write_all(b"\x0c").unwrap();
+        self.types("\x0c");
         wait_until("it draws", || self.written().contains("? help"));
         without_escapes(&self.written())
+    }
+
+    pub fn types(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
     fn is_raw(&self) -> bool {
@@ -85,7 +89,7 @@ impl Top {
     }
 
     /// Ends it, and finds the terminal as it was.
-    fn ends(mut self, end: impl FnOnce(&mut Self)) {
+    pub fn ends(mut self, end: impl FnOnce(&mut Self)) {
         wait_until("it takes the terminal", || self.is_raw());
         wait_until("it draws", || self.written().contains("? help"));
         end(&mut self);
@@ -171,14 +175,14 @@ fn what_burns_writes_and_fails_is_on_the_first_screen() {
             }
             thread::sleep(Duration::from_millis(200));
         }
-        top.ends(|top| top.keyboard.write_all(b"q").unwrap());
+        top.ends(|top| top.types("q"));
     });
 }
 
 #[test]
 fn the_terminal_is_left_as_it_was() {
-    Top::start("top failures").ends(|top| top.keyboard.write_all(b"q").unwrap());
-    Top::start("top failures").ends(|top| top.keyboard.write_all(b"/\x03").unwrap());
+    Top::start("top failures").ends(|top| top.types("q"));
+    Top::start("top failures").ends(|top| top.types("/\x03"));
     for signal in [Signal::SIGTERM, Signal::SIGHUP] {
         Top::start("top failures").ends(|top| {
             let pid = Pid::from_raw(top.child.id().try_into().unwrap());
@@ -203,7 +207,7 @@ fn the_view_follows_the_size_of_its_terminal() {
             let written = top.written();
             written.contains("\x1b[31;1H") && !written.contains("\x1b[32;")
         });
-        top.keyboard.write_all(b"q").unwrap();
+        top.types("q");
     });
 }
 
