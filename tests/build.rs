@@ -278,12 +278,15 @@ fn every_c_file_compiles_with_and_without_vmlinux_h() {
     });
 }
 
+/// Those of the build.
+const FLAGS: &str = include_str!("../src/bpf/flags");
+
 fn compile_both_ways(arch: &str, files: &[(String, String)]) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let clang = |more: &[&str]| {
         let mut clang = source::clang(arch, folder.path());
-        clang.args(["-Wall", "-Werror"]).args(more);
+        clang.args(FLAGS.split_whitespace()).args(more);
         end(clang.current_dir(folder.path()))
     };
     // Parsed once.

@@ -212,6 +212,7 @@ fn what_could_not_be_raised_is_told() {
          static volatile unsigned long tried;\n";
     let program = r#"
 TALLY("a number that is never raised");
+static volatile unsigned long tried;
 struct seen { __u64 max MAXIMUM(""); __u64 tried GAUGE(""); };
 ARRAY_TABLE(greatest, struct seen, 1, "");
 EVENT(enter, number)
