@@ -13,8 +13,9 @@ use crate::map::{self, Map, Outcome, TaskWalk};
 use crate::schema::{ENDING, Schema, UnderWay};
 
 /// What ended while a reading was made and had lasted less than this is not
-/// looked for in the tables: they have it at the next reading.
-const SHORT: u64 = 100_000;
+/// looked for in the tables: they have it at the next reading. It is less than the
+/// time from one reading to the next, so no earlier one had any of it.
+const SHORT: u64 = 10_000;
 
 /// The maps of a tally that hold what is under way.
 #[derive(Debug, Default)]
