@@ -214,8 +214,11 @@ impl Moment {
                 top: Some(KEPT_ROWS),
                 ..Query::default()
             };
+            // Nothing is grouped: the rows keep their whole keys.
+            let mut whole = table.clone();
+            whole.hides_key = false;
             let mut rows = Rows::of(table);
-            for (key, cells) in query.apply(table, &self.rows, &Raw).iter() {
+            for (key, cells) in query.apply(&whole, &self.rows, &Raw).iter() {
                 rows.push(key).copy_from_slice(cells);
             }
             self.rows = rows;
