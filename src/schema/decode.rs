@@ -57,7 +57,7 @@ pub trait Names {
 }
 
 /// Has no names: numbers stay numbers, and nothing is hidden.
-pub(super) struct Plain;
+pub(crate) struct Plain;
 
 impl Names for Plain {
     fn name<'a>(&self, _: &Decoder, _: &Place, _: &'a [u8]) -> Option<Value<'a>> {

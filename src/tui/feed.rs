@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
-use crate::schema::{Decoder, Names, Place, Table, Value};
+use crate::schema::{Plain, Table};
 use crate::snapshot::{Interval, Lost, Query, Reading, Rows, events};
 
 /// How many readings are kept.
@@ -29,7 +29,7 @@ pub(crate) struct Feed {
     before: Option<Reading>,
     /// When something was lost for the first time.
     pub(super) lost_since: Option<SystemTime>,
-    /// What others are compared with.
+    /// Readings from before, to compare with.
     pub(super) baseline: Option<Baseline>,
     /// Why no reading comes any more, and since when.
     pub(super) ended: Option<(SystemTime, String)>,
@@ -218,7 +218,7 @@ impl Moment {
             let mut whole = table.clone();
             whole.hides_key = false;
             let mut rows = Rows::of(table);
-            for (key, cells) in query.apply(&whole, &self.rows, &Raw).iter() {
+            for (key, cells) in query.apply(&whole, &self.rows, &Plain).iter() {
                 rows.push(key).copy_from_slice(cells);
             }
             self.rows = rows;
@@ -240,17 +240,4 @@ pub(super) fn sum_of<'r>(
             .for_each(|metric| metric.add(&mut sum, cells));
     }
     sum
-}
-
-/// Numbers stay numbers.
-pub(super) struct Raw;
-
-impl Names for Raw {
-    fn name<'a>(&self, _: &Decoder, _: &Place, _: &'a [u8]) -> Option<Value<'a>> {
-        None
-    }
-
-    fn number(&self, _: &Decoder, _: &str) -> anyhow::Result<Option<i128>> {
-        Ok(None)
-    }
 }

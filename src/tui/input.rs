@@ -99,7 +99,7 @@ impl State {
         }
         self.held_until = self.own.now.checked_add(HOLD);
         self.tab_mut().view.selected = key;
-        let behind = self.paused.unwrap_or(0);
+        let behind = self.behind();
         self.tab_mut().refresh_row(behind, names);
     }
 

@@ -18,7 +18,7 @@ impl State {
     /// Goes back or ahead by so many readings; pauses.
     pub(super) fn step(&mut self, step: isize, names: &dyn Names) {
         let oldest = self.tab().feed.len().saturating_sub(1);
-        let behind = self.paused.unwrap_or(0);
+        let behind = self.behind();
         self.paused = Some(behind.saturating_add_signed(-step).min(oldest));
         self.look(names);
     }
@@ -91,7 +91,7 @@ impl State {
             _ => 0,
         };
         tab.view.selected = Some(tab.shown.rows[place].key.clone());
-        let behind = self.paused.unwrap_or(0);
+        let behind = self.behind();
         self.tab_mut().refresh_row(behind, names);
         self.show_selected();
     }

@@ -210,7 +210,7 @@ impl State {
     }
 
     pub(super) fn refresh_overview(&mut self, names: &dyn Names) {
-        let behind = self.paused.unwrap_or(0);
+        let behind = self.behind();
         if let Some(overview) = self.overview.as_mut().filter(|_| self.current == 0) {
             for line in &mut overview.lines {
                 line.refresh(&self.tabs[line.tab].feed, behind, names);

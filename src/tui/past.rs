@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use super::feed::{Feed, Moment, Raw, sum_of};
+use super::feed::{Feed, Moment, sum_of};
 use super::tab::{Line, MOST_ROWS};
-use crate::schema::{Names, Table, whole_number};
+use crate::schema::{Names, Plain, Table, whole_number};
 use crate::snapshot::{Query, Rows, Selection};
 
 /// The rows of a selection that have these keys, in their order.
@@ -52,7 +52,7 @@ type Rates = (HashMap<Vec<u8>, f64>, f64);
 impl Past {
     pub(super) fn new(feed: &Feed, behind: usize, query: &Query, names: &dyn Names) -> Self {
         let table = feed.table.clone();
-        let sorting = query.sorting(&table, &Raw);
+        let sorting = query.sorting(&table, &Plain);
         let has_rate = sorting.has_rate();
         let rates = |rows: &Rows, sum: Option<&Vec<u64>>, seconds: f64| {
             let seconds = if has_rate { seconds } else { 1.0 };
@@ -96,12 +96,12 @@ impl Past {
     /// What the sorted column has for these cells, or the first one where that does not
     /// add up.
     pub(super) fn number(&self, cells: &[u64]) -> f64 {
-        let sorting = self.query.sorting(&self.table, &Raw);
+        let sorting = self.query.sorting(&self.table, &Plain);
         if sorting.adds_up() {
             return sorting.number(cells);
         }
         let own = Query::default();
-        own.sorting(&self.table, &Raw).number(cells)
+        own.sorting(&self.table, &Plain).number(cells)
     }
 
     /// Of a row; zero where others were counted in that time.

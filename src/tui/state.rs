@@ -46,7 +46,7 @@ pub(crate) enum Effect {
     Quit,
     Suspend,
     Redraw,
-    /// Read so often.
+    /// Read at this interval.
     Interval(Duration),
     /// Take the mouse, or leave it to the terminal.
     Mouse(bool),
@@ -166,6 +166,11 @@ impl State {
         &mut self.tabs[self.current]
     }
 
+    /// How many readings the shown one is behind the newest.
+    pub(super) fn behind(&self) -> usize {
+        self.paused.unwrap_or(0)
+    }
+
     pub(super) fn is_held(&self) -> bool {
         self.held_until.is_some_and(|until| until > self.own.now)
     }
@@ -225,7 +230,7 @@ impl State {
 
     /// Looks at the rows again, as something else is asked for.
     pub(super) fn look(&mut self, names: &dyn Names) {
-        let behind = self.paused.unwrap_or(0);
+        let behind = self.behind();
         self.tab_mut().refresh(behind, names, Change::View);
         self.refresh_overview(names);
         self.show_selected();

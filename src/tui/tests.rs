@@ -14,10 +14,9 @@ use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Rect;
 
-use super::feed::Raw;
 use super::*;
 use crate::schema::testing::{member, structure, text};
-use crate::schema::{Histogram, Table, Tags, Type};
+use crate::schema::{Histogram, Plain, Table, Tags, Type};
 use crate::snapshot::{Reading, Rows, TableReading};
 
 /// Calls by process and call, with a histogram.
@@ -133,7 +132,7 @@ impl Watch {
         self.state
             .set_time(start() + Duration::from_secs(self.seconds));
         self.state
-            .next(Event::Reading(0, reading(self.seconds, rows)), &Raw);
+            .next(Event::Reading(0, reading(self.seconds, rows)), &Plain);
         self
     }
 
@@ -163,7 +162,7 @@ impl Watch {
             };
             effect = self
                 .state
-                .next(Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), &Raw);
+                .next(Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), &Plain);
         }
         effect
     }

@@ -42,7 +42,7 @@ impl State {
             tab.feed.name,
             time.replace(['-', ':'], "")
         );
-        match tab.json(self.paused.unwrap_or(0), names) {
+        match tab.json(self.behind(), names) {
             Some(text) => Effect::Export(name, text),
             None => Effect::None,
         }

@@ -99,7 +99,7 @@ impl Open {
         open.collect()
     }
 
-    /// Sends a reading to each tab. Whether somebody takes it.
+    /// Sends a reading to each tab; `false` once the view has ended.
     fn send(&mut self, events: &Sender<Event>) -> bool {
         if self.has_ended {
             return true;
@@ -124,7 +124,7 @@ impl Open {
     }
 }
 
-/// Reads all until nobody takes it.
+/// Reads all sources until the view has ended.
 fn read(
     open: &mut [Open],
     mut every: Duration,

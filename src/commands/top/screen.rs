@@ -120,7 +120,7 @@ impl Drop for Screen {
 fn quit_at_signal(signals: &Signals, events: &Sender<Event>) {
     if signals.wait_until(None).is_ok() {
         let key = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        // Where nobody takes it, the view has ended.
+        // The view may have ended meanwhile.
         let _ = events.send(Event::Key(key));
     }
 }
@@ -137,7 +137,7 @@ fn new_terminal() -> Result<Terminal<CrosstermBackend<Stdout>>> {
     )?)
 }
 
-/// Whether somebody takes it.
+/// Sends the next key; `false` once the view has ended.
 fn send_key(events: &Sender<Event>) -> bool {
     let event = match event::read() {
         Ok(event::Event::Key(key)) if key.kind != KeyEventKind::Release => Event::Key(key),

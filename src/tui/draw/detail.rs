@@ -22,13 +22,13 @@ pub(super) fn draw(state: &State, pen: &mut Pen<'_>, area: Rect, row: &Line) {
     pen.put((area.x, area.y + 1), area.right(), &head, Tone::Plain);
     let mut y = area.y + 2;
     for metric in &tab.feed.table.metrics {
-        for line in lines(tab, row, metric, state.paused.unwrap_or(0)) {
+        for line in lines(tab, row, metric, state.behind()) {
             pen.put((area.x, y), area.right(), &line, Tone::Plain);
             y += 1;
         }
     }
     let first = tab.shown.past.iter().position(Option::is_some);
-    if let Some(moment) = first.and_then(|i| tab.feed.until(state.paused.unwrap_or(0)).nth(i)) {
+    if let Some(moment) = first.and_then(|i| tab.feed.until(state.behind()).nth(i)) {
         pen.put(
             (area.x, y),
             area.right(),

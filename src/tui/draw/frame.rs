@@ -163,7 +163,7 @@ fn state_word(state: &State) -> (String, Tone) {
 fn events(state: &State) -> Option<String> {
     let feed = &state.tab().feed;
     feed.table.metrics.iter().find(|metric| metric.has_rate())?;
-    let behind = state.paused.unwrap_or(0);
+    let behind = state.behind();
     let moment = feed.moment(behind);
     let rate = moment.map_or(0.0, |it| it.events(&feed.table) as f64 / it.seconds);
     Some(plain_number(rate))
@@ -179,9 +179,7 @@ pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
     } else {
         Tone::Lost
     };
-    let rows = feed
-        .moment(state.paused.unwrap_or(0))
-        .map_or(0, |it| it.rows_read);
+    let rows = feed.moment(state.behind()).map_or(0, |it| it.rows_read);
     let rows = whole_number(rows as i128);
     let rows = match feed.max_rows {
         0 => format!("{rows} rows"),

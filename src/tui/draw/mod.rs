@@ -179,7 +179,7 @@ impl Parts {
     }
 }
 
-/// A heading, a line a number, and two of quantiles.
+/// Two lines of headings, a line for each metric, and two more.
 fn detail_height(state: &State) -> u16 {
     let metrics = state.tab().feed.table.metrics.len() as u16;
     metrics + 4

@@ -76,7 +76,7 @@ pub(super) fn line_at(overview: &Overview, area: Rect, y: u16) -> Option<usize> 
 
 /// What all tallies together counted, and lost.
 pub(super) fn health(state: &State, overview: &Overview) -> (String, Lost) {
-    let behind = state.paused.unwrap_or(0);
+    let behind = state.behind();
     let feeds = || state.tabs.iter().skip(1).map(|tab| &tab.feed);
     let rates = feeds().filter_map(|feed| {
         let moment = feed.moment(behind)?;

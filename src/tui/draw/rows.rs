@@ -257,7 +257,7 @@ impl Line {
 /// Why there is no row.
 fn why_empty(state: &State) -> String {
     let tab = state.tab();
-    let behind = state.paused.unwrap_or(0);
+    let behind = state.behind();
     let read = tab.feed.moment(behind).map_or(0, |moment| moment.rows_read);
     match tab.view.filter.is_empty() {
         false => format!(

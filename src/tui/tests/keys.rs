@@ -208,7 +208,7 @@ fn what_is_lost_is_said() {
     let mut watch = watch();
     let mut lost = reading(4, &BUSY);
     lost.missed = Some(4);
-    watch.state.next(Event::Reading(0, lost), &Raw);
+    watch.state.next(Event::Reading(0, lost), &Plain);
     let lines = watch.lines();
     assert!(lines[1].ends_with("LOST EVENTS"));
     assert!(lines[2].starts_with("! "), "{lines:#?}");
@@ -220,7 +220,7 @@ fn a_tab_whose_instance_is_gone_keeps_its_last_reading() {
     let mut watch = watch();
     watch
         .state
-        .next(Event::Ended(0, "instance `x` is gone".to_owned()), &Raw);
+        .next(Event::Ended(0, "instance `x` is gone".to_owned()), &Plain);
     let lines = watch.lines();
     assert!(lines[1].contains("DETACHED"), "{lines:#?}");
     assert!(lines[22].contains("instance `x` is gone"));
@@ -266,7 +266,7 @@ fn what_was_lost_is_gone_through() {
     assert!(watch.lines()[22].contains("nothing was lost"));
     let mut lost = reading(4, &BUSY);
     (lost.missed, lost.tables[0].dropped) = (Some(4), Some(2));
-    watch.state.next(Event::Reading(0, lost), &Raw);
+    watch.state.next(Event::Reading(0, lost), &Plain);
     watch.key("n");
     assert!(
         watch.lines()[22].starts_with("! 1 of 2: 2 events"),

@@ -49,7 +49,7 @@ impl Watch {
         self.later(0);
         for tab in [1, 2] {
             let reading = reading(self.seconds, rows);
-            self.state.next(Event::Reading(tab, reading), &Raw);
+            self.state.next(Event::Reading(tab, reading), &Plain);
         }
     }
 }

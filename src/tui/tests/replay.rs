@@ -72,7 +72,7 @@ fn recorded_text() -> (Watch, String) {
         let now = start() + Duration::from_secs(watch.seconds);
         watch.state.set_time(now);
         let reading = reading(watch.seconds, rows);
-        if let Effect::Record(line) = watch.state.next(Event::Reading(0, reading), &Raw) {
+        if let Effect::Record(line) = watch.state.next(Event::Reading(0, reading), &Plain) {
             text += &line;
         }
     }
