@@ -189,9 +189,9 @@ impl Line {
 }
 
 impl State {
-    /// With an overview as its first tab.
-    pub(crate) fn with_overview(mut self, overview: Overview) -> Self {
-        self.overview = Some(overview);
+    /// With an overview as its first tab, where there is one.
+    pub(crate) fn with_overview(mut self, overview: Option<Overview>) -> Self {
+        self.overview = overview;
         self
     }
 

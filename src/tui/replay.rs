@@ -3,10 +3,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::feed::KEPT;
+use super::feed::{Feed, KEPT};
 use super::keys::Action;
 use super::state::{Effect, Overlay, State};
-use crate::recording::{Frame, Head, Recorder, TabHead};
+use super::tab::Tab;
+use crate::recording::{Frame, Head, Recorder, Recording, TabHead};
 use crate::schema::Names;
 use crate::snapshot::Reading;
 
@@ -121,6 +122,18 @@ impl Replay {
                 .position(is_there)
                 .unwrap_or(self.frames.len() - 1),
         )
+    }
+}
+
+impl Tab {
+    /// Those of a recording, with nothing read yet.
+    pub(crate) fn all_of(recording: &Recording) -> Vec<Self> {
+        let tabs = recording.head.tabs.iter().zip(&recording.tables);
+        let tabs = tabs.map(|(tab, table)| {
+            let [source, name, summary] = [&tab.source, &tab.name, &tab.summary].map(String::clone);
+            Self::new(Feed::new(source, name, summary, table.clone()))
+        });
+        tabs.collect()
     }
 }
 

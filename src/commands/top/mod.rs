@@ -49,10 +49,7 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
     let glyphs = Glyphs {
         ascii: style.ascii || args.ascii,
     };
-    let mut state = State::new(host_facts(), own(None), tabs, every);
-    if let Some(overview) = overview {
-        state = state.with_overview(overview);
-    }
+    let state = State::new(host_facts(), own(None), tabs, every).with_overview(overview);
     let mut state = state.on(screen.size()?, glyphs, style.color);
     if args.bpf {
         state.say(bpf::MEASURES);

@@ -14,7 +14,7 @@ use crate::cli::{Exit, Global, TopArgs};
 use crate::commands::{keep_capabilities, style};
 use crate::names::local;
 use crate::recording::{Dictionary, Recording};
-use crate::tui::{Effect, Event, Feed, Glyphs, HISTORY, Host, Overview, Replay, State, Tab};
+use crate::tui::{Effect, Event, Glyphs, HISTORY, Host, Overview, Replay, State, Tab};
 
 pub(super) fn replay(global: &Global, args: &TopArgs, path: &Path) -> Result<Exit> {
     keep_capabilities(Vec::new());
@@ -45,25 +45,14 @@ fn state_of(recording: &Recording, file: &str) -> State {
         cpus: head.cpus,
         ..host_facts()
     };
-    let tabs = head.tabs.iter().zip(&recording.tables).map(|(tab, table)| {
-        Tab::new(Feed::new(
-            tab.source.clone(),
-            tab.name.clone(),
-            tab.summary.clone(),
-            table.clone(),
-        ))
-    });
-    let tabs: Vec<Tab> = tabs.collect();
+    let tabs = Tab::all_of(recording);
     let absent = head.absent.clone().filter(|_| tabs.len() > 1);
     let overview = absent.map(|absent| Overview::new(&tabs[1..], absent).1);
     let every = Duration::from_secs_f64(head.every);
     let stamp = |time| local(time)[..19].replace('T', " ");
     let replay = Replay::new(file, recording.frames.clone(), stamp);
     let state = State::new(host, own(None), tabs, every).replaying(replay);
-    match overview {
-        Some(overview) => state.with_overview(overview),
-        None => state,
-    }
+    state.with_overview(overview)
 }
 
 struct Player {

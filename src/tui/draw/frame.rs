@@ -223,12 +223,11 @@ pub(super) fn message(state: &State, pen: &mut Pen<'_>, area: Rect) {
             true => format!("columns: {}   = != < > ~ ,", tab.columns().join(" ")),
             false => state.message.clone(),
         };
-        pen.put(
-            (area.x, y - 1),
-            area.right(),
-            &" ".repeat(area.width.into()),
-            Tone::Plain,
-        );
+        pen.clear(Rect {
+            y: y - 1,
+            height: 2,
+            ..area
+        });
         pen.put((area.x, y - 1), area.right(), &above, Tone::Plain);
         pen.put(
             (area.x, y),

@@ -124,57 +124,52 @@ impl Parts {
             height,
             ..area
         };
+        let whole = Self {
+            overview: None,
+            rows,
+            panel: None,
+        };
         let view = &state.tab().view;
         if !view.has_panel && !view.is_detail {
-            return Self {
-                overview: None,
-                rows,
-                panel: None,
-            };
+            return whole;
         }
         if area.width >= WIDE && !view.is_detail {
             let width = 46;
-            let left = Rect {
-                width: area.width - width - 2,
-                ..rows
-            };
+            let left = area.width - width - 2;
             let right = Rect {
                 x: area.x + area.width - width,
                 width,
                 ..rows
             };
             return Self {
-                overview: None,
-                rows: left,
+                rows: Rect {
+                    width: left,
+                    ..rows
+                },
                 panel: Some(right),
+                ..whole
             };
         }
         if area.height < 20 {
-            return Self {
-                overview: None,
-                rows,
-                panel: None,
-            };
+            return whole;
         }
-        let above = if view.is_detail {
-            detail_height(state)
-        } else {
-            5
+        let above = match view.is_detail {
+            true => detail_height(state),
+            false => 5,
         };
         let above = above.min(height);
-        let upper = Rect {
-            height: above,
-            ..rows
-        };
         let lower = Rect {
             y: rows.y + above,
             height: height - above,
             ..rows
         };
         Self {
-            overview: None,
-            rows: upper,
+            rows: Rect {
+                height: above,
+                ..rows
+            },
             panel: Some(lower),
+            ..whole
         }
     }
 }

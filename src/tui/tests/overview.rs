@@ -37,7 +37,7 @@ fn watch(size: (u16, u16)) -> Watch {
         watch.state.every,
     );
     watch.state = state
-        .with_overview(overview)
+        .with_overview(Some(overview))
         .on(size, Glyphs::default(), true);
     watch
 }

@@ -86,17 +86,13 @@ fn replayed(recording: &Recording) -> Watch {
         let text = humantime::format_rfc3339(time).to_string();
         text[..19].replace('T', " ")
     };
-    let head = &recording.head;
-    let tabs = head.tabs.iter().zip(&recording.tables).map(|(tab, table)| {
-        Tab::new(Feed::new(
-            tab.source.clone(),
-            tab.name.clone(),
-            tab.summary.clone(),
-            table.clone(),
-        ))
-    });
     let host = watch.state.host.clone();
-    let state = State::new(host, watch.state.own, tabs.collect(), watch.state.every);
+    let state = State::new(
+        host,
+        watch.state.own,
+        Tab::all_of(recording),
+        watch.state.every,
+    );
     let replay = Replay::new("db1.jsonl", recording.frames.clone(), stamp);
     watch.state = state
         .replaying(replay)
