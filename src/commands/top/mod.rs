@@ -8,6 +8,7 @@ mod screen;
 mod source;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +16,7 @@ use anyhow::{Context, Result};
 
 use self::bpf::Texts;
 use self::reader::Reader;
-use self::record::Record;
+use self::record::{Record, new_file};
 use self::screen::Screen;
 use self::source::Wanted;
 use super::{keep_capabilities, note, style};
@@ -44,13 +45,9 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
     let (events, queue) = mpsc::channel();
     let reader = Reader::start(wanted, every, events.clone())?;
     let (tabs, overview) = reader.tabs()?;
-    let style = style(global);
     let screen = Screen::open(events)?;
-    let glyphs = Glyphs {
-        ascii: style.ascii || args.ascii,
-    };
     let state = State::new(host_facts(), own(None), tabs, every).with_overview(overview);
-    let mut state = state.on(screen.size()?, glyphs, style.color);
+    let mut state = on(&screen, state, global, args)?;
     if args.bpf {
         state.say(bpf::MEASURES);
     }
@@ -63,6 +60,15 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
         note(&line);
     }
     Ok(Exit::Done)
+}
+
+/// With what the terminal and the user's flags say.
+fn on(screen: &Screen, state: State, global: &Global, args: &TopArgs) -> Result<State> {
+    let style = style(global);
+    let glyphs = Glyphs {
+        ascii: style.ascii || args.ascii,
+    };
+    Ok(state.on(screen.size()?, glyphs, style.color))
 }
 
 /// What is watched and recorded.
@@ -156,11 +162,8 @@ fn act(state: &mut State, effect: Effect, screen: &mut Screen) -> Result<bool> {
     Ok(false)
 }
 
-/// Never follows a link, and never overwrites.
 fn export(name: &str, text: &str) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(name);
+    let file = new_file(Path::new(name));
     let mut file = file.with_context(|| format!("failed to create {name}"))?;
     file.write_all(text.as_bytes())?;
     Ok(())

@@ -1,7 +1,7 @@
 //! The file of a recording: a new one, of bounded size.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -15,13 +15,16 @@ pub(super) struct Record {
     written: u64,
 }
 
+/// Never follows a link, and never overwrites.
+pub(super) fn new_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
 impl Record {
-    /// Never follows a link, and never overwrites.
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(path);
         let name = path.display();
-        let file = file.with_context(|| {
+        let file = new_file(path).with_context(|| {
             format!("failed to create the recording `{name}`; it must be a new file")
         })?;
         Ok(Self { file, written: 0 })

@@ -9,25 +9,21 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::screen::Screen;
-use super::{TICK, act, host_facts, own};
+use super::{TICK, act, host_facts, on, own};
 use crate::cli::{Exit, Global, TopArgs};
-use crate::commands::{keep_capabilities, style};
+use crate::commands::keep_capabilities;
 use crate::names::local;
 use crate::recording::{Dictionary, Recording};
-use crate::tui::{Effect, Event, Glyphs, HISTORY, Host, Overview, Replay, State, Tab};
+use crate::tui::{Effect, Event, HISTORY, Host, Overview, Replay, State, Tab};
 
 pub(super) fn replay(global: &Global, args: &TopArgs, path: &Path) -> Result<Exit> {
     keep_capabilities(Vec::new());
     let recording = Recording::open(path)?;
     let (events, queue) = mpsc::channel();
-    let style = style(global);
     let screen = Screen::open(events)?;
-    let glyphs = Glyphs {
-        ascii: style.ascii || args.ascii,
-    };
     let file = path.file_name().unwrap_or(path.as_os_str());
     let state = state_of(&recording, &file.to_string_lossy());
-    let state = state.on(screen.size()?, glyphs, style.color);
+    let state = on(&screen, state, global, args)?;
     let mut player = Player {
         names: Rc::clone(&recording.names),
         recording,
