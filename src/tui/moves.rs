@@ -46,16 +46,20 @@ impl State {
         if self.enter_line(names) {
             return;
         }
-        let row = self.tab().selected();
-        if row.is_some_and(|row| row.members > 0) {
+        let tab = self.tab();
+        let Some(row) = tab.selected() else {
+            return;
+        };
+        if tab.is_group(row) {
             self.open_group(true, names);
-        } else if row.is_some() {
+        } else {
             self.tab_mut().view.is_detail = true;
         }
     }
 
     pub(super) fn open_group(&mut self, is_open: bool, names: &dyn Names) {
-        let Some(row) = self.tab().selected().filter(|row| !row.is_member) else {
+        let tab = self.tab();
+        let Some(row) = tab.selected().filter(|row| tab.is_group(row)) else {
             return;
         };
         let key = row.key.clone();

@@ -101,8 +101,6 @@ pub(super) struct Line {
     pub(super) before: Option<f64>,
     /// Whether it is within a group.
     pub(super) is_member: bool,
-    /// How many rows a group has.
-    pub(super) members: usize,
 }
 
 impl Tab {
@@ -369,6 +367,11 @@ impl Tab {
     pub(super) fn sorted_metric(&self) -> Option<&Metric> {
         let table = &self.feed.table;
         table.metric(&self.sort()).or(table.metrics.first())
+    }
+
+    /// Whether a row stands for several.
+    pub(super) fn is_group(&self, row: &Line) -> bool {
+        self.view.by.is_some() && !row.is_member
     }
 
     /// Where the selected row is.

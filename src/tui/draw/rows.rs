@@ -208,10 +208,7 @@ impl<'s> Sheet<'s> {
 
 /// Whether a group is open.
 fn group_mark(tab: &Tab, line: &Line) -> Option<&'static str> {
-    match (
-        tab.view.by.is_some() && !line.is_member,
-        tab.view.open.contains(&line.key),
-    ) {
+    match (tab.is_group(line), tab.view.open.contains(&line.key)) {
         (true, true) => Some("-"),
         (true, false) => Some("+"),
         _ => None,

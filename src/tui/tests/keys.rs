@@ -95,6 +95,12 @@ fn groups_open_and_close() {
     );
     watch.key("←");
     assert_eq!(watch.first_labels().len(), 3);
+    watch.key("⏎");
+    assert_eq!(watch.first_labels().len(), 5);
+    watch.key("↓⏎");
+    assert!(watch.state.tab().view.is_detail);
+    watch.key("⎋↑←");
+    assert_eq!(watch.first_labels().len(), 3);
     watch.key("b");
     assert_eq!(watch.first_labels()[0], "pread64");
     watch.key("b");
