@@ -53,7 +53,10 @@ impl State {
         if tab.is_group(row) {
             self.open_group(true, names);
         } else {
-            self.tab_mut().view.is_detail = true;
+            let behind = self.behind();
+            let tab = self.tab_mut();
+            tab.view.is_detail = true;
+            tab.refresh_row(behind, names);
         }
     }
 

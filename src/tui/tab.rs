@@ -255,7 +255,7 @@ impl Tab {
                 rows: selection.named(names, false),
                 rows_read: moment.rows_read,
                 held_back: false,
-                matching: selection.iter().len(),
+                matching: selection.matching,
                 leaves_out_other: other.is_some() && !query.filters.is_empty(),
                 other: other.filter(|_| query.filters.is_empty()),
                 uncertain: 0,
@@ -310,9 +310,11 @@ impl Tab {
         }
     }
 
-    /// What was counted of the selected row in each reading.
+    /// What was counted of the selected row in each reading, where that is shown.
     pub(super) fn refresh_row(&mut self, behind: usize, names: &dyn Names) {
-        let selected = self.selected().map(|row| (row.key.clone(), row.is_member));
+        let is_shown = self.view.has_panel || self.view.is_detail;
+        let selected = self.selected().filter(|_| is_shown);
+        let selected = selected.map(|row| (row.key.clone(), row.is_member));
         let Some((key, is_member)) = selected else {
             self.shown.past = Vec::new();
             return;
