@@ -23,6 +23,9 @@ type Known = HashMap<(Decoder, u32), String>;
 /// Between the thread that reads and the one that draws.
 pub(super) type Shared = Arc<Mutex<Known>>;
 
+/// How many times as many texts as there are now are kept.
+const MOST_GONE: usize = 10;
+
 /// What decoders begin with whose texts the page knows.
 const PREFIX: &str = "bpf:";
 
@@ -144,7 +147,10 @@ impl Page {
             know(&mut known, "maps", it.id, (it.name, it.kind, &it.owners));
         }
         if let Ok(mut texts) = self.texts.lock() {
-            // Those of what is gone are still shown in earlier readings.
+            // Those of what is gone are still shown in earlier readings, up to a bound.
+            if texts.len() > MOST_GONE * known.len() {
+                texts.clear();
+            }
             texts.extend(known);
         }
         let of_rows = |rows| TableReading {
