@@ -134,18 +134,17 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	__u64 time = 0;
 	__u32 fd = ret;
 
-	if (key.operation == other || !wanted_cpu())
+	if (key.operation == other)
 		return 0;
 	entry = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				     0);
 	timed = elapsed(entry, &time);
-	if (timed) {
+	if (!wanted_cpu() || (!timed && !wanted_task()))
+		goto out;
+	if (timed)
 		key = entry->key;
-	} else if (wanted_task()) {
+	else
 		current_who(&key);
-	} else {
-		return 0;
-	}
 	if (key.operation != open)
 		fd = syscall_argument(regs, call, 0);
 	if ((key.operation == open ? !failed : !timed) &&

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 
 use crate::support::{
-    Cgroup, Child, Counted, fail_to_open, mount_new, needs, own_mounts, run, work,
+    Cgroup, Child, Counted, fail_to_open, mount_new, needs, own_mounts, pin, run, work,
 };
 
 fn c_path(path: &Path) -> CString {
@@ -209,4 +209,23 @@ fn files_by_filesystem_and_operation() {
         }
     };
     thread::scope(|scope| scope.spawn(test).join()).unwrap();
+}
+
+/// A call that ends on another CPU has ended, too: the next one is not taken for it.
+#[test]
+fn files_of_one_cpu() {
+    needs((5, 13), "task storage");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = c_path(file.path());
+    let child = Child::new("kt-fsio-cpu", || {
+        pin(1);
+        use_file(&path, 1, 1);
+        pin(0);
+        use_others();
+        fail_to_open(13);
+    });
+    let options = [("pid", &*child.pid()), ("cpu", "0")];
+    let counted = run("fsio", &options, || child.work());
+    assert_eq!(counted.rows().len(), 1, "{:?}", counted.rows());
+    assert_fsio(&counted, &["", "open"], [13, 13, 0]);
 }
