@@ -56,12 +56,7 @@ struct times {
 	__u64 inserted; /* when it was queued, if it was */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 65536);
-	__type(key, __u64);
-	__type(value, struct times);
-} under_way SEC(".maps") UNDER_WAY(blkio, latency);
+HASH_STATE(under_way, __u64, struct times, 65536) UNDER_WAY(blkio, latency);
 
 static __always_inline __u32 device_of(struct request *request)
 {

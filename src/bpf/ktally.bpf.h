@@ -323,6 +323,19 @@ static __always_inline void *__tally_entry(void *map, const void *key,
 		__type(value, state);                    \
 	} name SEC(".maps")
 
+/*
+ * What it keeps by another key, such as a socket's address: at most *max* at
+ * once. Its memory is allocated when it is made. Call tally_dropped() where an
+ * update finds no room.
+ */
+#define HASH_STATE(name, key_type, state, max)   \
+	struct {                                 \
+		__uint(type, BPF_MAP_TYPE_HASH); \
+		__uint(max_entries, max);        \
+		__type(key, key_type);           \
+		__type(value, state);            \
+	} name SEC(".maps")
+
 /* That of this CPU: zeroes at first. NULL only to the verifier. */
 #define tally_cpu_state(name)                                                \
 	({                                                                   \
@@ -367,9 +380,9 @@ static __always_inline void *__tally_entry(void *map, const void *key,
  *	...
  *	tally_end(entry);
  *
- * The map may also be a CPU_STATE or a hash, and a state may have several such
- * structs. Programs are attached in the order of the file: write that of the
- * second end first, so that no start waits for an end that came before it.
+ * The map may also be a CPU_STATE or a HASH_STATE, and a state may have several
+ * such structs. Programs are attached in the order of the file: write that of
+ * the second end first, so that no start waits for an end that came before it.
  *
  * The filters are asked at the first end. The second one asks them only where
  * the first one noted nothing: it came before counting began or was not wanted.

@@ -73,24 +73,16 @@ struct wait {
 	struct wanting key;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct waiter);
-	__type(value, struct wait);
-} waiting SEC(".maps") UNDER_WAY(locks, time) WITHOUT(stacks);
+HASH_STATE(waiting, struct waiter, struct wait, 16384)
+UNDER_WAY(locks, time) WITHOUT(stacks);
 
 struct wait_at {
 	__u64 since;
 	struct wanting_at key;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct waiter);
-	__type(value, struct wait_at);
-} waiting_at SEC(".maps") UNDER_WAY(locks_stacks, time) WITH(stacks);
+HASH_STATE(waiting_at, struct waiter, struct wait_at, 16384)
+UNDER_WAY(locks_stacks, time) WITH(stacks);
 
 /* What is being built: too large for the BPF stack. */
 CPU_STATE(scratch, struct wait_at) WITH(stacks);

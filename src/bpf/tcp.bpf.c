@@ -55,7 +55,10 @@ struct connections {
 TABLE(tcp, struct service, struct connections, 8192, "TCP connections")
 OVERVIEW(85, "TCP resent", retransmits);
 
-/* Who connects, by their socket, until it is closed. */
+/*
+ * Who connects, by their socket, until it is closed. Too many to allocate them
+ * all at the start, as a HASH_STATE does.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -39,12 +39,8 @@ struct connect {
 	struct peer key;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);
-	__type(value, struct connect);
-} connecting SEC(".maps") UNDER_WAY(tcpconn, latency);
+HASH_STATE(connecting, __u64, struct connect, 16384)
+UNDER_WAY(tcpconn, latency);
 
 static __always_inline int begin(const struct sock *sk)
 {

@@ -133,12 +133,7 @@ struct seen {
 };
 TABLE(ends, __u64, struct seen, 64, "");
 struct start { __u64 since; __u64 key; };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 64);
-	__type(key, __u64);
-	__type(value, struct start);
-} starts SEC(".maps") UNDER_WAY(ends, time);
+HASH_STATE(starts, __u64, struct start, 64) UNDER_WAY(ends, time);
 EVENT(enter, number)
 {
 	__u64 task = bpf_get_current_pid_tgid(), key = number & 7;
