@@ -49,8 +49,7 @@ SORT_BY(time);
 struct entry {
 	__u64 since;
 	struct target key;
-	__u64 start; /* instead, of an open: its row is known at the end alone
-		      */
+	__u64 start; /* of an open, instead of `since` */
 };
 
 TASK_STATE(entered, struct entry) UNDER_WAY(fsio, time);
@@ -91,19 +90,7 @@ static __always_inline void begin(struct entry *entry, struct target *key)
 		return;
 	}
 	tally_end(entry);
-	entry->key = *key;
-	entry->start = bpf_ktime_get_ns();
-}
-
-static __always_inline bool elapsed(struct entry *entry, __u64 *time)
-{
-	if (tally_elapsed(entry, time))
-		return true;
-	if (!entry || !entry->start)
-		return false;
-	*time = bpf_ktime_get_ns() - entry->start;
-	entry->start = 0;
-	return true;
+	tally_begin_hidden(entry, key);
 }
 
 static __always_inline void count(struct target *key, bool failed, long ret,
@@ -131,14 +118,15 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	struct target key = {.operation = operation_of(call)};
 	bool timed, failed = syscall_failed(regs, ret);
 	struct entry *entry;
-	__u64 time = 0;
+	__u64 time;
 	__u32 fd = ret;
 
 	if (key.operation == other)
 		return 0;
 	entry = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				     0);
-	timed = elapsed(entry, &time);
+	timed = tally_elapsed(entry, &time) ||
+		tally_elapsed_hidden(entry, &time);
 	if (!wanted_cpu() || (!timed && !wanted_task()))
 		goto out;
 	if (timed)

@@ -462,6 +462,34 @@ static __always_inline bool __tally_elapsed(__u64 *since, __u64 *time)
 	return true;
 }
 
+/*
+ * Instead of tally_begin() and tally_elapsed(), for an event whose row depends
+ * on how it ends: no reading includes its time before that. These two use a
+ * member `start` of the state in place of `since`.
+ */
+#define tally_begin_hidden(state, key_ptr)                                    \
+	({                                                                    \
+		typeof(state) __state = (state);                              \
+		__builtin_memcpy(&__state->key, key_ptr, sizeof(*(key_ptr))); \
+		__state->start = bpf_ktime_get_ns();                          \
+	})
+
+#define tally_elapsed_hidden(state, time)                                \
+	({                                                               \
+		typeof(state) __began = (state);                         \
+		*(time) = 0;                                             \
+		__began &&__tally_elapsed_hidden(&__began->start, time); \
+	})
+
+static __always_inline bool __tally_elapsed_hidden(__u64 *start, __u64 *time)
+{
+	if (!*start)
+		return false;
+	*time = bpf_ktime_get_ns() - *start;
+	*start = 0;
+	return true;
+}
+
 /* It is added to its row, or is not wanted. Nothing where there is no state. */
 #define tally_end(state)                                 \
 	({                                               \

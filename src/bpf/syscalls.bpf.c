@@ -35,31 +35,10 @@ TABLE(syscalls, struct call, struct calls, 8192, "system calls");
 struct entry {
 	__u64 since;
 	struct call key;
-	__u64 start; /* instead, where no row is known before the end */
+	__u64 start; /* instead of `since`, with --by-error */
 };
 
 TASK_STATE(entered, struct entry) UNDER_WAY(syscalls, time);
-
-static __always_inline void begin(struct entry *entry, struct call *key)
-{
-	if (!by_error) {
-		tally_begin(entry, key);
-		return;
-	}
-	entry->key = *key;
-	entry->start = bpf_ktime_get_ns();
-}
-
-static __always_inline bool elapsed(struct entry *entry, __u64 *time)
-{
-	if (!by_error)
-		return tally_elapsed(entry, time);
-	if (!entry || !entry->start)
-		return false;
-	*time = bpf_ktime_get_ns() - entry->start;
-	entry->start = 0;
-	return true;
-}
 
 /* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/sys_exit")
@@ -73,7 +52,8 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 
 	entry = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
 				     0);
-	timed = elapsed(entry, &time);
+	timed = by_error ? tally_elapsed_hidden(entry, &time)
+			 : tally_elapsed(entry, &time);
 	if (is_new_task(regs, ret) || !wanted_cpu() ||
 	    (!timed && !wanted_task()))
 		goto out;
@@ -113,7 +93,9 @@ int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 	current_who(&key);
 	/* Without it the call is counted all the same, but not its time. */
 	entry = tally_state(entered, bpf_get_current_task_btf(), syscalls);
-	if (entry)
-		begin(entry, &key);
+	if (entry && by_error)
+		tally_begin_hidden(entry, &key);
+	else if (entry)
+		tally_begin(entry, &key);
 	return 0;
 }
