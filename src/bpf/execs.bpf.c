@@ -43,7 +43,6 @@ CPU_STATE(scratch, struct program);
 static __always_inline void read_args(char args[ARGS_LEN],
 				      struct task_struct *task)
 {
-	const char ellipsis[] = "\xe2\x80\xa6";
 	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
 	unsigned long len = BPF_CORE_READ(task, mm, arg_end) - start;
 	bool is_cut = len > ARGS_LEN;
@@ -56,9 +55,7 @@ static __always_inline void read_args(char args[ARGS_LEN],
 		if (i + 1 < len && !args[i])
 			args[i] = ' ';
 	args[ARGS_LEN - 1] = 0;
-	if (is_cut)
-		__builtin_memcpy(args + ARGS_LEN - sizeof(ellipsis), ellipsis,
-				 sizeof(ellipsis));
+	tally_ellipsis(args + ARGS_LEN, is_cut);
 }
 
 SEC("tp_btf/sched_process_exec")

@@ -498,11 +498,12 @@ static __always_inline bool __tally_elapsed_hidden(__u64 *start, __u64 *time)
 			__tally_set(&__ended->since, 0); \
 	})
 
-static __always_inline void __tally_ellipsis(char *end, char rest)
+/* Marks a text that was cut, NUL included; its memory ends at *end*. */
+static __always_inline void tally_ellipsis(char *end, bool is_cut)
 {
 	const char ellipsis[] = "\xe2\x80\xa6";
 
-	if (rest)
+	if (is_cut)
 		__builtin_memcpy(end - sizeof(ellipsis), ellipsis,
 				 sizeof(ellipsis));
 }
@@ -519,7 +520,7 @@ static __always_inline void tally_text(char *to, long size, const char *from)
 	if (bpf_probe_read_kernel_str(to, size, from) < size)
 		return;
 	bpf_probe_read_kernel(&rest, 1, from + size - 1);
-	__tally_ellipsis(to + size, rest);
+	tally_ellipsis(to + size, rest);
 }
 
 /* The same of a text of the current process. */
@@ -531,7 +532,7 @@ static __always_inline void tally_user_text(char *to, long size,
 	if (bpf_probe_read_user_str(to, size, from) < size)
 		return;
 	bpf_probe_read_user(&rest, 1, from + size - 1);
-	__tally_ellipsis(to + size, rest);
+	tally_ellipsis(to + size, rest);
 }
 
 /*
