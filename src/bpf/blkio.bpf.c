@@ -135,14 +135,13 @@ int block_rq_insert(__u64 *ctx)
 {
 	struct request *request =
 		block_argument(ctx, block_rq_insert, struct request);
-	struct times times = {
-		.key = issued_target(request),
-		.inserted = bpf_ktime_get_ns(),
-	};
 	__u64 address = (__u64)request;
+	struct times times = {};
 
-	if (device && times.key.device != device)
+	if (device && device_of(request) != device)
 		return 0;
+	times.key = issued_target(request);
+	times.inserted = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
 		tally_dropped(blkio); /* its time; the request is counted */
 	return 0;
