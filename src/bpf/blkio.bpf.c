@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Counts: requests at block_rq_complete; bios that the kernel merges are one
- * request, of who came first. It is of the task that hands it to the kernel's
- * queues; the cgroup is that of who wrote, where its io controller is on. Flush
- * requests are of a kworker, as one may serve several tasks; written pages, of
- * the one that writes them back. Empty: it was under way when counting began.
+ * Counts: requests at block_rq_complete. Bios that the kernel merges are one
+ * request, for the task whose bio came first. A request counts for the task
+ * that hands it to the kernel's queues, and for the cgroup that wrote the data,
+ * where its io controller is on. A flush counts for a kworker, as it may serve
+ * several tasks; written pages count for the task that writes them back. A
+ * request that was under way when counting began has no task.
  * Not seen: devices that take bios only (zram, md, most of dm), and the wait
  * before a request exists (cgroup limits, no free tag).
  * Cost: about 1 us a request.
@@ -73,7 +74,7 @@ static __always_inline struct target target_of(struct request *request)
 	};
 }
 
-/* By the current task; what is written back has a cgroup of its own. */
+/* By the current task; what is written back has the cgroup that wrote it. */
 static __always_inline struct target issued_target(struct request *request)
 {
 	struct target key = target_of(request);
@@ -158,7 +159,7 @@ int block_rq_merge(__u64 *ctx)
 	return 0;
 }
 
-/* By whom it was queued, if it was: kworkers issue what waits. */
+/* Keeps the task that queued it: kworkers issue what waits in a queue. */
 SEC("tp_btf/block_rq_issue")
 int block_rq_issue(__u64 *ctx)
 {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What tallies of block devices share: whose a bio is. Include it behind
+ * What tallies of block devices share: the cgroup of a bio. Include it behind
  * ktally.bpf.h.
  */
 #ifndef KTALLY_BLOCKS_H
 #define KTALLY_BLOCKS_H
 
 /*
- * Who writes back is not who wrote: a bio knows its cgroup. But it knows only
- * of cgroups with an io controller: of one above, the current one is meant.
- * NULL stands for the current one.
+ * The cgroup that wrote the data: the task that writes it back may be in
+ * another one. NULL if it is the current task's. A bio has only cgroups with an
+ * io controller: if it has one above the current one, the current one is meant.
  */
 static __always_inline struct cgroup *bio_cgroup(struct bio *bio)
 {

@@ -153,7 +153,7 @@ struct request_queue___since_5_15 {
 	struct gendisk *disk;
 } __attribute__((preserve_access_index));
 
-/* The disk of a request, NULL for commands to what is no disk. */
+/* The disk of a request, NULL for commands to other devices. */
 static __always_inline struct gendisk *request_disk(struct request *request)
 {
 	struct request_queue___since_5_15 *queue = (void *)request->q;

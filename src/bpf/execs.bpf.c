@@ -13,7 +13,8 @@ TASK_FILTERS;
 CPU_FILTER;
 WHO_OPTIONS;
 OPTION(bool, by_filename, false, "one row per program file, not only per name");
-OPTION(bool, by_args, false, "one row per arguments as well, of 192 bytes");
+OPTION(bool, by_args, false,
+       "one row per argument list as well, cut to 191 bytes");
 
 /* A key has at most 512 bytes on 5.10. */
 #define FILENAME_LEN 256

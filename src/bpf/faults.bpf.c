@@ -3,8 +3,9 @@
  * Counts: exceptions at page_fault_user and page_fault_kernel, which only x86
  * has, with or without I/O, valid or not.
  * Not seen: pages that the kernel maps without an exception (MAP_POPULATE,
- * get_user_pages). Which faults are major: that is known when an exception
- * ends, which no event tells, and the counters of tasks include get_user_pages.
+ * get_user_pages), and which faults are major. The kernel knows that when an
+ * exception ends, where it has no event; a task's own counters include
+ * get_user_pages.
  * Cost: 0.2 to 0.3 us a fault.
  */
 #include "ktally.bpf.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * System calls that open, read, write and sync files, by the current task, and
- * what stands behind its descriptors. Include it behind ktally.bpf.h.
+ * System calls of the current task that open, read, write and sync files, and
+ * the files behind its descriptors. Include it behind ktally.bpf.h.
  */
 #ifndef KTALLY_FILES_H
 #define KTALLY_FILES_H
 
-/* A call's arguments of 0 and 1, at its start and at its end. */
+/* Argument 0 or 1 of a call, at sys_enter and at sys_exit. */
 static __always_inline __u64 syscall_argument(struct pt_regs *regs, __u32 call,
 					      int number)
 {

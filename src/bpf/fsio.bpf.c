@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Counts: opens, reads, writes and syncs of regular files and folders, from
- * sys_enter to sys_exit. An open that fails has no filesystem. A descriptor
- * that another thread exchanges meanwhile may be taken for its successor.
+ * sys_enter to sys_exit. An open that fails has no filesystem. If another
+ * thread replaces a descriptor during a call, it may count for the new file.
  * Not seen: mmap, sendfile, splice, copy_file_range, sync, syncfs, io_uring.
  * Cost: about 0.2 us for every system call of the host, 0.8 us more for these.
  */

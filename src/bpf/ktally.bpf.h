@@ -85,7 +85,10 @@ struct tally_health {
 		__type(value, value_type);                              \
 	} name SEC(".maps") __ktally_tag("table", help)
 
-/* A row a key. Zero the key before you fill it: its padding is compared too. */
+/*
+ * One row per key. Zero the key before you fill it: its padding is compared
+ * too.
+ */
 #define TABLE(name, key_type, value_type, max, help) \
 	__ktally_table(BPF_MAP_TYPE_HASH, name, key_type, value_type, max, help)
 
@@ -108,26 +111,27 @@ struct tally_health {
  */
 #define SORT_BY(column) __ktally_tag("sort_by", #column)
 /*
- * Behind a table: a line of what `ktally top` shows of the whole host, by this
- * word, with this column of all rows: OVERVIEW(10, "CPU", time), or of a
- * histogram OVERVIEW(20, "run queue", latency.p99). Lines come in the order of
- * their places. Where rows have a `comm`, that is a column of the processes.
+ * Behind a table: `ktally top` without a name shows a line with this word and
+ * this column of all rows: OVERVIEW(10, "CPU", time), or of a histogram
+ * OVERVIEW(20, "run queue", latency.p99). The lines are in the order of their
+ * places. Where rows have a `comm`, the list of processes has this column too.
  */
 #define OVERVIEW(place, what, column) \
 	__ktally_tag("overview", #place ":" what ":" #column)
 /*
- * With it: it costs time at each system call or page fault, and is left out
- * with --light. All tallies of the overview together may cost 150 ns a call.
+ * Behind OVERVIEW: the tally costs time at each system call or page fault, so
+ * --light leaves it out. All tallies of the overview together may add 150 ns to
+ * a call.
  */
 #define DEAR __ktally_tag("dear", "")
 
 /* ---- columns: on members of a value -------------------------------------- */
 
 /*
- * Columns are integers of any size, short arrays of them (a column an element),
- * and histograms; BPF has no floating point, and ktally refuses a float that is
- * marked as a column. Columns have names of their own: a member of the value
- * may not be called like one of the key.
+ * Columns are integers of any size, short arrays of them (one column per
+ * element), and histograms; BPF has no floating point, and ktally refuses a
+ * float that is marked as a column. Columns have names of their own: a member
+ * of the value may not be called like one of the key.
  *
  * Rows that were grouped (--by, or as HIDDEN parts of their keys differ) add
  * up, and so do the copies of a PERCPU_TABLE: counters, histograms, and gauges
@@ -221,7 +225,7 @@ struct tally_health {
 #define WITHOUT(option) __ktally_tag("without", #option)
 /*
  * On a member of a key: rows with one of these values, as --where takes them,
- * come last, unless --sort says otherwise. For waits that nobody minds.
+ * come last, unless --sort says otherwise. For waits that are expected.
  */
 #define IDLE(...) __ktally_tag("idle", #__VA_ARGS__)
 /*
@@ -422,8 +426,8 @@ static __always_inline void __tally_set(__u64 *since, __u64 to)
 	})
 
 /*
- * The same AT_START, where the events themselves may begin and end meanwhile:
- * theirs is left as it is. Whether it is not.
+ * The same AT_START, when events may begin and end meanwhile: what an event has
+ * set stays as it is. Whether this set the state.
  */
 #define tally_seed(state, key_ptr)                                \
 	({                                                        \
@@ -616,13 +620,14 @@ static __always_inline void tally_observe(struct tally_histogram *histogram,
  */
 static const volatile bool tally_maxima __ktally_tag("maxima", "") = true;
 
-/* How often tally_maximum() gave up. */
+/* The number of times that tally_maximum() gave up. */
 static volatile __u64 tally_unraised __attribute__((section(".bss.ktally")))
 __ktally_tag("unraised", "");
 
 /*
- * Raises a MAXIMUM to *n*, if that is more. Whenever another CPU raises it
- * meanwhile it tries again; after so many times it gives up, and says so.
+ * Raises a MAXIMUM to *n*, if that is more. If another CPU raises it meanwhile,
+ * this tries again, TALLY_RAISES times at most; then it gives up and counts
+ * that.
  */
 #define TALLY_RAISES 16
 
@@ -937,10 +942,10 @@ static __always_inline bool wanted_cpu(void)
  *	struct call key = {.call = number};
  *	current_who(&key);
  *
- * Each member but the name is there only with its option, so what is off costs
- * no more than the length of the key. A tally declares them by WHO_OPTIONS. One
- * that is about something else says COMM_OPTION as well: then also the name is
- * there only with --by-comm.
+ * Each member but the name is filled only with its option; one that is off only
+ * makes the key longer. WHO_OPTIONS declares these options. A tally that is not
+ * about tasks adds COMM_OPTION: then the name, too, is filled only with
+ * --by-comm.
  */
 struct tally_who {
 	char comm[TASK_COMM_LEN] AS(comm) WITH(by_comm);
@@ -957,8 +962,7 @@ const volatile bool by_cgroup;
 const volatile bool tally_comm_is_optional;
 
 #define WHO_OPTIONS __ktally_who(false)
-/* The same for what is rare: process and cgroup unless they are switched off.
- */
+/* For rare events: by process and cgroup, unless these are switched off. */
 #define RARE_WHO_OPTIONS __ktally_who(true)
 
 #define __ktally_who(is_rare)                                           \

@@ -38,7 +38,7 @@ static __always_inline bool is_ipv4(const struct address *address)
 	       address->words[2] == bpf_htonl(0xffff);
 }
 
-/* One of a socket's two; false where the socket is of neither family. */
+/* One of a socket's addresses; false where its family is neither of these. */
 #define __socket_address(sk, ipv4, ipv6, address)                            \
 	({                                                                   \
 		bool __has_it = true;                                        \
@@ -93,7 +93,7 @@ static __always_inline __be16 local_port_of(const struct sock_common *sk)
 	return local;
 }
 
-/* That of a socket's service. */
+/* The port of a socket's service. */
 static __always_inline __be16 socket_port(const struct sock_common *sk)
 {
 	return service_port(local_port_of(sk), sk->skc_dport);

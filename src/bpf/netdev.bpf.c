@@ -3,8 +3,9 @@
  * Counts: packets at netif_receive_skb, after GRO, and at net_dev_xmit, before
  * TSO.
  * Not seen: packets of native XDP, AF_XDP and PACKET_QDISC_BYPASS. What a VLAN,
- * bond or macvlan receives counts at the device below it. Who caused a packet:
- * softirqs receive, and send what waited; when it is sent it may be gone.
+ * bond or macvlan receives counts at the device below it. Nor is it known which
+ * task caused a packet: softirqs receive packets and send those that waited,
+ * and by then the task may have ended.
  * Cost: about 0.2 us a packet.
  */
 #include "ktally.bpf.h"

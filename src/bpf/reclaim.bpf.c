@@ -30,8 +30,9 @@ struct reclaims {
 	__u64 reclaims COUNTER("times a task had to free memory");
 	__u64 pages COUNTER("pages that it freed");
 	__u64 time COUNTER("time that it took") UNIT(ns);
-	struct tally_histogram latency HISTOGRAM("time of one") UNIT(ns);
-	__u64 max MAXIMUM("the longest one") UNIT(ns);
+	struct tally_histogram latency HISTOGRAM("time of one reclaim")
+		UNIT(ns);
+	__u64 max MAXIMUM("the longest reclaim") UNIT(ns);
 };
 
 TABLE(reclaim, struct reclaimer, struct reclaims, 8192, "direct reclaims")

@@ -64,7 +64,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 	__u64 time;
 
 	tally_switched(tally_cpu_state(running), prev, next);
-	/* Whoever leaves the CPU but does not sleep waits for another turn. */
+	/* A task that leaves its CPU but can run waits for another turn. */
 	if (preempt || task_state(prev) == TASK_RUNNING)
 		enqueued(prev);
 

@@ -13,7 +13,7 @@ TASK_FILTERS;
 CPU_FILTER;
 WHO_OPTIONS;
 
-/* Who gets it, as with the filters, and from whom. */
+/* The target, which the filters are about, and the sender. */
 struct signal {
 	struct tally_who;
 	char sender[TASK_COMM_LEN] AS(comm);
@@ -32,7 +32,7 @@ TABLE(signals, struct signal, struct sent, 8192, "signals");
 #define SEND_SIG_PRIV 1
 #define SI_TIMER (-2)
 
-/* Nobody sent it: the task that happens to run has nothing to do with it. */
+/* No task sent it: the current one has nothing to do with it. */
 static __always_inline bool from_kernel(struct kernel_siginfo *info)
 {
 	if ((unsigned long)info <= SEND_SIG_PRIV)

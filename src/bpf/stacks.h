@@ -66,7 +66,7 @@ static __always_inline bool tally_waits_at(__u64 address)
 
 #define TALLY_OWN_FRAMES 8 /* at most, of this program and what called it */
 
-/* The same of a task that begins to wait, from that code outwards. */
+/* The kernel stack of a task that begins to wait, starting in that code. */
 static __always_inline void tally_waiting_stack(void *ctx,
 						struct tally_kstack *stack)
 {

@@ -42,7 +42,7 @@ static __always_inline bool is_sigreturn(struct pt_regs *regs)
 #error "system calls are not known for this architecture yet"
 #endif
 
-/* Whether the current task's system call has a number of that architecture. */
+/* Whether the current task's system call has a 32-bit number. */
 static __always_inline bool is_compat_call(void)
 {
 	struct task_struct *task = current_task();

@@ -2,10 +2,11 @@
 /*
  * Counts: changes of a socket's state (inet_sock_set_state), retransmits and
  * resets. A retransmit of several segments counts once. Bytes are added when a
- * connection ends, from the socket's own counters. Who: the task that connects.
- * Nobody: accepted connections, as no event tells who takes them, those that
- * were begun before counting, and what belongs to no socket (this has no local
- * address either).
+ * connection ends, from the socket's own counters. --by-comm, --by-pid and the
+ * like are about the task that connects. They find no task for an accepted
+ * connection, as no event says who takes it, for one that began before
+ * counting, and for a packet without a socket, which has no local address
+ * either.
  * Not seen: handshakes that a listening socket has not completed and, before
  * 6.10, resets that belong to no socket.
  * Cost: about 0.2 us a change of state; ordinary segments cost nothing.

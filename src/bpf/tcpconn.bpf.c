@@ -2,8 +2,8 @@
 /*
  * Counts: sockets that enter SYN_SENT, for the task that connects, until they
  * are established or closed (inet_sock_set_state).
- * Not seen: connections that were begun before counting. One of MPTCP counts
- * once a subflow.
+ * Not seen: connections that were begun before counting. An MPTCP connection
+ * counts once per subflow.
  * Cost: about 1 us a connection.
  */
 #include "ktally.bpf.h"
@@ -28,7 +28,8 @@ struct connects {
 	struct tally_histogram
 		latency HISTOGRAM("time until a connection was established")
 			UNIT(ns);
-	__u64 max MAXIMUM("the longest of these") UNIT(ns);
+	__u64 max MAXIMUM("the longest time until one was established")
+		UNIT(ns);
 };
 
 TABLE(tcpconn, struct peer, struct connects, 8192, "TCP connects");

@@ -3,9 +3,10 @@
  * Who holds which map or program: a record for each descriptor of a map, a
  * program or a link in any process but the reader.
  *
- * What makes a file a map is its operations, whose address no symbol tells on
- * many kernels. So the iterator is read twice: the first time it comes by
- * descriptors of the reader, which are known to be a map, a program and a link.
+ * A file is a map if it has the file operations of maps. On many kernels no
+ * symbol has their address, so the iterator is read twice: the first time it
+ * meets descriptors of the reader, which are known to be a map, a program and a
+ * link.
  */
 #include "kernel.h"
 
