@@ -14,7 +14,7 @@ use super::dictionary::Dictionary;
 use super::head::Head;
 use super::line::{self, ByKey, Mark, Read, follow, packed};
 use crate::schema::Table;
-use crate::snapshot::{Interval, Lost, Rows};
+use crate::snapshot::{Interval, Rows};
 
 /// No line is longer: a million rows.
 const LONGEST: u64 = 1 << 28;
@@ -162,7 +162,7 @@ impl Recording {
                 Rows::of(table)
             },
             total_other: other(&read.total_other)?,
-            lost: mark.lost.into(),
+            lost: mark.lost,
             incomplete: read.incomplete,
         };
         Ok((mark.tab, interval))
@@ -203,7 +203,7 @@ fn index(file: &mut BufReader<File>, head: &Head, start: u64, name: &str) -> Res
         let is_interval = mark.seconds.is_finite() && mark.seconds > 0.0;
         ensure!(is_known, "{}: there is no tab {}", place(), mark.tab);
         ensure!(is_interval, "{}: `seconds` is not an interval", place());
-        let now = Lost::from(mark.lost).sum();
+        let now = mark.lost.sum();
         let before = lost[mark.tab].replace(now);
         let has_lost = before.is_some_and(|before| now > before) || before.is_none() && now > 0;
         let rate = mark.events as f64 / mark.seconds;

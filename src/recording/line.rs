@@ -51,16 +51,7 @@ pub(super) struct Mark {
     /// Whether it has all totals.
     #[serde(default)]
     pub(super) whole: bool,
-    pub(super) lost: LostLine,
-}
-
-/// Since counting began.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct LostLine {
-    other: u64,
-    dropped: Option<u64>,
-    missed: Option<u64>,
-    gaps: Option<u64>,
+    pub(super) lost: Lost,
 }
 
 /// A line, as it is read.
@@ -74,40 +65,6 @@ pub(super) struct Read {
     pub(super) total_other: Option<Map<String, Json>>,
     #[serde(default)]
     pub(super) gone: Vec<String>,
-}
-
-impl From<Lost> for LostLine {
-    fn from(lost: Lost) -> Self {
-        let Lost {
-            other,
-            dropped,
-            missed,
-            gaps,
-        } = lost;
-        Self {
-            other,
-            dropped,
-            missed,
-            gaps,
-        }
-    }
-}
-
-impl From<LostLine> for Lost {
-    fn from(lost: LostLine) -> Self {
-        let LostLine {
-            other,
-            dropped,
-            missed,
-            gaps,
-        } = lost;
-        Self {
-            other,
-            dropped,
-            missed,
-            gaps,
-        }
-    }
 }
 
 /// Rows of a table.

@@ -71,7 +71,7 @@ impl Recorder {
                 seconds: interval.seconds,
                 events: counted.fold(0, u64::saturating_add),
                 whole: before.is_none(),
-                lost: interval.lost.into(),
+                lost: interval.lost,
             },
             total_seconds: interval.total_seconds,
             incomplete: interval.incomplete.as_deref(),

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Reading, Rows};
 use crate::schema::Table;
 
@@ -21,8 +23,9 @@ pub(crate) struct Interval {
     pub(crate) incomplete: Option<String>,
 }
 
-/// What the numbers lack, since counting began; `None` is unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What the numbers lack, since counting began; `None` is unknown. Recordings have it
+/// with these names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lost {
     pub(crate) other: u64,
     pub(crate) dropped: Option<u64>,
