@@ -37,10 +37,11 @@ pub(super) fn diff(global: &Global, args: &DiffArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The tables that this version knows of a tally, with all of their labels.
+/// The tables that this version knows of a tally, with all of their labels. A document
+/// may name any path: ktally neither opens nor compiles it.
 fn tables_of(tally: &str) -> Vec<Table> {
-    match Tally::find(OsStr::new(tally)) {
-        Ok(known) if !tally.contains(['/', '.']) => known.schema.tables,
-        _ => Vec::new(),
+    if tally.contains(['/', '.']) {
+        return Vec::new();
     }
+    Tally::find(OsStr::new(tally)).map_or_else(|_| Vec::new(), |known| known.schema.tables)
 }

@@ -1,5 +1,6 @@
 //! `ktally diff`: files with known numbers.
 
+use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,14 +8,14 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 
 use crate::common::schema::assert_documented;
-use crate::common::{Ended, assert_has};
+use crate::common::{Ended, assert_has, end, program};
 use crate::ktally;
 
 /// A file that every user can read.
 fn file(text: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    let everyones = std::fs::Permissions::from_mode(0o644);
+    let everyones = Permissions::from_mode(0o644);
     file.as_file().set_permissions(everyones).unwrap();
     file
 }
@@ -131,6 +132,24 @@ fn rows_are_filtered_grouped_sorted_and_cut() {
     assert_eq!(rows(&["--by", "call"]), ["read 98", "write 74"]);
     assert_eq!(rows(&["--sort", "comm"])[0], "cat read null");
     assert_eq!(rows(&["--sort=-calls"])[0], "dd write 74");
+}
+
+/// A document may come from anywhere.
+#[test]
+fn the_tally_of_a_document_is_not_compiled() {
+    let folder = tempfile::tempdir().unwrap();
+    let [clang, was_run, source] =
+        ["clang", "was_run", "x.bpf.c"].map(|name| folder.path().join(name));
+    fs::write(&source, "").unwrap();
+    fs::write(&clang, format!("#!/bin/sh\n: > {}\n", was_run.display())).unwrap();
+    fs::set_permissions(&clang, Permissions::from_mode(0o755)).unwrap();
+    let own = format!("\"tally\":\"{}\"", source.display());
+    let document = file(&before().replace("\"tally\":\"syscalls\"", &own));
+    let mut command = program();
+    command.env("PATH", folder.path()).arg("diff");
+    let ended = end(command.args([document.path(), document.path()])).good();
+    assert_has(&ended.stdout, &[source.to_str().unwrap()]);
+    assert!(!was_run.exists());
 }
 
 #[test]
