@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufReader, Read as _};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,6 +22,8 @@ pub(crate) struct Document {
     pub(crate) labels: Vec<String>,
     pub(crate) metrics: Vec<Metric>,
     pub(crate) rows: BTreeMap<Vec<Word>, Vec<u64>>,
+    /// What this version knows of the table, if a document of it is read.
+    schema: Option<Table>,
 }
 
 /// The tables of a tally that this version has; none of one that it does not know.
@@ -31,20 +33,20 @@ impl Document {
     /// All tables of a file, each with the sum of its readings.
     pub(crate) fn read(path: &Path, known: Known<'_>) -> Result<Vec<Self>> {
         let name = path.display();
-        let open = || File::open(path).with_context(|| format!("failed to open `{name}`"));
+        let mut file = File::open(path).with_context(|| format!("failed to open `{name}`"))?;
         let mut first = Vec::new();
-        // Enough for the word that a recording begins with.
-        open()?
+        // Enough for the word that a recording begins with. A pipe has it only once.
+        file.by_ref()
             .take(64)
             .read_to_end(&mut first)
             .with_context(|| format!("failed to read `{name}`"))?;
         if first.starts_with(b"{\"recording\":") {
             return Self::of_recording(path);
         }
+        ensure!(!first.is_empty(), "`{name}` is empty");
+        let text = BufReader::new(first.chain(file));
         let mut all: Vec<Self> = Vec::new();
-        let mut file = BufReader::new(open()?);
-        ensure!(!file.fill_buf()?.is_empty(), "`{name}` is empty");
-        for value in Deserializer::from_reader(file).into_iter::<Json>() {
+        for value in Deserializer::from_reader(text).into_iter::<Json>() {
             let value = value.with_context(|| format!("`{name}` is not a document of ktally"))?;
             let readings = match value {
                 Json::Array(readings) => readings,
@@ -68,6 +70,7 @@ impl Document {
                 labels: table.labels.iter().map(|it| it.name.clone()).collect(),
                 metrics: table.metrics.clone(),
                 rows: BTreeMap::new(),
+                schema: None,
             })
             .collect();
         let (names, tables) = (recording.names.clone(), recording.tables.clone());
@@ -97,7 +100,6 @@ impl Document {
             bail!("it is not a reading of ktally: those have `tally`, `seconds` and `tables`");
         };
         ensure!(seconds >= 0.0, "`seconds` of a reading is below 0");
-        let known = known(&tally);
         for table in tables {
             let name = text(table, "name").context("a table has no name")?;
             let rows = table.get("rows").and_then(Json::as_array);
@@ -115,36 +117,36 @@ impl Document {
                     labels: Vec::new(),
                     metrics: Vec::new(),
                     rows: BTreeMap::new(),
+                    schema: known(&tally).into_iter().find(|it| it.name == name),
                 });
                 all.len() - 1
             });
-            let schema = known.iter().find(|it| it.name == name);
             all[at].seconds += seconds;
             for row in rows {
-                let taken = all[at].take_row(row, schema);
+                let taken = all[at].take_row(row);
                 taken.with_context(|| format!("table `{name}`"))?;
             }
         }
         Ok(())
     }
 
-    fn take_row(&mut self, row: &Map<String, Json>, schema: Option<&Table>) -> Result<()> {
+    fn take_row(&mut self, row: &Map<String, Json>) -> Result<()> {
         if self.labels.is_empty() && self.metrics.is_empty() {
-            self.find_columns(row, schema);
+            self.find_columns(row);
         }
         let labels = self.labels.iter().map(|label| row.get(label).map(word));
         let labels: Option<Vec<Word>> = labels.collect();
         let labels = labels.context("a row lacks a field that the first one has")?;
-        let table = Table::of_columns(("", ""), Vec::new(), self.metrics.clone());
-        let cells = cells(&table, row)?;
+        let cells = cells(&self.metrics, row)?;
         let sum = self.rows.entry(labels);
         let sum = sum.or_insert_with(|| vec![0; cells.len()]);
-        add_up(&table.metrics, sum, &cells);
+        add_up(&self.metrics, sum, &cells);
         Ok(())
     }
 
     /// Of a tally that is not known, text is a label and a number is counted.
-    fn find_columns(&mut self, row: &Map<String, Json>, schema: Option<&Table>) {
+    fn find_columns(&mut self, row: &Map<String, Json>) {
+        let schema = self.schema.as_ref();
         let mut metrics = Vec::new();
         for (name, value) in row {
             let is_label = match schema {

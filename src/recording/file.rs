@@ -133,7 +133,9 @@ impl Recording {
         let rows = line::rows(table, &read.rows, names)?;
         let totals = line::rows(table, &read.totals, names)?;
         let other = |object: &Option<_>| {
-            let cells = object.as_ref().map(|object| line::cells(table, object));
+            let cells = object
+                .as_ref()
+                .map(|object| line::cells(&table.metrics, object));
             cells.transpose()
         };
         let all = &mut self.totals[mark.tab];

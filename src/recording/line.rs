@@ -156,7 +156,7 @@ pub(super) fn rows(
         for label in &table.labels {
             learn(label, &key, object, names)?;
         }
-        Ok((key, cells(table, object)?))
+        Ok((key, cells(&table.metrics, object)?))
     });
     rows.collect()
 }
@@ -190,9 +190,9 @@ pub(super) fn word(value: &Json) -> Word {
 }
 
 /// The numbers of a row; what is not there is zero.
-pub(super) fn cells(table: &Table, object: &Map<String, Json>) -> Result<Vec<u64>> {
-    let mut cells = vec![0; table.cells()];
-    for metric in &table.metrics {
+pub(super) fn cells(metrics: &[Metric], object: &Map<String, Json>) -> Result<Vec<u64>> {
+    let mut cells = vec![0; metrics.last().map_or(0, |last| last.range().end)];
+    for metric in metrics {
         if let Some(value) = object.get(&metric.name) {
             let target = &mut cells[metric.range()];
             read_metric(metric, value, target).with_context(|| format!("`{}`", metric.name))?;

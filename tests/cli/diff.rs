@@ -134,6 +134,21 @@ fn rows_are_filtered_grouped_sorted_and_cut() {
     assert_eq!(rows(&["--sort=-calls"])[0], "dd write 74");
 }
 
+#[test]
+fn a_pipe_is_as_good_as_a_file() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(before().as_bytes()).unwrap();
+    drop(writer);
+    let after = file(&after());
+    let mut command = program();
+    command.stdin(reader).args(["diff", "/dev/stdin"]);
+    let ended = end(command.arg(after.path())).good();
+    assert_has(
+        &ended.stdout,
+        &["dd    read        46", "dd    write       37"],
+    );
+}
+
 /// A document may come from anywhere.
 #[test]
 fn the_tally_of_a_document_is_not_compiled() {
