@@ -1,7 +1,5 @@
 //! The first line of a recording: what was watched, and the columns of each tab.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -88,23 +86,13 @@ enum LabelType {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct MetricHead {
     name: String,
-    kind: MetricType,
+    kind: MetricKind,
     help: String,
     unit: Option<String>,
     signed: bool,
     /// Of a linear histogram.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum MetricType {
-    Counter,
-    Gauge,
-    Maximum,
-    Histogram,
-    UnderWay,
 }
 
 impl Head {
@@ -254,13 +242,7 @@ impl MetricHead {
         };
         Self {
             name: metric.name.clone(),
-            kind: match metric.kind {
-                MetricKind::Counter => MetricType::Counter,
-                MetricKind::Gauge => MetricType::Gauge,
-                MetricKind::Maximum => MetricType::Maximum,
-                MetricKind::Histogram => MetricType::Histogram,
-                MetricKind::UnderWay => MetricType::UnderWay,
-            },
+            kind: metric.kind,
             help: metric.help.clone(),
             unit: metric.unit.as_ref().map(|unit| unit.name().to_owned()),
             signed: metric.is_signed(),
@@ -276,25 +258,14 @@ impl MetricHead {
             self.name
         );
         let signed = self.signed;
-        let (kind, ty): (_, Arc<Type>) = match self.kind {
-            MetricType::Histogram => (
-                MetricKind::Histogram,
-                self.step.map_or(Scale::Log2, Scale::Linear).ty(),
-            ),
-            other => {
-                let kind = match other {
-                    MetricType::Gauge => MetricKind::Gauge,
-                    MetricType::Maximum => MetricKind::Maximum,
-                    MetricType::UnderWay => MetricKind::UnderWay,
-                    _ => MetricKind::Counter,
-                };
-                (kind, Type::new("", 8, Kind::Int { signed }))
-            }
+        let ty = match self.kind {
+            MetricKind::Histogram => self.step.map_or(Scale::Log2, Scale::Linear).ty(),
+            _ => Type::new("", 8, Kind::Int { signed }),
         };
         Ok(Metric {
             name: self.name.clone(),
             help: self.help.clone(),
-            kind,
+            kind: self.kind,
             is_declared: true,
             place: Place::whole(ty),
             unit: self.unit.as_deref().map(Unit::from_tag),

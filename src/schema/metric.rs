@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::histogram::{Histogram, HistogramAt, Scale};
 use super::types::{Kind, Place};
 use super::unit::Unit;
@@ -28,8 +30,9 @@ pub struct Metric {
     pub(crate) greatest: Option<usize>,
 }
 
-/// What a column of numbers does over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a column of numbers does over time. Recordings have it with these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MetricKind {
     /// Only ever grows: one cell.
     Counter,
