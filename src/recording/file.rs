@@ -82,8 +82,8 @@ impl Recording {
         self.next > 0 && (self.next..self.next + kept).contains(&frame)
     }
 
-    /// Gives `each` the intervals that a view needs to show a frame: those behind the
-    /// last one that it was given, or of so many frames.
+    /// Calls `each` with the intervals that a view needs to show a frame: those after the
+    /// last one that it has, or, where it begins anew, of the last `kept` frames.
     pub(crate) fn read(
         &mut self,
         frame: usize,
@@ -91,12 +91,9 @@ impl Recording {
         mut each: impl FnMut(usize, Interval),
     ) -> Result<()> {
         let frame = frame.min(self.frames.len() - 1);
-        let first = match self.follows(frame, kept) {
-            true => self.next,
-            false => (frame + 1).saturating_sub(kept),
-        };
-        let mut start = first;
+        let (mut first, mut start) = (self.next, self.next);
         if !self.follows(frame, kept) {
+            first = (frame + 1).saturating_sub(kept);
             let whole = self.frames[..=first].iter().rposition(|it| it.is_whole);
             start = whole.unwrap_or(0);
             self.totals.iter_mut().for_each(ByKey::clear);

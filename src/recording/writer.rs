@@ -7,7 +7,8 @@ use super::line::{Mark, Written, WrittenRow, WrittenRows, follow, hex};
 use crate::schema::{Names, Table};
 use crate::snapshot::{Interval, Rows, events};
 
-/// So many rounds later, lines have all rows again: what a seek has to read.
+/// After this number of rounds, lines have all rows again. A seek reads at most that
+/// many.
 const WHOLE_EVERY: u64 = 60;
 
 /// Writes the lines of all tabs.
@@ -15,7 +16,7 @@ const WHOLE_EVERY: u64 = 60;
 pub(crate) struct Recorder {
     /// A round has a line of each tab.
     round: u64,
-    /// Those that had theirs.
+    /// The tabs that have a line in this round.
     seen: HashSet<usize>,
     /// The round in which each tab was whole.
     whole: HashMap<usize, u64>,
@@ -55,15 +56,13 @@ impl Recorder {
             None => (interval.totals.iter().collect(), Vec::new()),
         };
         let written = |rows| WrittenRows { table, names, rows };
-        let other = |cells: &'_ Option<Vec<u64>>| cells.clone();
-        let (now, total) = (other(&interval.other), other(&interval.total_other));
         let other = |cells| WrittenRow {
             table,
             key: None,
             cells,
         };
         let counted = rows.iter().map(|(_, cells)| events(table, cells));
-        let counted = counted.chain(now.iter().map(|cells| events(table, cells)));
+        let counted = counted.chain(interval.other.iter().map(|cells| events(table, cells)));
         let line = Written {
             mark: Mark {
                 tab,
@@ -76,9 +75,9 @@ impl Recorder {
             total_seconds: interval.total_seconds,
             incomplete: interval.incomplete.as_deref(),
             rows: written(rows),
-            other: now.as_deref().map(other),
+            other: interval.other.as_deref().map(other),
             totals: written(totals),
-            total_other: total.as_deref().map(other),
+            total_other: interval.total_other.as_deref().map(other),
             gone,
         };
         let mut text = serde_json::to_string(&line).unwrap_or_default();
