@@ -54,7 +54,7 @@ impl Comparison {
         }
         if all.is_empty() {
             let (before, after) = tallies;
-            bail!("they are of different tallies: {before} and {after}");
+            bail!("the files are of different tallies: {before} and {after}");
         }
         Ok(all)
     }
@@ -250,11 +250,7 @@ impl<'t> Measure<'t> {
 
     /// Whether it adds up over time.
     pub(crate) fn has_rate(&self) -> bool {
-        self.statistic.is_none()
-            && matches!(
-                self.metric.kind,
-                MetricKind::Counter | MetricKind::Histogram
-            )
+        self.statistic.is_none() && self.metric.has_rate()
     }
 
     /// The number of a row.
@@ -265,7 +261,7 @@ impl<'t> Measure<'t> {
         }
     }
 
-    /// The same, of what is counted.
+    /// The same without rounding, where it has no statistic.
     pub(crate) fn exact(&self, cells: &[u64]) -> i128 {
         match self.metric.kind {
             MetricKind::Histogram => count(&cells[self.metric.cell..]).into(),

@@ -213,19 +213,15 @@ fn read_metric(metric: &Metric, value: &Json, cells: &mut [u64]) -> Result<()> {
     let parts = is_histogram.and_then(|(sum, buckets)| sum.as_u64().zip(buckets.as_array()));
     let (sum, buckets) = parts.context("a histogram has `sum` and `buckets`")?;
     cells[0] = sum;
+    let scale = metric.scale();
     for pair in buckets {
         let pair = pair.as_array().map(Vec::as_slice);
         let Some([edge, count]) = pair else {
             bail!("`buckets` is a list of [edge, count] pairs");
         };
-        let (edge, count) = (
-            edge.as_u64().context("an edge is a whole number")?,
-            count.as_u64(),
-        );
-        let scale = metric.scale();
-        let bucket = (0..Histogram::BUCKETS).find(|i| scale.edge(*i) == edge);
-        let bucket = bucket.with_context(|| format!("{edge} is not the edge of a bucket"))?;
-        cells[1 + bucket] = count.context("a count is a whole number")?;
+        let edge = edge.as_u64().context("an edge is a whole number")?;
+        let bucket = scale.bucket(edge)?;
+        cells[1 + bucket] = count.as_u64().context("a count is a whole number")?;
     }
     Ok(())
 }
@@ -240,9 +236,10 @@ fn brief(value: &Json) -> String {
 /// histograms add up, and the others are what they are now.
 pub(super) fn follow(metrics: &[Metric], cells: &mut [u64], now: &[u64]) {
     for metric in metrics {
-        match metric.kind {
-            MetricKind::Counter | MetricKind::Histogram => metric.add(cells, now),
-            _ => cells[metric.cell] = now[metric.cell],
+        if metric.has_rate() {
+            metric.add(cells, now);
+        } else {
+            cells[metric.cell] = now[metric.cell];
         }
     }
 }

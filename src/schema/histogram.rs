@@ -73,6 +73,12 @@ impl Scale {
         }
     }
 
+    /// The bucket that ends at this edge.
+    pub(crate) fn bucket(self, edge: u64) -> Result<usize> {
+        let bucket = (0..Histogram::BUCKETS).find(|i| self.edge(*i) == edge);
+        bucket.with_context(|| format!("{edge} is not the edge of a bucket"))
+    }
+
     /// What all values in bucket `i` exceed; 0 for the first, which holds 0 too.
     pub(crate) const fn over(self, i: usize) -> u64 {
         if i == 0 { 0 } else { self.edge(i - 1) }
@@ -230,9 +236,7 @@ fn bucket(scale: Scale, pair: &Input) -> Result<(usize, u64)> {
     let Some(&[edge, count]) = pair.as_deref() else {
         bail!("`buckets` is a list of [edge, count] pairs");
     };
-    let bucket = (0..Histogram::BUCKETS).find(|i| scale.edge(*i) == edge);
-    let bucket = bucket.with_context(|| format!("{edge} is not the edge of a bucket"))?;
-    Ok((bucket, count))
+    Ok((scale.bucket(edge)?, count))
 }
 
 fn whole(input: &Input) -> Option<u64> {

@@ -330,10 +330,6 @@ impl Table {
         if let Some(refused) = self.refused.first() {
             return Some(refused.clone());
         }
-        let is_of = |sort: &str, name: &str| {
-            let part = sort.strip_prefix(name);
-            part.is_some_and(|part| part.is_empty() || part.starts_with('.'))
-        };
         let sorts = self.sort_by.iter().map(|column| ("SORT_BY", column));
         let lines = self.overview.iter().map(|line| ("OVERVIEW", &line.column));
         for (tag, column) in sorts.chain(lines) {
@@ -362,11 +358,9 @@ impl Table {
         counting.peek().is_some() && counting.flatten().all(|cell| *cell == 0)
     }
 
-    /// The metric that a column is of, as rows are sorted by it: `latency.p99`.
+    /// The metric that a column is of, as rows are sorted by it.
     pub(crate) fn metric(&self, column: &str) -> Option<&Metric> {
-        let is_of = |rest: &str| rest.is_empty() || rest.starts_with('.');
-        let mut metrics = self.metrics.iter();
-        metrics.find(|it| column.strip_prefix(&it.name).is_some_and(is_of))
+        self.metrics.iter().find(|it| is_of(column, &it.name))
     }
 
     /// The names of labels and metrics.
@@ -384,6 +378,13 @@ impl Table {
 /// Its members are its parent's, on top of each other.
 fn is_anonymous_union(member: &Member) -> bool {
     member.name.is_empty() && matches!(member.place.ty.kind, Kind::Union(_))
+}
+
+/// Whether a column, as rows are sorted by it, is this one or a part of it: `latency.p99`
+/// is of `latency`.
+fn is_of(column: &str, name: &str) -> bool {
+    let part = column.strip_prefix(name);
+    part.is_some_and(|part| part.is_empty() || part.starts_with('.'))
 }
 
 fn nested(prefix: &str, name: &str) -> String {
