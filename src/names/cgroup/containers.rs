@@ -9,22 +9,25 @@ use serde_json::Value;
 
 use super::workload::Workload;
 
-/// The names that the files below a root have now; lists are read once.
+/// The names that the files below a root have now. Lists and settings are read once.
 pub(super) struct Containers<'r> {
     root: &'r Path,
     pods: OnceCell<HashMap<String, String>>,
     of_pods: OnceCell<HashMap<String, String>>,
     of_podman: OnceCell<HashMap<String, String>>,
+    /// Where docker has a folder for each container.
+    docker: OnceCell<PathBuf>,
 }
 
 impl<'r> Containers<'r> {
-    /// The root is `/`, but in tests.
+    /// The root is `/`, except in tests.
     pub(super) fn new(root: &'r Path) -> Self {
         Self {
             root,
             pods: OnceCell::new(),
             of_pods: OnceCell::new(),
             of_podman: OnceCell::new(),
+            docker: OnceCell::new(),
         }
     }
 
@@ -74,12 +77,16 @@ impl<'r> Containers<'r> {
         names.collect()
     }
 
-    fn docker(&self, id: &str) -> Option<String> {
+    fn docker_folder(&self) -> PathBuf {
         const USUAL: &str = "/var/lib/docker";
         let daemon = json(&self.root.join("etc/docker/daemon.json"));
         let folder = daemon.as_ref().and_then(|it| it["data-root"].as_str());
         let folder = folder.unwrap_or(USUAL).trim_start_matches('/');
-        let folder = self.root.join(folder).join("containers");
+        self.root.join(folder).join("containers")
+    }
+
+    fn docker(&self, id: &str) -> Option<String> {
+        let folder = self.docker.get_or_init(|| self.docker_folder());
         let config = json(&folder.join(id).join("config.v2.json"))?;
         let name = config["Name"].as_str()?;
         Some(name.trim_start_matches('/').to_owned())
