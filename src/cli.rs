@@ -30,8 +30,8 @@ pub(crate) use map::{
     AddArgs, CreateArgs, DumpArgs, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
 };
 pub use mistakes::{is_help, report};
+pub use options::default;
 pub(crate) use options::{clash, describe, value_name};
-pub use options::{default, flag};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

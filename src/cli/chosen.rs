@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::{Arg, ArgMatches};
 
-use super::options::{self, flag, own_option};
+use super::options::{self, own_option};
 use crate::error::{unknown, usage};
 use crate::schema::{Kind, OptionSpec};
 use crate::tally::{RawOption, Tally};
@@ -114,7 +114,7 @@ fn own(tally: &Tally, words: &[OsString]) -> Result<Vec<RawOption>> {
             None => (&*word, None),
         };
         let options = tally.schema.options.iter();
-        let option = options.clone().find(|option| flag(option) == name);
+        let option = options.clone().find(|option| option.flag() == name);
         match (option, given.last_mut()) {
             (Some(option), _) => {
                 let value = value.unwrap_or(if is_bool(option) { "true" } else { "" });
@@ -125,7 +125,7 @@ fn own(tally: &Tally, words: &[OsString]) -> Result<Vec<RawOption>> {
                 value.push_str(&word);
             }
             (None, None) => {
-                let known: Vec<String> = options.map(flag).collect();
+                let known: Vec<String> = options.map(OptionSpec::flag).collect();
                 let what = format!("option of tally `{}`", tally.name);
                 return Err(unknown(&what, name, known.iter().map(String::as_str)));
             }

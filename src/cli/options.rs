@@ -42,14 +42,9 @@ pub fn clash(tally: &Tally) -> Option<String> {
     None
 }
 
-/// `max_depth` is `--max-depth`.
-pub fn flag(option: &OptionSpec) -> String {
-    option.name.replace('_', "-")
-}
-
 pub(super) fn own_option(option: &OptionSpec, tally: &Tally) -> Arg {
     let arg = Arg::new(format!("{OWN}{}", option.name))
-        .long(flag(option))
+        .long(option.flag())
         .short(option.short)
         .help(describe(option, tally))
         .action(ArgAction::Set)

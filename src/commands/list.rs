@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 
 use super::{obstacles, output, plural, style, warn, warn_of};
-use crate::cli::{Exit, Global, ListArgs, describe, flag, value_name};
+use crate::cli::{Exit, Global, ListArgs, describe, value_name};
 use crate::error::Usage;
 use crate::names;
 use crate::render::{Column, Format, Style, heading, sentence, write_rows};
@@ -77,7 +77,7 @@ fn tally_columns<'t>() -> [Column<'t, &'t Listed<'t>>; 6] {
         .shown_as(|(tally, _)| {
             let options = tally.schema.options.iter();
             let flags: Vec<String> = options
-                .map(|option| format!("--{}", flag(option)))
+                .map(|option| format!("--{}", option.flag()))
                 .collect();
             flags.join(" ")
         })
@@ -119,7 +119,7 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
         let rows = plural(table.max_entries.into(), "row");
         let sorted = table.sort_by.as_ref();
         let sorted = sorted.map_or_else(String::new, |column| format!(", sorted by {column}"));
-        let with = tally.schema.option_of_table(table).map(flag);
+        let with = tally.schema.option_of_table(table).map(OptionSpec::flag);
         let with = with.map_or_else(String::new, |flag| format!(", with --{flag}"));
         let text = format!(
             "table {}: {} (at most {rows}{sorted}{with})",
@@ -145,7 +145,7 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
         Of::text("option", |option| {
             // The value of a bool is optional, and needs the `=`.
             let short = option.short.map(|letter| format!("-{letter}, "));
-            let flag = format!("{}--{}", short.unwrap_or_default(), flag(option));
+            let flag = format!("{}--{}", short.unwrap_or_default(), option.flag());
             match option.place.ty.kind {
                 Kind::Bool => format!("{flag}[=<{}>]", value_name(option)).into(),
                 _ => flag.into(),
@@ -167,7 +167,7 @@ fn described<'t>(
         let decoder = label.decoder.as_ref().map(Decoder::tag);
         let shown = decoder.unwrap_or(&label.place.ty.name);
         let with = tally.schema.option_of(label);
-        let with = with.map(|option| format!("with --{}", flag(option)));
+        let with = with.map(|option| format!("with --{}", option.flag()));
         let idle = (!label.idle.is_empty()).then(|| format!("{} last", label.idle.join(", ")));
         let help: Vec<String> = meaning(label).into_iter().chain(with).chain(idle).collect();
         ([&*label.name, kind, shown], help.join("; "))
@@ -207,7 +207,7 @@ fn option_object<'t>(option: &'t OptionSpec, tally: &'t Tally) -> Value<'t> {
     let has_default = option.given.is_none();
     let default = has_default.then(|| option.place.decode(&tally.rodata));
     Value::Fields(vec![
-        ("name", flag(option).into()),
+        ("name", option.flag().into()),
         ("type", (&option.place.ty.name).into()),
         ("unit", option.unit.as_ref().map(Unit::name).into()),
         ("default", default.into()),
@@ -221,7 +221,14 @@ fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
         ("name", (&table.name).into()),
         ("help", (&table.help).into()),
         ("max_rows", table.max_entries.into()),
-        ("with", tally.schema.option_of_table(table).map(flag).into()),
+        (
+            "with",
+            tally
+                .schema
+                .option_of_table(table)
+                .map(OptionSpec::flag)
+                .into(),
+        ),
         ("keys", table.labels.iter().map(object).collect()),
         ("metrics", table.metrics.iter().map(metric_object).collect()),
         ("details", table.details.iter().map(object).collect()),
@@ -229,7 +236,7 @@ fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
 }
 
 fn label_object<'t>(label: &'t Label, tally: &'t Tally) -> Value<'t> {
-    let with = tally.schema.option_of(label).map(flag);
+    let with = tally.schema.option_of(label).map(OptionSpec::flag);
     Value::Fields(vec![
         ("name", (&label.name).into()),
         ("type", (&label.place.ty.name).into()),

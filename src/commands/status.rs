@@ -6,7 +6,7 @@ use anyhow::Result;
 use humantime::{format_rfc3339_millis, format_rfc3339_seconds};
 
 use super::{note, output, style, warn};
-use crate::cli::{Exit, Global, StatusArgs, flag};
+use crate::cli::{Exit, Global, StatusArgs};
 use crate::error::NotFound;
 use crate::map::{Inventory, Used};
 use crate::names::HostNames;
@@ -299,10 +299,10 @@ fn options<'r>(instance: &'r Instance, names: &HostNames) -> Value<'r> {
 /// The options as one would type them, and since when, if they were replaced.
 fn typed(instance: &Instance, names: &HostNames) -> String {
     let typed = |option: &OptionSpec| match option.place.ty.kind {
-        Kind::Bool => format!("--{}", flag(option)),
+        Kind::Bool => format!("--{}", option.flag()),
         _ => {
             let value = names.option(option, &instance.rodata);
-            format!("--{} {value}", flag(option))
+            format!("--{} {value}", option.flag())
         }
     };
     let mut words: Vec<String> = given(instance).map(typed).collect();

@@ -24,6 +24,11 @@ pub struct OptionSpec {
 }
 
 impl OptionSpec {
+    /// On the command line, without the dashes before it: `max_depth` is `max-depth`.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
     /// Whether it is false or zero in these contents of `.rodata`.
     pub(crate) fn is_off(&self, rodata: &[u8]) -> bool {
         self.place.raw(rodata) == Some(0)

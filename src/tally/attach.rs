@@ -80,7 +80,7 @@ pub(super) fn check_targets(tally: &Tally, rodata: &[u8]) -> Result<()> {
         return Err(usage(format!(
             "tally `{}` needs --{}: {}",
             tally.name,
-            option.name.replace('_', "-"),
+            option.flag(),
             option.help
         )));
     }

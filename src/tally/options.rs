@@ -32,7 +32,7 @@ pub fn resolve(options: &[OptionSpec], given: &[RawOption]) -> Result<Vec<Resolv
                 options.iter().map(|option| option.name.as_str()),
             ));
         };
-        let bytes = bytes_of(option, text).map_err(|error| refused(name, text, &error))?;
+        let bytes = bytes_of(option, text).map_err(|error| refused(option, text, &error))?;
         resolved.push(ResolvedOption {
             offset: option.place.bit_offset / 8,
             bytes,
@@ -106,8 +106,8 @@ fn check_on_host(option: &OptionSpec, value: &str) -> Result<()> {
     Ok(())
 }
 
-fn refused(name: &str, text: &str, error: &anyhow::Error) -> anyhow::Error {
-    let flag = name.replace('_', "-");
+fn refused(option: &OptionSpec, text: &str, error: &anyhow::Error) -> anyhow::Error {
+    let flag = option.flag();
     usage(format!("invalid value `{text}` for `--{flag}`: {error:#}"))
 }
 

@@ -6,8 +6,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use ktally::cli::{default, flag};
-use ktally::schema::{Decoder, MetricKind, Table};
+use ktally::cli::default;
+use ktally::schema::{Decoder, MetricKind, OptionSpec, Table};
 use ktally::tally::{Session, Tally};
 
 use crate::support::{Impossible, kernel_series, options_of, require_root};
@@ -39,7 +39,7 @@ fn describe(page: &mut String, tally: &Tally) {
             let default = default(option, tally).map(|it| format!("`{it}`"));
             let default = default.unwrap_or_default();
             let help = &option.help;
-            writeln!(page, "| `--{}` | {default} | {help} |", flag(option)).unwrap();
+            writeln!(page, "| `--{}` | {default} | {help} |", option.flag()).unwrap();
         }
     }
     writeln!(page, "\n| program | event | verified |\n|---|---|---|").unwrap();
@@ -65,21 +65,23 @@ fn describe(page: &mut String, tally: &Tally) {
 
 fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
     let (name, help, rows) = (&table.name, &table.help, table.max_entries);
-    let with = tally.schema.option_of_table(table).map(flag);
-    let with = with.map_or_else(String::new, |flag| format!(", with `--{flag}`"));
+    let with = |option: Option<&OptionSpec>| {
+        let flag = option.map(OptionSpec::flag);
+        flag.map_or_else(String::new, |flag| format!(", with `--{flag}`"))
+    };
+    let needed = with(tally.schema.option_of_table(table));
     let sorted = table.sort_by.as_ref();
     let sorted = sorted.map_or_else(String::new, |column| format!(", sorted by `{column}`"));
     writeln!(
         page,
-        "\nTable `{name}`{with}: {help}; at most {rows} rows{sorted}.\n"
+        "\nTable `{name}`{needed}: {help}; at most {rows} rows{sorted}.\n"
     )
     .unwrap();
     writeln!(page, "| column | | |\n|---|---|---|").unwrap();
     for label in &table.labels {
         let decoder = label.decoder.as_ref().map(Decoder::tag);
         let shown = decoder.unwrap_or(&label.place.ty.name);
-        let with = tally.schema.option_of(label).map(flag);
-        let with = with.map_or_else(String::new, |flag| format!(", with `--{flag}`"));
+        let with = with(tally.schema.option_of(label));
         let idle = match &label.idle[..] {
             [] => String::new(),
             values => format!("; {} last", values.join(", ")),

@@ -143,7 +143,7 @@ impl Instance {
 
     fn is_without(&self, field: &str, option: &OptionSpec) -> anyhow::Error {
         let (name, tally) = (&self.name, &self.meta.tally);
-        let flag = option.name.replace('_', "-");
+        let flag = option.flag();
         let (how, when) = match self.schema.selects_maps(option) {
             false => (format!("--as {name} --replace --{flag}"), "from then on"),
             true => (format!("--as NAME --{flag}"), "beside it"),
