@@ -1,11 +1,10 @@
 //! `--until` and `--alert`: what a script or a unit of systemd waits for.
 
-use chrono::NaiveDateTime;
-
 use crate::common::{json_lines, ktally, program};
 use crate::instances::Host;
 use crate::run::{ENOENT, Run, sum};
 use crate::support::{Child, fail_to_open, needs, work};
+use crate::terminal::time;
 
 fn child() -> Child {
     Child::new("kt-watched", || fail_to_open(23))
@@ -128,6 +127,5 @@ fn readers_of_instances_have_them_as_well() {
         .failed(6, &[]);
     let met = host.good("read failures --until calls>=23 --total --every 50ms");
     let clock = met.stdout.lines().next().unwrap();
-    let time = NaiveDateTime::parse_from_str(clock, "%Y-%m-%d %H:%M:%S%.3f");
-    assert!(time.is_ok(), "{met:?}");
+    assert!(time(clock).is_ok(), "{met:?}");
 }

@@ -190,6 +190,19 @@ fn sleeps_by_state() {
 
 // ---- execs and exits --------------------------------------------------------
 
+/// Makes this number of children that run another program, and reaps them.
+fn in_children(times: u64, exec: impl Fn()) {
+    fork(
+        times,
+        || clone(0),
+        || {
+            exec();
+            exit(6);
+        },
+    );
+    reap(times);
+}
+
 #[test]
 fn programs_by_parent_and_file() {
     let cgroup = Cgroup::of_root("kt-execs");
@@ -197,17 +210,11 @@ fn programs_by_parent_and_file() {
     let path = folder.path().join("kt-true");
     let file = link_true(&path);
     let child = Child::new("kt-execs", || {
-        fork(
-            23,
-            || clone(0),
-            || {
-                // A program that does not exist: this does not count.
-                exec(c"/no/such/program");
-                exec(&file);
-                exit(6);
-            },
-        );
-        reap(23);
+        in_children(23, || {
+            // A program that does not exist: this does not count.
+            exec(c"/no/such/program");
+            exec(&file);
+        });
     });
     cgroup.take(&child);
     let filter = ("cgroup", cgroup.0.to_str().unwrap());
@@ -230,15 +237,7 @@ fn programs_by_their_arguments() {
     for bytes in [5, 191, 192, 300] {
         let long = CString::new("k".repeat(bytes - 4)).unwrap();
         let child = Child::new("kt-arg", || {
-            fork(
-                7,
-                || clone(0),
-                || {
-                    exec_with(&file, [c"kt", c"", &long]);
-                    exit(6);
-                },
-            );
-            reap(7);
+            in_children(7, || exec_with(&file, [c"kt", c"", &long]));
         });
         let options = [("by_args", "true"), ("comm", "kt-args")];
         let counted = run("execs", &options, || child.work());
@@ -258,17 +257,7 @@ fn programs_by_their_arguments() {
 fn programs_by_process() {
     let folder = tempfile::tempdir().unwrap();
     let file = link_true(&folder.path().join("kt-by-pid"));
-    let start = || {
-        fork(
-            7,
-            || clone(0),
-            || {
-                exec(&file);
-                exit(6);
-            },
-        );
-        reap(7);
-    };
+    let start = || in_children(7, || exec(&file));
     let parents = [
         Child::new("kt-parent", start),
         Child::new("kt-parent", start),
@@ -295,15 +284,7 @@ fn paths_of_programs_that_are_long() {
         let path = long.join(format!("{:k<name$}", "kt-long-"));
         let file = link_true(&path);
         let child = Child::new("kt-long", || {
-            fork(
-                7,
-                || clone(0),
-                || {
-                    exec(&file);
-                    exit(6);
-                },
-            );
-            reap(7);
+            in_children(7, || exec(&file));
         });
         let options = [("by_filename", "true"), ("comm", "kt-long-kkkkkkk")];
         let counted = run("execs", &options, || child.work());

@@ -106,7 +106,7 @@ fn the_locale_has_ascii_or_utf_8() {
     }
 }
 
-/// Threads of so many names sleep and wake all the time.
+/// This number of threads sleep and wake all the time; each has its own name.
 fn beside_threads<T>(number: usize, act: impl FnOnce() -> T) -> T {
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -125,7 +125,8 @@ fn beside_threads<T>(number: usize, act: impl FnOnce() -> T) -> T {
     })
 }
 
-fn time(text: &str) -> chrono::ParseResult<NaiveDateTime> {
+/// The clock above a reading.
+pub fn time(text: &str) -> chrono::ParseResult<NaiveDateTime> {
     NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.3f")
 }
 
