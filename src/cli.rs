@@ -188,7 +188,7 @@ fn of_read(arg: Arg) -> Arg {
 #[derive(Debug)]
 pub struct Request {
     pub(crate) cli: Cli,
-    /// Of `run`, `attach` and `top`; an instance is none.
+    /// Of `run`, `attach` and `top`; instances are not among them.
     pub tallies: Vec<Chosen>,
 }
 
@@ -262,7 +262,7 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
             let words = words_of_tallies(operands.cloned());
             // Their options are known once they are named.
             if words.len() > tallies.len() {
-                return Err(usage("name all tallies before the options of any"));
+                return Err(usage("name all tallies before their options"));
             }
             chosen::chosen(tallies, &words, matches)?
         }

@@ -19,8 +19,8 @@ pub(crate) struct ListArgs {
 #[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
     /// A name from `ktally list`, a .bpf.c or a .bpf.o file; its own options come after it.
-    /// Several, separated by commas, are read together; NAME:OPTION=VALUE is for one of them. Or
-    /// @INSTANCE, to read what is attached
+    /// Separate several with commas to read them together; NAME:OPTION=VALUE sets an option of one.
+    /// Or @INSTANCE, to read what is attached
     pub(crate) tally: OsString,
     /// Count for this time, then print [until Ctrl-C, if not given; 0 attaches, reads and ends]
     #[arg(short = 'd', long = "for", help_heading = COUNT, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
@@ -28,13 +28,14 @@ pub(crate) struct RunArgs {
     /// Interval between readings, which show differences; one longer than the run gives one reading
     #[arg(short = 'i', long, help_heading = COUNT, value_name = "DURATION", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) every: Option<Duration>,
-    /// End with the first reading in which a row meets this; exit with 6 if none does [--every 1s]
+    /// End with the first reading in which a row meets this; exit with 6 if none does [--every defaults
+    /// to 1s]
     ///
-    /// It is written like --where: `--until 'p99>10ms'`. Numbers are those of a reading, not rates. Any
-    /// row counts, also one that --top leaves out.
+    /// Write it like --where: `--until 'p99>10ms'`. It compares the counts of a reading, not rates, and
+    /// tests every row, including rows that --top leaves out.
     #[arg(long, help_heading = COUNT, value_name = "CONDITION", value_parser = Condition::parse)]
     pub(crate) until: Option<Condition>,
-    /// Tell on stderr of each reading in which a row meets this, and exit with 5 in the end
+    /// Write a line to stderr for each reading in which a row meets this, and exit with 5 at the end
     #[arg(long, help_heading = COUNT, value_name = "CONDITION", value_parser = Condition::parse)]
     pub(crate) alert: Option<Condition>,
     #[command(flatten)]
@@ -64,17 +65,17 @@ impl RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// Names from `ktally list`, .bpf.c or .bpf.o files, as `run` takes them, or @INSTANCE: a tab for
-    /// each table [the busiest of the host: an overview]
+    /// Names from `ktally list`, .bpf.c or .bpf.o files, or @INSTANCE; each table gets a tab [without a
+    /// name: an overview of what is busiest on this host]
     #[arg(value_name = "NAME")]
     pub(crate) tally: Vec<OsString>,
     /// A live map of any program, as `ktally map` names it: an id, a pinned path, or a name
     #[arg(long = "map", value_name = "MAP")]
     pub(crate) maps: Vec<String>,
-    /// An overview without what costs time at each system call or page fault
+    /// Leave out of the overview what costs time at each system call or page fault
     #[arg(long, conflicts_with_all = ["tally", "maps"])]
     pub(crate) light: bool,
-    /// Every BPF program of the host, and every map; the kernel measures programs meanwhile
+    /// Show every BPF program and map of the host; meanwhile the kernel measures the programs
     #[arg(long, conflicts_with_all = ["tally", "maps", "light"])]
     pub(crate) bpf: bool,
     /// Interval between readings [1s]
@@ -82,13 +83,13 @@ pub(crate) struct TopArgs {
     pub(crate) every: Option<Duration>,
     #[command(flatten)]
     pub(crate) loading: Loading,
-    /// Write what is read into a new file, for --replay: lines of JSON, at most 1 GiB, mode 0600
+    /// Record the readings in a new file, for --replay: JSON lines, at most 1 GiB, mode 0600
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
-    /// Show a recording again, without privileges; its keys are in the help (`?`)
+    /// Play a recording back; needs no privileges (press `?` for the keys)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["tally", "maps", "light", "bpf", "record", "every", "max_rows", "all_programs"])]
     pub(crate) replay: Option<PathBuf>,
-    /// Draw with ASCII alone
+    /// Draw with ASCII characters only
     #[arg(long)]
     pub(crate) ascii: bool,
 }
@@ -105,20 +106,21 @@ pub(crate) struct DiffArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Selection {
-    /// Show only the first N, in the order of --sort; 0 shows only the footer [all; with --every on
-    /// a terminal, as many as fit]
+    /// Show only the first N rows, in the order of --sort; 0 shows only the footer
+    ///
+    /// The default is all rows; with --every on a terminal, as many rows as fit on the screen.
     #[arg(short = 'n', long, help_heading = SHOW, value_name = "N|all", value_parser = top, allow_negative_numbers = true)]
     pub(crate) top: Option<usize>,
-    /// Sort by this column; `-COLUMN` turns the order around
+    /// Sort by this column; `-COLUMN` reverses the order
     ///
-    /// The default is the column that the tally names, or the first one of numbers. Of a histogram
-    /// there are also NAME.mean, NAME.p99 and NAME.sum.
+    /// The default is the column that the tally names, or the first column of numbers. A histogram
+    /// can be sorted by NAME.mean, NAME.p99 or NAME.sum.
     #[arg(short, long, help_heading = SHOW, value_name = "[-]COLUMN", value_parser = sort, allow_hyphen_values = true)]
     pub(crate) sort: Option<Sort>,
     /// Group by these fields only, and sum the numbers
     #[arg(long, help_heading = SHOW, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
     pub(crate) by: Option<Vec<String>>,
-    /// Show only what has one of these values in this field; may be repeated
+    /// Show only rows with one of these values in this field; may be repeated
     ///
     /// Operators: `=` and `!=` (also of networks like 10.0.0.0/8), `~` and `!~` (patterns of `*` and
     /// `?`), and for numbers `<` `<=` `>` `>=`: `--where comm=dd,find --where 'p99>10ms'`. Numbers are
@@ -144,10 +146,11 @@ pub(crate) struct View {
     pub(crate) selection: Selection,
     /// Totals since counting began, rather than rates and differences
     ///
-    /// A single reading has totals by default if it is of a command, or if every rate is below 10/s.
+    /// A single reading shows totals by default if it counts a command (`-- COMMAND`), or if every rate
+    /// is below 10/s.
     #[arg(long, help_heading = LOOK)]
     pub(crate) total: bool,
-    /// Rates, also of a command and of rare events
+    /// Rates, even for a command or for rare events
     #[arg(long, help_heading = LOOK, conflicts_with = "total")]
     pub(crate) rate: bool,
     /// Show histograms as bars, one block per row
@@ -179,14 +182,13 @@ pub(crate) struct AttachArgs {
     /// What to call it [the tally's name]
     #[arg(long = "as", value_name = "INSTANCE")]
     pub(crate) name: Option<String>,
-    /// Count by these fields as well, for `read --by`: `--by pid` is `--by-pid`
+    /// Count by these fields as well, so that `read --by` has them: `--by pid` is `--by-pid`
     #[arg(long, value_name = "FIELD,...", value_delimiter = ',', value_parser = column)]
     pub(crate) by: Option<Vec<String>>,
     /// Take the place of what is attached under this name, without losing a count
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Keep a second set of empty tables at hand, for `ktally rotate`; that doubles the
-    /// memory of the tables
+    /// Keep a second set of tables for `ktally rotate`; this doubles the memory of the tables
     #[arg(long)]
     pub(crate) rotatable: bool,
     /// Let the members of a group read it, without privileges [root alone]
@@ -208,8 +210,7 @@ pub(crate) struct RotateArgs {
     /// One from `ktally status`, attached with --rotatable
     #[arg(value_name = "INSTANCE")]
     pub(crate) instance: String,
-    /// Keep N files: --output-file gets this reading alone, and the former ones become FILE.1,
-    /// FILE.2 and so on
+    /// Keep N files: --output-file holds this reading only, FILE.1 the one before, and so on
     #[arg(long, value_name = "N", value_parser = whole::<usize>(1, u64::MAX), allow_negative_numbers = true)]
     pub(crate) keep: Option<usize>,
     #[command(flatten)]

@@ -41,7 +41,7 @@ pub(crate) enum MapAction {
         map: String,
     },
     /// Show all entries
-    #[command(mut_arg("sort", |arg| arg.help("Sort by this column; `-COLUMN` turns the order around [with --top: the first column of numbers]")))]
+    #[command(mut_arg("sort", |arg| arg.help("Sort by this column; `-COLUMN` reverses the order [with --top: the first column of numbers]")))]
     Dump(DumpArgs),
     /// Show the value of a key; exit 3 if it does not exist
     Lookup(LookupArgs),

@@ -60,7 +60,7 @@ fn hint(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<Str
     }
 }
 
-/// A tally is no subcommand.
+/// A tally is not a subcommand.
 fn no_verb(word: &str) -> Option<String> {
     let is_file = word.ends_with(".bpf.c") || word.ends_with(".bpf.o");
     let is_tally = || Tally::builtins().is_ok_and(|all| all.iter().any(|it| it.name == word));
@@ -84,9 +84,11 @@ fn no_operand(culprit: &str, command: &Command, args: &[OsString]) -> Option<Str
     let is_number = culprit.starts_with(|c: char| c.is_ascii_digit());
     Some(match is_number {
         true => format!(
-            "`{culprit}` is no operand; a time is written `{path} --for {culprit}`, an interval `--every {culprit}`"
+            "`{culprit}` is not an argument here; write a time as `{path} --for {culprit}`, an interval as `--every {culprit}`"
         ),
-        false => format!("`{culprit}` is no operand; a command is written `{path} -- {culprit}`"),
+        false => {
+            format!("`{culprit}` is not an argument here; write a command as `{path} -- {culprit}`")
+        }
     })
 }
 

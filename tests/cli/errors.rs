@@ -37,7 +37,7 @@ read x --pid 1 => `--pid` | `ktally read --help`
 top syscalls => `top` needs a terminal | run NAME --every 1s
 top => `top` needs a terminal
 top --map 1 => `top` needs a terminal
-top failures --pid 1 runqlat => name all tallies before the options of any
+top failures --pid 1 runqlat => name all tallies before their options
 top failures:comm=x,blkio:devise=1 => no option of tally `blkio` named `devise` | did you mean `device`?
 top --pid 1 => come after its name | `ktally top NAME --pid ...`
 top --light failures => cannot be used with
