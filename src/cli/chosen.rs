@@ -1,5 +1,6 @@
 //! The tallies that a command line names, each with the options given to it.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -78,22 +79,20 @@ pub(super) fn chosen(
         .iter()
         .map(|it| options::given(matches, it))
         .collect();
-    let all: Vec<String> = given
-        .iter()
-        .flatten()
-        .map(|(name, _)| name.clone())
-        .collect();
+    let known = tallies.iter().flat_map(|tally| &tally.schema.options);
+    let is_given = |option: &&OptionSpec| given.iter().flatten().any(|it| it.0 == option.name);
+    let all = known
+        .filter(is_given)
+        .map(|it| (it.name.clone(), it.flag()));
+    let all: BTreeMap<String, String> = all.collect();
     let each = tallies.into_iter().zip(given).zip(words);
     each.map(|((mut tally, mut given), words)| {
         tally.all_programs = matches.get_flag("all_programs");
         let own = own(&tally, words)?;
         given.retain(|(name, _)| own.iter().all(|(own, _)| own != name));
         given.extend(own);
-        let mut lacks: Vec<String> = all.iter().filter(|it| !has(&tally, it)).cloned().collect();
-        lacks
-            .iter_mut()
-            .for_each(|name| *name = name.replace('_', "-"));
-        lacks.dedup();
+        let lacks = all.iter().filter(|(name, _)| !has(&tally, name));
+        let lacks = lacks.map(|(_, flag)| flag.clone()).collect();
         Ok(Chosen {
             tally,
             given,
@@ -143,6 +142,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::cli::{parse, tallies_of};
 
     fn own_of(name: &str, words: &str) -> Result<Vec<RawOption>> {
         let tally = Tally::find(OsStr::new(name)).unwrap();
@@ -169,6 +169,18 @@ mod tests {
         let file = folder.path().join("a,b:c.bpf.c");
         std::fs::write(&file, "").unwrap();
         assert_eq!(words(file.as_os_str()), [[file.as_os_str()]]);
+    }
+
+    /// Each once, however many of the others have it.
+    #[test]
+    fn a_tally_names_the_flags_that_it_lacks() {
+        let line = "ktally run opens,failures,softirqs --comm dd --by-pid";
+        let line: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let tallies = tallies_of(&line).into_iter();
+        let tallies = tallies.map(|name| Tally::find(&name).unwrap()).collect();
+        let request = parse(&line, tallies).unwrap();
+        let lacks = request.tallies.iter().map(|it| it.lacks.join(" "));
+        assert_eq!(lacks.collect::<Vec<_>>(), ["", "", "by-pid comm"]);
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub fn clash(tally: &Tally) -> Option<String> {
     let longs: Vec<&str> = longs.chain(["help", "version"]).collect();
     let shorts = args.iter().filter_map(|arg| arg.get_short());
     let mut shorts: Vec<char> = shorts.chain(['h', 'V']).collect();
-    for OptionSpec { name, short, .. } in &tally.schema.options {
-        if longs.contains(&&*name.replace('_', "-")) {
+    for option in &tally.schema.options {
+        let OptionSpec { name, short, .. } = option;
+        if longs.contains(&&*option.flag()) {
             return Some(format!(
                 "tally `{}` has an option `{name}`, which ktally has itself; rename it in its C file",
                 tally.name
