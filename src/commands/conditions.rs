@@ -27,7 +27,7 @@ impl Conditions {
         let watch = |flag: &str, condition: &Option<Condition>| {
             let condition = condition.as_ref();
             let watch = condition.map(|it| {
-                let watch = Watch::new(it, query, tables, names);
+                let watch = Watch::new((flag, it), query, tables, names);
                 watch.map_err(|error| usage(format!("`--{flag} {it}`: {error:#}")))
             });
             watch.transpose()

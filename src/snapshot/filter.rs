@@ -113,17 +113,19 @@ impl Condition {
         }
     }
 
-    /// Refuses what no row of these tables can pass.
-    pub(super) fn check(&self, tables: &[Table], names: &dyn Names) -> Result<()> {
+    /// Refuses what no row of these tables can pass. `flag` is where it was given.
+    pub(super) fn check(&self, flag: &str, tables: &[Table], names: &dyn Names) -> Result<()> {
         let known = || tables.iter().flat_map(Table::columns);
         let is_another = |value: &&str| {
             let condition = Self::parse(value);
             condition.is_ok_and(|it| known().any(|name| name == it.field))
         };
-        if let Some(another) = self.values().into_iter().skip(1).find(is_another) {
-            let all = self.to_string();
-            let first = all.trim_end_matches(another).trim_end_matches(',');
-            bail!("it takes one field; write --where {first} --where {another}");
+        let values = self.values();
+        if let Some(another) = values.iter().skip(1).position(is_another) {
+            let (values, others) = values.split_at(another + 1);
+            let (sign, values, others) = (self.operator.sign, values.join(","), others.join(","));
+            let field = &self.field;
+            bail!("it takes one field; write --where {field}{sign}{values} --{flag} {others}");
         }
         let mut refused = None;
         for table in tables {

@@ -49,7 +49,7 @@ impl Query {
             }
         }
         for filter in &self.filters {
-            let checked = filter.check(tables, names);
+            let checked = filter.check("where", tables, names);
             checked.map_err(|error| usage(format!("`--where {filter}`: {error:#}")))?;
         }
         self.check_sort(tables, &labels)

@@ -24,14 +24,14 @@ pub(crate) struct Met {
 
 impl Watch {
     /// Also in rows beyond the limit of the query. An error if no row of these tables
-    /// can meet it.
+    /// can meet it. `flag` is where the condition was given.
     pub(crate) fn new(
-        condition: &Condition,
+        (flag, condition): (&str, &Condition),
         query: &Query,
         tables: &[Table],
         names: &dyn Names,
     ) -> Result<Self> {
-        condition.check(tables, names)?;
+        condition.check(flag, tables, names)?;
         let mut query = query.clone();
         query.filters.push(condition.clone());
         query.top = Some(1);
@@ -76,7 +76,12 @@ mod tests {
 
     fn watch(condition: &str, line: &str) -> Result<Watch> {
         let condition = Condition::parse(condition).unwrap();
-        Watch::new(&condition, &query(line), &[table()], &HostNames::new())
+        Watch::new(
+            ("until", &condition),
+            &query(line),
+            &[table()],
+            &HostNames::new(),
+        )
     }
 
     #[track_caller]
@@ -126,6 +131,7 @@ mod tests {
             ("calls>1ms", "`1ms` is not a whole number"),
             ("latency>1ms", "`latency` is a histogram; write latency.p99"),
             ("error=ENOEN", "did you mean `ENOENT`"),
+            ("comm=a,calls>5", "write --where comm=a --until calls>5"),
         ] {
             let text = watch(condition, "").unwrap_err().to_string();
             assert!(text.contains(error), "{condition}: {text}");

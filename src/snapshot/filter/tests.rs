@@ -151,7 +151,9 @@ fn what_is_wrong_is_named() {
     let table = [table()];
     let refused = |text: &str| {
         let condition = Condition::parse(text).unwrap();
-        let error = condition.check(&table, &HostNames::new()).unwrap_err();
+        let error = condition
+            .check("where", &table, &HostNames::new())
+            .unwrap_err();
         format!("{error:#}")
     };
     assert_snapshot!(refused("cals>5"), @"no field named `cals`; did you mean `calls`?");
@@ -168,6 +170,7 @@ fn what_is_wrong_is_named() {
     assert_snapshot!(refused("latency>1ms"), @"`latency` is a histogram; write latency.p99, latency.mean, latency.sum or latency.count");
     assert_snapshot!(refused("p99>fast"), @"`fast` is not a time; write one like `10ms` or `1.5s`");
     assert_snapshot!(refused("comm=a,calls>5"), @"it takes one field; write --where comm=a --where calls>5");
+    assert_snapshot!(refused("comm=a,b,error!=2,EAGAIN"), @"it takes one field; write --where comm=a,b --where error!=2,EAGAIN");
 }
 
 /// An IP address is asked of a table that has one, and another table is left alone.
