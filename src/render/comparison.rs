@@ -126,18 +126,13 @@ impl Compared<'_> {
 
     /// The number, or its rate, before and after.
     fn numbers(&self, measure: &Measure<'_>, row: &ComparedRow) -> [Option<f64>; 2] {
-        let mut numbers = [None, None];
-        for (side, number) in numbers.iter_mut().enumerate() {
-            let seconds = match measure.has_rate() {
-                true if self.comparison.seconds[side] > 0.0 => self.comparison.seconds[side],
+        [0, 1].map(|side| {
+            let seconds = match self.comparison.seconds[side] {
+                seconds if measure.has_rate() && seconds > 0.0 => seconds,
                 _ => 1.0,
             };
-            let cells = row.cells[side].as_ref();
-            *number = cells
-                .and_then(|cells| measure.number(cells))
-                .map(|it| it / seconds);
-        }
-        numbers
+            Some(measure.number(row.cells[side].as_ref()?)? / seconds)
+        })
     }
 
     fn shown(&self, measure: &Measure<'_>, row: &ComparedRow) -> [String; 3] {
@@ -180,18 +175,18 @@ impl Compared<'_> {
             let labels = labels.map(|(label, name)| (label.name.as_str(), name.value()));
             let numbers = measures.iter().map(|measure| {
                 let [before, after, change] = self.exact(measure, row);
-                let parts = vec![("before", before), ("after", after), ("change", change)];
-                let mut number = vec![("column", measure.path().into())];
-                number.extend(parts);
-                Value::Fields(number)
+                Value::Fields(vec![
+                    ("column", measure.path().into()),
+                    ("before", before),
+                    ("after", after),
+                    ("change", change),
+                ])
             });
-            let kind = ("change", kind(row).into());
-            let parts = [
-                kind,
+            Value::Fields(vec![
+                ("change", kind(row).into()),
                 ("labels", Value::Fields(labels.collect())),
                 ("numbers", Value::List(numbers.collect())),
-            ];
-            Value::Fields(parts.into())
+            ])
         });
         Value::Fields(vec![
             ("tally", (&self.comparison.tally).into()),

@@ -289,19 +289,16 @@ impl<'t> KeyTest<'t> {
             label, operator, ..
         } = self;
         let shown = || names.of(label, key).to_string();
+        let described = || names.described(label, key).to_string();
         operator.admits_any(&self.wanted, |wanted| match wanted {
             Wanted::Value(text, bytes) => {
                 let place = label.place.at_start();
                 let typed = bytes.as_ref().map(|bytes| place.decode(bytes));
-                let described = || names.described(label, key).to_string();
                 typed == Some(label.place.decode(key))
                     || shown() == *text
                     || bytes.is_none() && described() == *text
             }
-            Wanted::Pattern(pattern) => {
-                let described = || names.described(label, key).to_string();
-                pattern.matches(&shown()) || pattern.matches(&described())
-            }
+            Wanted::Pattern(pattern) => pattern.matches(&shown()) || pattern.matches(&described()),
             Wanted::Network(network) => {
                 let address = shown().parse();
                 address.is_ok_and(|it: std::net::IpAddr| network.contains(&it))

@@ -53,22 +53,22 @@ pub(crate) struct Sorting<'t> {
 impl<'t> Sorting<'t> {
     /// By default, and without the column, as the C file says.
     pub(super) fn new(table: &'t Table, sort: Option<&Sort>, names: &dyn Names) -> Self {
-        let declared = table.sort_by.as_ref();
-        let by = declared.and_then(|name| Column::of(table, name));
-        let sort = sort.filter(|sort| Column::of(table, &sort.column).is_some());
-        let Some(sort) = sort else {
+        let column = |name: &String| Column::of(table, name);
+        let given = sort.and_then(|sort| Some((column(&sort.column)?, sort.is_reversed)));
+        if let Some((by, is_reversed)) = given {
             return Self {
                 table,
-                by: by.or_else(|| Column::first(table)),
-                is_reversed: false,
-                idle: idle(table, names),
+                by: Some(by),
+                is_reversed,
+                idle: Vec::new(),
             };
-        };
+        }
+        let declared = table.sort_by.as_ref().and_then(column);
         Self {
             table,
-            by: Column::of(table, &sort.column),
-            is_reversed: sort.is_reversed,
-            idle: Vec::new(),
+            by: declared.or_else(|| Column::first(table)),
+            is_reversed: false,
+            idle: idle(table, names),
         }
     }
 

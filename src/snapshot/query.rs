@@ -30,8 +30,8 @@ impl Query {
     pub(crate) fn lacking(&self, tables: &[Table]) -> BTreeSet<&str> {
         let filtered = self.filters.iter().map(|condition| &condition.field);
         let fields = self.by.iter().flatten().chain(filtered);
-        let has = |field: &str| tables.iter().any(|it| Column::of(it, field).is_some());
-        fields.map(String::as_str).filter(|it| !has(it)).collect()
+        let fields = fields.map(String::as_str);
+        fields.filter(|it| !has_column(tables, it)).collect()
     }
 
     /// Refuses names that no table has, and filters that no row can pass, before
@@ -59,10 +59,7 @@ impl Query {
         let Some(Sort { column, .. }) = &self.sort else {
             return Ok(());
         };
-        if !tables
-            .iter()
-            .any(|table| Column::of(table, column).is_some())
-        {
+        if !has_column(tables, column) {
             let columns = tables.iter().flat_map(Table::columns);
             return Err(unknown("column", column, columns));
         }
@@ -179,6 +176,11 @@ impl Query {
         // Not `into_iter`, which would keep the memory of the ranks.
         (order.iter().map(|(_, row)| *row).collect(), matching)
     }
+}
+
+fn has_column(tables: &[Table], name: &str) -> bool {
+    let mut tables = tables.iter();
+    tables.any(|table| Column::of(table, name).is_some())
 }
 
 /// A table with fewer labels, and how its keys come from those of the whole.
