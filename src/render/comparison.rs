@@ -5,10 +5,9 @@ use std::io::{self, Write};
 use super::column::seconds;
 use super::metric::{rounded, total};
 use super::writer::{Head, RowWriter};
-use super::{Format, Style, heading, json};
+use super::{Format, Style, heading, json, rows_of};
 use crate::recording::{ComparedRow, Comparison, Measure};
 use crate::schema::{MetricKind, Table, Value};
-use crate::text::plural;
 
 /// The rows of a table to show, in their order.
 pub(crate) struct Compared<'c> {
@@ -102,11 +101,7 @@ impl Compared<'_> {
             }
             writer.end_row(out)?;
         }
-        let (shown, matching) = (self.rows.len(), self.matching);
-        let footer = match shown == matching {
-            true => plural(shown as u64, "row"),
-            false => format!("{shown} of {}", plural(matching as u64, "row")),
-        };
+        let footer = rows_of(format, self.rows.len(), self.matching);
         writer.end(out, Some(&footer))
     }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::flame;
 use super::writer::Head;
-use crate::schema::Table;
+use crate::schema::{Table, whole_number};
 
 /// How output is written. `docs/output.md` says what each format means.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,20 @@ impl Format {
             _ => name.to_owned(),
         };
         Head::text(text)
+    }
+
+    /// A number in a footer: for people with separators.
+    pub(super) fn count(self, number: u64) -> String {
+        match self {
+            Self::Table => whole_number(number.into()),
+            _ => number.to_string(),
+        }
+    }
+
+    /// `1 row`, `2,000 rows`.
+    pub(super) fn plural(self, number: u64, what: &str) -> String {
+        let s = if number == 1 { "" } else { "s" };
+        format!("{} {what}{s}", self.count(number))
     }
 
     /// Whether programs that read JSON take it.

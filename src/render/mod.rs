@@ -29,7 +29,7 @@ pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
 pub(crate) use grid::{Grid, GridCell, GridRow, Look};
 
-use crate::schema::{MetricKind, Unit, whole_number};
+use crate::schema::{MetricKind, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::text::escape;
 
@@ -157,27 +157,18 @@ impl Renderer {
 }
 
 /// `10 of 312 rows; 0 dropped, 0 missed`. A table says only how many `--top` left out.
-/// Numbers are for people in a table, and for programs elsewhere.
 fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>, format: Format) -> String {
-    let number = |number: u64| match format {
-        Format::Table => whole_number(number.into()),
-        _ => number.to_string(),
-    };
-    let of = |all: usize| {
-        format!(
-            "{} row{}",
-            number(all as u64),
-            if all == 1 { "" } else { "s" }
-        )
-    };
     let shown = table.rows.len();
     let rows = match format {
-        Format::Table if shown == table.matching => of(shown),
-        Format::Table => format!("{} of {}", number(shown as u64), of(table.matching)),
-        _ => format!("{shown} of {}", of(table.rows_read)),
+        Format::Table => rows_of(format, shown, table.matching),
+        _ => format!(
+            "{shown} of {}",
+            format.plural(table.rows_read as u64, "row")
+        ),
     };
     let held_back = if table.held_back { " (--top all)" } else { "" };
-    let known = |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), number);
+    let known =
+        |lost: Option<u64>| lost.map_or_else(|| "unknown".to_owned(), |it| format.count(it));
     let mut parts = format!(
         "{rows}{held_back}; {} dropped, {} missed",
         known(table.dropped),
@@ -195,7 +186,7 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>, format: Format) ->
         (table.uncertain, "uncertain"),
     ] {
         if lost > 0 {
-            parts += &format!(", {} {what}", number(lost));
+            parts += &format!(", {} {what}", format.count(lost));
         }
     }
     if table.leaves_out_other {
@@ -206,6 +197,15 @@ fn footer(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>, format: Format) ->
         parts += "; incomplete";
     }
     parts
+}
+
+/// `10 of 312 rows`, or `312 rows` where all of them are shown.
+fn rows_of(format: Format, shown: usize, matching: usize) -> String {
+    let all = format.plural(matching as u64, "row");
+    match shown == matching {
+        true => all,
+        false => format!("{} of {all}", format.count(shown as u64)),
+    }
 }
 
 /// The columns that are not of the interval.

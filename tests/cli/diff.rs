@@ -76,6 +76,21 @@ fn rows_are_compared_by_their_labels() {
     assert_eq!(lines[6], ["4", "rows"]);
 }
 
+/// For people they have separators.
+#[test]
+fn numbers_of_a_footer_are_plain_in_csv() {
+    let names: Vec<String> = (0..1000).map(|i| format!("c{i}")).collect();
+    let rows: Vec<_> = names.iter().map(|it| (it.as_str(), "read", 1)).collect();
+    let many = reading(1, &rows);
+    let footer = |more: &[&str]| {
+        let shown = diff(&many, &many, more).good().stdout;
+        shown.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(footer(&[]), "1,000 rows");
+    assert_eq!(footer(&["--top", "2"]), "2 of 1,000 rows");
+    assert_eq!(footer(&["-o", "csv"]), "# 1000 rows");
+}
+
 #[test]
 fn every_format_has_exact_numbers() {
     let run = |format: &str| diff(&before(), &after(), &["-o", format]).good();
