@@ -205,16 +205,13 @@ pub fn words(mut args: Vec<OsString>) -> Vec<OsString> {
 /// The tallies that a command line names. [`parse`] needs their objects, which declare
 /// their options.
 pub fn tallies_of(args: &[OsString]) -> Vec<OsString> {
-    let words = words_of(args).into_iter();
+    let operands = operands_of(args).unwrap_or_default();
+    let words = words_of(operands.into_iter()).into_iter();
     words.map(|mut words| words.swap_remove(0)).collect()
 }
 
-/// The words of each tally that a command line names.
-fn words_of(args: &[OsString]) -> Vec<Vec<OsString>> {
-    words_of_tallies(operands_of(args).unwrap_or_default().into_iter())
-}
-
-fn words_of_tallies(operands: impl Iterator<Item = OsString>) -> Vec<Vec<OsString>> {
+/// The words of each tally among these operands.
+fn words_of(operands: impl Iterator<Item = OsString>) -> Vec<Vec<OsString>> {
     let tallies = operands.filter(|name| !name.as_encoded_bytes().starts_with(b"@"));
     tallies.flat_map(|it| chosen::words(&it)).collect()
 }
@@ -259,7 +256,7 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
     let tallies = match matches.subcommand() {
         Some((_, matches)) if !tallies.is_empty() => {
             let operands = matches.get_many("tally").into_iter().flatten();
-            let words = words_of_tallies(operands.cloned());
+            let words = words_of(operands.cloned());
             // Their options are known once they are named.
             if words.len() > tallies.len() {
                 return Err(usage("name all tallies before their options"));

@@ -4,10 +4,13 @@ mod facts;
 mod mounts;
 mod process;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+
+use nix::sys::utsname::{self, UtsName};
 
 pub use facts::Fact;
 pub(crate) use facts::facts;
@@ -31,15 +34,17 @@ pub(crate) const BTF_FIX: &str =
 
 /// What `uname -n` prints.
 pub(crate) fn name() -> String {
-    nix::sys::utsname::uname()
-        .map(|name| name.nodename().to_string_lossy().into_owned())
-        .unwrap_or_default()
+    uname(UtsName::nodename)
 }
 
 /// What `uname -r` prints.
 pub fn kernel_release() -> String {
-    nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
+    uname(UtsName::release)
+}
+
+fn uname(part: fn(&UtsName) -> &OsStr) -> String {
+    let name = utsname::uname();
+    name.map(|name| part(&name).to_string_lossy().into_owned())
         .unwrap_or_default()
 }
 

@@ -139,16 +139,19 @@ impl Renderer {
                     no_header,
                     ..self.style
                 };
-                let mut each = snapshots.iter();
-                each.try_for_each(|snapshot| reading::csv(out, snapshot, style))?;
+                for snapshot in snapshots {
+                    reading::csv(out, snapshot, style)?;
+                }
             }
             Format::Folded => {
-                let mut each = snapshots.iter();
-                each.try_for_each(|snapshot| flame::folded(out, snapshot))?;
+                for snapshot in snapshots {
+                    flame::folded(out, snapshot)?;
+                }
             }
             Format::Svg => {
-                let mut each = snapshots.iter();
-                each.try_for_each(|snapshot| flame::svg(out, snapshot))?;
+                for snapshot in snapshots {
+                    flame::svg(out, snapshot)?;
+                }
             }
         }
         self.written = true;
