@@ -97,7 +97,7 @@ const STYLES: Styles = {
         .placeholder(color(AnsiColor::Green))
 };
 
-/// The groups of help.
+/// The headings of help.
 const COUNT: &str = "What to count, and for how long";
 const SHOW: &str = "What to show";
 const LOOK: &str = "How to show it";
@@ -170,7 +170,7 @@ pub(crate) enum Action {
     Check,
 }
 
-/// What an argument of `run` means to `read`. (One by one they would change places.)
+/// What an argument of `run` means to `read`. (`mut_arg` would change their order.)
 fn of_read(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
         "tally" => arg.value_name("INSTANCE").help("One from `ktally status`"),

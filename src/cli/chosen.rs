@@ -20,7 +20,7 @@ pub struct Chosen {
     pub tally: Tally,
     /// The options that it has: of the command line, and of `NAME:option=value`.
     pub given: Vec<RawOption>,
-    /// Flags for the other tallies, which it does not have.
+    /// Flags that were given to other tallies, and that it does not have.
     pub lacks: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ pub(super) fn chosen(
     .collect()
 }
 
-/// `option=value`, or `option` alone. What begins with no option is a part of the value
+/// `option=value`, or `option` alone. A word that is not an option continues the value
 /// before it, which may have a `:`.
 fn own(tally: &Tally, words: &[OsString]) -> Result<Vec<RawOption>> {
     let mut given: Vec<RawOption> = Vec::new();

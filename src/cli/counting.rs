@@ -48,7 +48,7 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// What is waited for is looked for every second.
+    /// `--until` looks every second by default.
     pub(crate) fn every(&self) -> Option<Duration> {
         const DEFAULT: Duration = Duration::from_secs(1);
         self.every.or(self.until.as_ref().map(|_| DEFAULT))

@@ -64,12 +64,12 @@ impl Conditions {
         }
     }
 
-    /// Whether nothing else is waited for.
+    /// Whether a reading met `--until`.
     pub(super) fn is_met(&self) -> bool {
         self.is_met
     }
 
-    /// How a run ends in which nothing failed.
+    /// The exit code of a run in which nothing failed.
     pub(super) fn exit(&self) -> Exit {
         match self {
             _ if self.was_alerted => Exit::Alert,

@@ -38,9 +38,9 @@ impl Counted {
         }
         if let Some(unraised @ 1..) = last.unraised {
             warn(&format!(
-                "a maximum of `{}` may be too low: {} other CPUs raised one too fast",
+                "a maximum of `{}` may be too low: {} to raise one failed, as other CPUs were faster",
                 self.name,
-                plural(unraised, "time")
+                plural(unraised, "attempt")
             ));
         }
         if self.reset > 0 {

@@ -71,7 +71,7 @@ fn act(request: Request) -> Result<Exit> {
             "`{}` is attached already; name a tally of `ktally list`",
             args.tally.to_string_lossy()
         ))),
-        // `@INSTANCE` is no tally.
+        // `@INSTANCE` is not a tally.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
         (Action::Top(args), _) => top::top(&cli.global, &args, tallies),
         (Action::Diff(args), _) => diff::diff(&cli.global, &args),

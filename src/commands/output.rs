@@ -134,8 +134,8 @@ pub(super) fn has_reading(time: SystemTime) -> bool {
     replacement.is_some_and(|it| it.is_in_place(time))
 }
 
-/// The terminal of this descriptor, opened anew, as what is not to block must say so
-/// itself: the flag on the one that we were given would be the shell's too.
+/// The terminal of this descriptor, opened anew and non-blocking. The shell shares the
+/// flags of the one that we were given.
 pub(super) fn terminal(fd: i32) -> Option<File> {
     let options = libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut file = File::options();

@@ -1,5 +1,5 @@
-//! How far a long run is: a line on a terminal that is written anew every second, and
-//! gone before anything else is written there.
+//! The progress of a long run: a line on the terminal that is rewritten every second,
+//! and erased before other output.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::output;
 
-/// Runs that are shorter need none.
+/// Shorter runs show none.
 const SHORTEST: Duration = Duration::from_secs(2);
 
 pub(super) struct Progress {
@@ -16,7 +16,7 @@ pub(super) struct Progress {
     terminal: Option<File>,
     start: Instant,
     run_for: Duration,
-    /// That it may have: a longer line would move on to the next.
+    /// How wide the line may be: a longer one would wrap.
     room: usize,
     widest: Cell<usize>,
 }
@@ -37,14 +37,14 @@ impl Progress {
         }
     }
 
-    /// Writes the line, if there is one to write.
+    /// Writes the line, and returns whether there is a terminal for it.
     pub(super) fn show(&self) -> bool {
         let passed = self.start.elapsed().min(self.run_for);
         self.write(&text(passed, self.run_for));
         self.terminal.is_some()
     }
 
-    /// Takes the line away.
+    /// Erases the line.
     pub(super) fn hide(&self) {
         if self.widest.get() > 0 {
             self.write("");
@@ -53,8 +53,7 @@ impl Progress {
         }
     }
 
-    /// In the place of what was there. Errors are ignored, as with all that goes to
-    /// stderr.
+    /// Overwrites the line. Errors are ignored, as everywhere on stderr.
     fn write(&self, text: &str) {
         if let Some(mut terminal) = self.terminal.as_ref() {
             let text = &text[..text.len().min(self.room)];

@@ -18,7 +18,7 @@ pub(super) struct Replacement {
     file: File,
     path: PathBuf,
     /// The number of files to keep: this one, and former ones as `FILE.1` and so on.
-    /// Each has a time of modification of its own.
+    /// Times of modification tell them apart.
     keep: Option<usize>,
 }
 

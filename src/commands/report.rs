@@ -141,7 +141,7 @@ impl Report {
         }
     }
 
-    /// Whether there is what was waited for.
+    /// Whether a reading met `--until`.
     pub(super) fn is_met(&self) -> bool {
         self.conditions.is_met()
     }

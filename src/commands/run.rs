@@ -59,7 +59,7 @@ fn options(chosen: &Chosen, fields: &[&str]) -> Result<Vec<ResolvedOption>> {
     resolve(&schema.options, &given)
 }
 
-/// What is not as one may think.
+/// Reports what counts in another way than asked for.
 fn tell(chosen: &Chosen) {
     warn_of(&chosen.tally);
     for flag in &chosen.lacks {

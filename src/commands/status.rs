@@ -87,8 +87,8 @@ fn open_all(folder: &Instances) -> Result<(Vec<Instance>, Exit)> {
     Ok((instances, exit))
 }
 
-/// The mode of a folder may have changed since the instances were attached. Readers
-/// may not look.
+/// The mode of a folder may have changed since the instances were attached. Who may
+/// only read the instances may not be allowed to look.
 fn warn_of_writers(instances: &[Instance]) {
     for instance in instances {
         if let Ok(Some(_)) = instance.readable_by()
@@ -142,7 +142,7 @@ fn write(global: &Global, attached: Vec<Attached>, with_cost: bool) -> Result<()
 
 type Lost = fn(&Reading) -> Option<u64>;
 
-/// What only some tallies look for, and hardly ever find.
+/// Losses that only some tallies look for, and that are rare.
 const RARE: [(&str, Lost); 2] = [("gaps", |it| it.gaps), ("unraised", |it| it.unraised)];
 
 type Column<'c> = render::Column<'c, Attached>;

@@ -144,7 +144,7 @@ fn statistics(histogram: &Histogram) -> Vec<(&'static str, f64)> {
     statistics
 }
 
-/// To a tenth; neither what is there nor what lacks is rounded away.
+/// To a tenth. A part never rounds to 0, nor less than all to 100.
 fn percent(part: u128, all: u128) -> String {
     let percent = part as f64 * 100.0 / all as f64;
     if part > 0 && percent < 0.05 {

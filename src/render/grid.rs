@@ -12,7 +12,7 @@ use crate::schema::{Metric, MetricKind, Table};
 #[derive(Clone, Copy)]
 pub(crate) struct Look<'l> {
     pub(crate) style: Style,
-    /// That the numbers are of.
+    /// The time that the numbers are of.
     pub(crate) seconds: f64,
     /// The column that rows are sorted by.
     pub(crate) sort: &'l str,

@@ -111,8 +111,8 @@ impl Renderer {
         }
     }
 
-    /// From here on, the tables of one reading have so many lines at most, while each
-    /// has more than one row.
+    /// Limits the tables of each reading to this many lines. Each keeps at least one
+    /// row.
     pub(crate) fn fit(&mut self, height: Option<usize>) {
         self.height = height;
     }

@@ -78,8 +78,8 @@ impl Column {
         })
     }
 
-    /// The number of a row, in thousandths, to which statistics are shown. Of what was
-    /// not observed there are none, and of a label neither.
+    /// The number of a row, in thousandths, to which statistics are shown. `None` of a
+    /// label, and of a statistic without observations.
     pub(super) fn thousandths(self, cells: &[u64]) -> Option<i128> {
         let number = match self {
             Self::Label(_) => return None,

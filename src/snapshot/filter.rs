@@ -42,7 +42,6 @@ const EQUAL: Operator = Operator {
     compare: Compare::Equal,
 };
 
-/// The least is the default.
 const OPERATORS: [Operator; 8] = {
     const fn operator(sign: &'static str, compare: Compare) -> Operator {
         Operator { sign, compare }
@@ -273,7 +272,7 @@ impl<'t> KeyTest<'t> {
         })
     }
 
-    /// That it is one of these values; those that it cannot have are passed over.
+    /// Tests for any of these values. Values that the label cannot have are ignored.
     pub(super) fn of_any(label: &'t Label, values: &[String], names: &dyn Names) -> Self {
         let values = values.iter();
         let wanted = values.filter_map(|value| Wanted::of(label, EQUAL, value, names).ok());

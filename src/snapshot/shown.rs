@@ -14,7 +14,7 @@ pub(crate) struct Snapshot<'s> {
     pub(crate) time: SystemTime,
     /// That the numbers are about: the interval, or since counting began.
     pub(crate) seconds: f64,
-    /// Whether that is an interval, which maxima are not of.
+    /// Whether that is an interval: maxima are since counting began all the same.
     pub(crate) is_interval: bool,
     /// Runs that the kernel skipped in that time.
     pub(crate) missed: Option<u64>,
@@ -73,7 +73,7 @@ impl Snapshot<'_> {
             && self.incomplete.is_none()
     }
 
-    /// The same with so many rows per table at most.
+    /// The same with at most this many rows per table.
     pub(crate) fn first(&self, most: usize) -> Self {
         let tables = self.tables.iter().map(|table| TableSnapshot {
             rows: table.rows.first(most),

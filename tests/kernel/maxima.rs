@@ -237,7 +237,7 @@ EVENT(enter, number)
     // 0 needs no raise.
     assert_eq!(reading["unraised"], 2);
     for line in ["read kt", "read kt -o csv"] {
-        let ended = host.good(line).told(&["may be too low: 2 times"]);
+        let ended = host.good(line).told(&["may be too low: 2 attempts"]);
         assert_has(&ended.stdout, &[", 2 unraised"]);
     }
     host.ktally("read kt --strict").failed(4, &[]);

@@ -1,4 +1,4 @@
-//! The greatest number of a row: never a rate, and of no interval.
+//! The greatest number of a row: never a rate, and always since the start.
 
 use insta::assert_snapshot;
 
@@ -20,7 +20,7 @@ fn a_maximum_is_no_rate() {
     postgres  read      100  1.31 ms
     1 of 312 rows; 0 dropped, 0 missed
     "#);
-    // An interval has none of its own.
+    // The footer of an interval says so.
     shown.is_interval = true;
     shown.unraised = Some(2);
     assert_snapshot!(text(STYLE, &shown), @r#"

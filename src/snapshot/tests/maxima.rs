@@ -1,5 +1,5 @@
 //! The greatest number of a row: of two rows it is the greater one, and an
-//! interval has none of its own.
+//! interval has that since the start.
 
 use std::time::SystemTime;
 
@@ -80,7 +80,7 @@ fn an_interval_has_the_greatest_since_the_start() {
     assert_eq!(cells_of(&since.tables[0].rows), [[1, 37], [0, 9]]);
     assert_eq!(since.tables[0].other, Some(vec![0, 50]));
     assert_eq!(since.tables[0].reset, 0);
-    // What did not count in the interval is no row of it.
+    // A row that counted nothing in the interval is not shown.
     let shown = Query::default().apply(&table(), &since.tables[0].rows, &HostNames::new());
     assert_eq!(shown.iter().len(), 1);
     // Of a row that was made anew it is the new one.
