@@ -1,5 +1,5 @@
-//! All programs and maps of the host, for one who looks again and again: iterators
-//! stay loaded, and the kernel measures programs as long as this lives.
+//! All programs and maps of the host, looked at repeatedly: the iterators stay loaded,
+//! and the kernel measures programs as long as the survey lives.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
@@ -59,7 +59,7 @@ pub(crate) struct Survey {
     details: Details,
 }
 
-/// What takes longer to find out: it is not looked at each time.
+/// What takes longer to find out. A look uses it until it is old.
 #[derive(Debug)]
 struct Details {
     inventory: Inventory,
@@ -125,7 +125,7 @@ impl Details {
         }
     }
 
-    /// Looking takes a twentieth of the time at most.
+    /// Finding them out takes a twentieth of the time at most.
     fn are_old(&self) -> bool {
         self.since.elapsed() > (20 * self.took).max(Duration::from_secs(2))
     }

@@ -139,7 +139,7 @@ pub(super) trait Decode {
         Some(Value::Text(shown))
     }
 
-    /// What people read in the place of all this; `raw` where names are not wanted.
+    /// The text for people, if it is another one; `raw` where names are not wanted.
     fn described(&self, _number: u128, _raw: bool) -> Option<String> {
         None
     }

@@ -102,7 +102,7 @@ impl Head {
             .context("it is not the first line of a recording of `ktally top --record`")?;
         ensure!(
             head.recording <= FORM,
-            "it is of a later version, {}; use that to read it",
+            "a later version of ktally, {}, wrote it; use that version to read it",
             head.ktally
         );
         ensure!(

@@ -231,7 +231,8 @@ impl Table {
             Tags {
                 histogram: Some(_), ..
             } => {
-                let message = format!("`{name}` is HISTOGRAM, but no struct tally_histogram");
+                let message =
+                    format!("`{name}` is tagged HISTOGRAM, but is not a struct tally_histogram");
                 return self.refused.push(message);
             }
             Tags {
@@ -242,7 +243,7 @@ impl Table {
             } => {
                 return self
                     .refused
-                    .push(format!("`{name}` is MAXIMUM, but no __u64"));
+                    .push(format!("`{name}` is tagged MAXIMUM, but is not a __u64"));
             }
             Tags { gauge: Some(_), .. } => MetricKind::Gauge,
             _ => MetricKind::Counter,

@@ -210,7 +210,7 @@ pub(super) fn missed(programs: &[(String, OwnedFd)]) -> Result<Option<Vec<(Strin
     missed.collect()
 }
 
-/// What a map has that is no tally's; when, and since when, is to be filled in.
+/// Reads a map that does not belong to a tally. The caller fills in the times.
 pub(crate) fn read_map(map: &Map, table: &Table) -> Result<Reading> {
     let (rows, outcome) = rows_of(map, table)?;
     Ok(Reading {

@@ -77,7 +77,7 @@ fn declarations_that_cannot_be_kept_are_refused() {
         ["table `t`: two columns are named `calls`", "rename"],
         ["`f` is marked as a column", "`double` is not an integer"],
         ["`in.f` is marked", "`float`"],
-        ["`f` is HISTOGRAM", "struct tally_histogram"],
+        ["`f` is tagged HISTOGRAM", "struct tally_histogram"],
         ["option `share`", "`float`"],
         ["option `pair`", "`struct s`"],
     ];

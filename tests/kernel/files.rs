@@ -118,7 +118,7 @@ fn every_call_that_opens_and_paths_that_are_long_or_none() {
     }
 }
 
-/// Reads and writes 100 bytes, so often, and syncs: 3 calls more.
+/// Reads and writes 100 bytes this number of times, and syncs with 3 more calls.
 fn use_file(path: &CStr, reads: u64, writes: u64) {
     let fd = open(path, libc::O_RDWR | libc::O_CREAT);
     let mut data = [7u8; 100];
@@ -138,7 +138,7 @@ fn use_file(path: &CStr, reads: u64, writes: u64) {
     close(fd);
 }
 
-/// What is no file of a filesystem: a pipe, and one that the kernel keeps for itself.
+/// Uses files that are not in a mounted filesystem: a pipe and an eventfd.
 fn use_others() {
     let (mut ends, mut data) = ([0; 2], [1u8; 8]);
     // SAFETY: descriptors of ours, and as many bytes as the buffer has.

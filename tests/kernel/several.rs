@@ -146,7 +146,7 @@ fn sorted_each_in_its_way() {
     assert!(column(1, "errors").ends_with(&[7, 24]), "{document}");
 }
 
-/// What a tally does not have is not asked of it, and that is said.
+/// A tally runs without what it does not have, and a message says so.
 #[test]
 fn what_one_of_them_lacks_is_told() {
     needs((5, 11), "task storage");

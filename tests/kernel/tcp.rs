@@ -278,7 +278,7 @@ fn connects_by_process_and_remote_address() {
         for listener in [&server, &mapped] {
             listener.set_nonblocking(true).unwrap();
         }
-        // Nobody accepts meanwhile: the kernel makes connections all the same.
+        // Nothing accepts meanwhile: the kernel makes connections all the same.
         let first = Child::new("kt-connects", || {
             (0..23).for_each(|_| drop(connect(80)));
             (0..37).for_each(|_| drop(connect(79)));

@@ -47,7 +47,7 @@ fn type_in(host: &Host, folder: &Path, line: &str) -> Ended {
     let mut shell = host.inside("sh");
     let folders = Path::new(PROGRAM).parent().unwrap().to_str().unwrap();
     let path = format!("{folders}:{}", std::env::var("PATH").unwrap());
-    // Whoever enters a mount namespace stands in its root.
+    // A process that enters a mount namespace starts in its root.
     let line = format!("cd {} && {line}", folder.display());
     end(shell.env("PATH", path).args(["-c", &line]))
 }

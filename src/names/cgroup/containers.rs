@@ -1,4 +1,4 @@
-//! What containers and pods are called, as files of their runtimes tell.
+//! The names of containers and pods, from the files of their runtimes.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;

@@ -28,7 +28,7 @@ impl Known {
         }
     }
 
-    /// Those that people call so, but for what is below one of them.
+    /// The cgroups that people call this, without those below one of them.
     fn called(&self, text: &str) -> Vec<(u64, &Group)> {
         let is_called = |group: &Group| {
             group.shown == text || Workload::of(&group.path).is_called(text, group.name.as_deref())
@@ -59,7 +59,9 @@ impl Known {
         let is_path = text.starts_with('/');
         match statfs(text).map(|it| it.filesystem_type() == CGROUP_SUPER_MAGIC) {
             Ok(true) if is_path => {
-                anyhow!("`{text}` is a cgroup of version 1, by which nothing is counted{gap}")
+                anyhow!(
+                    "`{text}` is a cgroup of version 1; ktally counts by those of version 2{gap}"
+                )
             }
             Ok(false) if is_path => anyhow!("`{text}` is not a cgroup of version 2; {fix}"),
             _ => {
@@ -81,12 +83,12 @@ fn ambiguous(text: &str, several: &[(u64, &Group)]) -> anyhow::Error {
     let several = several.iter().take(SHOWN);
     let paths: Vec<_> = several.map(|(_, it)| format!("`{}`", it.path)).collect();
     let paths = paths.join(", ");
-    anyhow!("`{text}` stands for {count} of them; write the path of one: {paths}")
+    anyhow!("`{text}` means {count} cgroups; write the path of one: {paths}")
 }
 
-/// The id of a cgroup at a path: as `ktally` shows it, with or without where it is
-/// mounted, or of its directory. It is the directory's inode number; in the
-/// hierarchies of the first version it is not.
+/// The id of the cgroup at a path, which may be as `ktally` shows it, or include the
+/// mount point. The id is the inode number of the directory. The hierarchies of version 1
+/// have other ids.
 fn at_path(text: &str, mounts: &[PathBuf]) -> Option<u64> {
     const USUAL: &str = "/sys/fs/cgroup";
     let below = text

@@ -43,7 +43,7 @@ impl<'p> Workload<'p> {
             pod: None,
             rest: path,
         };
-        // Units stand in the slices of a systemd, and a user has one of their own.
+        // Units are in the slices of a systemd. A user may run another systemd.
         let (mut manager, mut is_in_slices) = (String::new(), true);
         let (mut parent, mut end) = ("", 0);
         for part in path.split('/') {

@@ -114,6 +114,9 @@ fn only_an_unsigned_number_of_64_bits_is_one() {
         let int = ty("int", size, Kind::Int { signed });
         let max = member("max", 0, None, &int, "ktally:maximum:");
         let table = table_of((0, Vec::new()), (size, vec![max]));
-        assert_eq!(table.fault().unwrap(), "`max` is MAXIMUM, but no __u64");
+        assert_eq!(
+            table.fault().unwrap(),
+            "`max` is tagged MAXIMUM, but is not a __u64"
+        );
     }
 }

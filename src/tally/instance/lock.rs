@@ -111,7 +111,8 @@ impl Instances {
             .collect())
     }
 
-    /// Paths in the folder that are not ktally's; readers cannot tell.
+    /// Paths in the folder that are not ktally's. A reader without privileges cannot
+    /// tell them apart, and gets none.
     pub(crate) fn strangers(&self) -> Result<Vec<PathBuf>> {
         if !geteuid().is_root() {
             return Ok(Vec::new());

@@ -145,11 +145,11 @@ impl Instance {
         let (name, tally) = (&self.name, &self.meta.tally);
         let flag = option.flag();
         let (how, when) = match self.schema.selects_maps(option) {
-            false => (format!("--as {name} --replace --{flag}"), "from then on"),
-            true => (format!("--as NAME --{flag}"), "beside it"),
+            false => (format!("--as {name} --replace --{flag}"), "from now on"),
+            true => (format!("--as NAME --{flag}"), "in another instance"),
         };
         usage(format!(
-            "instance `{name}` does not count by `{field}`: it is attached without `--{flag}`; `ktally attach {tally} {how}`, with the options that `ktally status` shows, counts by it {when}"
+            "instance `{name}` does not count by `{field}`: it is attached without `--{flag}`; to count by it {when}, run `ktally attach {tally} {how}` with the options that `ktally status` shows"
         ))
     }
 
