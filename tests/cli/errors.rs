@@ -340,6 +340,9 @@ map save 1 - -o csv => no output
 -o json map pin 1 /x => no output
 map save 1 - --output-file x => no output
 --output-file x map pin 1 /x => no output
+top syscalls -o json => no output
+-o json top => no output
+top --output-file x => no output
 map --raw list => no use for `--raw`
 map restore 1 - --raw => no use for `--raw`",
     );
