@@ -83,7 +83,7 @@ fn ambiguous(text: &str, several: &[(u64, &Group)]) -> anyhow::Error {
     let several = several.iter().take(SHOWN);
     let paths: Vec<_> = several.map(|(_, it)| format!("`{}`", it.path)).collect();
     let paths = paths.join(", ");
-    anyhow!("`{text}` means {count} cgroups; write the path of one: {paths}")
+    anyhow!("`{text}` has {count} meanings; write the path of one: {paths}")
 }
 
 /// The id of the cgroup at a path, which may be as `ktally` shows it, or include the

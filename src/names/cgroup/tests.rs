@@ -160,10 +160,10 @@ fn what_is_unknown_or_ambiguous_is_told_with_what_there_is() {
     let host = Host::of(&[one.clone(), two.clone(), user(1), user(2), ssh]);
     let near_ssh = "no cgroup named `sshd.service`; did you mean `ssh.service`?; write a unit";
     let cases: [(&str, &[&str]); 6] = [
-        ("aaaa", &["`aaaa` means 2 cgroups", &one, &two]),
+        ("aaaa", &["`aaaa` has 2 meanings", &one, &two]),
         (
             "dbus.service",
-            &["`dbus.service` means 2 cgroups", &user(1), &user(2)],
+            &["`dbus.service` has 2 meanings", &user(1), &user(2)],
         ),
         ("sshd.service", &[near_ssh]),
         ("postgre", &["did you mean `postgres`"]),
