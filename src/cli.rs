@@ -23,8 +23,8 @@ use crate::tally::Tally;
 
 pub use chosen::Chosen;
 pub(crate) use counting::{
-    AttachArgs, DetachArgs, DiffArgs, ListArgs, RotateArgs, RunArgs, Selection, StatusArgs,
-    TopArgs, View,
+    AttachArgs, DetachArgs, DiffArgs, ListArgs, ManArgs, RotateArgs, RunArgs, Selection,
+    StatusArgs, TopArgs, View,
 };
 pub(crate) use map::{
     AddArgs, CreateArgs, DumpArgs, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
@@ -168,6 +168,9 @@ pub(crate) enum Action {
     Map(MapArgs),
     /// Show what this host allows, and the fix for what it does not
     Check,
+    /// Write the manual pages of ktally and its subcommands
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
 /// What an argument of `run` means to `read`. (`mut_arg` would change their order.)
@@ -238,7 +241,6 @@ fn operands_of(args: &[OsString]) -> Option<Vec<OsString>> {
 
 /// Parses a command line with the options of the tallies that it names.
 pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
-    let mut command = formats::for_each("", named(Cli::command()));
     if !tallies.is_empty() {
         // clap would ignore a `--` at the end, and the tallies would count everything.
         if args.iter().position(|word| word == "--") == Some(args.len() - 1) {
@@ -246,11 +248,8 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
                 "no command after `--`; write `ktally run NAME -- COMMAND`, or leave `--` out",
             ));
         }
-        for verb in VERBS {
-            command = with_options(command, verb, &tallies)?;
-        }
     }
-    let matches = mistakes::matches(command, args)?;
+    let matches = mistakes::matches(named(command(&tallies)?), args)?;
     let cli = Cli::from_arg_matches(&matches)?;
     formats::check(&matches, &cli)?;
     let tallies = match matches.subcommand() {
@@ -266,6 +265,18 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
         _ => Vec::new(),
     };
     Ok(Request { cli, tallies })
+}
+
+/// What can be typed, with the options of these tallies. An error if one has an option
+/// that ktally has itself.
+pub fn command(tallies: &[Tally]) -> Result<Command> {
+    let mut command = formats::for_each("", Cli::command());
+    if !tallies.is_empty() {
+        for verb in VERBS {
+            command = with_options(command, verb, tallies)?;
+        }
+    }
+    Ok(command)
 }
 
 /// The version is that of ktally, whatever it is asked of.

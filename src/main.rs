@@ -10,7 +10,13 @@ use ktally::commands;
 use ktally::tally::Tally;
 
 fn main() -> ExitCode {
-    let args = cli::words(std::env::args_os().collect());
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match commands::complete(&args) {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(error) => return cli::report(error, &args).into(),
+    }
+    let args = cli::words(args);
     let result = run(&args).or_else(|error| match error.downcast_ref() {
         Some(help) if cli::is_help(help) => commands::help(help),
         _ => Err(error),

@@ -231,3 +231,9 @@ pub(crate) struct DetachArgs {
     #[command(flatten)]
     pub(crate) view: View,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where to: the pages of these names are replaced
+    pub(crate) folder: PathBuf,
+}

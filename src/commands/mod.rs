@@ -2,10 +2,12 @@
 
 mod attach;
 mod check;
+mod complete;
 mod conditions;
 mod diff;
 mod list;
 mod losses;
+mod man;
 mod map;
 mod output;
 mod progress;
@@ -33,6 +35,8 @@ use crate::render::Style;
 use crate::snapshot::Query;
 use crate::tally::{self, Support, Tally};
 use crate::text::plural;
+
+pub use complete::complete;
 
 /// Executes a command line.
 pub fn execute(request: Request) -> Result<Exit> {
@@ -81,6 +85,7 @@ fn act(request: Request) -> Result<Exit> {
         (Action::List(args), _) => list::list(&cli.global, &args),
         (Action::Map(args), _) => map::map(&cli.global, args),
         (Action::Check, _) => check::check(&cli.global),
+        (Action::Man(args), _) => man::man(&args),
     }
 }
 

@@ -35,7 +35,7 @@ pub use drain::{Drained, drain};
 pub(crate) use inventory::Listed;
 pub(crate) use inventory::{Inventory, Used};
 pub use open::MapRef;
-pub(crate) use open::unpin;
+pub(crate) use open::{names, unpin};
 pub use read::{Outcome, Reader};
 pub(crate) use survey::{Owners, Survey};
 

@@ -109,8 +109,9 @@ pub(super) fn ids() -> Result<Vec<u32>> {
     }
 }
 
-/// The same with their names, without opening them where that can be.
-fn names() -> Result<Vec<(u32, String)>> {
+/// The same with their names, at most 15 characters of each, without opening them
+/// where that can be.
+pub(crate) fn names() -> Result<Vec<(u32, String)>> {
     let name = |id| Some((id, open(id).ok()?.facts.name));
     match iterator::maps() {
         Ok(maps) => Ok(maps.iter().map(|map| (map.id, map.name())).collect()),

@@ -66,6 +66,11 @@ impl Tally {
         if is_path || matches!(extension, Some("c" | "o")) {
             return Self::from_file(path);
         }
+        Self::builtin(name)
+    }
+
+    /// A built-in tally by its name.
+    pub(crate) fn builtin(name: &OsStr) -> Result<Self> {
         let text = name.to_string_lossy();
         match CATALOGUE.iter().find(|builtin| builtin.name == text) {
             Some(builtin) => Self::from_builtin(builtin),

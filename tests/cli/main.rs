@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod complete;
 mod diff;
 mod errors;
 mod files;

@@ -104,11 +104,12 @@ impl Instances {
     }
 
     pub(crate) fn names(&self) -> Result<Vec<InstanceName>> {
-        let names = names(&self.path)?.into_iter();
-        let names = names.filter_map(|name| InstanceName::parse(&name).ok());
-        Ok(names
-            .filter(|name| self.folder(name).join(META).exists())
-            .collect())
+        instances_in(&self.path)
+    }
+
+    /// The names without the lock: what a killed maker left stays as it is.
+    pub(crate) fn glance() -> Result<Vec<InstanceName>> {
+        instances_in(&Self::path())
     }
 
     /// Paths in the folder that are not ktally's. A reader without privileges cannot
@@ -176,4 +177,11 @@ fn is_still(open: &File, path: &Path) -> bool {
     let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     let there = fs::metadata(path).map(inode);
     matches!((open.metadata().map(inode), there), (Ok(a), Ok(b)) if a == b)
+}
+
+fn instances_in(folder: &Path) -> Result<Vec<InstanceName>> {
+    let names = names(folder)?.into_iter();
+    let names = names.filter_map(|name| InstanceName::parse(&name).ok());
+    let is_instance = |name: &InstanceName| folder.join(name.as_str()).join(META).exists();
+    Ok(names.filter(is_instance).collect())
 }
