@@ -1,7 +1,7 @@
 //! What was read of one table: the last reading, and a minute of those before.
 
 use std::collections::VecDeque;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::schema::{Plain, Table};
 use crate::snapshot::{Interval, Lost, Query, Reading, Rows, events};
@@ -171,6 +171,33 @@ impl Feed {
     /// How many readings there are.
     pub(super) fn len(&self) -> usize {
         self.moments.len()
+    }
+
+    /// The places of the readings that have each second of the last minute, up to the
+    /// reading that is so many behind the newest: intervals may differ.
+    pub(super) fn minute(&self, behind: usize) -> Vec<Option<usize>> {
+        let shown = self.moments.len().saturating_sub(behind);
+        let Some(last) = shown.checked_sub(1) else {
+            return Vec::new();
+        };
+        let newest = self.moments[last].time;
+        let place_of = |second: usize| {
+            let middle = Duration::from_millis(1000 * second as u64 + 500);
+            let at = newest.checked_sub(middle)?;
+            let covering = self.moments.partition_point(|moment| moment.time < at);
+            let place = if second == 0 {
+                last
+            } else {
+                covering.min(last)
+            };
+            let moment = &self.moments[place];
+            let lasted = Duration::from_secs_f64(moment.seconds);
+            let began = moment.time.checked_sub(lasted)?;
+            (second == 0 || began <= at).then_some(place)
+        };
+        let mut places: Vec<_> = (0..KEPT).map(place_of).collect();
+        places.reverse();
+        places
     }
 
     /// Up to the one that is so many behind the newest, the oldest first.

@@ -37,7 +37,7 @@ impl State {
             if self.overview.is_none() {
                 return;
             }
-            self.current = 0;
+            self.open_tab(0, names);
         }
         self.look(names);
     }

@@ -92,7 +92,8 @@ impl Overview {
 
     /// The last readings of all tables as one of processes.
     fn join(&self, tabs: &[Tab]) -> Option<Reading> {
-        let last = tabs.last()?.feed.last()?;
+        let last = tabs[1..].iter().filter_map(|tab| tab.feed.last());
+        let last = last.max_by_key(|reading| reading.time)?;
         let table = &tabs[0].feed.table;
         let rows = |part: fn(&TableReading) -> &Rows| {
             let mut rows: HashMap<&[u8], Vec<u64>> = HashMap::new();
@@ -173,8 +174,9 @@ impl Line {
             None => format!("{}/s", metric.rounded(number)),
         };
         let past = feed.until(behind);
-        let past = past.map(|it| Some(number(&it.sum, it.seconds)));
-        self.past = past.collect();
+        let past: Vec<f64> = past.map(|it| number(&it.sum, it.seconds)).collect();
+        let minute = feed.minute(behind).into_iter();
+        self.past = minute.map(|reading| Some(past[reading?])).collect();
         self.now = shown(number(&moment.sum, moment.seconds));
         let busiest = query.apply(&feed.table, &moment.rows, names);
         let labels = || busiest.table.labels.iter();
@@ -201,12 +203,13 @@ impl State {
         self.overview.as_ref().filter(|_| is_shown)
     }
 
-    /// A round of readings for the overview, with the last of them.
-    pub(super) fn join(&self, tab: usize) -> Option<Reading> {
-        let overview = self.overview.as_ref()?;
-        let is_live = |tab: &Tab| tab.feed.ended.is_none();
-        let is_last = self.tabs.iter().rposition(is_live) == Some(tab);
-        is_last.then(|| overview.join(&self.tabs))?
+    /// Takes what all tabs have as a reading of the overview.
+    pub(super) fn join(&mut self, names: &dyn Names) -> Effect {
+        let overview = self.overview.as_ref();
+        match overview.and_then(|overview| overview.join(&self.tabs)) {
+            Some(joined) => self.read(0, joined, names),
+            None => Effect::None,
+        }
     }
 
     pub(super) fn refresh_overview(&mut self, names: &dyn Names) {

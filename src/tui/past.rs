@@ -43,6 +43,8 @@ pub(super) struct Past {
     table: Table,
     query: Query,
     readings: Vec<(SystemTime, Rates)>,
+    /// Which of them each second of the last minute has.
+    minute: Vec<Option<usize>>,
     baseline: Option<Rates>,
 }
 
@@ -74,6 +76,7 @@ impl Past {
             .map(|it| rates(&it.rows, None, it.seconds));
         Self {
             readings,
+            minute: feed.minute(behind),
             baseline,
             query: query.clone(),
             table,
@@ -111,7 +114,14 @@ impl Past {
             was_there |= rows.contains_key(key);
             rows.get(key).copied().or(was_there.then_some(0.0))
         };
-        self.readings.iter().map(number).collect()
+        let numbers: Vec<Option<f64>> = self.readings.iter().map(number).collect();
+        self.by_second(|reading| numbers[reading])
+    }
+
+    /// The last minute.
+    fn by_second(&self, number: impl Fn(usize) -> Option<f64>) -> Vec<Option<f64>> {
+        let readings = self.minute.iter();
+        readings.map(|reading| number((*reading)?)).collect()
     }
 
     /// The row that stands for all.
@@ -123,11 +133,7 @@ impl Past {
             )],
             cells: sum_in(selection, &self.query),
             share: 100.0,
-            past: self
-                .readings
-                .iter()
-                .map(|(_, (_, sum))| Some(*sum))
-                .collect(),
+            past: self.by_second(|reading| Some(self.readings[reading].1.1)),
             before: self.baseline.as_ref().map(|(_, sum)| *sum),
             ..Line::default()
         }

@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Resize(u16, u16),
     /// Of the tab with this number.
     Reading(usize, Reading),
+    /// All tabs were read.
+    Round,
     /// The same from a recording.
     Interval(usize, Interval),
     /// Readings follow that do not go on from those before.
@@ -109,6 +111,8 @@ pub(crate) struct State {
     pub(super) every: Duration,
     /// Till when rows keep their places.
     pub(super) held_until: Option<SystemTime>,
+    /// When the tab was opened: what is hidden is read rarely.
+    pub(super) opened: SystemTime,
     pub(super) message: String,
     /// The warning that was said last.
     pub(super) warning: isize,
@@ -126,6 +130,7 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(host: Host, own: Own, tabs: Vec<Tab>, every: Duration) -> Self {
         Self {
+            opened: own.now,
             host,
             own,
             tabs,
@@ -158,6 +163,11 @@ impl State {
         self.tabs.iter().map(|tab| &tab.feed.table)
     }
 
+    /// The tab that is shown.
+    pub(crate) fn current(&self) -> usize {
+        self.current
+    }
+
     pub(super) fn tab(&self) -> &Tab {
         &self.tabs[self.current]
     }
@@ -182,6 +192,7 @@ impl State {
             Event::Mouse(mouse) => return self.mouse(mouse, names),
             Event::Resize(width, height) => self.size = (width, height),
             Event::Reading(tab, reading) => return self.read(tab, reading, names),
+            Event::Round => return self.join(names),
             Event::Interval(tab, interval) => self.tabs[tab].feed.take(interval),
             Event::Rewind => self.rewind(),
             Event::Frame(frame, is_next) => self.arrive(frame, is_next, names),
@@ -191,14 +202,9 @@ impl State {
         Effect::None
     }
 
-    fn read(&mut self, tab: usize, reading: Reading, names: &dyn Names) -> Effect {
-        let mut lines = self.take(tab, reading, names);
-        let mut is_shown = tab == self.current;
-        if let Some(joined) = self.join(tab) {
-            lines += &self.take(0, joined, names);
-            is_shown |= self.current == 0;
-        }
-        if is_shown {
+    pub(super) fn read(&mut self, tab: usize, reading: Reading, names: &dyn Names) -> Effect {
+        let lines = self.take(tab, reading, names);
+        if tab == self.current {
             self.show_reading(names);
         }
         match lines.is_empty() {
@@ -344,6 +350,7 @@ impl State {
 
     pub(super) fn open_tab(&mut self, tab: usize, names: &dyn Names) {
         self.current = tab;
+        self.opened = self.own.now;
         self.look(names);
     }
 

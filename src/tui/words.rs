@@ -2,7 +2,8 @@
 
 use super::draw::losses;
 use super::state::{Effect, State};
-use crate::schema::{Names, whole_number};
+use crate::schema::Names;
+use crate::text::plural;
 
 impl State {
     /// Says the next thing that was lost, and what helps.
@@ -24,9 +25,9 @@ impl State {
             let moment = tab.feed.moment(0)?;
             let seconds = moment.totals.as_deref()?.seconds;
             let lost = losses(tab.feed.lost());
-            let rows = whole_number(moment.rows_read as i128);
+            let rows = plural(moment.rows_read as u64, "row");
             Some(format!(
-                "{}: {rows} rows in {seconds:.0} s; {lost}",
+                "{}: {rows} in {seconds:.0} s; {lost}",
                 tab.feed.name
             ))
         });

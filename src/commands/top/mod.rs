@@ -43,7 +43,7 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
     let names = Texts::default();
     let wanted = Wanted::of(args, tallies, names.shared());
     let (events, queue) = mpsc::channel();
-    let reader = Reader::start(wanted, every, events.clone())?;
+    let reader = Reader::start(wanted, (every, file.is_some()), events.clone())?;
     let (tabs, overview) = reader.tabs()?;
     let screen = Screen::open(events)?;
     let state = State::new(host_facts(), own(None), tabs, every).with_overview(overview);
@@ -101,6 +101,7 @@ fn watch(
                 return Ok(state);
             }
         }
+        live.reader.show(state.current());
         if since.0.elapsed() >= TICK {
             let now = own(Some(since));
             since = (Instant::now(), now);
@@ -178,12 +179,14 @@ fn host_facts() -> Host {
     }
 }
 
-/// What this process takes, since another instant.
+/// What this process takes, and took up to another instant.
 fn own(since: Option<(Instant, Own)>) -> Own {
     let used = host::own_cpu_time();
     let cpu = since.map_or(0.0, |(then, before)| {
         let passed = then.elapsed().as_secs_f64();
-        (used.saturating_sub(before.used)).as_secs_f64() / passed * 100.0
+        let now = (used.saturating_sub(before.used)).as_secs_f64() / passed * 100.0;
+        // It does not jump.
+        0.8 * before.cpu + 0.2 * now
     });
     Own {
         now: SystemTime::now(),

@@ -139,12 +139,12 @@ fn state_word(state: &State) -> (String, Tone) {
     }
     let age = feed
         .moment(0)
-        .and_then(|it| state.own.now.duration_since(it.time).ok());
+        .and_then(|it| state.own.now.duration_since(it.time.max(state.opened)).ok());
     match age {
         Some(age) if age > state.every * 2 + Duration::from_secs(1) => {
             (format!("STALE {} s", age.as_secs()), Tone::Lost)
         }
-        _ if !feed.lost().is_none() => ("LOST EVENTS".to_owned(), Tone::Lost),
+        _ if !lost(state).is_none() => ("LOST EVENTS".to_owned(), Tone::Lost),
         _ if state.tab().view.is_frozen => ("order frozen".to_owned(), Tone::NotNow),
         _ => match state
             .held_until
@@ -169,11 +169,18 @@ fn events(state: &State) -> Option<String> {
     Some(plain_number(rate))
 }
 
+/// What is shown lacks this: an overview, what all tabs lack.
+fn lost(state: &State) -> Lost {
+    match state.overview() {
+        Some(_) => overview::lost(state),
+        None => state.tab().feed.lost(),
+    }
+}
+
 pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
     let feed = &state.tab().feed;
     let y = area.y + 2;
-    let all = state.overview().map(|it| overview::health(state, it));
-    let lost = all.as_ref().map_or_else(|| feed.lost(), |(_, lost)| *lost);
+    let lost = lost(state);
     let tone = if lost.is_none() {
         Tone::Plain
     } else {
@@ -186,8 +193,8 @@ pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
         room => format!("{rows} of {} rows", whole_number(room.into())),
     };
     let losses = losses(lost);
-    let text = if let Some((all, _)) = all {
-        format!("{all}   {losses}")
+    let text = if let Some(overview) = state.overview() {
+        format!("{}   {losses}", overview::health(state, overview))
     } else if area.width < 72 {
         format!("{losses}   {rows}").replace("   ", " ")
     } else {
@@ -266,6 +273,8 @@ pub(super) fn message(state: &State, pen: &mut Pen<'_>, area: Rect) {
             &format!("! {warning}"),
             Tone::Lost,
         );
+    } else if let Some(cost) = own_cost(state) {
+        pen.put((area.x, y), area.right(), &cost, Tone::Plain);
     } else if let Some(absent) = state.overview().filter(|it| !it.absent.is_empty()) {
         let text = format!("absent: {}", absent.absent.join(", "));
         pen.put((area.x, y), area.right(), &text, Tone::Faint);
@@ -283,6 +292,18 @@ pub(super) fn message(state: &State, pen: &mut Pen<'_>, area: Rect) {
             format!("grouped by {by}; → shows its rows, ← hides them, b groups by the next column");
         pen.put((area.x, y), area.right(), &text, Tone::Faint);
     }
+}
+
+/// What makes the view cheaper, where it takes more than 1 % of a CPU.
+fn own_cost(state: &State) -> Option<String> {
+    let counts_dear = state.overview.is_some() && state.tables().any(|table| table.is_dear);
+    let less = if counts_dear {
+        ", and --light counts less"
+    } else {
+        ""
+    };
+    let cpu = state.own.cpu;
+    (cpu > 1.0).then(|| format!("ktally itself takes {cpu:.1}% of a CPU: + reads less often{less}"))
 }
 
 /// The keys that work now.
@@ -304,6 +325,9 @@ pub(super) fn keys(state: &State, pen: &mut Pen<'_>, area: Rect) {
         _ if area.width < 72 => "? help  Enter open  Tab next  q quit",
         _ if state.overview().is_some() => {
             "? help  Enter open  ↑↓ move  Tab next  / filter  s sort  space pause  q quit"
+        }
+        _ if area.width < 85 => {
+            "? help  / filter  s sort  b group  t totals  space pause  Enter detail  q quit"
         }
         _ => {
             "? help  / filter  s sort  b group  t totals  h panel  space pause  Enter detail  q quit"

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use super::{Pen, Tone, rows};
 use crate::schema::whole_number;
 use crate::snapshot::Lost;
+use crate::tui::feed::Feed;
 use crate::tui::overview::Overview;
 use crate::tui::state::State;
 
@@ -74,11 +75,10 @@ pub(super) fn line_at(overview: &Overview, area: Rect, y: u16) -> Option<usize> 
     (is_shown && line < overview.lines.len()).then_some(line)
 }
 
-/// What all tallies together counted, and lost.
-pub(super) fn health(state: &State, overview: &Overview) -> (String, Lost) {
+/// What all tallies together counted.
+pub(super) fn health(state: &State, overview: &Overview) -> String {
     let behind = state.behind();
-    let feeds = || state.tabs.iter().skip(1).map(|tab| &tab.feed);
-    let rates = feeds().filter_map(|feed| {
+    let rates = feeds(state).filter_map(|feed| {
         let moment = feed.moment(behind)?;
         Some(moment.events(&feed.table) as f64 / moment.seconds)
     });
@@ -87,16 +87,21 @@ pub(super) fn health(state: &State, overview: &Overview) -> (String, Lost) {
         0 => String::new(),
         absent => format!("   absent {absent}"),
     };
-    let tables = feeds().count();
+    let tables = feeds(state).count();
     let rate = whole_number(rate as i128);
-    let text = format!("{tables} tables   {rate} events/s{absent}");
-    let lost = feeds().map(crate::tui::Feed::lost).fold(
-        Lost {
-            dropped: Some(0),
-            missed: Some(0),
-            ..Lost::default()
-        },
-        Lost::and,
-    );
-    (text, lost)
+    format!("{tables} tables   {rate} events/s{absent}")
+}
+
+/// What all of them lost.
+pub(super) fn lost(state: &State) -> Lost {
+    let none = Lost {
+        dropped: Some(0),
+        missed: Some(0),
+        ..Lost::default()
+    };
+    feeds(state).map(Feed::lost).fold(none, Lost::and)
+}
+
+fn feeds(state: &State) -> impl Iterator<Item = &Feed> {
+    state.tabs.iter().skip(1).map(|tab| &tab.feed)
 }

@@ -30,9 +30,10 @@ pub(super) fn draw(state: &State, pen: &mut Pen<'_>, area: Rect) {
         pen.put((area.x + 2, area.y), area.right(), why, Tone::Faint);
         return;
     };
-    let past = tab.shown.past.iter();
-    let histogram = |cells: &Vec<u64>| metric.histogram(cells);
-    let past: Vec<Option<Histogram>> = past.map(|cells| cells.as_ref().map(histogram)).collect();
+    let minute = tab.feed.minute(state.behind()).into_iter();
+    let cells = |reading: Option<usize>| tab.shown.past.get(reading?)?.as_ref();
+    let past = minute.map(|reading| Some(metric.histogram(cells(reading)?)));
+    let past: Vec<Option<Histogram>> = past.collect();
     let panel = Panel {
         metric,
         past: &past,
@@ -86,7 +87,7 @@ pub(super) fn draw(state: &State, pen: &mut Pen<'_>, area: Rect) {
 
 struct Panel<'p> {
     metric: &'p Metric,
-    /// Of each reading.
+    /// Of each second of the last minute.
     past: &'p [Option<Histogram>],
     now: Histogram,
 }
@@ -177,7 +178,7 @@ fn buckets(past: &[Option<Histogram>], room: usize) -> std::ops::Range<usize> {
     }
 }
 
-/// The shares of a bucket over time, two readings a column.
+/// The shares of a bucket over time, two seconds a column.
 fn heat(past: &[Option<Histogram>], bucket: usize) -> impl Iterator<Item = Option<f64>> {
     let each = KEPT / COLUMNS;
     let blank = COLUMNS.saturating_sub(past.len().div_ceil(each));

@@ -24,3 +24,16 @@ fn rows_of_former_readings_keep_the_hidden_parts_of_their_keys() {
     assert_eq!(newest.len(), 300);
     assert_eq!(former, newest[100..]);
 }
+
+/// What is hidden is read rarely: a reading stands for its whole interval.
+#[test]
+fn a_long_interval_fills_its_part_of_the_minute() {
+    let mut watch = Watch::new((80, 24));
+    watch.read(&[("a", "read", 10)]).read(&[("a", "read", 10)]);
+    watch.seconds += 9;
+    watch.read(&[("a", "read", 10)]).read(&[("a", "read", 10)]);
+    let past = &watch.state.tab().shown.rows[0].past;
+    let counted = past.iter().filter(|it| **it == Some(10.0)).count();
+    assert_eq!((past.len(), counted), (60, 12), "{past:?}");
+    assert_eq!(past[47], None);
+}

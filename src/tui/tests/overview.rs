@@ -51,6 +51,7 @@ impl Watch {
             let reading = reading(self.seconds, rows);
             self.state.next(Event::Reading(tab, reading), &Plain);
         }
+        self.state.next(Event::Round, &Plain);
     }
 }
 

@@ -41,7 +41,7 @@ fn a_table_at_80x24() {
 
 
 
-    ? help  / filter  s sort  b group  t totals  h panel  space pause  Enter detail
+    ? help  / filter  s sort  b group  t totals  space pause  Enter detail  q quit
     "#);
 }
 
@@ -153,7 +153,7 @@ fn a_panel() {
 
     shade: share of its column   ░ below 1%   ▒ below 10%   ▓ below 50%   █ above
 
-    ? help  / filter  s sort  b group  t totals  h panel  space pause  Enter detail
+    ? help  / filter  s sort  b group  t totals  space pause  Enter detail  q quit
     "#);
 }
 
@@ -242,7 +242,7 @@ fn nothing_was_counted() {
 
 
 
-    ? help  / filter  s sort  b group  t totals  h panel  space pause  Enter detail
+    ? help  / filter  s sort  b group  t totals  space pause  Enter detail  q quit
     "#);
 }
 
@@ -284,4 +284,17 @@ fn a_poor_locale_gets_ascii() {
         let screen = watch.lines().join("\n");
         assert!(screen.is_ascii(), "{screen}");
     }
+}
+
+#[test]
+fn a_view_that_costs_much_says_what_helps() {
+    let mut watch = Watch::new((80, 24));
+    let message = |watch: &mut Watch, cpu: f64| {
+        let own = watch.state.own;
+        watch.state.next(Event::Tick(Own { cpu, ..own }), &Plain);
+        watch.lines()[22].clone()
+    };
+    assert_eq!(message(&mut watch, 1.0), "");
+    let said = "ktally itself takes 1.3% of a CPU: + reads less often";
+    assert_eq!(message(&mut watch, 1.34), said);
 }
