@@ -34,12 +34,10 @@ pub(super) fn top(text: &str) -> Result<usize, String> {
 
 /// A bare number is one of seconds, as `sleep` and `timeout` have it.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(Duration::from_secs(seconds));
-    }
-    humantime::parse_duration(text).map_err(|_| {
-        "write a time like `500ms`, `1.5s`, `2m`, or a whole number of seconds".to_owned()
-    })
+    let is_bare = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let unit = if is_bare { "s" } else { "" };
+    humantime::parse_duration(&format!("{text}{unit}"))
+        .map_err(|_| "write a time like `500ms`, `2m`, or a number of seconds: `0.5`".to_owned())
 }
 
 /// No clock of ours is finer.
@@ -60,4 +58,24 @@ pub(super) fn column(text: &str) -> Result<String, Infallible> {
 /// A dash in front turns the order around.
 pub(super) fn sort(text: &str) -> Result<Sort, Infallible> {
     Ok(Sort::parse(&dotted(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_bare_number_is_one_of_seconds() {
+        for (text, millis) in [
+            ("0", 0),
+            ("2", 2000),
+            ("0.5", 500),
+            ("1.5s", 1500),
+            ("7ms", 7),
+        ] {
+            let duration = super::duration(text).unwrap();
+            assert_eq!(duration.as_millis(), millis, "{text}");
+        }
+        for text in ["", ".", "-1", "0.5.5", "1e3", "inf"] {
+            super::duration(text).unwrap_err();
+        }
+    }
 }
