@@ -7,7 +7,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("processes that end, and what ended them");
+TALLY("processes that end, and what ended them", "exitsnoop");
 
 TASK_FILTERS;
 CPU_FILTER;
@@ -15,7 +15,7 @@ WHO_OPTIONS;
 
 struct end {
 	struct tally_who;
-	__u32 code;
+	__u32 code; /* as shells tell it: 128 and the signal */
 	__u32 signal AS(signal);
 };
 
@@ -55,8 +55,8 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	if (!last_thread || !wanted_cpu() || !wanted_task())
 		return 0;
 	status = wait_status(leader);
-	key.code = status >> 8 & 0xff;
 	key.signal = status & 0x7f;
+	key.code = key.signal ? 128 + key.signal : status >> 8 & 0xff;
 	task_who(&key, leader);
 
 	ends = tally_entry(exits, &key);

@@ -93,6 +93,10 @@ impl Numbers<'_> {
     /// A number for people.
     fn shown(self, metric: &Metric, number: &Value<'_>) -> Value<'static> {
         let number = number.integer().unwrap_or_default();
+        // Nothing takes no time at all: there was none to measure.
+        if number == 0 && metric.kind == MetricKind::Maximum && scaled(metric).is_some() {
+            return Value::Null;
+        }
         let text = if metric.kind == MetricKind::Counter && !self.style.totals {
             rounded(metric, number as f64 / self.seconds)
         } else {

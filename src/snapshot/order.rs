@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::column::Column;
 use super::filter::KeyTest;
-use crate::schema::{Names, Table, Value};
+use crate::schema::{MetricKind, Names, Table, Value};
 
 /// A column to sort by, as it is typed: `calls`, or `-calls` for the other way round.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +86,9 @@ impl<'t> Sorting<'t> {
                 None => return Rank::Nothing,
             },
         };
-        if self.is_reversed {
+        if self.is_reversed && rank == Rank::Number(0) && self.has_not_ended(cells) {
+            Rank::Nothing
+        } else if self.is_reversed {
             Rank::Reversed(Reverse(Box::new(rank)))
         } else if self.idle.iter().any(|idle| idle.keeps(key, names)) {
             Rank::Idle(Box::new(rank))
@@ -97,6 +99,12 @@ impl<'t> Sorting<'t> {
 }
 
 impl Sorting<'_> {
+    /// Whether something of this row is under way: what it will count is not known.
+    fn has_not_ended(&self, cells: &[u64]) -> bool {
+        let mut metrics = self.table.metrics.iter();
+        metrics.any(|it| it.kind == MetricKind::UnderWay && cells[it.cell] > 0)
+    }
+
     /// The number of the sorted column in a row; of the first column of numbers where
     /// that is a label.
     pub(crate) fn number(&self, cells: &[u64]) -> f64 {

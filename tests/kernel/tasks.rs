@@ -334,8 +334,8 @@ fn processes_by_how_they_end() {
     assert_eq!(counted.rows().len(), 5);
     for (code, signal, exits) in [
         ("7", "0", 23),
-        ("0", "SIGKILL", 5),
-        ("0", "SIGUSR1", 3),
+        ("137", "SIGKILL", 5),
+        ("138", "SIGUSR1", 3),
         ("8", "0", 2),
         ("9", "0", 2),
     ] {

@@ -35,6 +35,16 @@ fn a_maximum_is_no_rate() {
     assert!(!shown.is_whole());
 }
 
+/// Of a call that has not returned yet.
+#[test]
+fn there_is_no_maximum_before_the_first_end() {
+    let columns = vec![counter("calls", 0), maximum(8)];
+    let rows: [Row<'_>; 1] = [("sleep", libc::SYS_read, &[1, 0])];
+    let shown = one(table("t", columns), &rows);
+    let text = text(STYLE, &shown);
+    assert!(text.lines().nth(2).unwrap().ends_with("  -"), "{text}");
+}
+
 /// Bars leave no columns for it.
 #[test]
 fn bars_say_it_above() {

@@ -48,6 +48,26 @@ fn cells_of(rows: &Rows) -> Vec<&[u64]> {
     rows.iter().map(|(_, cells)| cells).collect()
 }
 
+/// What has not ended is none of the rarest.
+#[test]
+fn a_reversed_order_has_what_never_ended_last() {
+    let mut table = table();
+    let mut under_way = table.metrics[0].clone();
+    (under_way.kind, under_way.cell) = (MetricKind::UnderWay, 2);
+    table.metrics.push(under_way);
+    let mut rows = Rows::of(&table);
+    for (shown, cells) in [(1, [0, 0, 1]), (2, [7, 9, 1]), (3, [3, 9, 0])] {
+        let key = [u64::to_ne_bytes(shown), [0; 8]].concat();
+        rows.push(&key).copy_from_slice(&cells);
+    }
+    let calls = |line: &str| -> Vec<u64> {
+        let shown = query(line).apply(&table, &rows, &HostNames::new());
+        shown.iter().map(|(_, cells)| cells[0]).collect()
+    };
+    assert_eq!(calls("sort:calls"), [7, 3, 0]);
+    assert_eq!(calls("sort:-calls"), [3, 7, 0]);
+}
+
 #[test]
 fn a_group_has_the_greatest_of_its_rows() {
     let rows = rows(&[
