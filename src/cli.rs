@@ -205,6 +205,21 @@ pub fn words(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
+/// The `--color` of a command line, which may not be a right one.
+pub fn color(args: &[OsString]) -> ColorChoice {
+    let words = args.iter().filter_map(|word| word.to_str());
+    let mut words = words.take_while(|word| *word != "--");
+    let mut color = ColorChoice::Auto;
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--color") {
+            Some("") => words.next(),
+            rest => rest.and_then(|rest| rest.strip_prefix('=')),
+        };
+        color = value.and_then(|it| it.parse().ok()).unwrap_or(color);
+    }
+    color
+}
+
 /// The tallies that a command line names. [`parse`] needs their objects, which declare
 /// their options.
 pub fn tallies_of(args: &[OsString]) -> Vec<OsString> {
@@ -249,7 +264,7 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
             ));
         }
     }
-    let matches = mistakes::matches(named(command(&tallies)?), args)?;
+    let matches = mistakes::matches(named(command(&tallies)?).color(color(args)), args)?;
     let cli = Cli::from_arg_matches(&matches)?;
     formats::check(&matches, &cli)?;
     let tallies = match matches.subcommand() {

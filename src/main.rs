@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     }
     let args = cli::words(args);
     let result = run(&args).or_else(|error| match error.downcast_ref() {
-        Some(help) if cli::is_help(help) => commands::help(help),
+        Some(help) if cli::is_help(help) => commands::help(help, cli::color(&args)),
         _ => Err(error),
     });
     result

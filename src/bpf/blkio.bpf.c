@@ -13,7 +13,8 @@
 #include "ktally.bpf.h"
 #include "blocks.h"
 
-TALLY("requests to block devices, by device and operation");
+TALLY("requests to block devices, by device and operation",
+      "biolatency biosnoop biotop iostat iotop");
 
 OPTION(__u32 AS(dev), device, 0, "count only this disk (a name or a path)");
 COMM_OPTION;

@@ -9,7 +9,8 @@
 #include "ktally.bpf.h"
 #include "blocks.h"
 
-TALLY("what cgroups use: CPU, system calls, block devices, network");
+TALLY("what cgroups use: CPU, system calls, block devices, network",
+      "systemd-cgtop");
 
 /* No filters of tasks: what is written is its cgroup's, whoever writes. */
 OPTION(__u64 AS(cgroup), cgroup, 0,

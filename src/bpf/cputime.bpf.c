@@ -9,7 +9,8 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("time that tasks spend on a CPU, and how they leave it");
+TALLY("time that tasks spend on a CPU, and how they leave it",
+      "pidstat cpudist");
 
 TASK_FILTERS;
 CPU_FILTER;

@@ -7,7 +7,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("programs that are started, by who starts them");
+TALLY("programs that are started, by who starts them", "execsnoop");
 
 TASK_FILTERS;
 CPU_FILTER;

@@ -7,7 +7,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("system calls that fail, by process, call and error");
+TALLY("system calls that fail, by process, call and error", "syscount");
 
 TASK_FILTERS;
 CPU_FILTER;

@@ -7,7 +7,8 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("pages that enter, leave and change in the file cache, but for tmpfs");
+TALLY("pages that enter, leave and change in the file cache, but for tmpfs",
+      "cachestat cachetop");
 
 TASK_FILTERS;
 CPU_FILTER;

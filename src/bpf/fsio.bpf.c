@@ -9,7 +9,8 @@
 #include "ktally.bpf.h"
 #include "files.h"
 
-TALLY("time to open, read, write and sync files, by filesystem");
+TALLY("time to open, read, write and sync files, by filesystem",
+      "filetop fileslower ext4dist ext4slower xfsdist xfsslower vfsstat");
 
 TASK_FILTERS;
 CPU_FILTER;

@@ -9,7 +9,7 @@
 #include "ktally.bpf.h"
 #include "calls.h"
 
-TALLY("calls of kernel functions");
+TALLY("calls of kernel functions", "funccount funclatency funcslower");
 
 typedef char function_pattern[128];
 

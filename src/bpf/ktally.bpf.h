@@ -38,11 +38,13 @@
 
 /*
  * Once a file: the line that `ktally list` shows. It is also the licence that
- * the kernel wants to see before it lends out its GPL-only helpers.
+ * the kernel wants to see before it lends out its GPL-only helpers. Behind it
+ * may stand a text with the names of other tools that answer the same question:
+ * `ktally list NAME` finds the tally by them, and so do errors about them.
  */
-#define TALLY(summary)                                                 \
-	char LICENSE[] SEC("license") __ktally_tag("tally", summary) = \
-		"Dual BSD/GPL"
+#define TALLY(summary, ...)                                          \
+	char LICENSE[] SEC("license") __ktally_tag("tally", summary) \
+		__ktally_tag("like", "" __VA_ARGS__) = "Dual BSD/GPL"
 
 /*
  * A constant that the user sets: --name on the command line, checked against

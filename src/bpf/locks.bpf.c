@@ -8,7 +8,8 @@
 #include "ktally.bpf.h"
 #include "stacks.h"
 
-TALLY("time spent waiting for the kernel's own locks, by who wants them");
+TALLY("time spent waiting for the kernel's own locks, by who wants them",
+      "klockstat");
 
 TASK_FILTERS;
 CPU_FILTER;

@@ -11,7 +11,7 @@
 #include "ktally.bpf.h"
 #include "net.h"
 
-TALLY("packets and bytes, by network interface and direction");
+TALLY("packets and bytes, by network interface and direction", "sar ifstat");
 
 NETNS_FILTER;
 

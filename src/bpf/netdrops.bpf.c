@@ -8,7 +8,8 @@
 #include "ktally.bpf.h"
 #include "net.h"
 
-TALLY("packets that the kernel drops, by reason and place");
+TALLY("packets that the kernel drops, by reason and place",
+      "dropwatch tcpdrop");
 
 NETNS_FILTER;
 

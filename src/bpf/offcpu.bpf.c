@@ -9,7 +9,8 @@
 #include "ktally.bpf.h"
 #include "stacks.h"
 
-TALLY("time that tasks are blocked, by what kind of sleep");
+TALLY("time that tasks are blocked, by what kind of sleep",
+      "offcputime offwaketime");
 
 TASK_FILTERS;
 CPU_FILTER;

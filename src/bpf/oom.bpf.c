@@ -8,7 +8,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("processes that the kernel kills for want of memory");
+TALLY("processes that the kernel kills for want of memory", "oomkill");
 
 /* No filter of CPUs: which one ran out of memory says nothing. */
 TASK_FILTERS;

@@ -8,7 +8,7 @@
 #include "ktally.bpf.h"
 #include "files.h"
 
-TALLY("files that are opened, by process and path");
+TALLY("files that are opened, by process and path", "opensnoop");
 
 TASK_FILTERS;
 CPU_FILTER;

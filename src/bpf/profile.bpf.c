@@ -8,7 +8,7 @@
 #include "ktally.bpf.h"
 #include "stacks.h"
 
-TALLY("what the CPUs run: samples of kernel and user stacks");
+TALLY("what the CPUs run: samples of kernel and user stacks", "perf");
 
 TASK_FILTERS;
 CPU_FILTER;

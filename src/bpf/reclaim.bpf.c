@@ -8,7 +8,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("time that tasks spend freeing memory before they get some");
+TALLY("time that tasks spend freeing memory before they get some", "drsnoop");
 
 TASK_FILTERS;
 CPU_FILTER;

@@ -7,7 +7,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("time that tasks wait for a CPU, ready to run");
+TALLY("time that tasks wait for a CPU, ready to run", "runqslower");
 
 TASK_FILTERS;
 CPU_FILTER;

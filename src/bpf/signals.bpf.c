@@ -7,7 +7,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("signals, by who sends them to whom");
+TALLY("signals, by who sends them to whom", "killsnoop sigsnoop");
 
 TASK_FILTERS;
 CPU_FILTER;

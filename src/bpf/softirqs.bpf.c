@@ -7,7 +7,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("software interrupts, by vector");
+TALLY("software interrupts, by vector", "mpstat");
 
 CPU_FILTER;
 

@@ -8,7 +8,7 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("system calls, by process and call");
+TALLY("system calls, by process and call", "syscount strace");
 
 TASK_FILTERS;
 CPU_FILTER;

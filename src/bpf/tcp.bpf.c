@@ -14,7 +14,8 @@
 #include "ktally.bpf.h"
 #include "net.h"
 
-TALLY("TCP connections, by remote address and port of the service");
+TALLY("TCP connections, by remote address and port of the service",
+      "tcptop tcplife tcpretrans tcpstates tcpaccept ss");
 
 NETNS_FILTER;
 OPTION(__u16 AS(port), port, 0, "count only this service");

@@ -9,7 +9,8 @@
 #include "ktally.bpf.h"
 #include "net.h"
 
-TALLY("time to connect by TCP, by process and remote address");
+TALLY("time to connect by TCP, by process and remote address",
+      "tcpconnect tcpconnlat");
 
 TASK_FILTERS;
 NETNS_FILTER;

@@ -9,7 +9,8 @@
 #include "ktally.bpf.h"
 #include "calls.h"
 
-TALLY("calls of a function of a program or library, by process");
+TALLY("calls of a function of a program or library, by process",
+      "ltrace funclatency funccount");
 
 typedef char path_name[256];
 typedef char function_name[128];

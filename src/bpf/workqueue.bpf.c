@@ -7,7 +7,8 @@
  */
 #include "ktally.bpf.h"
 
-TALLY("work that the kernel puts off to its worker threads, by function");
+TALLY("work that the kernel puts off to its worker threads, by function",
+      "wqlat");
 
 CPU_FILTER;
 

@@ -12,7 +12,8 @@ use crate::snapshot::{Condition, Sort};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only this tally, in full: a name, a .bpf.c or a .bpf.o file
+    /// Only this tally, in full: a name, a .bpf.c or a .bpf.o file; or a word to search for, such as
+    /// `disk` or the name of another tool
     pub(crate) tally: Option<OsString>,
 }
 

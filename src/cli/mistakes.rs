@@ -64,8 +64,12 @@ fn hint(error: &clap::Error, command: &Command, args: &[OsString]) -> Option<Str
 fn no_verb(word: &str) -> Option<String> {
     let is_file = word.ends_with(".bpf.c") || word.ends_with(".bpf.o");
     let is_tally = || Tally::builtins().is_ok_and(|all| all.iter().any(|it| it.name == word));
-    (is_file || is_tally())
-        .then(|| format!("`{word}` is a tally, not a command; write `ktally run {word}`"))
+    if is_file || is_tally() {
+        return Some(format!(
+            "`{word}` is a tally, not a command; write `ktally run {word}`"
+        ));
+    }
+    Tally::like(word).ok().flatten()
 }
 
 /// A bool's value is easily taken for an operand: `--by-comm true`. Other tools take

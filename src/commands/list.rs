@@ -1,5 +1,6 @@
 //! `ktally list`: what can be counted, and with which options.
 
+use std::ffi::OsStr;
 use std::io::Write;
 
 use anyhow::Result;
@@ -13,9 +14,9 @@ use crate::schema::{Decoder, Kind, Label, Metric, MetricKind, OptionSpec, Table,
 use crate::tally::{Loader, Session, Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
-    let tallies = match &args.tally {
-        Some(name) => vec![Tally::find(name)?],
-        None => Tally::builtins()?,
+    let (tallies, is_one) = match &args.tally {
+        Some(name) => find(name)?,
+        None => (Tally::builtins()?, false),
     };
     tallies.iter().for_each(warn_of);
     let support = Support::probe();
@@ -23,14 +24,14 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
         .iter()
         .map(|tally| {
             let mut obstacles = obstacles(&support, tally);
-            if args.tally.is_some() && obstacles.is_empty() {
+            if is_one && obstacles.is_empty() {
                 obstacles.extend(refusal(tally));
             }
             (tally, obstacles)
         })
         .collect();
     let (out, how) = (&mut output::out(), (global.output, style(global)));
-    if global.output == Format::Table && args.tally.is_some() {
+    if global.output == Format::Table && is_one {
         for tally in &listed {
             in_full(out, global, tally)?;
         }
@@ -41,6 +42,17 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
         write_obstacles(out, &listed, &support, &style(global))?;
     }
     Ok(Exit::Done)
+}
+
+/// A tally, or several that answer to a word; whether it is the one that was named.
+fn find(name: &OsStr) -> Result<(Vec<Tally>, bool)> {
+    Tally::find(name).map_or_else(
+        |error| match Tally::search(&name.to_string_lossy())? {
+            found if error.is::<Usage>() && !found.is_empty() => Ok((found, false)),
+            _ => Err(error),
+        },
+        |tally| Ok((vec![tally], true)),
+    )
 }
 
 /// A tally, and why it cannot run here.
@@ -59,11 +71,12 @@ fn refusal(tally: &Tally) -> Option<String> {
     }
 }
 
-fn tally_columns<'t>() -> [Column<'t, &'t Listed<'t>>; 6] {
+fn tally_columns<'t>() -> [Column<'t, &'t Listed<'t>>; 7] {
     type Of<'t> = Column<'t, &'t Listed<'t>>;
     [
         Of::text("name", |(tally, _)| (&tally.name).into()),
         Of::text("summary", |(tally, _)| tally.summary().into()),
+        Of::exact("like", |(tally, _)| tally.schema.like.iter().collect()),
         Of::exact("runs_here", |(_, obstacles)| obstacles.is_empty().into()),
         Of::exact("obstacles", |(_, obstacles)| obstacles.iter().collect()),
         Of::exact("tables", |(tally, _)| {
@@ -113,6 +126,10 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
     heading(out, &format!("{}: {}", tally.name, tally.summary()), &style)?;
     for obstacle in obstacles {
         sentence(out, &format!("cannot run here: {obstacle}"), &style)?;
+    }
+    if !tally.schema.like.is_empty() {
+        let like = tally.schema.like.join(", ");
+        sentence(out, &format!("other tools: {like}"), &style)?;
     }
     let how = (Format::Table, style);
     for table in &tally.schema.tables {
@@ -208,6 +225,7 @@ fn option_object<'t>(option: &'t OptionSpec, tally: &'t Tally) -> Value<'t> {
     let default = has_default.then(|| option.place.decode(&tally.rodata));
     Value::Fields(vec![
         ("name", option.flag().into()),
+        ("short", option.short.map(String::from).into()),
         ("type", (&option.place.ty.name).into()),
         ("unit", option.unit.as_ref().map(Unit::name).into()),
         ("default", default.into()),
@@ -221,6 +239,7 @@ fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
         ("name", (&table.name).into()),
         ("help", (&table.help).into()),
         ("max_rows", table.max_entries.into()),
+        ("sort_by", table.sort_by.as_ref().into()),
         (
             "with",
             tally
@@ -242,6 +261,7 @@ fn label_object<'t>(label: &'t Label, tally: &'t Tally) -> Value<'t> {
         ("type", (&label.place.ty.name).into()),
         ("as", label.decoder.as_ref().map(Decoder::tag).into()),
         ("with", with.into()),
+        ("idle", label.idle.iter().collect()),
     ])
 }
 

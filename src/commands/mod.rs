@@ -26,6 +26,7 @@ use std::io::{self, Write};
 use anstream::AutoStream;
 use anyhow::{Context, Result};
 use caps::Capability;
+use clap::ColorChoice;
 
 use crate::cli::{self, Action, Exit, Global, Request, Selection};
 use crate::error::{say, usage};
@@ -56,8 +57,13 @@ pub fn execute(request: Request) -> Result<Exit> {
 }
 
 /// Prints help or the version, which clap returns as errors.
-pub fn help(help: &clap::Error) -> Result<Exit> {
-    let mut stdout = AutoStream::auto(output::stdout()?);
+pub fn help(help: &clap::Error, color: ColorChoice) -> Result<Exit> {
+    let color = match color {
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    };
+    let mut stdout = AutoStream::new(output::stdout()?, color);
     let written = write!(stdout, "{}", help.render().ansi());
     written.context("failed to write")?;
     Ok(Exit::Done)

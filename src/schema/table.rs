@@ -39,6 +39,8 @@ pub struct Table {
     /// Whether the key has parts that are not among them: rows that differ only
     /// there look the same.
     pub(crate) hides_key: bool,
+    /// The names of labels that are there only with an option, which is off.
+    pub(crate) off: Vec<String>,
     /// The counted columns.
     pub metrics: Vec<Metric>,
     /// What else is in the value: text, names, and what has no number.
@@ -113,6 +115,7 @@ impl Table {
             sort_by: tags.sort_by.clone(),
             overview: tags.overview.clone(),
             is_dear: tags.dear,
+            off: Vec::new(),
             shows_idle: false,
             labels: Vec::new(),
             hides_key: false,
@@ -170,6 +173,7 @@ impl Table {
             details: Vec::new(),
             overview: Vec::new(),
             is_dear: false,
+            off: Vec::new(),
             shows_idle: false,
             refused: Vec::new(),
         }
@@ -366,8 +370,14 @@ impl Table {
 
     /// The names of labels and metrics.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
-        let labels = self.labels.iter().map(|label| &*label.name);
-        labels.chain(self.metrics.iter().map(|metric| &*metric.name))
+        self.fields()
+            .chain(self.metrics.iter().map(|metric| &*metric.name))
+    }
+
+    /// The names of labels, with those that an option would add.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &str> {
+        let labels = self.labels.iter().map(|label| &label.name);
+        labels.chain(&self.off).map(String::as_str)
     }
 
     /// The label of this name.

@@ -10,6 +10,8 @@ use super::unit::Unit;
 /// of ktally, are passed over.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tags {
+    /// Behind the summary: other tools for the same question.
+    pub(crate) like: Vec<String>,
     /// `TALLY(summary)`.
     pub(crate) tally: Option<String>,
     /// `OPTION(...)`: its help.
@@ -140,6 +142,7 @@ impl Tags {
         let help = || Some(text.to_owned());
         match what {
             "tally" => self.tally = help(),
+            "like" => self.like = text.split_whitespace().map(str::to_owned).collect(),
             "option" => self.option = help(),
             "table" => self.table = help(),
             "counter" => self.counter = help(),

@@ -42,7 +42,8 @@ impl Query {
         let by = self.by.as_deref().unwrap_or_default();
         for (i, name) in by.iter().enumerate() {
             if !labels.contains(&name.as_str()) {
-                return Err(unknown("field", name, labels));
+                let known = tables.iter().flat_map(Table::fields);
+                return Err(unknown("field", name, known));
             }
             if by[..i].contains(name) {
                 return Err(usage(format!("`--by` names `{name}` twice")));

@@ -74,8 +74,40 @@ impl Tally {
         let text = name.to_string_lossy();
         match CATALOGUE.iter().find(|builtin| builtin.name == text) {
             Some(builtin) => Self::from_builtin(builtin),
-            None => Err(unknown("tally", &text, builtin_names())),
+            None => Err(match Self::like(&text)? {
+                Some(hint) => usage(hint),
+                None => unknown("tally", &text, builtin_names()),
+            }),
         }
+    }
+
+    /// For the name of another tool, a message with the tallies for the same question.
+    pub(crate) fn like(word: &str) -> Result<Option<String>> {
+        let mut tallies = Self::builtins()?;
+        tallies.retain(|it| it.schema.like.iter().any(|like| like == word));
+        let lines = tallies.iter().map(|it| format!("`ktally run {}`", it.name));
+        let lines = lines.collect::<Vec<_>>().join(" or ");
+        Ok((!lines.is_empty()).then(|| format!("`{word}` is another tool; write {lines}")))
+    }
+
+    /// The built-in tallies that have this text in their names, in what they say of
+    /// themselves, or in the names of other tools.
+    pub(crate) fn search(text: &str) -> Result<Vec<Self>> {
+        let text = text.to_lowercase();
+        let has_it = |word: &str| word.to_lowercase().contains(&text);
+        let mut found = Self::builtins()?;
+        found.retain(|it| {
+            let tables = it.schema.tables.iter();
+            let words = tables.flat_map(|table| {
+                let overview = table.overview.iter().map(|line| &line.what);
+                let metrics = table.metrics.iter();
+                let metrics = metrics.flat_map(|it| [&it.name, &it.help]);
+                overview.chain(metrics).chain([&table.help])
+            });
+            let words = words.chain(&it.schema.like).chain([&it.name]);
+            words.map(String::as_str).chain([it.summary()]).any(has_it)
+        });
+        Ok(found)
     }
 
     /// Every built-in tally, by name.

@@ -24,8 +24,12 @@ fn what_does_not_exist_is_named() {
 frobnicate => frobnicate | --help
 run => <TALLY> | --help
 run syscall => `syscall` | did you mean `syscalls`?
-list syscall => `syscall` | did you mean `syscalls`?
+list syscallz => `syscallz` | did you mean `syscalls`?
 run zzz => `zzz` | known:
+list zzz => `zzz` | known:
+run syscalls --by uid => `uid` | known: `comm`, `call`, `pid`, `tid`, `cgroup`, `error`
+run runqlat --by uid => `uid` | known: `comm`, `pid`, `tid`, `cgroup`
+run runqlat --where uid=0 => `uid` | `cgroup`, `latency`
 run syscalls,zzz => `zzz` | known:
 run syscalls,blkio, => no tally named `` | known:
 run blkio:devise=sda => no option of tally `blkio` named `devise` | did you mean `device`?
@@ -78,6 +82,9 @@ fn what_is_called_otherwise_here_is_told() {
 syscalls => `syscalls` is a tally | `ktally run syscalls`
 -o json syscalls --for 1s => `ktally run syscalls`
 ./x.bpf.c => `ktally run ./x.bpf.c`
+biolatency => `biolatency` is another tool; write `ktally run blkio`
+run biolatency => `biolatency` is another tool; write `ktally run blkio`
+syscount -P => `ktally run failures` or `ktally run syscalls`
 run syscalls ls -l => `ktally run syscalls -- ls`
 run syscalls 5 => `ktally run syscalls --for 5` | `--every 5`
 run --duration 5 syscalls => did you mean `--for`?
@@ -152,7 +159,7 @@ fn flags_of_run_refuse_what_they_cannot_mean() {
     for (flag, values) in [
         ("--for", ["x", "", "-1s", HUGE, "5 parsecs"]),
         ("--every", ["x", "", "-1s", HUGE, "0"]),
-        ("--every", ["1ns", "999us", "0ms", "1.5", "1x"]),
+        ("--every", ["1ns", "999us", "0ms", "0.0005", "1x"]),
         ("--top", ["x", "", "-1", HUGE, "1.5"]),
         ("--max-rows", ["x", "", "-1", HUGE, "0"]),
         ("--max-rows", ["4294967296", "1k", "1_000", "0x10", " 1"]),

@@ -165,6 +165,23 @@ fn csv_has_what_json_has() {
     assert!(!printed("check -o csv --no-header").contains("\"fix\""));
 }
 
+/// By words of the summary and of the overview, and by the names of other tools.
+#[test]
+fn list_searches() {
+    let found = |word: &str| -> Vec<String> {
+        let listed = printed(&format!("list -o jsonl {word}"));
+        let lines = listed
+            .lines()
+            .map(serde_json::from_str::<serde_json::Value>);
+        let name = |line: serde_json::Value| line["name"].as_str().unwrap().to_owned();
+        lines.map(|line| name(line.unwrap())).collect()
+    };
+    assert_eq!(found("runqslower"), ["runqlat"]);
+    assert_eq!(found("Disk"), ["blkio"]);
+    assert_eq!(found("block"), ["blkio", "cgroups", "offcpu"]);
+    assert_eq!(found("blkio"), ["blkio"]);
+}
+
 #[test]
 fn color_only_where_it_is_wanted() {
     let escapes = |text: &str| text.contains('\x1b');
@@ -185,4 +202,7 @@ fn color_only_where_it_is_wanted() {
         .env("CLICOLOR_FORCE", "1");
     assert!(!escapes(&end(&mut both).stdout));
     assert!(!escapes(&ktally("--color never nonsense").stderr));
+    assert!(!escapes(&printed("run --help --color never")));
+    assert!(escapes(&printed("run --color=always -h")));
+    assert!(escapes(&ktally("--color always nonsense").stderr));
 }

@@ -129,5 +129,5 @@ fn each_live_view_shows_it() {
             top.types("q");
         });
     }
-    assert_eq!(number, 2);
+    assert_eq!(number, 3);
 }

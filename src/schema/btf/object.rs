@@ -20,6 +20,8 @@ use crate::sys;
 pub struct Schema {
     /// `TALLY(summary)`.
     pub(crate) summary: Option<String>,
+    /// Behind the summary: other tools for the same question.
+    pub(crate) like: Vec<String>,
     /// In the order of the object.
     pub options: Vec<OptionSpec>,
     /// In the order of the object.
@@ -167,7 +169,12 @@ impl Schema {
         let is_kept = |it: &Metric| it.kind != MetricKind::Maximum || maxima != Some(0);
         for table in &mut tables {
             table.metrics.retain(is_kept);
-            table.labels.retain(is_on);
+            let (on, off) = table.labels.drain(..).partition(is_on);
+            table.off = Vec::from_iter(off)
+                .into_iter()
+                .map(|it: Label| it.name)
+                .collect();
+            table.labels = on;
         }
         tables
     }
@@ -228,8 +235,11 @@ impl Schema {
         });
         let under_way = under_way.collect();
         let mut license = reader.section("license").into_iter();
+        let license = license.find(|var| var.tags.tally.is_some());
+        let license = license.map(|var| var.tags).unwrap_or_default();
         Self {
-            summary: license.find_map(|var| var.tags.tally),
+            summary: license.tally,
+            like: license.like,
             options,
             tables,
             health: reader.places_of(&counters, "_health"),
