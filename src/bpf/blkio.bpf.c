@@ -5,7 +5,8 @@
  * that hands it to the kernel's queues, and for the cgroup that wrote the data,
  * where its io controller is on. A flush counts for a kworker, as it may serve
  * several tasks; written pages count for the task that writes them back. A
- * request that was under way when counting began has no task.
+ * request that was under way when counting began has no task. Filters of tasks
+ * and `-- COMMAND` are about the same task, and --cgroup about that cgroup.
  * Not seen: devices that take bios only (zram, md, most of dm), and the wait
  * before a request exists (cgroup limits, no free tag).
  * Cost: about 1 us a request.
@@ -17,6 +18,7 @@ TALLY("requests to block devices, by device and operation",
       "biolatency biosnoop biotop iostat iotop");
 
 OPTION(__u32 AS(dev), device, 0, "count only this disk (a name or a path)");
+TASK_FILTERS;
 COMM_OPTION;
 WHO_OPTIONS;
 
@@ -56,6 +58,7 @@ struct times {
 	__u64 since;
 	struct target key;
 	__u64 inserted; /* when it was queued, if it was */
+	__u64 unwanted; /* another task may issue what this one queued */
 };
 
 HASH_STATE(under_way, __u64, struct times, 65536) UNDER_WAY(blkio, latency);
@@ -75,19 +78,26 @@ static __always_inline struct target target_of(struct request *request)
 	};
 }
 
-/* By the current task; what is written back has the cgroup that wrote it. */
-static __always_inline struct target issued_target(struct request *request)
+/*
+ * Whether it is wanted, and then its key: by the current task; what is written
+ * back has the cgroup that wrote it.
+ */
+static __always_inline bool issued_target(struct request *request,
+					  struct target *key)
 {
-	struct target key = target_of(request);
-	struct cgroup *group;
+	struct cgroup *group = NULL;
 
-	current_who(&key);
-	if (!by_cgroup)
-		return key;
-	group = bio_cgroup(request->bio);
-	if (group)
-		key.cgroup = group->kn->id;
-	return key;
+	*key = target_of(request);
+	if (device && key->device != device)
+		return false;
+	if (by_cgroup || cgroup)
+		group = bio_cgroup(request->bio);
+	if (!wanted_task_for(group))
+		return false;
+	current_who(key);
+	if (by_cgroup && group)
+		key->cgroup = group->kn->id;
+	return true;
 }
 
 /* Attached first: what has begun has its end in sight. */
@@ -107,6 +117,8 @@ int BPF_PROG(block_rq_complete, struct request *request, int error,
 		goto out;
 
 	times = bpf_map_lookup_elem(&under_way, &address);
+	if (times ? times->unwanted : tasks_are_filtered())
+		goto out;
 	if (times)
 		key = times->key;
 	requests = tally_entry(blkio, &key);
@@ -142,7 +154,7 @@ int block_rq_insert(__u64 *ctx)
 
 	if (device && device_of(request) != device)
 		return 0;
-	times.key = issued_target(request);
+	times.unwanted = !issued_target(request, &times.key);
 	times.inserted = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
 		tally_dropped(blkio); /* its time; the request is counted */
@@ -169,14 +181,14 @@ int block_rq_issue(__u64 *ctx)
 	__u64 address = (__u64)request;
 	struct times *known, times = {};
 
-	if (device && device_of(request) != device)
-		return 0;
 	known = bpf_map_lookup_elem(&under_way, &address);
 	if (known) {
-		tally_begin_prepared(known);
+		if (!known->unwanted)
+			tally_begin_prepared(known);
 		return 0;
 	}
-	times.key = issued_target(request);
+	if (!issued_target(request, &times.key))
+		return 0;
 	times.since = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&under_way, &address, &times, BPF_ANY))
 		tally_dropped(blkio);

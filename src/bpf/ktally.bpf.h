@@ -691,11 +691,9 @@ const volatile bool process_name;
 /* cgroups nest; a deeper one than this counts as outside. */
 #define TALLY_CGROUP_DEPTH 32
 
-static __always_inline bool __tally_task_in_cgroup(struct task_struct *task,
-						   __u64 id)
+static __always_inline bool __tally_within(struct cgroup *group, __u64 id)
 {
-	struct cgroup_subsys_state *css =
-		&BPF_CORE_READ(task, cgroups, dfl_cgrp)->self;
+	struct cgroup_subsys_state *css = &group->self;
 
 	for (int level = 0; css && level < TALLY_CGROUP_DEPTH; level++) {
 		if (BPF_CORE_READ(css, cgroup, kn, id) == id)
@@ -703,6 +701,12 @@ static __always_inline bool __tally_task_in_cgroup(struct task_struct *task,
 		css = BPF_CORE_READ(css, parent);
 	}
 	return false;
+}
+
+static __always_inline bool __tally_task_in_cgroup(struct task_struct *task,
+						   __u64 id)
+{
+	return __tally_within(BPF_CORE_READ(task, cgroups, dfl_cgrp), id);
 }
 
 /*
@@ -871,8 +875,8 @@ static __always_inline pid_t tally_current_tid(void)
 	return bpf_get_current_pid_tgid();
 }
 
-/* Does the current task pass the filters? */
-static __always_inline bool wanted_task(void)
+/* Does the current task pass the filters, but for that of cgroups? */
+static __always_inline bool __tally_wanted_current(void)
 {
 	if (tally_following && !__tally_follows(bpf_get_current_task_btf()))
 		return false;
@@ -880,9 +884,29 @@ static __always_inline bool wanted_task(void)
 		return false;
 	if (uid_given && (uid_t)bpf_get_current_uid_gid() != uid)
 		return false;
-	if (comm[0] && !__tally_has_comm())
-		return false;
-	return !cgroup || __tally_in_cgroup(cgroup);
+	return !comm[0] || __tally_has_comm();
+}
+
+/* Does the current task pass the filters? */
+static __always_inline bool wanted_task(void)
+{
+	return __tally_wanted_current() &&
+	       (!cgroup || __tally_in_cgroup(cgroup));
+}
+
+/* The same, on behalf of a cgroup; where it is NULL, of the task's own. */
+static __always_inline bool wanted_task_for(struct cgroup *group)
+{
+	if (!group)
+		return wanted_task();
+	return __tally_wanted_current() &&
+	       (!cgroup || __tally_within(group, cgroup));
+}
+
+/* Is any of them on? Then what has no task is not wanted. */
+static __always_inline bool tasks_are_filtered(void)
+{
+	return tally_following || pid || uid_given || comm[0] || cgroup;
 }
 
 static __always_inline bool __tally_wanted(struct task_struct *task,

@@ -2,11 +2,11 @@
 /*
  * Counts: changes of a socket's state (inet_sock_set_state), retransmits and
  * resets. A retransmit of several segments counts once. Bytes are added when a
- * connection ends, from the socket's own counters. --by-comm, --by-pid and the
- * like are about the task that connects. They find no task for an accepted
- * connection, as no event says who takes it, for one that began before
- * counting, and for a packet without a socket, which has no local address
- * either.
+ * connection ends, from the socket's own counters. --by-comm, --pid and the
+ * like, and `-- COMMAND`, are about the task that connects. They find no task
+ * for an accepted connection, as no event says who takes it, for one that began
+ * before counting, and for a packet without a socket, which has no local
+ * address either.
  * Not seen: handshakes that a listening socket has not completed and, before
  * 6.10, resets that belong to no socket.
  * Cost: about 0.2 us a change of state; ordinary segments cost nothing.
@@ -21,6 +21,7 @@ NETNS_FILTER;
 OPTION(__u16 AS(port), port, 0, "count only this service");
 OPTION(bool, by_connection, false,
        "one row per connection: the local address and both ports");
+TASK_FILTERS;
 COMM_OPTION;
 WHO_OPTIONS;
 
@@ -71,7 +72,7 @@ struct {
 
 static __always_inline bool by_who(void)
 {
-	return by_comm || by_pid || by_tid || by_cgroup;
+	return by_comm || by_pid || by_tid || by_cgroup || tasks_are_filtered();
 }
 
 static __always_inline struct connections *entry(struct service *key)
@@ -100,6 +101,8 @@ socket_entry(const struct sock_common *sk)
 	who = by_who() ? bpf_map_lookup_elem(&connecting, &address) : NULL;
 	if (who)
 		__builtin_memcpy(key.comm, who, sizeof(*who));
+	else if (tasks_are_filtered())
+		return NULL;
 	return entry(&key);
 }
 
@@ -109,7 +112,7 @@ packet_entry(const struct sk_buff *skb)
 {
 	struct service key = {};
 
-	if (!wanted_net(skb->dev->nd_net.net))
+	if (tasks_are_filtered() || !wanted_net(skb->dev->nd_net.net))
 		return NULL;
 	source_address(skb, &key.remote);
 	key.port = packet_port(skb);
@@ -121,7 +124,8 @@ static __always_inline void begin(const struct sock *sk)
 	__u64 address = (__u64)sk;
 	struct tally_who who = {};
 
-	if (!by_who() || !wanted_net(sk->__sk_common.skc_net.net))
+	if (!by_who() || !wanted_task() ||
+	    !wanted_net(sk->__sk_common.skc_net.net))
 		return;
 	current_who(&who);
 	if (bpf_map_update_elem(&connecting, &address, &who, BPF_ANY))

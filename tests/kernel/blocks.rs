@@ -240,6 +240,20 @@ fn requests_by_who_issued_them() {
                 assert_eq!(row.histogram("latency").0, *requests);
             }
         }
+        // The filters are about the task that issues, or queues.
+        let (child, cgroup, due) = &children[1];
+        let (pid, path) = (child.pid(), cgroup.0.to_str().unwrap());
+        for filter in [("pid", &*pid), ("cgroup", path)] {
+            let counted = run("blkio", &[("device", &*name), filter], || {
+                children.iter().for_each(|(child, _, _)| child.work());
+            });
+            assert_eq!(counted.rows().len(), 2, "{filter:?}: {:?}", counted.rows());
+            for (operation, requests, _) in due {
+                let row = counted.row(&[&*name, operation]);
+                assert_eq!(row.number("requests"), *requests, "{filter:?}");
+                assert_eq!(row.histogram("latency").0, *requests, "{filter:?}");
+            }
+        }
     }
 }
 

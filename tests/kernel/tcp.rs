@@ -236,6 +236,12 @@ fn bytes_by_process_and_connection() {
         let row = counted.row(&["", "0", "127.0.0.2", "80", "ipv4"]);
         assert_eq!(row.numbers(bytes), [0, 2, 2, 0, 6000]);
 
+        // The filters are about the task that connects.
+        let pid = children[1].pid();
+        let counted = run("tcp", &[("netns", netns), ("pid", &*pid)], serve);
+        let row = counted.only_row(&["127.0.0.1", "80", "ipv4"]);
+        assert_eq!(row.numbers(bytes), [1, 0, 1, 3700, 0]);
+
         let counted = run("tcp", &[("netns", netns), ("by_connection", "true")], serve);
         let rows = counted.rows();
         assert_eq!(rows.len(), 4, "{rows:?}");
