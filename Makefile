@@ -6,6 +6,10 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
+# Where ktally goes is nothing to the libraries that cargo builds with make.
+unexport PREFIX DESTDIR
+MAKEOVERRIDES =
+
 # Counting needs root; building does not.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ifneq ($(AS_ROOT),)
@@ -13,10 +17,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: help setup build run test test-kernels fuzz soak lint deny format docs bench install uninstall clean
+.PHONY: help setup build run test test-kernels test-deb fuzz soak lint deny format docs bench deb install uninstall clean
 
 help:
-	@echo "make run | test | test-kernels | fuzz | soak | deny | build | lint | format | docs | bench | install PREFIX=$(PREFIX) | clean"
+	@echo "make run | test | test-kernels | fuzz | soak | deny | build | lint | format | docs | bench | deb | test-deb | install PREFIX=$(PREFIX) | uninstall | clean"
 
 setup:
 	@dist/setup
@@ -86,18 +90,37 @@ docs: setup
 bench: setup
 	$(CARGO) bench --quiet --bench peers -- $(ARGS)
 
+# A package for Debian and Ubuntu, in target/deb/; and what it does on a fresh system.
+deb: build
+	@dist/setup dpkg-shlibdeps
+	dist/deb target/deb
+
+test-deb: deb
+	@dist/setup debootstrap lintian
+	tests/deb target/deb/ktally_*.deb
+
 UNITS = ktally@.service ktally-rotate@.service ktally-rotate@.timer
+SHARE = $(DESTDIR)$(PREFIX)/share
+UNIT_FOLDER = $(DESTDIR)$(PREFIX)/lib/systemd/system
+BASH = $(SHARE)/bash-completion/completions/ktally
+ZSH = $(SHARE)/zsh/site-functions/_ktally
+FISH = $(SHARE)/fish/vendor_completions.d/ktally.fish
 
 install: build
 	install -D -m 0755 target/release/ktally $(DESTDIR)$(PREFIX)/bin/ktally
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d $(UNIT_FOLDER) $(SHARE)/man/man1 $(SHARE)/doc/ktally $(dir $(BASH) $(ZSH) $(FISH))
 	for unit in $(UNITS); do \
-		sed 's|/usr/local/bin|$(PREFIX)/bin|' dist/$$unit \
-			>$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; done
+		sed 's|/usr/local|$(PREFIX)|' dist/$$unit >$(UNIT_FOLDER)/$$unit || exit; done
+	target/release/ktally man $(SHARE)/man/man1
+	COMPLETE=bash target/release/ktally >$(BASH)
+	COMPLETE=zsh target/release/ktally >$(ZSH)
+	COMPLETE=fish target/release/ktally >$(FISH)
+	cp -r README.md CHANGELOG.md docs LICENSE-* $(SHARE)/doc/ktally
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/ktally
-	cd $(DESTDIR)$(PREFIX)/lib/systemd/system && rm -f $(UNITS)
+	rm -f $(DESTDIR)$(PREFIX)/bin/ktally $(addprefix $(UNIT_FOLDER)/,$(UNITS))
+	rm -f $(SHARE)/man/man1/ktally.1 $(SHARE)/man/man1/ktally-*.1 $(BASH) $(ZSH) $(FISH)
+	rm -rf $(SHARE)/doc/ktally
 
 clean:
 	$(CARGO) clean
