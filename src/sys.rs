@@ -101,16 +101,20 @@ pub(crate) fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
     kind == libc::CLONE_NEWNET
 }
 
-/// A software event of `PERF_TYPE_SOFTWARE` on one CPU, `hz` times a second.
-pub(crate) fn software_event(config: u64, hz: u64, cpu: i32) -> io::Result<OwnedFd> {
+/// A software event of `PERF_TYPE_SOFTWARE` on one CPU: `hz` times a second, or each
+/// time.
+pub(crate) fn software_event(config: u32, hz: Option<u64>, cpu: i32) -> io::Result<OwnedFd> {
     let mut attr = libbpf_sys::perf_event_attr {
         type_: libbpf_sys::PERF_TYPE_SOFTWARE,
         size: size_of::<libbpf_sys::perf_event_attr>() as u32,
-        config,
+        config: config.into(),
         ..Default::default()
     };
-    attr.__bindgen_anon_1.sample_freq = hz;
-    attr.set_freq(1);
+    match hz {
+        Some(hz) => attr.__bindgen_anon_1.sample_freq = hz,
+        None => attr.__bindgen_anon_1.sample_period = 1,
+    }
+    attr.set_freq(hz.is_some().into());
     // SAFETY: the kernel reads `size` bytes of the attribute.
     let fd = unsafe {
         libc::syscall(

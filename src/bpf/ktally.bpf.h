@@ -248,7 +248,8 @@ struct tally_health {
 /*
  * What the section's name cannot say; $NAME stands for an option's value, as it
  * is, and must be one of the tally's:
- * SEC("perf_event") ATTACH("cpu-clock@$hz"),
+ * SEC("perf_event") ATTACH("cpu-clock@$hz"), or ATTACH("software:6") for each
+ * event of this number in perf_sw_ids (linux/perf_event.h),
  * SEC("uprobe") ATTACH("uprobe:$path:$function"),
  * SEC("kprobe") ATTACH("kprobe:$function"), where * and ? match many functions.
  * A text option that stands in it has to be given.

@@ -16,8 +16,11 @@ use crate::sys;
 
 /// What `ATTACH(...)` names, with the options in it.
 enum Target<'a> {
-    /// A timer on each CPU, with this frequency in Hz.
-    Clock(u64),
+    /// An event of perf on each CPU: of a timer with this frequency in Hz, or each one.
+    Software {
+        event: u32,
+        hz: Option<u64>,
+    },
     User {
         at_return: bool,
         file: PathBuf,
@@ -32,7 +35,17 @@ enum Target<'a> {
 impl<'a> Target<'a> {
     fn parse(target: &'a str) -> Result<Self> {
         if let Some(hz) = target.strip_prefix("cpu-clock@") {
-            return Ok(Self::Clock(frequency(hz)?));
+            let event = libbpf_sys::PERF_COUNT_SW_CPU_CLOCK;
+            let hz = Some(frequency(hz)?);
+            return Ok(Self::Software { event, hz });
+        }
+        if let Some(number) = target.strip_prefix("software:") {
+            // Not those of clocks, which would be too many.
+            let is_countable = |event: &u32| (2..=8).contains(event);
+            let event = number.parse().ok().filter(is_countable);
+            let event =
+                event.ok_or_else(|| anyhow!("`{number}` is not an event of perf_sw_ids"))?;
+            return Ok(Self::Software { event, hz: None });
         }
         // The path may have a colon; the other two have none.
         let (kind, rest) = target.split_once(':').unwrap_or((target, ""));
@@ -132,7 +145,7 @@ pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<V
         return Ok(vec![program.attach()?]);
     };
     match Target::parse(target)? {
-        Target::Clock(hz) => attach_clock(program, hz),
+        Target::Software { event, hz } => attach_software(program, event, hz),
         Target::User {
             at_return,
             file,
@@ -192,11 +205,11 @@ fn attach_kernel(program: &ProgramMut<'_>, at_return: bool, pattern: &str) -> Re
     Ok(links)
 }
 
-/// A timer on each CPU that is online.
-fn attach_clock(program: &ProgramMut<'_>, hz: u64) -> Result<Vec<Link>> {
+/// On each CPU that is online.
+fn attach_software(program: &ProgramMut<'_>, event: u32, hz: Option<u64>) -> Result<Vec<Link>> {
     let mut links = Vec::new();
     for cpu in 0..i32::try_from(num_possible_cpus()?)? {
-        match sys::software_event(libbpf_sys::PERF_COUNT_SW_CPU_CLOCK.into(), hz, cpu) {
+        match sys::software_event(event, hz, cpu) {
             Ok(event) => {
                 use std::os::fd::IntoRawFd;
                 // libbpf closes the event with the link.
@@ -254,6 +267,7 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(check("no-clock@1").is_err());
+        assert!(check("no-clock@1").is_err() && check("software:1").is_err());
+        check("software:6").unwrap();
     }
 }

@@ -58,6 +58,10 @@ fn page_faults_by_mode_and_access() {
     let counted = run("faults", &[("pid", &child.pid())], || {
         work(&[&child, &twin]);
     });
+    // In all of them the kernel had a page to map.
+    let resolved = &counted.reading.tables[1];
+    assert_eq!(resolved.rows.len(), 1);
+    assert_eq!(resolved.rows.cells(0), [23 + 17 + 13 + 11, 0]);
     assert_eq!(counted.rows().len(), 4);
     for (mode, access, faults) in [
         ("user", "read", 23),
@@ -68,6 +72,39 @@ fn page_faults_by_mode_and_access() {
         let row = counted.row(&["kt-faults", mode, access]);
         assert_eq!(row.number("faults"), faults, "{mode} {access}");
     }
+}
+
+/// Pages of a disk that have to be read: 23 of them, and then they are there.
+#[test]
+fn major_faults_wait_for_the_disk() {
+    let disk = Disk::new(1 << 20);
+    let child = Child::new("kt-major", || {
+        use std::os::fd::AsRawFd;
+        let file = disk.open();
+        let (fd, size) = (file.as_raw_fd(), 23 * PAGE);
+        // SAFETY: a new mapping that no other code uses; all within it.
+        unsafe {
+            libc::posix_fadvise(fd, 0, 0, libc::POSIX_FADV_DONTNEED);
+            for _ in 0..2 {
+                let (access, flags) = (libc::PROT_READ, libc::MAP_SHARED);
+                let memory = libc::mmap(std::ptr::null_mut(), size, access, flags, fd, 0);
+                libc::madvise(memory, size, libc::MADV_RANDOM);
+                for page in 0..23 {
+                    memory.cast::<u8>().add(page * PAGE).read_volatile();
+                }
+                libc::munmap(memory, size);
+            }
+        }
+    });
+    // Code and stack come in with the first time.
+    child.work();
+    let counted = run("faults", &[("pid", &child.pid())], || child.work());
+    let faults: u64 = counted.rows().iter().map(|it| it.number("faults")).sum();
+    let resolved = &counted.reading.tables[1].rows;
+    let [minor, major] = resolved.cells(0) else {
+        panic!("{resolved:?}");
+    };
+    assert_eq!((*major, major + minor), (23, faults));
 }
 
 // ---- files ------------------------------------------------------------------
