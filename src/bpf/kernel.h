@@ -189,12 +189,27 @@ struct nsproxy {
 	struct cgroup_namespace *cgroup_ns;
 };
 
+/* The tasks of a CPU that are ready, with the one that runs. */
+struct rq {
+	unsigned int nr_running;
+};
+
+/* With CONFIG_FAIR_GROUP_SCHED. */
+struct cfs_rq {
+	struct rq *rq;
+};
+
+struct sched_entity {
+	struct cfs_rq *cfs_rq;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	int exit_state;
 	int exit_code;
 	pid_t pid;
 	pid_t tgid;
+	struct sched_entity se;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;

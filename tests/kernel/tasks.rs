@@ -6,8 +6,31 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     Cgroup, Child, Row, clone, count, exec, exec_with, exit, fork, kill, link_true, nap,
-    on_two_cpus, raise, reap, rename, run, run_with, set_timer, sleep, spin, work,
+    on_two_cpus, pin, raise, reap, rename, run, run_with, set_timer, sleep, spin, work,
 };
+
+// ---- runqlen ----------------------------------------------------------------
+
+/// Five that compute on the first CPU: one runs, so four wait, if no other does.
+#[test]
+fn the_queue_of_a_cpu_has_who_waits() {
+    const SPINNING: u64 = 5;
+    let child = Child::new("kt-queue", || {
+        let life = || {
+            pin(0);
+            spin(Duration::from_millis(100));
+        };
+        fork(SPINNING, || clone(0), life);
+        reap(SPINNING);
+    });
+    let counted = run("runqlen", &[("hz", "499"), ("cpu", "0")], || child.work());
+    let row = counted.only_row(&["0"]);
+    let (samples, sum) = row.histogram("waiting");
+    let max = row.number("max");
+    assert!(max >= SPINNING - 1, "{row:?}");
+    // While all of them compute.
+    assert!(samples > 0 && sum >= samples, "{row:?}");
+}
 
 // ---- runqlat ----------------------------------------------------------------
 
