@@ -17,6 +17,7 @@ mod replacement;
 mod report;
 mod rotate;
 mod run;
+mod source;
 mod status;
 mod top;
 mod wait;

@@ -32,6 +32,7 @@ pub(crate) use options::with_fields;
 pub use options::{RawOption, ResolvedOption, resolve};
 pub(crate) use reader::read_map;
 pub use session::Session;
+pub(crate) use stack_processes::StackProcess;
 pub use support::{Support, fentry_fact};
 
 pub(crate) use crate::sys::log::set_verbose;

@@ -108,6 +108,11 @@ impl TallyReader {
         self.programs.as_deref().map_or(Ok(None), missed)
     }
 
+    /// How many rows each of its tables has room for; `None` of arrays.
+    pub(super) fn max_rows(&self) -> Vec<Option<u32>> {
+        self.tables.iter().map(|(_, map)| map.max_rows()).collect()
+    }
+
     fn health(&self) -> Result<Vec<u8>> {
         let Some(map) = &self.health else {
             return Ok(Vec::new());

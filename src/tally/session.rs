@@ -206,6 +206,11 @@ impl Session {
         }
     }
 
+    /// How many rows each of its tables has room for; `None` of arrays.
+    pub(crate) fn max_rows(&self) -> Vec<Option<u32>> {
+        self.reader.max_rows()
+    }
+
     pub(super) fn reader(&self) -> &TallyReader {
         &self.reader
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::source::{Opened, Source, Wanted};
+use super::source::{Opened, Wanted, Watched};
 use crate::commands::keep_capabilities;
 use crate::commands::wait::Signals;
 use crate::tui::{Event, Overview, Tab};
@@ -48,7 +48,7 @@ struct Plan {
 
 /// A source, and where its tables are among the tabs.
 struct Open {
-    source: Source,
+    source: Watched,
     first_tab: usize,
     has_ended: bool,
 }
@@ -114,7 +114,7 @@ impl Reader {
 impl Opened {
     /// A tab for each table, behind an overview.
     fn tabs(&self) -> (Vec<Tab>, Option<Overview>) {
-        let mut tabs: Vec<Tab> = self.sources.iter().flat_map(Source::tabs).collect();
+        let mut tabs: Vec<Tab> = self.sources.iter().flat_map(Watched::tabs).collect();
         let overview = self.absent.clone().map(|absent| {
             let (tab, overview) = Overview::new(&tabs, absent);
             tabs.insert(0, tab);
@@ -125,9 +125,9 @@ impl Opened {
 }
 
 impl Open {
-    fn all(sources: Vec<Source>, mut first_tab: usize) -> Vec<Self> {
+    fn all(sources: Vec<Watched>, mut first_tab: usize) -> Vec<Self> {
         let open = sources.into_iter().map(|source| {
-            let tabs = source.tables.len();
+            let tabs = source.tables().len();
             first_tab += tabs;
             Self {
                 source,
@@ -139,7 +139,7 @@ impl Open {
     }
 
     fn tabs(&self) -> Range<usize> {
-        self.first_tab..self.first_tab + self.source.tables.len()
+        self.first_tab..self.first_tab + self.source.tables().len()
     }
 
     /// Sends a reading to each tab; `false` once the view has ended.

@@ -1,18 +1,14 @@
-//! What the tabs are of: tallies that count for this view, instances, and maps.
+//! What the tabs are of: what counts, and the page of programs and maps.
 
-use std::time::{Instant, SystemTime};
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use caps::Capability;
 
 use super::bpf::{self, Page, Shared};
 use crate::cli::{Chosen, TopArgs};
-use crate::map::{Access, Map, MapRef};
-use crate::schema::{MapBtf, MetricKind, Table};
+use crate::commands::source::Source;
+use crate::schema::{MapBtf, Table};
 use crate::snapshot::Reading;
-use crate::tally::{
-    Instance, InstanceName, RawOption, Session, Tally, read_map, resolve, with_fields,
-};
+use crate::tally::{InstanceName, Tally, with_fields};
 use crate::tui::{Feed, Overview, Tab};
 
 /// What is asked for.
@@ -28,30 +24,11 @@ pub(super) struct Wanted {
 
 /// What is read.
 pub(super) struct Opened {
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<Watched>,
     /// Of an overview: what cannot count here, and why.
     pub(super) absent: Option<Vec<String>>,
     /// What reading takes.
     pub(super) capabilities: Vec<Capability>,
-}
-
-/// What counts.
-enum Counts {
-    Here(Box<Session>),
-    Attached(Box<Instance>),
-    /// Since it was opened.
-    Map(Box<Map>, Instant),
-    Bpf(Box<Page>),
-}
-
-/// What is read, in as many tabs as it has tables.
-pub(super) struct Source {
-    counts: Counts,
-    name: String,
-    /// How `ktally` prints it.
-    command: String,
-    summary: String,
-    pub(super) tables: Vec<Table>,
 }
 
 impl Wanted {
@@ -72,7 +49,7 @@ impl Wanted {
     pub(super) fn open(&self) -> Result<Opened> {
         if let Some(texts) = &self.page {
             return Ok(Opened {
-                sources: vec![Source::bpf(texts)?],
+                sources: vec![Watched::bpf(texts)?],
                 absent: None,
                 capabilities: Page::CAPABILITIES.to_vec(),
             });
@@ -82,13 +59,17 @@ impl Wanted {
         }
         let tallies = self.tallies.iter();
         let tallies = tallies.map(|it| Source::run(&it.tally, &it.given, self.max_rows));
-        let instances = self.instances.iter().map(|it| Source::attached(it));
+        let instances = self
+            .instances
+            .iter()
+            .map(|it| Source::attached(&InstanceName::parse(it)?));
         let btf = MapBtf::default();
-        let maps = self.maps.iter().map(|it| Source::map(it, &btf));
+        let maps = self.maps.iter().map(|it| Source::map(it, &btf, false));
         Ok(Opened {
             sources: tallies
                 .chain(instances)
                 .chain(maps)
+                .map(|it| Ok(Watched::Counts(it?)))
                 .collect::<Result<_>>()?,
             absent: None,
             capabilities: Vec::new(),
@@ -112,7 +93,7 @@ impl Wanted {
         for tally in tallies {
             let given = with_fields(&tally.schema, &[], &[Overview::PROCESS]);
             match Source::run(&tally, &given, self.max_rows) {
-                Ok(source) => sources.push(source),
+                Ok(source) => sources.push(Watched::Counts(source)),
                 Err(error) => {
                     absent.push(format!("{} ({})", tally.name, error.root_cause()));
                     last_error = Some(error);
@@ -130,81 +111,45 @@ impl Wanted {
     }
 }
 
-impl Source {
-    fn run(tally: &Tally, given: &[RawOption], max_rows: Option<u32>) -> Result<Self> {
-        let options = resolve(&tally.schema.options, given)?;
-        let session = Session::start(tally, &options, max_rows);
-        let session = session.with_context(|| format!("failed to start `{}`", tally.name))?;
-        Ok(Self {
-            name: tally.name.clone(),
-            command: format!("run {}", tally.name),
-            summary: tally.summary().to_owned(),
-            tables: tally.tables(&options)?,
-            counts: Counts::Here(Box::new(session)),
-        })
-    }
+/// What is read, in as many tabs as it has tables.
+pub(super) enum Watched {
+    Counts(Source),
+    Bpf(Box<Page>, Vec<Table>),
+}
 
-    fn attached(name: &str) -> Result<Self> {
-        let instance = Instance::open(&InstanceName::parse(name)?)?;
-        Ok(Self {
-            name: name.to_owned(),
-            command: format!("read {name}"),
-            summary: instance.summary().to_owned(),
-            tables: instance.tables(&[])?,
-            counts: Counts::Attached(Box::new(instance)),
-        })
-    }
-
-    /// Numbers that are not declared as counters are shown as they are.
-    fn map(name: &str, btf: &MapBtf) -> Result<Self> {
-        let (map, declaration) = MapRef::parse(name)?.open(Access::Read, btf)?;
-        map.check_readable()?;
-        let mut table = declaration.table;
-        let counters = table.metrics.iter_mut();
-        for number in counters.filter(|it| !it.is_declared && it.kind == MetricKind::Counter) {
-            number.kind = MetricKind::Gauge;
-        }
-        Ok(Self {
-            name: declaration.name,
-            command: format!("map dump {name}"),
-            summary: table.help.clone(),
-            tables: vec![table],
-            counts: Counts::Map(Box::new(map), Instant::now()),
-        })
-    }
-
+impl Watched {
     fn bpf(texts: &Shared) -> Result<Self> {
-        Ok(Self {
-            name: "bpf".to_owned(),
-            command: "top --bpf".to_owned(),
-            summary: bpf::MEASURES.to_owned(),
-            tables: bpf::tables(),
-            counts: Counts::Bpf(Box::new(Page::open(texts)?)),
-        })
+        Ok(Self::Bpf(Box::new(Page::open(texts)?), bpf::tables()))
+    }
+
+    pub(super) fn tables(&self) -> &[Table] {
+        match self {
+            Self::Counts(source) => &source.tables,
+            Self::Bpf(_, tables) => tables,
+        }
     }
 
     pub(super) fn tabs(&self) -> Vec<Tab> {
-        let tabs = self.tables.iter().map(|table| {
-            let name = match self.tables.len() {
-                1 => self.name.clone(),
-                _ => format!("{}.{}", self.name, table.name),
+        let (command, name, summary) = match self {
+            Self::Counts(it) => (&*it.command, &*it.name, &*it.summary),
+            Self::Bpf(..) => ("top --bpf", "bpf", bpf::MEASURES),
+        };
+        let tables = self.tables();
+        let tabs = tables.iter().map(|table| {
+            let name = match tables.len() {
+                1 => name.to_owned(),
+                _ => format!("{name}.{}", table.name),
             };
-            let (command, summary) = (self.command.clone(), self.summary.clone());
+            let (command, summary) = (command.to_owned(), summary.to_owned());
             Tab::new(Feed::new(command, name, summary, table.clone()))
         });
         tabs.collect()
     }
 
     pub(super) fn read(&mut self) -> Result<Reading> {
-        match &mut self.counts {
-            Counts::Here(session) => session.read(),
-            Counts::Attached(instance) => instance.read(),
-            Counts::Map(map, since) => Ok(Reading {
-                time: SystemTime::now(),
-                seconds: since.elapsed().as_secs_f64(),
-                ..read_map(map, &self.tables[0])?
-            }),
-            Counts::Bpf(page) => page.read(&self.tables),
+        match self {
+            Self::Counts(source) => source.read(),
+            Self::Bpf(page, tables) => page.read(tables),
         }
     }
 }

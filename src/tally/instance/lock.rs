@@ -72,6 +72,16 @@ impl Instances {
         Self::new(path, lock).map(Some)
     }
 
+    /// The names of what is attached now. Takes no lock, and changes nothing.
+    pub(crate) fn attached() -> Result<Vec<InstanceName>> {
+        let path = Self::path();
+        let names = if_found(check(&path).and_then(|()| {
+            let (notes, lock) = (Vec::new(), None);
+            Self { path, notes, lock }.names()
+        }))?;
+        Ok(names.unwrap_or_default())
+    }
+
     fn new(path: PathBuf, lock: Option<File>) -> Result<Self> {
         let notes = Vec::new();
         let mut instances = Self { path, notes, lock };

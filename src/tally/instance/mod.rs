@@ -250,6 +250,11 @@ impl Instance {
             .collect()
     }
 
+    /// How many rows each of its tables has room for; `None` of arrays.
+    pub(crate) fn max_rows(&self) -> Vec<Option<u32>> {
+        self.sets[0].max_rows()
+    }
+
     /// What its programs have cost while the kernel measured. A dispatcher's run
     /// includes that of its program. `None` without privileges.
     pub(crate) fn cost(&self) -> Result<Option<Cost>> {

@@ -1,0 +1,124 @@
+//! What is read again and again: tallies that count for this process, instances, maps.
+
+use std::time::{Instant, SystemTime};
+
+use anyhow::{Context, Result};
+
+use crate::map::{Access, Map, MapRef};
+use crate::schema::{MapBtf, MetricKind, Table};
+use crate::snapshot::Reading;
+use crate::tally::{
+    Instance, InstanceName, RawOption, Session, StackProcess, Tally, read_map, resolve,
+};
+
+/// What counts.
+enum Counts {
+    Here(Box<Session>),
+    Attached(Box<Instance>),
+    /// Since it was opened.
+    Map(Box<Map>, Instant),
+}
+
+/// What is read, and what it is called.
+pub(super) struct Source {
+    counts: Counts,
+    pub(super) name: String,
+    /// How `ktally` prints it.
+    pub(super) command: String,
+    pub(super) summary: String,
+    pub(super) tables: Vec<Table>,
+}
+
+impl Source {
+    pub(super) fn run(tally: &Tally, given: &[RawOption], max_rows: Option<u32>) -> Result<Self> {
+        let options = resolve(&tally.schema.options, given)?;
+        let session = Session::start(tally, &options, max_rows);
+        let session = session.with_context(|| format!("failed to start `{}`", tally.name))?;
+        Ok(Self {
+            name: tally.name.clone(),
+            command: format!("run {}", tally.name),
+            summary: tally.summary().to_owned(),
+            tables: tally.tables(&options)?,
+            counts: Counts::Here(Box::new(session)),
+        })
+    }
+
+    pub(super) fn attached(name: &InstanceName) -> Result<Self> {
+        let instance = Instance::open(name)?;
+        Ok(Self {
+            name: name.to_string(),
+            command: format!("read {name}"),
+            summary: instance.summary().to_owned(),
+            tables: instance.tables(&[])?,
+            counts: Counts::Attached(Box::new(instance)),
+        })
+    }
+
+    /// Numbers that are not declared as counters are shown as they are, unless
+    /// `as_counters`.
+    pub(super) fn map(name: &str, btf: &MapBtf, as_counters: bool) -> Result<Self> {
+        let (map, declaration) = MapRef::parse(name)?.open(Access::Read, btf)?;
+        map.check_readable()?;
+        let mut table = declaration.table;
+        for number in table.metrics.iter_mut().filter(|it| !it.is_declared) {
+            if number.kind == MetricKind::Counter && !as_counters {
+                number.kind = MetricKind::Gauge;
+            }
+        }
+        Ok(Self {
+            name: declaration.name,
+            command: format!("map dump {name}"),
+            summary: table.help.clone(),
+            tables: vec![table],
+            counts: Counts::Map(Box::new(map), Instant::now()),
+        })
+    }
+
+    pub(super) fn instance(&self) -> Option<&Instance> {
+        match &self.counts {
+            Counts::Attached(instance) => Some(instance),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.counts, Counts::Map(..))
+    }
+
+    /// How many rows each of its tables has room for; `None` of arrays, which are always
+    /// full.
+    pub(super) fn max_rows(&self) -> Vec<Option<u32>> {
+        match &self.counts {
+            Counts::Here(session) => session.max_rows(),
+            Counts::Attached(instance) => instance.max_rows(),
+            Counts::Map(map, _) => vec![map.max_rows()],
+        }
+    }
+
+    pub(super) fn warnings(&self) -> &[String] {
+        match &self.counts {
+            Counts::Here(session) => session.warnings(),
+            _ => &[],
+        }
+    }
+
+    /// Processes whose stacks were taken since the last call.
+    pub(super) fn take_stack_processes(&self) -> Result<Vec<StackProcess>> {
+        match &self.counts {
+            Counts::Here(session) => session.take_stack_processes(),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<Reading> {
+        match &self.counts {
+            Counts::Here(session) => session.read(),
+            Counts::Attached(instance) => instance.read(),
+            Counts::Map(map, since) => Ok(Reading {
+                time: SystemTime::now(),
+                seconds: since.elapsed().as_secs_f64(),
+                ..read_map(map, &self.tables[0])?
+            }),
+        }
+    }
+}
