@@ -53,7 +53,9 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> R
 }
 
 pub(super) fn detach(global: &Global, args: &DetachArgs) -> Result<Exit> {
-    if args.all && matches!(global.output, Format::Json | Format::Svg) {
+    if args.all
+        && (global.output.is_of_metrics() || matches!(global.output, Format::Json | Format::Svg))
+    {
         return Err(usage(
             "`--all` gives one reading per instance, and JSON is one object; use `-o jsonl`",
         ));

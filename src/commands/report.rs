@@ -102,6 +102,7 @@ impl Report {
         let tables: Vec<Table> = tables.cloned().collect();
         query.check(&tables, &names)?;
         let format = global.output;
+        let totals = view.total || format.is_of_metrics();
         for tally in &tallies {
             note_fields(tally, &query);
             format.check(&tally.tables, query.by.as_deref())?;
@@ -111,14 +112,14 @@ impl Report {
         }
         let style = Style {
             histogram: view.histogram,
-            totals: view.total,
+            totals,
             rare_totals: !view.rate,
             ..style(global)
         };
         Ok(Self {
             tallies,
             query,
-            totals: view.total,
+            totals,
             names,
             renderer: Renderer::new(format, style),
             for_people: format == Format::Table,
@@ -285,6 +286,9 @@ fn check_format(args: &RunArgs, format: Format, tallies: &[Counted]) -> Result<(
     match (args.every(), format) {
         (Some(_), Format::Json) => many("JSON is one object; use `-o jsonl`"),
         (Some(_), Format::Svg) => many("SVG is one picture; use `-o folded`"),
+        (Some(_), format) if format.is_of_metrics() => {
+            many("a metric has one value at a time; use `ktally export`")
+        }
         (_, Format::Folded | Format::Svg) if tallies.len() > 1 => {
             Err(usage("a flame graph is of one tally: run it once for each"))
         }

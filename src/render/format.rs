@@ -17,16 +17,22 @@ pub(crate) enum Format {
     /// One stack per line, frames with `;` between them, then the first counter.
     Folded,
     Svg,
+    /// What Prometheus reads: totals, once.
+    OpenMetrics,
+    /// The same in the older format, which the textfile collector reads.
+    Prometheus,
 }
 
 impl Format {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Table,
         Self::Json,
         Self::Jsonl,
         Self::Csv,
         Self::Folded,
         Self::Svg,
+        Self::OpenMetrics,
+        Self::Prometheus,
     ];
 
     /// Those of rows, which need not be stacks.
@@ -44,6 +50,14 @@ impl Format {
             Self::Csv => ("csv", "One row per line, exact numbers in base units"),
             Self::Folded => ("folded", "One stack per line, for flame-graph tools"),
             Self::Svg => ("svg", "A flame graph"),
+            Self::OpenMetrics => (
+                "openmetrics",
+                "Totals for Prometheus, as `ktally export` serves them",
+            ),
+            Self::Prometheus => (
+                "prometheus",
+                "The same in its text format 0.0.4, for the textfile collector",
+            ),
         }
     }
 
@@ -79,12 +93,17 @@ impl Format {
         matches!(self, Self::Json | Self::Jsonl)
     }
 
+    /// Whether it is of totals, as a metric is.
+    pub(crate) fn is_of_metrics(self) -> bool {
+        matches!(self, Self::OpenMetrics | Self::Prometheus)
+    }
+
     /// Refuses tables that have nothing to show in this format, before anything
     /// is loaded. `by` are the labels that rows are grouped by.
     pub(crate) fn check(self, tables: &[Table], by: Option<&[String]>) -> Result<()> {
         match self {
             Self::Folded | Self::Svg => flame::check(tables, by),
-            Self::Table | Self::Json | Self::Jsonl | Self::Csv => Ok(()),
+            _ => Ok(()),
         }
     }
 }

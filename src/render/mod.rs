@@ -12,6 +12,7 @@ mod format;
 mod grid;
 mod json;
 mod metric;
+mod openmetrics;
 mod parts;
 mod reading;
 mod screen;
@@ -28,6 +29,10 @@ pub(crate) use comparison::{Compared, change_text, comparisons};
 pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
 pub(crate) use grid::{Grid, GridCell, GridRow, Look};
+pub(crate) use openmetrics::{
+    Counted, CountedTable, Dialect, Encoder, Families, FamilyKind, OTHER, PIECE, Series, Texts,
+    labels, row_labels,
+};
 
 use crate::schema::{MetricKind, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};
@@ -143,6 +148,8 @@ impl Renderer {
                     reading::csv(out, snapshot, style)?;
                 }
             }
+            Format::OpenMetrics => openmetrics::render(out, Dialect::OpenMetrics, snapshots)?,
+            Format::Prometheus => openmetrics::render(out, Dialect::Prometheus, snapshots)?,
             Format::Folded => {
                 for snapshot in snapshots {
                     flame::folded(out, snapshot)?;

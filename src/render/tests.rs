@@ -5,6 +5,7 @@
 mod bars;
 mod flame;
 mod maxima;
+mod openmetrics;
 mod programs;
 mod screen;
 mod table;

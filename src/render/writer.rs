@@ -114,7 +114,7 @@ impl RowWriter {
                 }
                 write_field(&mut self.text, cell);
             }
-            Format::Table | Format::Folded | Format::Svg => {
+            _ => {
                 let mut text = escaped(&text_of(cell)).into_owned();
                 if self.heads[self.column].right {
                     text = self.style.glyphs(&text).into_owned();
@@ -146,7 +146,7 @@ impl RowWriter {
                 self.text.push(b'\n');
                 self.put(out)?;
             }
-            Format::Table | Format::Folded | Format::Svg => {
+            _ => {
                 let row = std::mem::take(&mut self.cells);
                 self.line(out, row)?;
             }
@@ -180,7 +180,7 @@ impl RowWriter {
                     writeln!(out, "# {footer}")?;
                 }
             }
-            Format::Table | Format::Folded | Format::Svg => {
+            _ => {
                 self.write_waiting(out, true)?;
                 let notes = self.fit.as_ref().and_then(Fit::notes);
                 let footer: Vec<&str> = footer.into_iter().chain(notes.as_deref()).collect();
