@@ -23,8 +23,8 @@ use crate::tally::Tally;
 
 pub use chosen::Chosen;
 pub(crate) use counting::{
-    AttachArgs, DetachArgs, DiffArgs, ListArgs, ManArgs, RotateArgs, RunArgs, Selection,
-    StatusArgs, TopArgs, View,
+    AttachArgs, DetachArgs, DiffArgs, ExportArgs, ListArgs, ManArgs, RotateArgs, RunArgs,
+    Selection, StatusArgs, TopArgs, View,
 };
 pub(crate) use map::{
     AddArgs, CreateArgs, DumpArgs, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
@@ -151,6 +151,8 @@ pub(crate) enum Action {
     Run(RunArgs),
     /// Watch live what tallies count
     Top(TopArgs),
+    /// Serve what tallies count to Prometheus
+    Export(ExportArgs),
     /// Compare what two files counted, row by row
     Diff(DiffArgs),
     /// Leave a tally counting in the kernel, without a process
@@ -300,7 +302,7 @@ fn named(command: Command) -> Command {
 }
 
 /// The subcommands whose operands are tallies.
-const VERBS: [&str; 3] = ["run", "attach", "top"];
+const VERBS: [&str; 4] = ["run", "attach", "top", "export"];
 
 fn with_options(command: Command, verb: &str, tallies: &[Tally]) -> Result<Command> {
     if let Some(clash) = tallies.iter().find_map(clash) {
@@ -313,6 +315,7 @@ fn with_options(command: Command, verb: &str, tallies: &[Tally]) -> Result<Comma
         let command = match (&*summary, verb) {
             ("", _) => command,
             (summary, "run") => command.about(format!("Count {summary}")),
+            (summary, "export") => command.about(format!("Serve to Prometheus: {summary}")),
             (summary, "top") => command.about(format!("Watch live: {summary}")),
             (summary, _) => command.about(format!("Leave counting: {summary}")),
         };

@@ -12,14 +12,15 @@ use ktally::names::{decoders, is_known};
 use ktally::schema::Decoder;
 
 /// The modules from top to bottom, and the modules below that each may use.
-const MODULES: [(&str, &str); 16] = [
+const MODULES: [(&str, &str); 17] = [
     ("main", "cli commands tally error"),
     (
         "commands",
-        "cli tui render recording tally map snapshot names schema host error text",
+        "cli tui export render recording tally map snapshot names schema host error text",
     ),
     ("cli", "render tally snapshot names schema error text"),
     ("tui", "render recording snapshot schema error text"),
+    ("export", "render snapshot schema"),
     ("render", "recording snapshot schema error text"),
     ("recording", "snapshot schema error"),
     (
@@ -38,10 +39,12 @@ const MODULES: [(&str, &str); 16] = [
 ];
 
 /// Crates that only some files may mention.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 7] = [
     ("blazesym", "names/symbols.rs"),
     ("inferno", "render/flame.rs"),
     ("ratatui", "tui/ commands/top/"),
+    ("hyper", "commands/export/"),
+    ("tokio", "commands/export/"),
     ("clap", "main.rs cli.rs cli/ commands/"),
     ("libbpf_rs", "sys.rs sys/ map/ tally/ schema/btf/"),
 ];

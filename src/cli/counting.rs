@@ -96,6 +96,35 @@ pub(crate) struct TopArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Names from `ktally list`, .bpf.c or .bpf.o files, or @INSTANCE; NAME:OPTION=VALUE sets an option
+    /// of one
+    #[arg(value_name = "NAME")]
+    pub(crate) tally: Vec<OsString>,
+    /// Everything that is attached, also what is attached later
+    #[arg(long)]
+    pub(crate) attached: bool,
+    /// A live map of any program, as `ktally map` names it: an id, a pinned path, or a name
+    #[arg(long = "map", value_name = "MAP")]
+    pub(crate) maps: Vec<String>,
+    /// The numbers of these maps only ever grow: they are counters, not gauges
+    #[arg(long, requires = "maps")]
+    pub(crate) as_counter: bool,
+    /// Listen here; may be repeated [127.0.0.1:9777, or the sockets that systemd has opened]
+    #[arg(long, value_name = "ADDRESS:PORT|unix:PATH")]
+    pub(crate) listen: Vec<String>,
+    /// Another name of this host, by which requests may name it; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Vec<String>,
+    /// Give at most N rows of each table a series of their own, the largest first; the others are
+    /// added up in one series, `other`
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = whole::<usize>(1, u32::MAX.into()), allow_negative_numbers = true)]
+    pub(crate) max_series: usize,
+    #[command(flatten)]
+    pub(crate) loading: Loading,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
     /// What was counted before: a recording of `ktally top --record`, or readings of -o json or jsonl
     pub(crate) before: PathBuf,

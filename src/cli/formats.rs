@@ -17,7 +17,7 @@ fn formats(command: &str) -> &'static [Format] {
         "map drain" | "map pop" | "map peek" => &Format::ROWS,
         "map delete" | "map next-key" | "map add" => &[Table, Json, Jsonl],
         "map watch" => &[Table, Jsonl, Csv],
-        "top" => &[],
+        "top" | "export" => &[],
         _ if command.starts_with("map ") => &[],
         _ => &Format::ALL,
     }

@@ -5,6 +5,7 @@ mod check;
 mod complete;
 mod conditions;
 mod diff;
+mod export;
 mod list;
 mod losses;
 mod man;
@@ -85,6 +86,7 @@ fn act(request: Request) -> Result<Exit> {
         // `@INSTANCE` is not a tally.
         (Action::Run(args) | Action::Read(args), _) => read::read(&cli.global, &args),
         (Action::Top(args), _) => top::top(&cli.global, &args, tallies),
+        (Action::Export(args), _) => export::export(&args, tallies),
         (Action::Diff(args), _) => diff::diff(&cli.global, &args),
         (Action::Status(args), _) => status::status(&cli.global, &args),
         (Action::Rotate(args), _) => rotate::rotate(&cli.global, &args),

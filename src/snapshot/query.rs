@@ -96,6 +96,11 @@ impl Query {
         Selection::new(table, rows, order, matching)
     }
 
+    /// Whether rows of a table are grouped, so that [`Query::apply`] has to be asked.
+    pub(crate) fn groups(&self, table: &Table, names: &dyn Names) -> bool {
+        self.grouping(table, names).is_some()
+    }
+
     /// The filters, as they are asked of the rows of a table.
     pub(crate) fn filter<'t>(&self, table: &'t Table, names: &dyn Names) -> Filter<'t> {
         Filter::new(&self.filters, table, names)

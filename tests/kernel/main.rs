@@ -16,6 +16,7 @@ mod conditions;
 mod declarations;
 mod detach;
 mod exact;
+mod export;
 mod fate;
 mod faults;
 mod files;

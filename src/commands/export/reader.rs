@@ -1,0 +1,194 @@
+//! The thread that reads: it opens the sources, as what libbpf opens stays there, and
+//! answers what the server asks. All who ask within a moment get one reading.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::sync::oneshot;
+
+use super::exported::{Exported, Limits, SHARED};
+use super::opening::Wanted;
+use crate::commands::source::Source;
+use crate::commands::{keep_capabilities, warn};
+use crate::host;
+use crate::names::{self, HostNames};
+use crate::render::{Families, FamilyKind, labels};
+use crate::schema::Table;
+use crate::tally::{InstanceName, Instances};
+
+/// What the server asks, and where the answer goes.
+pub(super) enum Ask {
+    Scrape(oneshot::Sender<Arc<Families>>),
+}
+
+/// The thread, from outside.
+#[derive(Clone)]
+pub(super) struct Reader {
+    asks: Sender<Ask>,
+}
+
+impl Reader {
+    /// Returns once all sources count, and the thread is confined.
+    pub(super) fn start(wanted: Wanted) -> Result<Self> {
+        let (asks, asked) = mpsc::channel();
+        let (tell, told) = mpsc::channel();
+        let work = move || match Sources::open(&wanted) {
+            Err(error) => _ = tell.send(Err(error)),
+            Ok(mut sources) => {
+                // Capabilities are those of a thread.
+                let capabilities = sources.names.capabilities(sources.tables());
+                keep_capabilities(capabilities);
+                if tell.send(Ok(())).is_ok() {
+                    sources.answer(&asked);
+                }
+            }
+        };
+        let builder = thread::Builder::new().name("ktally-reader".to_owned());
+        builder.spawn(work).context("failed to start a thread")?;
+        told.recv().map_err(|_| anyhow!("the reader has ended"))??;
+        Ok(Self { asks })
+    }
+
+    /// A scrape of now, or `None` once the thread has ended.
+    pub(super) async fn scrape(&self) -> Option<Arc<Families>> {
+        let (tell, told) = oneshot::channel();
+        self.asks.send(Ask::Scrape(tell)).ok()?;
+        told.await.ok()
+    }
+}
+
+/// Everything that is exported.
+pub(super) struct Sources {
+    all: Vec<Exported>,
+    names: HostNames,
+    limits: Limits,
+    /// Whether every instance is followed, also later ones.
+    takes_attached: bool,
+    scrape: Option<(Instant, Arc<Families>)>,
+}
+
+impl Sources {
+    fn open(wanted: &Wanted) -> Result<Self> {
+        let limits = wanted.limits();
+        let sources = wanted.open()?;
+        let all = sources.into_iter().map(|it| Exported::new(it, &limits));
+        let mut sources = Self {
+            all: all.collect(),
+            names: HostNames::new(),
+            limits,
+            takes_attached: wanted.takes_attached,
+            scrape: None,
+        };
+        sources.follow();
+        Ok(sources)
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        let sources = self.all.iter().filter_map(Exported::source);
+        sources.flat_map(|source| &source.tables)
+    }
+
+    /// Answers until the server is gone.
+    fn answer(&mut self, asked: &Receiver<Ask>) {
+        loop {
+            match asked.recv_timeout(names::PAUSE) {
+                Ok(Ask::Scrape(tell)) => _ = tell.send(self.scrape()),
+                Err(RecvTimeoutError::Timeout) => self.rest(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.look();
+        }
+    }
+
+    /// Takes note of what has a name now.
+    fn look(&mut self) {
+        for source in self.all.iter().filter_map(Exported::source) {
+            for (pid, address) in source.take_stack_processes().unwrap_or_default() {
+                self.names.remember(pid, address);
+            }
+        }
+        self.names.look(self.tables());
+    }
+
+    fn rest(&mut self) {
+        self.scrape = None;
+        self.all.iter_mut().for_each(Exported::rest);
+    }
+
+    fn scrape(&mut self) -> Arc<Families> {
+        if let Some((at, scrape)) = &self.scrape
+            && at.elapsed() < SHARED
+        {
+            return Arc::clone(scrape);
+        }
+        let at = Instant::now();
+        self.follow();
+        let mut families = Families::default();
+        for exported in &mut self.all {
+            exported.add_to(&mut families, &self.names);
+        }
+        add_own(&mut families);
+        let scrape = Arc::new(families);
+        self.scrape = Some((at, Arc::clone(&scrape)));
+        scrape
+    }
+
+    /// Opens instances that were attached since, and gives up those that are gone.
+    fn follow(&mut self) {
+        let attached = Instances::attached().unwrap_or_else(|error| {
+            warn(&format!("failed to look for instances: {error:#}"));
+            Vec::new()
+        });
+        for exported in &mut self.all {
+            if let Err(error) = exported.follow(&attached, &self.limits) {
+                warn(&format!("{}: {error:#}", exported.name()));
+            }
+        }
+        let is_new = |name: &&_| {
+            self.all
+                .iter()
+                .all(|it| it.name() != InstanceName::as_str(name))
+        };
+        let new = attached
+            .iter()
+            .filter(|_| self.takes_attached)
+            .filter(is_new);
+        let new: Vec<_> = new.map(Source::attached).collect();
+        for source in new {
+            match source {
+                Ok(source) => self.all.push(Exported::new(source, &self.limits)),
+                Err(error) => warn(&format!("{error:#}")),
+            }
+        }
+    }
+}
+
+/// What this process is, and what it takes.
+fn add_own(families: &mut Families) {
+    let version = labels(&[
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("kernel", &host::kernel_release()),
+    ]);
+    families.add(BUILD_INFO, version, true);
+    families.add(CPU, String::new(), host::own_cpu_time());
+    families.add(MEMORY, String::new(), host::own_memory());
+}
+
+const BUILD_INFO: (FamilyKind, &str, &str) = (
+    FamilyKind::Gauge,
+    "ktally_build_info",
+    "always 1: the version of ktally, and the kernel's",
+);
+const CPU: (FamilyKind, &str, &str) = (
+    FamilyKind::Counter,
+    "process_cpu_seconds",
+    "time that CPUs spent on the exporter",
+);
+const MEMORY: (FamilyKind, &str, &str) = (
+    FamilyKind::Gauge,
+    "process_resident_memory_bytes",
+    "memory of the exporter that is resident",
+);

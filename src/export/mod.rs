@@ -1,0 +1,8 @@
+//! What `ktally export` serves, as pure functions: which rows get a series, what a
+//! request asks for, and the objects of the API. No socket, no map, no clock.
+
+mod request;
+mod served;
+
+pub(crate) use request::{Route, dialect, is_host_of, route, takes_gzip};
+pub(crate) use served::Served;
