@@ -17,10 +17,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER ?= sudo -E
 endif
 
-.PHONY: help setup build run test test-kernels test-deb fuzz soak lint deny format docs bench deb install uninstall clean
+.PHONY: help setup build run test test-kernels test-deb fuzz soak lint deny format docs bench static release deb install uninstall clean
 
 help:
-	@echo "make run | test | test-kernels | fuzz | soak | deny | build | lint | format | docs | bench | deb | test-deb | install PREFIX=$(PREFIX) | uninstall | clean"
+	@echo "make run | test | test-kernels | fuzz | soak | deny | build | lint | format | docs | bench | static | release | deb | test-deb | install PREFIX=$(PREFIX) | uninstall | clean"
 
 setup:
 	@dist/setup
@@ -90,6 +90,17 @@ docs: setup
 bench: setup
 	$(CARGO) bench --quiet --bench peers -- $(ARGS)
 
+# One file for any host of this architecture: libc, libelf and zlib are in it.
+TARGET ?= $(shell uname -m)-unknown-linux-gnu
+STATIC = target/$(TARGET)/release/ktally
+static: setup
+	LIBBPF_SYS_LIBRARY_PATH=$$(dirname "$$(realpath "$$($(CC) -print-file-name=libelf.a)")") \
+		RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --features static --target $(TARGET)
+
+# That with pages, completions and units as an archive, and its checksum.
+release: static
+	dist/release $(STATIC) target/dist
+
 # A package for Debian and Ubuntu, in target/deb/; and what it does on a fresh system.
 deb: build
 	@dist/setup dpkg-shlibdeps
@@ -106,15 +117,18 @@ BASH = $(SHARE)/bash-completion/completions/ktally
 ZSH = $(SHARE)/zsh/site-functions/_ktally
 FISH = $(SHARE)/fish/vendor_completions.d/ktally.fish
 
-install: build
-	install -D -m 0755 target/release/ktally $(DESTDIR)$(PREFIX)/bin/ktally
+# That of `make build`, or another.
+BINARY ?= target/release/ktally
+
+install: $(if $(filter file,$(origin BINARY)),build)
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/ktally
 	install -d $(UNIT_FOLDER) $(SHARE)/man/man1 $(SHARE)/doc/ktally $(dir $(BASH) $(ZSH) $(FISH))
 	for unit in $(UNITS); do \
 		sed 's|/usr/local|$(PREFIX)|' dist/$$unit >$(UNIT_FOLDER)/$$unit || exit; done
-	target/release/ktally man $(SHARE)/man/man1
-	COMPLETE=bash target/release/ktally >$(BASH)
-	COMPLETE=zsh target/release/ktally >$(ZSH)
-	COMPLETE=fish target/release/ktally >$(FISH)
+	$(BINARY) man $(SHARE)/man/man1
+	COMPLETE=bash $(BINARY) >$(BASH)
+	COMPLETE=zsh $(BINARY) >$(ZSH)
+	COMPLETE=fish $(BINARY) >$(FISH)
 	cp -r README.md CHANGELOG.md docs LICENSE-* $(SHARE)/doc/ktally
 
 uninstall:
