@@ -7,6 +7,7 @@
 
 mod commands;
 mod events;
+mod live;
 mod measure;
 mod programs;
 mod reading;
@@ -25,12 +26,13 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 type Section = (&'static str, fn() -> Result<Vec<Table>>);
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("events", events::section),
     ("programs", programs::section),
     ("tallies", programs::tallies),
     ("reading", reading::section),
     ("maps", commands::section),
+    ("top", live::section),
     ("start", start::section),
     ("sizes", sizes::section),
 ];

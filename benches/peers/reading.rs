@@ -118,19 +118,25 @@ pub fn filled(name: &str, rows: u32) -> Result<MapHandle> {
         .context("the table has no map")?
         .id;
     let map = MapHandle::from_map_id(id)?;
+    fill(&map, rows, 1)?;
+    Ok(map)
+}
+
+/// So many times what each row of that map counted first.
+pub fn fill(map: &MapHandle, rows: u32, times: u64) -> Result<()> {
     let mut keys = Vec::new();
     for i in 0..rows {
         keys.extend(format!("{:<15}\0", i % 1000).into_bytes());
         keys.extend(i.to_ne_bytes());
     }
     let values: Vec<u8> = (0..u64::from(rows))
-        .flat_map(|i| (i + 1).to_ne_bytes())
+        .flat_map(|i| (times * (i + 1)).to_ne_bytes())
         .collect();
-    map.update_batch(&keys, &values, rows, MapFlags::ANY, MapFlags::ANY)?;
-    Ok(map)
+    Ok(map.update_batch(&keys, &values, rows, MapFlags::ANY, MapFlags::ANY)?)
 }
 
-fn read_all(map: &MapHandle) -> Result<()> {
+/// The limit of all readers.
+pub fn read_all(map: &MapHandle) -> Result<()> {
     Reader::new(&Map::new(map.as_fd())?).read(|_, _| ControlFlow::Continue(()))?;
     Ok(())
 }

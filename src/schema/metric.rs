@@ -142,13 +142,18 @@ impl Metric {
         self.cell..self.cell + self.cells()
     }
 
-    /// By how much it grew between two readings of a row; `None` where it was
-    /// reset in between.
-    pub(crate) fn since(&self, now: &[u64], before: &[u64]) -> Option<Vec<u64>> {
-        let cells = now[self.range()].iter().zip(&before[self.range()]);
-        cells
-            .map(|(now, before)| self.grown(*now, *before))
-            .collect()
+    /// Whether it was reset between two readings of a row.
+    pub(crate) fn is_reset(&self, now: &[u64], before: &[u64]) -> bool {
+        let mut cells = now[self.range()].iter().zip(&before[self.range()]);
+        cells.any(|(now, before)| self.grown(*now, *before).is_none())
+    }
+
+    /// Leaves by how much it grew between two readings of a row.
+    pub(crate) fn subtract(&self, now: &mut [u64], before: &[u64]) {
+        let cells = now[self.range()].iter_mut().zip(&before[self.range()]);
+        for (now, before) in cells {
+            *now = self.grown(*now, *before).unwrap_or(*now);
+        }
     }
 
     fn grown(&self, now: u64, before: u64) -> Option<u64> {

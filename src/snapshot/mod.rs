@@ -252,15 +252,15 @@ pub(crate) fn difference(metrics: &[Metric], now: &mut [u64], before: &[u64]) ->
             .iter()
             .filter(move |metric| counts.contains(&metric.kind))
     };
-    let is_reset = |metric: &Metric, now: &[u64]| metric.since(now, before).is_none();
-    if counting().any(|metric| metric.is_declared && is_reset(metric, now)) {
+    if counting().any(|metric| metric.is_declared && metric.is_reset(now, before)) {
         return true;
     }
     let mut reset = false;
     for metric in counting() {
-        match metric.since(now, before) {
-            Some(grown) => now[metric.range()].copy_from_slice(&grown),
-            None => reset = true,
+        if metric.is_reset(now, before) {
+            reset = true;
+        } else {
+            metric.subtract(now, before);
         }
     }
     reset

@@ -92,21 +92,45 @@ impl Rows {
 
     /// What was counted since `before`, and how many rows were reset meanwhile.
     pub(crate) fn since(&self, before: &Self, metrics: &[Metric]) -> (Self, u64) {
-        let mut before: HashMap<&[u8], &[u64]> = before.iter().collect();
+        let (places, gone) = self.places_in(before);
         let mut rows = self.clone();
         let mut reset = 0;
-        for row in 0..rows.len() {
-            if let Some(before) = before.remove(self.key(row)) {
+        for (row, place) in places.into_iter().enumerate() {
+            if let Some(place) = place {
+                let before = before.cells(place);
                 reset += u64::from(difference(metrics, rows.cells_mut(row), before));
             }
         }
         // A row that is gone has nothing in it.
-        let mut gone = vec![0; self.width];
-        for before in before.into_values() {
-            gone.fill(0);
-            reset += u64::from(difference(metrics, &mut gone, before));
+        let mut nothing = vec![0; self.width];
+        for place in gone {
+            nothing.fill(0);
+            reset += u64::from(difference(metrics, &mut nothing, before.cells(place)));
         }
         (rows, reset)
+    }
+
+    /// Where the key of each row is in `before`, and which rows there are gone. Most
+    /// rows stand in the same order in both: only the others are looked up.
+    fn places_in(&self, before: &Self) -> (Vec<Option<usize>>, Vec<usize>) {
+        const AHEAD: usize = 8;
+        let mut is_left = vec![true; before.len()];
+        let mut next = 0;
+        let in_order = (0..self.len()).map(|row| {
+            let mut ahead = next..before.len().min(next + AHEAD);
+            let place = ahead.find(|place| before.key(*place) == self.key(row))?;
+            is_left[place] = false;
+            next = place + 1;
+            Some(place)
+        });
+        let mut places: Vec<Option<usize>> = in_order.collect();
+        let left = (0..before.len()).filter(|place| is_left[*place]);
+        let mut left: HashMap<&[u8], usize> =
+            left.map(|place| (before.key(place), place)).collect();
+        for (row, place) in places.iter_mut().enumerate() {
+            *place = place.or_else(|| left.remove(self.key(row)));
+        }
+        (places, left.into_values().collect())
     }
 
     /// Adds what is under way to the rows that it is of, less what was under way at

@@ -6,15 +6,10 @@ use std::time::{Duration, SystemTime};
 use super::feed::{Feed, Moment, sum_of};
 use super::tab::{Line, MOST_ROWS};
 use crate::schema::{Names, Plain, Table, whole_number};
-use crate::snapshot::{Query, Rows, Selection};
+use crate::snapshot::{Query, Selection};
 
 /// The rows of a selection that have these keys, in their order.
-pub(super) fn lines(
-    selection: &Selection<'_>,
-    keys: &[Vec<u8>],
-    past: &Past,
-    names: &dyn Names,
-) -> Vec<Line> {
+pub(super) fn lines(selection: &Selection<'_>, keys: &[Vec<u8>], names: &dyn Names) -> Vec<Line> {
     let cells: HashMap<&[u8], &[u64]> = selection.iter().collect();
     let width = selection.table.cells();
     let line = |key: &Vec<u8>| {
@@ -26,11 +21,6 @@ pub(super) fn lines(
             cells: cells
                 .get(key.as_slice())
                 .map_or_else(|| vec![0; width], |it| it.to_vec()),
-            past: past.of(key),
-            before: past
-                .baseline
-                .as_ref()
-                .map(|(rows, _)| rows.get(key).copied().unwrap_or(0.0)),
             key: key.clone(),
             ..Line::default()
         }
@@ -39,6 +29,7 @@ pub(super) fn lines(
 }
 
 /// The sorted column in each reading up to one, and at the baseline.
+#[derive(Debug)]
 pub(super) struct Past {
     table: Table,
     query: Query,
@@ -48,32 +39,54 @@ pub(super) struct Past {
     baseline: Option<Rates>,
 }
 
+/// What one row has of it.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// Of each second of the last minute.
+    pub(super) minute: Vec<Option<f64>>,
+    /// At the baseline, a second.
+    pub(super) before: Option<f64>,
+}
+
+impl History {
+    pub(super) fn now(&self) -> Option<f64> {
+        self.minute.last().copied().flatten()
+    }
+}
+
 /// Of each row by its key, and of all.
 type Rates = (HashMap<Vec<u8>, f64>, f64);
 
 impl Past {
-    pub(super) fn new(feed: &Feed, behind: usize, query: &Query, names: &dyn Names) -> Self {
+    /// `newest` is what the query selects of the last of these readings, where that is
+    /// known: only that reading may have many rows.
+    pub(super) fn new(
+        feed: &Feed,
+        behind: usize,
+        (query, newest): (&Query, Option<&Selection<'_>>),
+        names: &dyn Names,
+    ) -> Self {
         let table = feed.table.clone();
         let sorting = query.sorting(&table, &Plain);
         let has_rate = sorting.has_rate();
-        let rates = |rows: &Rows, sum: Option<&Vec<u64>>, seconds: f64| {
+        let rates = |selection: &Selection<'_>, sum: Option<&Vec<u64>>, seconds: f64| {
             let seconds = if has_rate { seconds } else { 1.0 };
             let rate = |cells: &[u64]| sorting.number(cells) / seconds;
-            let selection = query.apply(&feed.table, rows, names);
             let rows = selection.iter().take(MOST_ROWS);
             let rows = rows.map(|(key, cells)| (key.to_vec(), rate(cells)));
             let sum = sum.filter(|_| query.filters.is_empty()).cloned();
-            let sum = sum.unwrap_or_else(|| sum_in(&selection, query));
+            let sum = sum.unwrap_or_else(|| sum_in(selection, query));
             (rows.collect(), rate(&sum))
         };
-        let readings = feed
-            .until(behind)
-            .map(|it| (it.time, rates(&it.rows, Some(&it.sum), it.seconds)));
-        let readings = readings.collect();
-        let baseline = feed
-            .baseline
-            .as_ref()
-            .map(|it| rates(&it.rows, None, it.seconds));
+        let select = |rows| query.apply(&feed.table, rows, names);
+        let before = feed.until(behind + usize::from(newest.is_some()));
+        let before = before.map(|it| (it, rates(&select(&it.rows), Some(&it.sum), it.seconds)));
+        let last = newest.zip(feed.moment(behind));
+        let last = last.map(|(rows, it)| (it, rates(rows, Some(&it.sum), it.seconds)));
+        let readings = before.chain(last);
+        let readings = readings.map(|(it, rates)| (it.time, rates)).collect();
+        let baseline = feed.baseline.as_ref();
+        let baseline = baseline.map(|it| rates(&select(&it.rows), None, it.seconds));
         Self {
             readings,
             minute: feed.minute(behind),
@@ -108,17 +121,28 @@ impl Past {
     }
 
     /// Of a row; zero where others were counted in that time.
-    fn of(&self, key: &[u8]) -> Vec<Option<f64>> {
+    pub(super) fn of(&self, key: &[u8]) -> History {
         let mut was_there = false;
         let number = |(_, (rows, _)): &(SystemTime, Rates)| {
             was_there |= rows.contains_key(key);
             rows.get(key).copied().or(was_there.then_some(0.0))
         };
         let numbers: Vec<Option<f64>> = self.readings.iter().map(number).collect();
-        self.by_second(|reading| numbers[reading])
+        let baseline = self.baseline.as_ref();
+        History {
+            minute: self.by_second(|reading| numbers[reading]),
+            before: baseline.map(|(rows, _)| rows.get(key).copied().unwrap_or(0.0)),
+        }
     }
 
-    /// The last minute.
+    /// Of all rows.
+    pub(super) fn of_all(&self) -> History {
+        History {
+            minute: self.by_second(|reading| Some(self.readings[reading].1.1)),
+            before: self.baseline.as_ref().map(|(_, sum)| *sum),
+        }
+    }
+
     fn by_second(&self, number: impl Fn(usize) -> Option<f64>) -> Vec<Option<f64>> {
         let readings = self.minute.iter();
         readings.map(|reading| number((*reading)?)).collect()
@@ -133,8 +157,6 @@ impl Past {
             )],
             cells: sum_in(selection, &self.query),
             share: 100.0,
-            past: self.by_second(|reading| Some(self.readings[reading].1.1)),
-            before: self.baseline.as_ref().map(|(_, sum)| *sum),
             ..Line::default()
         }
     }

@@ -8,11 +8,10 @@ use anyhow::Result;
 
 use super::feed::{Feed, Moment};
 use super::order::Order;
-use super::past::{Past, lines};
+use super::past::{History, Past, lines};
 use crate::error::usage;
-use crate::render::{Format, Renderer, Style};
 use crate::schema::{Metric, MetricKind, Names, Table};
-use crate::snapshot::{Condition, Query, Rows, Snapshot, Sort, TableSnapshot, difference};
+use crate::snapshot::{Condition, Query, Rows, Sort, difference};
 
 /// How many rows are shown at most.
 pub(super) const MOST_ROWS: usize = 2000;
@@ -43,10 +42,10 @@ pub(crate) struct View {
 }
 
 /// Rows, and what they are of.
-struct Numbers<'m> {
-    seconds: f64,
-    rows: Cow<'m, Rows>,
-    other: Option<Vec<u64>>,
+pub(super) struct Numbers<'m> {
+    pub(super) seconds: f64,
+    pub(super) rows: Cow<'m, Rows>,
+    pub(super) other: Option<Vec<u64>>,
 }
 
 /// Why rows are looked at again.
@@ -85,6 +84,26 @@ pub(super) struct Shown {
     /// Of the selected row, for each reading: its cells, or that there was no
     /// reading of it.
     pub(super) past: Vec<Option<Vec<u64>>>,
+    /// The sorted column over time, of rows and of those within groups.
+    rates: Option<Past>,
+    member_rates: Option<Past>,
+}
+
+impl Shown {
+    /// The sorted column of a row over time.
+    pub(super) fn history(&self, line: &Line) -> History {
+        let rates = match line.is_member {
+            true => &self.member_rates,
+            false => &self.rates,
+        };
+        let of_line = |rates: &Past| rates.of(&line.key);
+        rates.as_ref().map(of_line).unwrap_or_default()
+    }
+
+    /// The same of all rows.
+    pub(super) fn history_of_all(&self) -> History {
+        self.rates.as_ref().map(Past::of_all).unwrap_or_default()
+    }
 }
 
 /// A row.
@@ -95,10 +114,6 @@ pub(super) struct Line {
     pub(super) cells: Vec<u64>,
     /// Of the sorted column, in percent.
     pub(super) share: f64,
-    /// The sorted column in each reading.
-    pub(super) past: Vec<Option<f64>>,
-    /// The same at the baseline, a second.
-    pub(super) before: Option<f64>,
     /// Whether it is within a group.
     pub(super) is_member: bool,
 }
@@ -114,7 +129,7 @@ impl Tab {
     }
 
     /// What is asked of the rows.
-    fn query(&self, by: Option<&str>) -> Query {
+    pub(super) fn query(&self, by: Option<&str>) -> Query {
         let mark = if self.view.is_reversed { "-" } else { "" };
         // By default what is idle comes last.
         let is_own = self.view.sort.is_none() && !self.view.is_reversed;
@@ -165,14 +180,15 @@ impl Tab {
         if change == Change::View {
             self.order.clear();
         }
-        let past = Past::new(&self.feed, behind, &query, names);
+        let newest = (!self.view.is_total).then_some(&selection);
+        let past = Past::new(&self.feed, behind, (&query, newest), names);
         let mut keys = keys;
         keys.extend(past.lingering(moment, &selection));
         let keys = self.order.next(&keys, change == Change::Held);
         let mut shown = Shown {
             matching: selection.matching,
             seconds: numbers.seconds,
-            rows: lines(&selection, keys, &past, names),
+            rows: lines(&selection, keys, names),
             sum: Some(past.sum(&selection)),
             other: numbers
                 .other
@@ -194,13 +210,14 @@ impl Tab {
         for line in shown.rows.iter_mut().chain(others) {
             line.share = past.number(&line.cells) / all * 100.0;
         }
+        shown.rates = Some(past);
         shown.table = Some(selection.table);
         self.shown = shown;
         self.refresh_row(behind, names);
     }
 
     /// What the view is of: an interval, or all since counting or the baseline began.
-    fn numbers<'m>(&self, moment: &'m Moment) -> Numbers<'m> {
+    pub(super) fn numbers<'m>(&self, moment: &'m Moment) -> Numbers<'m> {
         let totals = moment.totals.as_deref().filter(|_| self.view.is_total);
         match (totals, &self.feed.baseline) {
             (None, _) => Numbers {
@@ -230,48 +247,6 @@ impl Tab {
         }
     }
 
-    /// What the view is of, as `-o json` has it.
-    pub(super) fn json(&self, behind: usize, names: &dyn Names) -> Option<String> {
-        let moment = self.feed.moment(behind)?;
-        let Numbers {
-            seconds,
-            rows,
-            other,
-        } = self.numbers(moment);
-        let query = self.query(self.view.by.as_deref());
-        let selection = query.apply(&self.feed.table, &rows, names);
-        let lost = moment.lost;
-        let snapshot = Snapshot {
-            tally: self.feed.name.clone(),
-            summary: self.feed.summary.clone(),
-            time: moment.time,
-            seconds,
-            missed: lost.missed,
-            missed_by: Vec::new(),
-            gaps: lost.gaps,
-            incomplete: moment.incomplete.clone(),
-            tables: vec![TableSnapshot {
-                table: &selection.table,
-                rows: selection.named(names, false),
-                rows_read: moment.rows_read,
-                held_back: false,
-                matching: selection.matching,
-                leaves_out_other: other.is_some() && !query.filters.is_empty(),
-                other: other.filter(|_| query.filters.is_empty()),
-                uncertain: 0,
-                dropped: lost.dropped,
-                reset: 0,
-            }],
-            is_interval: !self.view.is_total,
-            unraised: None,
-            sort: None,
-        };
-        let mut text = Vec::new();
-        let mut renderer = Renderer::new(Format::Json, Style::default());
-        renderer.render(&mut text, &[snapshot], None).ok()?;
-        String::from_utf8(text).ok()
-    }
-
     /// Puts the rows of each open group behind it.
     fn open_groups(&self, shown: &mut Shown, rows: &Rows, behind: usize, names: &dyn Names) {
         let Some(by) = self
@@ -288,7 +263,7 @@ impl Tab {
         };
         let query = self.query(None);
         let all = query.apply(table, rows, names);
-        let past = Past::new(&self.feed, behind, &query, names);
+        shown.member_rates = Some(Past::new(&self.feed, behind, (&query, None), names));
         let groups = std::mem::take(&mut shown.rows);
         for group in groups {
             let name = group.names.first().cloned().unwrap_or_default();
@@ -299,7 +274,7 @@ impl Tab {
                     |key: &[u8]| names.described(&table.labels[label], key).to_string() == name;
                 let keys = all.iter().map(|(key, _)| key).filter(|key| is_member(key));
                 let keys: Vec<Vec<u8>> = keys.map(<[u8]>::to_vec).collect();
-                let mut members = lines(&all, &keys, &past, names);
+                let mut members = lines(&all, &keys, names);
                 for member in &mut members {
                     member.is_member = true;
                     member.names.remove(label);

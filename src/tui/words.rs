@@ -2,7 +2,10 @@
 
 use super::draw::losses;
 use super::state::{Effect, State};
+use super::tab::{Numbers, Tab};
+use crate::render::{Format, Renderer, Style};
 use crate::schema::Names;
+use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::text::plural;
 
 impl State {
@@ -73,5 +76,49 @@ impl State {
         }
         words.extend(tab.view.is_total.then(|| "--total".to_owned()));
         words.join(" ")
+    }
+}
+
+impl Tab {
+    /// What the view is of, as `-o json` has it.
+    pub(super) fn json(&self, behind: usize, names: &dyn Names) -> Option<String> {
+        let moment = self.feed.moment(behind)?;
+        let Numbers {
+            seconds,
+            rows,
+            other,
+        } = self.numbers(moment);
+        let query = self.query(self.view.by.as_deref());
+        let selection = query.apply(&self.feed.table, &rows, names);
+        let lost = moment.lost;
+        let snapshot = Snapshot {
+            tally: self.feed.name.clone(),
+            summary: self.feed.summary.clone(),
+            time: moment.time,
+            seconds,
+            missed: lost.missed,
+            missed_by: Vec::new(),
+            gaps: lost.gaps,
+            incomplete: moment.incomplete.clone(),
+            tables: vec![TableSnapshot {
+                table: &selection.table,
+                rows: selection.named(names, false),
+                rows_read: moment.rows_read,
+                held_back: false,
+                matching: selection.matching,
+                leaves_out_other: other.is_some() && !query.filters.is_empty(),
+                other: other.filter(|_| query.filters.is_empty()),
+                uncertain: 0,
+                dropped: lost.dropped,
+                reset: 0,
+            }],
+            is_interval: !self.view.is_total,
+            unraised: None,
+            sort: None,
+        };
+        let mut text = Vec::new();
+        let mut renderer = Renderer::new(Format::Json, Style::default());
+        renderer.render(&mut text, &[snapshot], None).ok()?;
+        String::from_utf8(text).ok()
     }
 }

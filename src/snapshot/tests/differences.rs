@@ -36,6 +36,36 @@ fn rows_that_are_new_count_in_full_and_unchanged_ones_are_hidden() {
     assert_eq!(show_since("", &[], &ROWS), "");
 }
 
+#[test]
+fn rows_are_found_wherever_they_stand() {
+    let row = |key: usize, counted: usize| {
+        let comm = char::from(b'a' + key as u8);
+        format!("{comm} 2 5 19 | {counted} 0 0 0 []")
+    };
+    let read = |keys: &mut dyn Iterator<Item = usize>, more: usize| {
+        let texts: Vec<String> = keys.map(|key| row(key, 100 * key + more)).collect();
+        rows(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let before = read(&mut (1..25), 0);
+    // 25 is new; 3 is gone.
+    let orders: [Vec<usize>; 3] = [
+        (1..26).collect(),
+        (1..26).rev().collect(),
+        (20..26).chain(1..20).collect(),
+    ];
+    for order in orders {
+        let mut there = order.iter().copied().filter(|key| *key != 3);
+        let now = read(&mut there, 23);
+        let (since, reset) = now.since(&before, &table().metrics);
+        assert_eq!(reset, 1);
+        let counted = since.iter().map(|(_, cells)| cells[0]);
+        let counted: Vec<u64> = counted.collect();
+        let there = order.iter().filter(|key| **key != 3);
+        let wanted = there.map(|key| if *key == 25 { 2523 } else { 23 });
+        assert_eq!(counted, wanted.collect::<Vec<u64>>());
+    }
+}
+
 /// How many rows were reset.
 fn reset(now: &[&str], before: &[&str]) -> u64 {
     rows(now).since(&rows(before), &table().metrics).1

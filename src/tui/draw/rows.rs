@@ -6,6 +6,7 @@ use super::{Pen, Target, Tone, detail};
 use crate::render::{Grid, GridCell, GridRow, Look, Style, change_text};
 use crate::schema::whole_number;
 use crate::tui::feed::KEPT;
+use crate::tui::past::History;
 use crate::tui::state::State;
 use crate::tui::tab::{Line, Tab};
 
@@ -154,7 +155,12 @@ impl<'s> Sheet<'s> {
         let is_row = i < self.rows;
         let is_other = !is_row && tab.shown.other.is_some() && i == self.rows;
         let is_selected = is_row && tab.view.selected.as_ref() == Some(&line.key);
-        let is_idle = is_row && line.past.last().copied().flatten() == Some(0.0);
+        let history = match () {
+            () if is_row => tab.shown.history(line),
+            () if is_other => History::default(),
+            () => tab.shown.history_of_all(),
+        };
+        let is_idle = is_row && history.now() == Some(0.0);
         for GridCell { column, x, text } in self.grid.row(i) {
             let tone = match () {
                 () if is_other => Tone::Lost,
@@ -172,8 +178,8 @@ impl<'s> Sheet<'s> {
         }
         let width = area.right().saturating_sub(self.spark_x(area));
         let width = usize::from(width).min(KEPT);
-        if let (Some(before), Some(metric)) = (line.before, tab.sorted_metric()) {
-            let now = line.past.last().copied().flatten().unwrap_or(0.0);
+        if let (Some(before), Some(metric)) = (history.before, tab.sorted_metric()) {
+            let now = history.now().unwrap_or(0.0);
             let text = format!(
                 "{:>9} {:>7}",
                 metric.rounded(before),
@@ -188,7 +194,7 @@ impl<'s> Sheet<'s> {
         } else if self.spark > 0 {
             let spark = state
                 .glyphs
-                .sparkline(minute(&line.past, width).into_iter());
+                .sparkline(minute(&history.minute, width).into_iter());
             pen.put(
                 (self.spark_x(area), area.y),
                 area.right(),

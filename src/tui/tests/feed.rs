@@ -32,7 +32,8 @@ fn a_long_interval_fills_its_part_of_the_minute() {
     watch.read(&[("a", "read", 10)]).read(&[("a", "read", 10)]);
     watch.seconds += 9;
     watch.read(&[("a", "read", 10)]).read(&[("a", "read", 10)]);
-    let past = &watch.state.tab().shown.rows[0].past;
+    let shown = &watch.state.tab().shown;
+    let past = shown.history(&shown.rows[0]).minute;
     let counted = past.iter().filter(|it| **it == Some(10.0)).count();
     assert_eq!((past.len(), counted), (60, 12), "{past:?}");
     assert_eq!(past[47], None);
