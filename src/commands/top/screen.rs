@@ -170,3 +170,54 @@ fn restore_at_panic() {
         std::process::exit(101);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    use std::sync::mpsc;
+
+    use nix::pty::openpty;
+    use nix::sys::termios::tcgetattr;
+
+    use super::*;
+
+    #[test]
+    #[ignore = "the test below runs it in a terminal"]
+    fn it_panics_in_its_terminal() {
+        let _screen = Screen::open(mpsc::channel().0).unwrap();
+        panic!("on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let pty = openpty(None, None).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "--wait"]);
+        command.arg(std::env::current_exe().unwrap());
+        let name = "commands::top::screen::tests::it_panics_in_its_terminal";
+        command.args(["--exact", name, "--ignored", "--nocapture"]);
+        command.env("RUST_BACKTRACE", "0");
+        command.stdin(end()).stdout(end()).stderr(end());
+        let status = command.status().unwrap();
+        drop(command);
+        assert_eq!(status.code(), Some(101));
+        assert_eq!(tcgetattr(&pty.slave).unwrap(), before);
+        drop(pty.slave);
+        let mut written = Vec::new();
+        // A terminal without a program ends with an error.
+        let _ = File::from(pty.master).read_to_end(&mut written);
+        let written = String::from_utf8_lossy(&written);
+        let (drawn, after) = written.rsplit_once("\x1b[?1049l").unwrap();
+        assert!(drawn.contains("\x1b[?1049h"), "{written:?}");
+        for wanted in ["\x1b[?25h", "on purpose"] {
+            assert!(after.contains(wanted), "{written:?}");
+        }
+        assert!(written.contains("\x1b[?1000l"), "{written:?}");
+    }
+}
