@@ -6,7 +6,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use ktally::names::HostNames;
-use ktally::schema::{MetricKind, Names, Scale, Table};
+use ktally::schema::{MetricKind, Names, Table};
 use ktally::snapshot::{self, Reading};
 use ktally::tally::{RawOption, ResolvedOption, Session, Tally, resolve};
 
@@ -215,8 +215,9 @@ impl Row<'_> {
         let most = self.number(&maximum.name);
         let mut filled = self.buckets(&histogram.name).iter();
         let last = filled.rposition(|count| *count > 0).unwrap_or(0);
-        let edge = Scale::Log2.edge(last);
-        assert!(most <= edge && most >= edge / 2, "{most}: {self:?}");
+        let edge = |bucket| histogram.scale().edge(bucket);
+        let least = last.checked_sub(1).map_or(0, edge);
+        assert!((least..=edge(last)).contains(&most), "{most}: {self:?}");
         assert!(count != 1 || most == sum, "{most}: {self:?}");
     }
 
