@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 mod chosen;
+mod count;
 mod counting;
 mod formats;
 mod map;
@@ -22,6 +23,8 @@ use crate::render::Format;
 use crate::tally::Tally;
 
 pub use chosen::Chosen;
+pub(crate) use count::CountArgs;
+pub use count::find;
 pub(crate) use counting::{
     AttachArgs, DetachArgs, DiffArgs, ExportArgs, ListArgs, ManArgs, RotateArgs, RunArgs,
     Selection, StatusArgs, TopArgs, View,
@@ -149,6 +152,9 @@ pub(crate) enum Action {
     List(ListArgs),
     /// Count, print, and leave nothing behind
     Run(RunArgs),
+    /// Count any event of the kernel by what it carries, without a C file
+    #[command(mut_args(count::of_count))]
+    Count(CountArgs),
     /// Watch live what tallies count
     Top(TopArgs),
     /// Serve what tallies count to Prometheus
@@ -266,10 +272,17 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
             ));
         }
     }
-    let matches = mistakes::matches(named(command(&tallies)?).color(color(args)), args)?;
-    let cli = Cli::from_arg_matches(&matches)?;
+    let anything = count::anything(args)?;
+    let command = count::with_options(command(&tallies)?, anything.as_ref());
+    let matches = mistakes::matches(named(command).color(color(args)), args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
     formats::check(&matches, &cli)?;
     let tallies = match matches.subcommand() {
+        Some((_, matches))
+            if let (Action::Count(args), Some(anything)) = (&mut cli.action, &anything) =>
+        {
+            vec![count::chosen(args, matches, anything)?]
+        }
         Some((_, matches)) if !tallies.is_empty() => {
             let operands = matches.get_many("tally").into_iter().flatten();
             let words = words_of(operands.cloned());

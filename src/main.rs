@@ -7,7 +7,6 @@ use anyhow::Result;
 
 use ktally::cli::{self, Exit};
 use ktally::commands;
-use ktally::tally::Tally;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -28,6 +27,6 @@ fn main() -> ExitCode {
 
 fn run(args: &[OsString]) -> Result<Exit> {
     let tallies = cli::tallies_of(args);
-    let tallies = tallies.iter().map(|name| Tally::find(name));
+    let tallies = tallies.iter().map(|name| cli::find(name));
     commands::execute(cli::parse(args, tallies.collect::<Result<_>>()?)?)
 }

@@ -1,6 +1,7 @@
 //! System calls that no library wraps well: the unsafe code of the program, as
 //! safe functions. Errors are `io::Error`, with the kernel's own errno.
 
+pub(crate) mod btf;
 pub(crate) mod log;
 pub mod map;
 pub mod program;

@@ -12,23 +12,24 @@ use ktally::names::{decoders, is_known};
 use ktally::schema::Decoder;
 
 /// The modules from top to bottom, and the modules below that each may use.
-const MODULES: [(&str, &str); 17] = [
+const MODULES: [(&str, &str); 18] = [
     ("main", "cli commands tally error"),
     (
         "commands",
         "cli tui export render recording tally map snapshot names schema host error text",
     ),
-    ("cli", "render tally snapshot names schema error text"),
+    ("cli", "render tally query snapshot names schema error text"),
     ("tui", "render recording snapshot schema error text"),
     ("export", "render snapshot schema"),
     ("render", "recording snapshot schema error text"),
     ("recording", "snapshot schema error"),
     (
         "tally",
-        "map snapshot names schema host internal sys error text",
+        "map snapshot query names schema host internal sys error text",
     ),
     ("map", "names schema host internal sys error"),
     ("snapshot", "schema error"),
+    ("query", "schema error"),
     ("names", "schema host sys error"),
     ("schema", "sys error text"),
     ("host", ""),
@@ -51,9 +52,9 @@ const CRATES: [(&str, &str); 7] = [
 
 /// The only files with unsafe code, and with libbpf's own functions.
 const UNSAFE: &str = "map/add.rs map/drain.rs map/helper.rs map/inventory.rs map/iterator.rs \
-    schema/btf/object.rs sys.rs sys/log.rs sys/map.rs sys/program.rs";
-const LIBBPF: &str = "map/errors.rs sys.rs sys/log.rs sys/map.rs sys/program.rs tally/attach.rs \
-    tally/compile.rs";
+    schema/btf/object.rs sys.rs sys/btf.rs sys/log.rs sys/map.rs sys/program.rs";
+const LIBBPF: &str = "map/errors.rs sys.rs sys/btf.rs sys/log.rs sys/map.rs sys/program.rs tally/attach.rs \
+    tally/compile.rs tally/count.rs";
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

@@ -27,7 +27,7 @@ pub struct Chosen {
 /// `a,b:option=value:option`: the words of each tally, its name first. A file may have
 /// any name.
 pub(super) fn words(operand: &OsStr) -> Vec<Vec<OsString>> {
-    if Path::new(operand).exists() {
+    if Path::new(operand).exists() || operand.to_str().is_some_and(is_query) {
         return vec![vec![operand.to_owned()]];
     }
     let split = |text: &[u8], at: u8| -> Vec<OsString> {
@@ -36,6 +36,11 @@ pub(super) fn words(operand: &OsStr) -> Vec<Vec<OsString>> {
     };
     let tallies = split(operand.as_bytes(), b',').into_iter();
     tallies.map(|tally| split(tally.as_bytes(), b':')).collect()
+}
+
+/// `count sched_switch --by prev.comm`: a query in place of a name.
+pub(super) fn is_query(operand: &str) -> bool {
+    operand.split_whitespace().next() == Some("count") && operand.trim() != "count"
 }
 
 /// The flags of all tallies; one that several have stands for all of them.

@@ -153,7 +153,7 @@ pub(crate) struct Selection {
     /// Show only rows with one of these values in this field; may be repeated
     ///
     /// Operators: `=` and `!=` (also of networks like 10.0.0.0/8), `~` and `!~` (patterns of `*` and
-    /// `?`), and for numbers `<` `<=` `>` `>=`: `--where comm=dd,find --where 'p99>10ms'`. Numbers are
+    /// `?`), and for numbers `<` `<=` `>` `>=` and `&` (any of these bits): `--where comm=dd,find --where 'p99>10ms'`. Numbers are
     /// counts, not rates.
     #[arg(long = "where", help_heading = SHOW, value_name = "FIELD=VALUE,...", value_parser = Condition::parse)]
     pub(crate) filters: Vec<Condition>,

@@ -150,6 +150,13 @@ fn near(error: &clap::Error, culprit: &str, verb: &Command) -> Vec<String> {
     longs.map(|long| format!("--{long}")).collect()
 }
 
+/// What clap has to say, without its hints.
+pub(super) fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
+}
+
 /// Whether clap "failed" only to print help or the version.
 pub fn is_help(error: &clap::Error) -> bool {
     matches!(

@@ -74,6 +74,7 @@ pub fn help(help: &clap::Error, color: ColorChoice) -> Result<Exit> {
 fn act(request: Request) -> Result<Exit> {
     let Request { cli, tallies } = request;
     match (cli.action, &tallies[..]) {
+        (Action::Count(args), _) => run::run(&cli.global, &args.run, &tallies),
         (Action::Run(args), [_, ..]) => run::run(&cli.global, &args, &tallies),
         (Action::Attach(args), [chosen]) => attach::attach(&args, &chosen.tally, &chosen.given),
         (Action::Attach(_), [_, ..]) => {

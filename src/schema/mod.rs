@@ -25,6 +25,7 @@ mod unit;
 mod value;
 mod word;
 
+pub(crate) use btf::walk;
 pub use btf::{KernelBtf, Schema};
 pub(crate) use btf::{MapBtf, declared_types, raw_btf};
 pub use counts::Number;

@@ -189,7 +189,7 @@ impl Table {
                 let members = place.ty.members().to_vec();
                 self.add_labels(prefix, place.bit_offset, &members);
             } else if inner.is_empty() || member.tags.decoder.is_some() {
-                match member.name.as_str() {
+                match member.shown_name() {
                     // An anonymous bitfield is padding.
                     "" => self.hides_key |= place.bits.is_none(),
                     name => {
@@ -219,7 +219,8 @@ impl Table {
                     self.details.push(Label::new(name, place, &either.tags));
                 }
             } else if !member.name.is_empty() {
-                self.add_metric(format!("{prefix}{}", member.name), place, &member.tags);
+                let name = format!("{prefix}{}", member.shown_name());
+                self.add_metric(name, place, &member.tags);
             }
         }
     }

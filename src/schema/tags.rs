@@ -56,6 +56,10 @@ pub struct Tags {
     pub(crate) follow: bool,
     /// On the PID namespace whose numbers are shown.
     pub(crate) pids: bool,
+    /// On the plan of `ktally count`.
+    pub(crate) plan: bool,
+    /// A column's name, where C has none like it.
+    pub(crate) name: Option<String>,
     /// On the counter of events that the kernel did not report.
     pub(crate) gaps: bool,
     /// On the flag that says whether the kernel can raise maxima.
@@ -164,6 +168,8 @@ impl Tags {
             "attach" => self.attach = help(),
             "follow" => self.follow = true,
             "pids" => self.pids = true,
+            "plan" => self.plan = true,
+            "name" => self.name = help(),
             "gaps" => self.gaps = true,
             "maxima" => self.maxima = true,
             "unraised" => self.unraised = true,

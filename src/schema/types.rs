@@ -162,6 +162,11 @@ impl Type {
 }
 
 impl Member {
+    /// What its column is called.
+    pub(crate) fn shown_name(&self) -> &str {
+        self.tags.name.as_deref().unwrap_or(&self.name)
+    }
+
     /// Whether it is not shown, and need not be given: its author said so, or it
     /// is the kernel's own, of which user space reads and writes only zeroes.
     pub(crate) fn is_hidden(&self) -> bool {
@@ -234,7 +239,7 @@ impl Place {
     }
 
     /// Writes the low bits of a number; the place must be within the bytes.
-    pub(super) fn put(&self, bytes: &mut [u8], number: u128) {
+    pub(crate) fn put(&self, bytes: &mut [u8], number: u128) {
         for i in 0..self.width().min(128) {
             let (byte, bit) = ((self.bit_offset + i) / 8, (self.bit_offset + i) % 8);
             let Some(byte) = bytes.get_mut(byte) else {

@@ -1,7 +1,5 @@
 //! Conditions on rows, from text to a predicate.
 
-use std::cmp::Ordering;
-
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ipnet::IpNet;
 use wildmatch::WildMatch;
@@ -35,6 +33,7 @@ enum Compare {
     AtMost,
     More,
     AtLeast,
+    Bits,
 }
 
 const EQUAL: Operator = Operator {
@@ -42,7 +41,7 @@ const EQUAL: Operator = Operator {
     compare: Compare::Equal,
 };
 
-const OPERATORS: [Operator; 8] = {
+const OPERATORS: [Operator; 9] = {
     const fn operator(sign: &'static str, compare: Compare) -> Operator {
         Operator { sign, compare }
     }
@@ -55,6 +54,7 @@ const OPERATORS: [Operator; 8] = {
         operator("<=", Compare::AtMost),
         operator(">", Compare::More),
         operator(">=", Compare::AtLeast),
+        operator("&", Compare::Bits),
     ]
 };
 
@@ -68,13 +68,23 @@ impl Operator {
         matches!(self.compare, Compare::Equal | Compare::Like)
     }
 
-    fn admits(self, ordering: Ordering) -> bool {
+    fn admits(self, number: i128, wanted: i128) -> bool {
+        let ordering = number.cmp(&wanted);
         match self.compare {
             Compare::Equal | Compare::Like => ordering.is_eq(),
             Compare::Less => ordering.is_lt(),
             Compare::AtMost => ordering.is_le(),
             Compare::More => ordering.is_gt(),
             Compare::AtLeast => ordering.is_ge(),
+            Compare::Bits => number & wanted != 0,
+        }
+    }
+
+    /// Of numbers in thousandths.
+    fn admits_thousandths(self, number: i128, wanted: i128) -> bool {
+        match self.compare {
+            Compare::Bits => self.admits(number / 1000, wanted / 1000),
+            _ => self.admits(number, wanted),
         }
     }
 
@@ -87,7 +97,7 @@ impl Condition {
     /// An error says what would have been right.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let signs = || OPERATORS.iter().map(|known| known.sign);
-        let is_sign = |c: char| "=!<>~".contains(c);
+        let is_sign = |c: char| "=!<>~&".contains(c);
         let Some(start) = text.find(is_sign) else {
             let others: Vec<&str> = signs().skip(1).collect();
             return Err(format!(
@@ -229,8 +239,9 @@ impl<'t> Filter<'t> {
         self.0.iter().all(|test| match test {
             Ok(Test::Number(column, operator, wanted)) => {
                 let number = column.thousandths(cells);
-                let is_met =
-                    |wanted: &i128| number.is_some_and(|it| operator.admits(it.cmp(wanted)));
+                let is_met = |wanted: &i128| {
+                    number.is_some_and(|it| operator.admits_thousandths(it, *wanted))
+                };
                 operator.admits_any(wanted, is_met)
             }
             _ => true,
@@ -304,7 +315,7 @@ impl<'t> KeyTest<'t> {
             }
             Wanted::Number(wanted) => {
                 let number = number(label, key, names);
-                number.is_some_and(|it| operator.admits(it.cmp(wanted)))
+                number.is_some_and(|it| operator.admits(it, *wanted))
             }
         })
     }

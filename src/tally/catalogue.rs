@@ -146,6 +146,11 @@ impl Tally {
             .with_context(|| format!("failed to open `{shown}`"))
     }
 
+    /// An object of this program's own.
+    pub(super) fn of_object(name: &str, object: Vec<u8>) -> Result<Self> {
+        Self::open(name.to_owned(), Source::File(object))
+    }
+
     fn open(name: String, object: Source) -> Result<Self> {
         let opened = object.open(&name)?;
         let schema = Schema::of_object(opened.object())?;

@@ -4,6 +4,7 @@ mod attach;
 mod binary;
 mod catalogue;
 mod compile;
+mod count;
 mod follow;
 mod instance;
 mod load;

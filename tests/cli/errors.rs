@@ -114,7 +114,7 @@ fn conditions_name_the_word_that_is_wrong() {
         "
 run syscalls --where comm==dd => no operator named `==`; did you mean `=`?
 run syscalls --where comm=~dd => no operator named `=~`
-run syscalls --where comm => write it as FIELD=VALUE | != ~ !~ < <= > >=
+run syscalls --where comm => write it as FIELD=VALUE | != ~ !~ < <= > >= &
 run syscalls --where cals>5 => no field named `cals`; did you mean `calls`
 run syscalls --where calls>fast => `--where calls>fast` | not a whole number
 run syscalls --where time>5x => `--where time>5x` | write one like `10ms`

@@ -13,6 +13,7 @@ mod catalogue;
 mod cgroups;
 mod command;
 mod conditions;
+mod count;
 mod declarations;
 mod detach;
 mod exact;

@@ -70,7 +70,7 @@ fn load_btf(id: u32) -> Result<Option<Btf<'static>>> {
 }
 
 /// The running kernel's own BTF.
-pub struct KernelBtf(Btf<'static>);
+pub struct KernelBtf(pub(super) Btf<'static>);
 
 impl KernelBtf {
     /// From /sys/kernel/btf/vmlinux; fails where the kernel has none.

@@ -3,6 +3,7 @@
 
 mod live;
 mod object;
+pub(crate) mod walk;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

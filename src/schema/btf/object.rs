@@ -52,6 +52,8 @@ pub struct Schema {
     /// Where the PID namespace stands whose numbers it filters and shows, in
     /// `.rodata`; `None` where no program asks for it.
     pub(crate) pids: Option<Place>,
+    /// Where the plan of `ktally count` is, in `.rodata`.
+    pub(crate) plan: Option<Place>,
     /// The tags of each function, by name.
     pub functions: HashMap<String, Tags>,
 }
@@ -252,6 +254,7 @@ impl Schema {
             maxima: reader.place_with(&rodata, |tags| tags.maxima),
             follow: reader.place_with(&rodata, |tags| tags.follow),
             pids: reader.place_with(&rodata, |tags| tags.pids),
+            plan: reader.place_with(&rodata, |tags| tags.plan),
             functions: reader.functions(),
         }
     }

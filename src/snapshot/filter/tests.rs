@@ -144,7 +144,7 @@ fn addresses_are_in_networks() {
 #[test]
 fn what_is_wrong_is_named() {
     let parsed = |text: &str| Condition::parse(text).unwrap_err();
-    assert_snapshot!(parsed("comm"), @"write it as FIELD=VALUE, or with one of != ~ !~ < <= > >=");
+    assert_snapshot!(parsed("comm"), @"write it as FIELD=VALUE, or with one of != ~ !~ < <= > >= &");
     assert_snapshot!(parsed("comm==a"), @"no operator named `==`; did you mean `=`?");
     assert_snapshot!(parsed("comm=~a"), @"no operator named `=~`; did you mean `=`?");
     assert_snapshot!(parsed("comm!a"), @"no operator named `!`; did you mean `!=` or `!~`?");

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * `ktally count`: counts any event by what it carries, without a compiler. One
+ * program for each kind of event, and a plan of what to read. Before this
+ * object is opened the frontend changes it (src/tally/count.rs): it writes the
+ * plan, gives one program its event in place of EVENT, and the table the types
+ * of its key and value.
+ */
+#include "ktally.bpf.h"
+#include "stacks.h"
+
+TALLY("events");
+
+TASK_FILTERS;
+CPU_FILTER;
+
+/* ---- the plan: src/query/plan.rs writes it by these names -----------------
+ */
+
+#define COUNT_FIELDS 8	/* parts of a key */
+#define COUNT_FILTERS 4 /* conditions */
+#define COUNT_VALUES 4	/* columns beside the number of events */
+#define COUNT_HOPS 6	/* pointers to follow to a value */
+#define COUNT_TEXT 64	/* bytes of a text that is compared */
+#define COUNT_KEY 256	/* bytes of a key, without stacks */
+
+/* Where the way to a value begins. */
+enum count_base {
+	COUNT_ARGUMENT, /* and 11 more */
+	COUNT_LAST_ARGUMENT = 11,
+	COUNT_CONTEXT, /* the record of a tracepoint */
+	COUNT_TASK,    /* the current task */
+	COUNT_RETURN,  /* what a probed function returns */
+	COUNT_PID,
+	COUNT_TID,
+	COUNT_PPID,
+	COUNT_UID,
+	COUNT_CGROUP,
+	COUNT_CPU,
+	COUNT_CALL, /* the number of a system call */
+	COUNT_BASES,
+};
+
+enum count_kind {
+	COUNT_NOTHING,
+	COUNT_WORD,   /* the base itself */
+	COUNT_NUMBER, /* of at most 8 bytes, in memory */
+	COUNT_BYTES,
+	COUNT_STRING,	     /* up to its NUL */
+	COUNT_RECORD_STRING, /* a __data_loc of a record */
+	COUNT_COMM,
+	COUNT_KSTACK,
+	COUNT_USTACK,
+};
+
+/* A value: pointers are read at all offsets but the last one. */
+struct count_field {
+	__u8 kind;
+	__u8 base;
+	__u8 hops; /* how many pointers */
+	__u8 is_signed;
+	__u16 size; /* in bytes, of a number in memory */
+	__u8 shift; /* of a bitfield in that number */
+	__u8 bits;  /* 0 for all of it */
+	__u32 offsets[COUNT_HOPS + 1];
+	__u16 at;    /* in the key or the value of the table */
+	__u16 width; /* in bytes, there */
+};
+
+enum count_test {
+	COUNT_ALWAYS,
+	COUNT_RANGE, /* low to high */
+	COUNT_BITS,  /* any bit of low */
+	COUNT_TEXT_IS,
+};
+
+struct count_filter {
+	struct count_field field;
+	__u8 test;
+	__u8 is_not;
+	__u8 unused[6];
+	__u64 low;
+	__u64 high;
+	char text[COUNT_TEXT];
+};
+
+enum count_measure {
+	COUNT_NO_VALUE,
+	COUNT_SUM,
+	COUNT_MAX,
+	COUNT_MIN, /* the greatest complement, as rows begin as zeroes */
+	COUNT_LOG2,
+	COUNT_LINEAR,
+};
+
+struct count_value_plan {
+	struct count_field field;
+	__u64 measure;
+	__u64 step; /* of a linear histogram */
+};
+
+struct count_plan {
+	__u32 key_size;
+	__u32 bases; /* a bit for each that is used */
+	__u64 has_stacks;
+	struct count_field fields[COUNT_FIELDS];
+	struct count_filter filters[COUNT_FILTERS];
+	struct count_value_plan values[COUNT_VALUES];
+};
+
+const volatile struct count_plan count_plan __ktally_tag("plan", "") = {};
+
+/* ---- the table ----------------------------------------------------------- */
+
+struct count_key {
+	__u64 words[COUNT_KEY / 8];
+	struct tally_kstack kstack;
+	struct tally_ustack ustack;
+};
+
+struct count_value {
+	__u64 events;
+	struct tally_histogram columns[COUNT_VALUES];
+};
+
+TABLE(events, struct count_key, struct count_value, 8192, "events");
+
+/* A key with stacks: too large for the BPF stack. */
+CPU_STATE(count_scratch, struct count_key);
+
+static __always_inline bool count_uses(__u32 base)
+{
+	return count_plan.bases & 1 << base;
+}
+
+/* Where values begin: by enum count_base. */
+struct count_bases {
+	__u64 of[COUNT_BASES];
+};
+
+/*
+ * Memory of the kernel has the upper half of the addresses. What cannot be read
+ * is left as it is: zeroes.
+ */
+static __always_inline void count_read(void *to, __u32 size, __u64 address)
+{
+	if ((__s64)address < 0)
+		bpf_probe_read_kernel(to, size, (void *)address);
+	else
+		bpf_probe_read_user(to, size, (void *)address);
+}
+
+static __always_inline void count_read_text(void *to, __u32 size, __u64 address)
+{
+	if ((__s64)address < 0)
+		bpf_probe_read_kernel_str(to, size, (void *)address);
+	else
+		bpf_probe_read_user_str(to, size, (void *)address);
+}
+
+/*
+ * Where a value is in memory, 0 behind a pointer that is NULL or unreadable; or
+ * the base itself.
+ */
+static __always_inline __u64
+count_find(const volatile struct count_field *field,
+	   const struct count_bases *bases)
+{
+	__u64 address = bases->of[field->base];
+
+	if (field->kind == COUNT_WORD || !address)
+		return address;
+	address += field->offsets[0];
+	if (field->kind == COUNT_RECORD_STRING) {
+		__u32 place = 0;
+
+		count_read(&place, sizeof(place), address);
+		return bases->of[field->base] + (place & 0xffff);
+	}
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < COUNT_HOPS; i++) {
+		__u64 next = 0;
+
+		if (i >= field->hops)
+			break;
+		count_read(&next, sizeof(next), address);
+		if (!next)
+			return 0;
+		address = next + field->offsets[i + 1];
+	}
+	return address;
+}
+
+static __always_inline pid_t count_parent(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+
+	return tally_pids.level ? tally_pid(parent)
+				: BPF_CORE_READ(parent, tgid);
+}
+
+/* What every event has. */
+static __always_inline void count_take_current(struct count_bases *bases)
+{
+	if (count_uses(COUNT_TASK))
+		bases->of[COUNT_TASK] = bpf_get_current_task();
+	if (count_uses(COUNT_PID))
+		bases->of[COUNT_PID] = tally_current_pid();
+	if (count_uses(COUNT_TID))
+		bases->of[COUNT_TID] = tally_current_tid();
+	if (count_uses(COUNT_PPID))
+		bases->of[COUNT_PPID] = count_parent();
+	if (count_uses(COUNT_UID))
+		bases->of[COUNT_UID] = (__u32)bpf_get_current_uid_gid();
+	if (count_uses(COUNT_CGROUP))
+		bases->of[COUNT_CGROUP] = bpf_get_current_cgroup_id();
+	if (count_uses(COUNT_CPU))
+		bases->of[COUNT_CPU] = bpf_get_smp_processor_id();
+}
+
+/* A base, or what is in memory there: 64 bits, with the sign of its type. */
+static __always_inline __u64
+count_number(const volatile struct count_field *field, __u64 found)
+{
+	__u64 number = 0;
+	__u32 bits = field->bits;
+
+	if (field->kind == COUNT_NUMBER)
+		count_read(&number, field->size, found);
+	else
+		number = found;
+	if (bits) {
+		number <<= 64 - bits - field->shift;
+		if (field->is_signed)
+			number = (__s64)number >> (64 - bits);
+		else
+			number >>= 64 - bits;
+	}
+	return number;
+}
+
+static __always_inline void count_text(void *to, __u32 size,
+				       const volatile struct count_field *field,
+				       __u64 found)
+{
+	if (field->kind == COUNT_COMM)
+		current_name(to);
+	else if (field->kind == COUNT_BYTES)
+		count_read(to, size, found);
+	else
+		count_read_text(to, size, found);
+}
+
+static __always_inline bool count_is_text(__u32 kind)
+{
+	return kind >= COUNT_BYTES && kind <= COUNT_COMM;
+}
+
+/* ---- filters ------------------------------------------------------------- */
+
+static __always_inline bool
+count_is_this_text(const volatile struct count_filter *filter, __u64 *text,
+		   __u64 found)
+{
+	const volatile __u64 *wanted = (const volatile __u64 *)filter->text;
+
+#pragma unroll
+	for (int i = 0; i < COUNT_TEXT / 8; i++)
+		text[i] = 0;
+	count_text(text, filter->field.width, &filter->field, found);
+#pragma unroll
+	for (int i = 0; i < COUNT_TEXT / 8; i++)
+		if (text[i] != wanted[i])
+			return false;
+	return true;
+}
+
+static __always_inline bool
+count_is_met(const volatile struct count_filter *filter,
+	     const struct count_bases *bases, __u64 *text)
+{
+	__u64 found = count_find(&filter->field, bases), number;
+
+	if (filter->test == COUNT_TEXT_IS)
+		return count_is_this_text(filter, text, found);
+	number = count_number(&filter->field, found);
+	if (filter->test == COUNT_BITS)
+		return number & filter->low;
+	/* One comparison: of numbers with a sign, too. */
+	return number - filter->low <= filter->high - filter->low;
+}
+
+/* *text* is memory for a text that is compared. */
+static __always_inline bool count_wants(const struct count_bases *bases,
+					__u64 *text)
+{
+#pragma unroll
+	for (int i = 0; i < COUNT_FILTERS; i++) {
+		const volatile struct count_filter *filter =
+			&count_plan.filters[i];
+
+		if (filter->test != COUNT_ALWAYS &&
+		    count_is_met(filter, bases, text) == filter->is_not)
+			return false;
+	}
+	return true;
+}
+
+/* ---- keys and values ----------------------------------------------------- */
+
+static __always_inline void count_write(void *to, __u32 width, __u64 number)
+{
+	if (width == 1)
+		*(__u8 *)to = number;
+	else if (width == 2)
+		*(__u16 *)to = number;
+	else if (width == 4)
+		*(__u32 *)to = number;
+	else
+		*(__u64 *)to = number;
+}
+
+static __always_inline void count_fill(void *key,
+				       const volatile struct count_field *field,
+				       void *ctx,
+				       const struct count_bases *bases)
+{
+	void *to = key + field->at;
+	__u64 found;
+
+	if (field->kind == COUNT_KSTACK)
+		return tally_kernel_stack(ctx, to);
+	if (field->kind == COUNT_USTACK)
+		return tally_user_stack(ctx, to);
+	found = count_find(field, bases);
+	if (count_is_text(field->kind))
+		count_text(to, field->width, field, found);
+	else
+		count_write(to, field->width, count_number(field, found));
+}
+
+static __always_inline void
+count_add(void *value, const volatile struct count_value_plan *plan,
+	  const struct count_bases *bases)
+{
+	__u64 *to = value + plan->field.at;
+	__u64 number =
+		count_number(&plan->field, count_find(&plan->field, bases));
+
+	if (plan->measure == COUNT_SUM)
+		__sync_fetch_and_add(to, number);
+	else if (plan->field.is_signed && (__s64)number < 0)
+		number = 0; /* the others have no sign */
+	if (plan->measure == COUNT_MAX)
+		tally_maximum(to, number);
+	else if (plan->measure == COUNT_MIN)
+		tally_maximum(to, ~number);
+	else if (plan->measure == COUNT_LOG2)
+		__tally_observe(to, to + 1, __tally_bucket(number), number);
+	else if (plan->measure == COUNT_LINEAR)
+		__tally_observe(to, to + 1,
+				number ? (number - 1) / plan->step + 1 : 0,
+				number);
+}
+
+static __always_inline int count(void *ctx, struct count_bases *bases)
+{
+	__u64 small[COUNT_KEY / 8];
+	__u64 *key = small;
+	struct count_value *value;
+
+	if (!wanted_cpu() || !wanted_task())
+		return 0;
+	bases->of[COUNT_CONTEXT] = (__u64)ctx;
+	count_take_current(bases);
+	if (!count_wants(bases, key))
+		return 0;
+	if (count_plan.has_stacks) {
+		key = (void *)tally_cpu_state(count_scratch);
+		if (!key)
+			return 0;
+	}
+#pragma unroll
+	for (int i = 0; i < COUNT_KEY / 8; i++)
+		if (i * 8 < count_plan.key_size)
+			key[i] = 0;
+#pragma unroll
+	for (int i = 0; i < COUNT_FIELDS; i++)
+		if (count_plan.fields[i].kind)
+			count_fill(key, &count_plan.fields[i], ctx, bases);
+
+	value = __tally_entry(&events, key, &events_zero, &events_other);
+	__sync_fetch_and_add(&value->events, 1);
+#pragma unroll
+	for (int i = 0; i < COUNT_VALUES; i++)
+		if (count_plan.values[i].measure)
+			count_add(value, &count_plan.values[i], bases);
+	return 0;
+}
+
+/* ---- programs ------------------------------------------------------------ */
+
+/* The frontend writes the name of an event over this, which has room for it. */
+#define EVENT                                                \
+	"EVENT_____________________________________________" \
+	"__________________________________________________" \
+	"____________________________"
+
+SEC("?tp_btf/" EVENT)
+int tracepoint(void *ctx)
+{
+	struct count_bases bases;
+
+#pragma unroll
+	for (int i = 0; i <= COUNT_LAST_ARGUMENT; i++)
+		if (count_uses(i))
+			bases.of[i] = (__u64)tracepoint_argument(ctx, i);
+	if (count_uses(COUNT_CALL))
+		bases.of[COUNT_CALL] = syscall_number((void *)bases.of[0]);
+	return count(ctx, &bases);
+}

@@ -1,0 +1,16 @@
+//! `ktally count`: from words to a plan of what a prebuilt program reads. Pure: types
+//! come from BTF, and nothing here loads anything.
+
+mod condition;
+mod event;
+mod expression;
+mod field;
+mod members;
+mod plan;
+mod resolve;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use field::Stored;
+pub(crate) use plan::{Column, Measure, Plan, Query};

@@ -1,0 +1,370 @@
+//! From a query to a plan: the key and value of a table, and the numbers that the
+//! program reads in .rodata.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::condition::Filter;
+use super::event::Event;
+use super::field::{Base, Field, Stored};
+use super::resolve::resolve;
+use super::scope::Scope;
+use crate::error::usage;
+use crate::schema::{KernelBtf, Kind, Names, Place};
+
+/// As many as the program has room for: `COUNT_FIELDS`, `COUNT_FILTERS`,
+/// `COUNT_VALUES`, `COUNT_KEY`.
+const MOST_FIELDS: usize = 8;
+const MOST_FILTERS: usize = 4;
+const MOST_VALUES: usize = 4;
+const LARGEST_KEY: usize = 256;
+
+/// What is asked for, as it is written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Query {
+    pub(crate) event: String,
+    pub(crate) by: Vec<String>,
+    pub(crate) sum: Vec<String>,
+    pub(crate) max: Vec<String>,
+    pub(crate) histogram: Vec<String>,
+    /// `EXPR OP VALUE`.
+    pub(crate) filters: Vec<String>,
+    /// `EXPR=DECODER`.
+    pub(crate) decoders: Vec<String>,
+}
+
+/// A part of the key or the value.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    pub(crate) field: Field,
+    pub(crate) name: String,
+    pub(crate) at: usize,
+    pub(crate) measure: Measure,
+    /// What the user calls it, if that is a unit.
+    pub(crate) unit: Option<String>,
+}
+
+/// `enum count_measure`, and the step of a linear histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// A part of the key.
+    Key,
+    Sum,
+    Max,
+    Log2,
+    Linear(u64),
+}
+
+impl Measure {
+    fn number(self) -> u64 {
+        match self {
+            Self::Key => 0,
+            Self::Sum => 1,
+            Self::Max => 2,
+            Self::Log2 => 4,
+            Self::Linear(_) => 5,
+        }
+    }
+
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::Log2 | Self::Linear(_) => 65 * 8,
+            _ => 8,
+        }
+    }
+}
+
+/// What a program is to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) event: Event,
+    pub(crate) key: Vec<Column>,
+    pub(crate) key_size: usize,
+    pub(crate) values: Vec<Column>,
+    pub(crate) value_size: usize,
+    pub(crate) filters: Vec<Filter>,
+}
+
+const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "bytes"];
+
+impl Plan {
+    pub(crate) fn new(query: &Query, kernel: &KernelBtf, names: &dyn Names) -> Result<Self> {
+        let event = Event::parse(&query.event, kernel)?;
+        let scope = Scope::new(kernel, event.clone())?;
+        let decoders = decoders(&query.decoders)?;
+        let field = |text: &str| {
+            let decoder = decoders.get(text).copied();
+            let decoder = decoder.filter(|it| !UNITS.contains(it));
+            resolve(&scope, text, decoder)
+        };
+        let key = query.by.iter().map(|text| field(text));
+        let (key, key_size) = key_of(key.collect::<Result<_>>().context("--by")?)?;
+        let values = measures(query)?.into_iter().map(|(flag, text, measure)| {
+            let unit = decoders.get(text).copied();
+            let unit = unit.filter(|it| UNITS.contains(it)).map(str::to_owned);
+            value(resolve(&scope, text, None).context(flag)?, measure, unit).context(flag)
+        });
+        let (values, value_size) = values_of(values.collect::<Result<_>>()?)?;
+        let filters = query.filters.iter().map(|text| {
+            let filter = Filter::parse(text, &field, names);
+            filter.with_context(|| format!("--where `{text}`"))
+        });
+        let filters: Vec<Filter> = filters.collect::<Result<_>>()?;
+        if filters.len() > MOST_FILTERS {
+            return Err(most("--where", filters.len(), MOST_FILTERS));
+        }
+        Ok(Self {
+            event,
+            key,
+            key_size,
+            values,
+            value_size,
+            filters,
+        })
+    }
+
+    /// One line about it.
+    pub(crate) fn summary(&self) -> String {
+        let by: Vec<&str> = self.key.iter().map(|it| it.name.as_str()).collect();
+        let filters: Vec<&str> = self.filters.iter().map(|it| it.text.as_str()).collect();
+        let mut summary = format!("events of {}", self.event.name());
+        if !filters.is_empty() {
+            summary += &format!(" where {}", filters.join(" and "));
+        }
+        if !by.is_empty() {
+            summary += &format!(", by {}", by.join(" and "));
+        }
+        summary
+    }
+
+    fn fields(&self) -> impl Iterator<Item = &Field> {
+        let columns = self.key.iter().chain(&self.values);
+        let filters = self.filters.iter().map(|it| &it.field);
+        columns.map(|it| &it.field).chain(filters)
+    }
+
+    /// Writes it over a `struct count_plan` of zeroes.
+    pub(crate) fn write(&self, place: &Place, rodata: &mut [u8]) -> Result<()> {
+        let mut plan = Writer { place, rodata };
+        let bases = self.fields().map(|field| field.base.number());
+        // The registers of a system call have its number.
+        let calls = self.fields().any(|field| field.base == Base::Call);
+        let bases = bases.fold(u32::from(calls), |bits, base| bits | 1 << base);
+        let has_stacks = self.key.iter().any(|it| it.field.stored.is_stack());
+        plan.set("key_size", self.key_size as u64)?;
+        plan.set("bases", bases.into())?;
+        plan.set("has_stacks", has_stacks.into())?;
+        for (i, column) in self.key.iter().enumerate() {
+            plan.of("fields", i)?.field(&column.field, column.at)?;
+        }
+        for (i, column) in self.values.iter().enumerate() {
+            let mut value = plan.of("values", i)?;
+            value.of("field", 0)?.field(&column.field, column.at)?;
+            value.set("measure", column.measure.number())?;
+            if let Measure::Linear(step) = column.measure {
+                value.set("step", step)?;
+            }
+        }
+        for (i, filter) in self.filters.iter().enumerate() {
+            let mut to = plan.of("filters", i)?;
+            to.of("field", 0)?.field(&filter.field, 0)?;
+            filter.write(&mut to)?;
+        }
+        Ok(())
+    }
+}
+
+fn most(what: &str, number: usize, most: usize) -> anyhow::Error {
+    usage(format!(
+        "{what} is given {number} values, of at most {most}"
+    ))
+}
+
+/// `EXPR=DECODER`, each.
+fn decoders(texts: &[String]) -> Result<HashMap<&str, &str>> {
+    fn split(text: &String) -> Result<(&str, &str)> {
+        text.split_once('=')
+            .ok_or_else(|| usage(format!("--as `{text}`: write it as EXPR=DECODER")))
+    }
+    texts.iter().map(split).collect()
+}
+
+/// Stacks come last, as keys without them stay small.
+fn key_of(mut fields: Vec<Field>) -> Result<(Vec<Column>, usize)> {
+    if fields.len() > MOST_FIELDS {
+        return Err(most("--by", fields.len(), MOST_FIELDS));
+    }
+    fields.sort_by_key(|field| field.stored.is_stack());
+    let (mut end, mut alignment) = (0, 1);
+    let mut columns: Vec<Column> = Vec::new();
+    for field in fields {
+        if columns.iter().any(|it| it.name == field.name) {
+            return Err(usage(format!("--by names `{}` twice", field.name)));
+        }
+        let at = usize::next_multiple_of(end, field.stored.alignment());
+        alignment = alignment.max(field.stored.alignment());
+        end = at + field.stored.size();
+        if !field.stored.is_stack() && end > LARGEST_KEY {
+            return Err(usage(format!(
+                "--by: up to `{}` the key has {end} bytes, of at most {LARGEST_KEY}",
+                field.name
+            )));
+        }
+        columns.push(Column {
+            name: field.name.clone(),
+            field,
+            at,
+            measure: Measure::Key,
+            unit: None,
+        });
+    }
+    // A key without parts is one byte, so that there is one row.
+    Ok((columns, end.max(1).next_multiple_of(alignment)))
+}
+
+/// The flag, the expression and the kind of each column of numbers.
+fn measures(query: &Query) -> Result<Vec<(&'static str, &str, Measure)>> {
+    let mut measures = Vec::new();
+    let all = [
+        ("--sum", &query.sum, Measure::Sum),
+        ("--max", &query.max, Measure::Max),
+    ];
+    for (flag, texts, measure) in all {
+        measures.extend(texts.iter().map(|text| (flag, text.as_str(), measure)));
+    }
+    for text in &query.histogram {
+        let (text, measure) = match text.split_once(':') {
+            None => (text.as_str(), Measure::Log2),
+            Some((text, step)) => {
+                let step = step.parse().ok().filter(|step| *step > 0);
+                let step: u32 = step.ok_or_else(|| {
+                    usage(format!("--histogram `{text}`: write the width of a bucket, 1 or more, after the `:`"))
+                })?;
+                (text, Measure::Linear(step.into()))
+            }
+        };
+        measures.push(("--histogram", text, measure));
+    }
+    if measures.len() > MOST_VALUES {
+        return Err(most(
+            "--sum, --max, --min or --histogram",
+            measures.len(),
+            MOST_VALUES,
+        ));
+    }
+    Ok(measures)
+}
+
+fn value(field: Field, measure: Measure, unit: Option<String>) -> Result<Column> {
+    if !field.stored.is_number() {
+        let (name, ty) = (&field.name, &field.c_type);
+        return Err(usage(format!("`{name}` is a `{ty}`, not a number")));
+    }
+    let suffix = match measure {
+        Measure::Sum => ".sum",
+        Measure::Max => ".max",
+        _ => "",
+    };
+    Ok(Column {
+        name: format!("{}{suffix}", field.name),
+        field,
+        at: 0,
+        measure,
+        unit,
+    })
+}
+
+/// Behind the number of events.
+fn values_of(mut columns: Vec<Column>) -> Result<(Vec<Column>, usize)> {
+    let mut end = 8;
+    for column in &mut columns {
+        column.at = end;
+        end += column.measure.size();
+    }
+    for (i, column) in columns.iter().enumerate() {
+        let name = &column.name;
+        let is_histogram =
+            |it: &Column| it.measure != Measure::Sum && format!("{}.sum", it.name) == *name;
+        if columns[..i].iter().any(|it| it.name == *name) {
+            return Err(usage(format!("`{name}` is asked for twice")));
+        }
+        if columns.iter().any(is_histogram) {
+            return Err(usage(format!(
+                "the histogram has `{name}` as well; leave out --sum"
+            )));
+        }
+    }
+    Ok((columns, end))
+}
+
+/// Writes numbers where BTF says that members are.
+pub(crate) struct Writer<'a, 'b> {
+    place: &'a Place,
+    rodata: &'b mut [u8],
+}
+
+/// The same, of a part.
+pub(crate) struct Part<'b> {
+    place: Place,
+    rodata: &'b mut [u8],
+}
+
+impl Writer<'_, '_> {
+    fn of(&mut self, name: &str, index: usize) -> Result<Part<'_>> {
+        part(self.place, self.rodata, name, index)
+    }
+
+    fn set(&mut self, name: &str, number: u64) -> Result<()> {
+        self.of(name, 0)?.put(number);
+        Ok(())
+    }
+}
+
+impl Part<'_> {
+    pub(crate) fn of(&mut self, name: &str, index: usize) -> Result<Part<'_>> {
+        part(&self.place, self.rodata, name, index)
+    }
+
+    pub(crate) fn set(&mut self, name: &str, number: u64) -> Result<()> {
+        self.of(name, 0)?.put(number);
+        Ok(())
+    }
+
+    pub(crate) fn put(&mut self, number: u64) {
+        self.place.put(self.rodata, number.into());
+    }
+
+    fn field(&mut self, field: &Field, at: usize) -> Result<()> {
+        self.set("kind", field.read as u64)?;
+        self.set("base", field.base.number().into())?;
+        self.set("hops", field.offsets.len() as u64 - 1)?;
+        self.set("is_signed", field.is_signed().into())?;
+        self.set("size", field.size as u64)?;
+        self.set("shift", field.shift.into())?;
+        self.set("bits", field.bits.into())?;
+        for (i, offset) in field.offsets.iter().enumerate() {
+            self.of("offsets", i)?.put((*offset).into());
+        }
+        self.set("at", at as u64)?;
+        self.set("width", field.stored.size() as u64)
+    }
+}
+
+/// A member, or an element of one that is an array.
+fn part<'b>(place: &Place, rodata: &'b mut [u8], name: &str, index: usize) -> Result<Part<'b>> {
+    let place = place.member(name);
+    let place = place.ok_or_else(|| anyhow!("the object's plan has no `{name}`"))?;
+    let place = match &place.ty.kind {
+        Kind::Array { element, len } if index < *len => place.element(element, index),
+        _ => place,
+    };
+    Ok(Part { place, rodata })
+}
+
+impl Stored {
+    /// Whether a value in a filter can be compared with it.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+}

@@ -1,0 +1,157 @@
+//! The names that an expression may begin with.
+
+use anyhow::Result;
+
+use super::event::Event;
+use super::expression::Word;
+use super::field::{Base, Field, Read, Stored};
+use crate::error::{unknown_text, usage};
+use crate::schema::KernelBtf;
+use crate::schema::walk::{Id, Part};
+
+/// What an event carries.
+pub(crate) struct Scope<'k> {
+    pub(crate) kernel: &'k KernelBtf,
+    pub(crate) event: Event,
+    pub(crate) arguments: Vec<Part>,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(crate) enum Root {
+    /// The base itself, of this type.
+    Word(Base, Id),
+    /// What the base points to.
+    Memory(Base, Id),
+    /// What needs no steps.
+    Field(Field),
+}
+
+/// What every event has, with one line of help.
+pub(crate) const COMMON: [(&str, &str); 10] = [
+    ("comm", "the name of the current thread"),
+    ("pid", "the current process"),
+    ("tid", "the current thread"),
+    ("ppid", "its parent process"),
+    ("uid", "its user"),
+    ("cgroup", "its cgroup"),
+    ("cpu", "the CPU"),
+    ("kstack", "the stack in the kernel"),
+    ("ustack", "the stack in the program"),
+    ("current", "the current task, a struct task_struct *"),
+];
+
+/// The arguments of a system call in its registers: x86-64, arm64.
+const CALL_ARGUMENTS: [(&str, &str); 6] = [
+    ("arg0", "di"),
+    ("arg1", "si"),
+    ("arg2", "dx"),
+    ("arg3", "r10"),
+    ("arg4", "r8"),
+    ("arg5", "r9"),
+];
+
+impl<'k> Scope<'k> {
+    pub(crate) fn new(kernel: &'k KernelBtf, event: Event) -> Result<Self> {
+        let arguments = match &event {
+            Event::Tracepoint(name) => kernel.tracepoint(name).unwrap_or_default().arguments,
+        };
+        Ok(Self {
+            kernel,
+            event,
+            arguments,
+        })
+    }
+
+    /// Whether it is about a system call, whose registers its first argument has.
+    fn is_call(&self) -> bool {
+        matches!(&self.event, Event::Tracepoint(name) if name == "sys_enter" || name == "sys_exit")
+    }
+
+    /// Every name that an expression may begin with.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let arguments = self.arguments.iter().map(|it| it.name.as_str());
+        let call = ["call"].into_iter().chain(CALL_ARGUMENTS.map(|it| it.0));
+        let common = COMMON.iter().map(|it| it.0);
+        let call = call.filter(|_| self.is_call());
+        arguments.chain(call).chain(common).collect()
+    }
+
+    pub(crate) fn root(&self, word: &Word) -> Result<Root> {
+        let name = word.text.as_str();
+        let mut arguments = self.arguments.iter();
+        if let Some(number) = arguments.position(|it| it.name == name) {
+            let base = u8::try_from(number).ok();
+            let base = base.filter(|it| usize::from(*it) < Base::ARGUMENTS);
+            let Some(base) = base else {
+                return Err(usage(format!(
+                    "`{name}` is argument {}, of at most {} that can be read",
+                    number + 1,
+                    Base::ARGUMENTS
+                )));
+            };
+            return Ok(Root::Word(Base::Argument(base), self.arguments[number].ty));
+        }
+        if self.is_call()
+            && let Some(root) = self.of_call(name)
+        {
+            return Ok(root);
+        }
+        self.common(name).ok_or_else(|| {
+            let (event, at) = (self.event.name(), word.at);
+            let known = unknown_text("value", name, self.names());
+            usage(format!("event `{event}`, at position {at}: {known}"))
+        })
+    }
+
+    fn of_call(&self, name: &str) -> Option<Root> {
+        if name == "call" {
+            return Some(Root::Field(Field::of_base(
+                "call",
+                Base::Call,
+                4,
+                "syscall",
+            )));
+        }
+        let register = CALL_ARGUMENTS.iter().position(|it| it.0 == name)?;
+        let registers = self.kernel.structure("pt_regs")?;
+        let members = self.kernel.members(registers);
+        let member = |name: &str| members.iter().find(|it| it.name == name);
+        let (offset, element) = if cfg!(target_arch = "aarch64") {
+            // The call's result takes the place of the first argument.
+            match register {
+                0 => (member("orig_x0")?, 0),
+                _ => (member("regs")?, 8 * register),
+            }
+        } else {
+            (member(CALL_ARGUMENTS[register].1)?, 0)
+        };
+        let offset = u32::try_from(offset.bit_offset / 8 + element).ok()?;
+        Some(Root::Field(Field {
+            read: Read::Number,
+            offsets: vec![offset],
+            decoder: None,
+            ..Field::of_base(name, Base::Argument(0), 8, "")
+        }))
+    }
+
+    fn common(&self, name: &str) -> Option<Root> {
+        let base = |base, size, decoder| Field::of_base(name, base, size, decoder);
+        Some(Root::Field(match name {
+            "comm" => Field::of_kind(name, Read::Comm, Stored::Text(16), "comm"),
+            "pid" => base(Base::Pid, 4, "pid"),
+            "tid" => base(Base::Tid, 4, "pid"),
+            "ppid" => base(Base::Ppid, 4, "pid"),
+            "uid" => base(Base::Uid, 4, "uid"),
+            "cgroup" => base(Base::Cgroup, 8, "cgroup"),
+            "cpu" => base(Base::Cpu, 4, "cpu"),
+            "kstack" => Field::of_kind(name, Read::KernelStack, Stored::KernelStack, "kstack"),
+            "ustack" => Field::of_kind(name, Read::UserStack, Stored::UserStack, "ustack"),
+            "current" => {
+                let task = self.kernel.structure("task_struct")?;
+                return Some(Root::Memory(Base::Task, task));
+            }
+            _ => return None,
+        }))
+    }
+}

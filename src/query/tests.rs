@@ -1,0 +1,278 @@
+#![allow(clippy::unwrap_used)]
+
+mod plans;
+
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::event::Event;
+use super::field::{Base, Field, Read, Stored};
+use super::resolve::resolve;
+use super::scope::Scope;
+use crate::schema::KernelBtf;
+
+/// The types of `kinds.c`, as clang describes them.
+fn kinds() -> KernelBtf {
+    static OBJECT: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = OBJECT.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/query/tests/kinds.c");
+        let compiled = Command::new("clang")
+            .args(["-target", "bpf", "-g", "-O1", "-c", source, "-o"])
+            .arg(folder.path().join("kinds.o"))
+            .output()
+            .unwrap();
+        assert!(compiled.status.success(), "{compiled:?}");
+        folder
+    });
+    KernelBtf::from_path(&folder.path().join("kinds.o"))
+}
+
+fn find(event: &str, text: &str, decoder: Option<&str>) -> anyhow::Result<Field> {
+    let kernel = kinds();
+    let event = Event::parse(event, &kernel)?;
+    resolve(&Scope::new(&kernel, event)?, text, decoder)
+}
+
+/// The way in one line: the base, offsets with a `>` for each pointer that is read, how
+/// it is read, and its type and decoder.
+fn shown(field: &Field) -> String {
+    let base = match field.base {
+        Base::Argument(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    let offsets: Vec<String> = field.offsets.iter().map(u32::to_string).collect();
+    let read = match field.read {
+        Read::Word => String::new(),
+        Read::Number => format!(" {}", field.size),
+        other => format!(" {other:?}"),
+    };
+    let bits = match (field.shift, field.bits) {
+        (_, 0) => String::new(),
+        (shift, bits) => format!(" {shift}:{bits}"),
+    };
+    let way = match field.read {
+        Read::Word => String::new(),
+        _ => format!("+{}", offsets.join(">")),
+    };
+    let stored = match field.stored {
+        Stored::Unsigned(size) => format!("u{}", 8 * size),
+        Stored::Signed(size) => format!("s{}", 8 * size),
+        Stored::Text(size) => format!("text{size}"),
+        Stored::Bytes(size) => format!("bytes{size}"),
+        other => format!("{other:?}"),
+    };
+    let decoder = field.decoder.as_ref().map(|it| format!(" {it}"));
+    format!(
+        "{base}{way}{read}{bits} {stored}{}",
+        decoder.unwrap_or_default()
+    )
+}
+
+/// `EXPRESSION [as DECODER] => the way`, each line.
+fn check(event: &str, lines: &str) {
+    let mut number = 0;
+    let mut wrong = Vec::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (text, expected) = line.split_once(" => ").unwrap();
+        let (text, decoder) = match text.split_once(" as ") {
+            Some((text, decoder)) => (text, Some(decoder)),
+            None => (text, None),
+        };
+        let found = match find(event, text, decoder) {
+            Ok(field) => shown(&field),
+            Err(error) => format!("{error:#}"),
+        };
+        if found != expected {
+            wrong.push(format!("{text} => {found}"));
+        }
+        number += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(number > 0);
+}
+
+#[test]
+fn expressions_lead_to_their_values() {
+    check(
+        "event",
+        "
+        thing => 0 u64 hex
+        number => 1 0:32 s32
+        flag => 2 0:8 u8 bool
+        reason => 3 0:32 u32 enum:reason
+        thing.comm => 0+0 String text16
+        thing->number => 0+16 4 0:32 s32
+        thing.pointer => 0+24 8 u64 hex
+        thing.pointer[0] => 0+24>0 8 s64
+        thing.pointer[3] => 0+24>24 8 s64
+        thing.parent => 0+32 8 u64 hex
+        thing.parent.up.up.up.up.comm => 0+32>8>8>8>8>16 String text16
+        thing.parent.comm => 0+32>16 String text16
+        thing.parent.name.text => 0+32>40>0 String text64
+        thing.both => 0+40 8 u64
+        thing.low => 0+40 4 u32
+        thing.high => 0+44 4 u32
+        thing.half[1] => 0+46 2 u16 port
+        thing.half.1 => 0+46 2 u16 port
+        thing.one => 0+48 1 0:1 u8
+        thing.four => 0+48 1 1:4 u8
+        thing.twelve => 0+48 4 5:12 u32
+        thing.minus => 0+50 1 1:3 s8
+        thing.why => 0+50 1 4:2 u8 enum:reason
+        thing.yes => 0+50 1 6:1 u8 bool
+        thing.uid => 0+52 4 u32 uid
+        thing.uid.val => 0+52 4 u32
+        thing.refs => 0+56 4 0:32 s32
+        thing.refs.refs.counter => 0+56 4 0:32 s32
+        thing.state => 0+60 4 u32 enum:state
+        thing.wide => 0+64 8 u64 enum:wide
+        thing.dev => 0+72 4 u32 dev
+        thing.gfp => 0+76 4 u32 hex
+        thing.port => 0+80 2 u16 port
+        thing.address => 0+84 4 u32 ipv4
+        thing.address6 => 0+88 Bytes bytes16 ipv6
+        thing.address6.in6_u.words[3] => 0+100 4 u32
+        thing.flag => 0+104 1 u8 bool
+        thing.mac[5] => 0+110 1 u8
+        thing.mac as hex => 0+105 Bytes bytes6 hex
+        thing.mac as text => 0+105 String text6
+        thing.pid => 0+112 4 0:32 s32 pid
+        thing.function => 0+120 8 u64 ksym
+        thing.anything => 0+128 8 u64 hex
+        thing.anything as text => 0+128>0 String text64
+        thing.opaque => 0+136 8 u64 hex
+        thing.parents[2].comm => 0+256 String text16
+        thing.parents[1].name.text => 0+232>0 String text64
+        thing.several[1].comm => 0+296>16 String text16
+        thing.lines[1] => 0+312 String text8
+        thing.lines[1][2] => 0+314 1 0:8 s8
+        thing.label => 0+320>0 String text64
+        thing.label[2] => 0+320>2 1 0:8 s8
+        thing.labels[1] => 0+328>8>0 String text64
+        thing.next.next.number => 0+368>368>16 4 0:32 s32
+        thing.large => 0+376 String text64
+        thing.tiny => 0+476 1 0:8 s8
+        thing.letter => 0+477 1 0:8 s8
+        thing.list[4] => 0+512 8 u64
+        thing[2].number => 0+976 4 0:32 s32
+        comm => Context+0 Comm text16 comm
+        pid => Pid u32 pid
+        tid => Tid u32 pid
+        ppid => Ppid u32 pid
+        uid as hex => Uid u32 hex
+        cgroup => Cgroup u64 cgroup
+        cpu => Cpu u32 cpu
+        kstack => Context+0 KernelStack KernelStack kstack
+        ustack => Context+0 UserStack UserStack ustack
+        current.comm => Task+8 String text16
+        current.real_parent.comm => Task+0>16 String text16
+        ",
+    );
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn system_calls_have_their_registers() {
+    check(
+        "sys_enter",
+        "
+        id => 1 s64
+        call => Call u32 syscall
+        arg0 => 0+8 8 u64
+        arg3 => 0+0 8 u64
+        arg1 as text => 0+16>0 String text64
+        regs.si => 0+16 8 u64
+        ",
+    );
+}
+
+#[test]
+fn arguments_of_every_kind() {
+    check(
+        "texts",
+        "
+        text => 0+0 String text64
+        word => 1 u64
+        word as hex => 1 u64 hex
+        word as text => 1+0 String text64
+        anything => 2 u64 hex
+        anything as text => 2+0 String text64
+        things => 3 u64 hex
+        things[0].number => 3+0>16 4 0:32 s32
+        things[2].parent.up.comm => 3+16>32>8>16 String text16
+",
+    );
+    check(
+        "small",
+        "
+        parent.name.hash => 0+32 8 u64
+        uid => 1 0:32 u32 uid
+        narrow => 2 0:16 s16
+        letter => 3 0:8 s8
+",
+    );
+    check(
+        "many",
+        "
+        arg0 => 0 0:32 s32
+        arg11 => 11 s64
+        arg12 => `arg12` is argument 13, of at most 12 that can be read
+        ",
+    );
+    check(
+        "nameless",
+        "
+        arg0.comm => 0+0 String text16
+        arg1 => 1 0:32 s32
+        ",
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    check(
+        "event",
+        "
+        thin => event `event`, at position 1: no value named `thin`; did you mean `thing`?
+        thing.com => `thing.com`: no member of `struct thing` named `com`; did you mean `comm`? (at position 7)
+        thing.parent.zzz => `thing.parent.zzz`: no member of `struct parent` named `zzz`; known: `pad`, `up`, `comm`, `name` (at position 14)
+        thing.number.x => `thing.number.x`: `number` (`int`) has no members, at position 14
+        thing.comm.x => `thing.comm.x`: `comm` has elements; write comm[0].x, at position 12
+        thing.parents.comm => `thing.parents.comm`: `parents` has elements; write parents[0].comm, at position 15
+        thing.parents[3].comm => `thing.parents.3.comm`: `parents` has 3 elements, 0 to 2, at position 14
+        thing.parents => `thing.parents`: `parents` is `struct parent[3]`; write one of its 3 elements: parents[0]
+        thing.mac => `thing.mac`: `mac` is `u8[6]`; write one of its 6 elements: mac[0]
+        thing.parents[0] => `thing.parents.0`: `parents[0]` is `struct parent`; write one of its members: pad, up, comm, name
+        thing.real => `thing.real`: BPF has no floating point
+        thing.huge => `thing.huge`: `__int128` is not a type that can be read
+        thing.opaque.x => `thing.opaque.x`: `opaque` points to `struct unknown`, whose members are not in this kernel's BTF, at position 14
+        thing.opaque[0] => `thing.opaque.0`: the elements of `opaque` have no size, at position 13
+        thing.anything.x => `thing.anything.x`: `anything` points to anything, whose members are not known, at position 16
+        thing.anything[1] => `thing.anything.1`: the elements of `anything` have no size, at position 15
+        thing.labels.x => `thing.labels.x`: `labels` points to pointers; write labels[0].x, at position 14
+        thing.one.x => `thing.one.x`: `one` (`unsigned int`) has no members, at position 11
+        thing.one[1] => `thing.one.1`: `one` (`unsigned int`) has no elements, at position 10
+        thing.number[1] => `thing.number.1`: `number` (`int`) has no elements, at position 13
+        comm.x => `comm.x`: `comm` has no members, at position 6
+        comm[1] => `comm.1`: `comm` has no members, at position 5
+        current => `current`: `current` is `struct task_struct`; write one of its members: real_parent, comm
+        thing.function.x => `thing.function.x`: `function` (`function`) has no members, at position 16
+        thing..comm => `thing..comm`: there is `.` in place of a name at position 7
+        thing. => `thing.`: a name is missing at position 7
+        .comm => `.comm`: there is `.` in place of a name at position 1
+        thing.9a => `thing.9a`: there is `a` in place of `.MEMBER` or `[NUMBER]` at position 8
+        thing comm => `thing comm`: there is ` ` in place of `.MEMBER` or `[NUMBER]` at position 6
+        thing[ => `thing[`: there is no `]` for the `[` at position 6
+        thing[x] => `thing[x]`: write the number of an element in place of `x` at position 6
+        thing[-1] => `thing[-1]`: write the number of an element in place of `-1` at position 6
+        9 => `9`: a name begins with a letter or `_`, not with a digit, at position 1
+        a+b => `a+b`: there is `+` in place of `.MEMBER` or `[NUMBER]` at position 2
+        thing.parent.up.up.up.up.up.up.up.comm => `thing.parent.up.up.up.up.up.up.up.comm`: there are more than 6 pointers on the way
+        ",
+    );
+    let empty = find("event", "", None).unwrap_err().to_string();
+    assert_eq!(empty, "``: a name is missing at position 1");
+    let error = find("evnt", "x", None).unwrap_err().to_string();
+    assert_eq!(error, "no event named `evnt`; did you mean `event`?");
+}
