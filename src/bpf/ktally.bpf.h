@@ -220,7 +220,8 @@ struct tally_health {
 #define UNIT(unit) __ktally_tag("unit", #unit)
 /*
  * On a member of a key: not shown unless this option is given. On a table or a
- * state: not made, and its programs must not use it then; see offcpu.bpf.c.
+ * state: not made, and its programs must not use it then; see offcpu.bpf.c. On
+ * a program: not loaded.
  */
 #define WITH(option) __ktally_tag("with", #option)
 /* On a table or a state: not made if this option is given. */

@@ -43,7 +43,7 @@ pub struct Tags {
     /// `DEAR`.
     pub(crate) dear: bool,
     /// `WITH(option)`.
-    pub(crate) with: Option<String>,
+    pub with: Option<String>,
     /// `WITHOUT(option)`.
     pub(crate) without: Option<String>,
     /// `OPTIONAL`.

@@ -130,6 +130,10 @@ impl<'a> Loader<'a> {
             if tally.schema.runs_at_start(&known.0) {
                 continue;
             }
+            if tally.schema.is_program_off(&known.0, &self.rodata) {
+                program.set_autoload(false);
+                continue;
+            }
             let is_replaced =
                 tally.alternative(&known.0).is_some() && support.is_replaced(tally, &known.0);
             let reason = match is_replaced {

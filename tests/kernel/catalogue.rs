@@ -55,9 +55,11 @@ fn describe(page: &mut String, tally: &Tally) {
             .unwrap_or(section);
         let mut programs = verified.iter();
         let instructions = programs.find(|(program, _)| program == name);
-        let instructions = match instructions {
-            Some((_, instructions)) => instructions.to_string(),
-            None => "not used on that kernel".to_owned(),
+        let with = tags.and_then(|tags| tags.with.as_ref());
+        let instructions = match (instructions, with) {
+            (Some((_, instructions)), _) => instructions.to_string(),
+            (None, Some(option)) => format!("not used without `--{option}`"),
+            (None, None) => "not used on that kernel".to_owned(),
         };
         writeln!(page, "| `{name}` | `{event}` | {instructions} |").unwrap();
     }

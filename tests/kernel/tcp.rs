@@ -242,6 +242,24 @@ fn bytes_by_process_and_connection() {
         let row = counted.only_row(&["127.0.0.1", "80", "ipv4"]);
         assert_eq!(row.numbers(bytes), [1, 0, 1, 3700, 0]);
 
+        // While it is open, without what it had before.
+        let (mut client, mut accepted) = pair(&server);
+        let mut send = |size: usize| {
+            client.write_all(&vec![0; size]).unwrap();
+            accepted.read_exact(&mut vec![0; size]).unwrap();
+            wait_until("it is acknowledged", || info(&client, UNACKED) == 0);
+        };
+        send(500);
+        let counted = run("tcp", &[("netns", netns), ("live", "true")], || {
+            [0; 23].iter().for_each(|_| send(100));
+        });
+        drop((client, accepted));
+        wait_until_closed();
+        let row = counted.row(&["127.0.0.1", "80", "ipv4"]);
+        let sent = row.number("sent");
+        // The first answer is what begins to count.
+        assert!((2200..=2300).contains(&sent), "{sent}");
+
         let counted = run("tcp", &[("netns", netns), ("by_connection", "true")], serve);
         let rows = counted.rows();
         assert_eq!(rows.len(), 4, "{rows:?}");

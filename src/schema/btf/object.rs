@@ -118,6 +118,14 @@ impl Schema {
         self.functions.get(program).is_some_and(|it| it.at_start)
     }
 
+    /// Whether a program is `WITH(option)`, and the option is off in these contents of
+    /// `.rodata`.
+    pub(crate) fn is_program_off(&self, program: &str, rodata: &[u8]) -> bool {
+        let with = self.functions.get(program).and_then(|it| it.with.as_ref());
+        let mut options = self.options.iter();
+        options.any(|it| Some(&it.name) == with && it.is_off(rodata))
+    }
+
     /// What `AS(...)` says, each once.
     pub fn decoders(&self) -> BTreeSet<&Decoder> {
         let tables = self.tables.iter();
