@@ -40,7 +40,7 @@ RECORD = KTALLY_OBJECTS="$(CURDIR)/target/vm/objects" PATH="$(CURDIR)/tests/vm/b
 RECORDED = target/vm/objects/.complete
 
 # tests/kernel on other kernels, emulated; with all of them, what came of it is
-# the README's table.
+# the table of docs/kernels.md.
 KERNELS ?= 5.10 6.1 6.1-arm64 6.12 6.18 7.3
 test-kernels: setup $(RECORDED)
 	@dist/setup qemu-system-x86_64 busybox cpio xz mke2fs ip
@@ -49,7 +49,7 @@ ifneq ($(findstring arm64,$(KERNELS)),)
 endif
 	@tests/vm/run $(KERNELS)
 ifeq ($(origin KERNELS),file)
-	@sed -i -e '/^<!-- kernels -->/,/^<!-- end -->/{//!d}' -e '/^<!-- kernels -->/r target/vm/kernels.md' README.md
+	@sed -i -e '/^<!-- kernels -->/,/^<!-- end -->/{//!d}' -e '/^<!-- kernels -->/r target/vm/kernels.md' docs/kernels.md
 endif
 
 $(RECORDED): tests/vm/bin/clang $(wildcard tests/common/*.rs tests/kernel/*.rs tests/kernel/*/*.rs src/bpf/*)

@@ -359,11 +359,11 @@ fn the_header_lists_every_decoder() {
     assert_eq!(listed.collect::<BTreeSet<_>>(), known);
 }
 
-/// The README shows one tally whole, and promises that this is all of it.
+/// The guide shows one tally whole, and promises that this is all of it.
 #[test]
-fn the_example_of_the_readme_is_the_file() {
-    let readme = read("README.md");
-    let (_, rest) = readme.split_once("```c\n").unwrap();
+fn the_example_of_the_guide_is_the_file() {
+    let guide = read("docs/guide.md");
+    let (_, rest) = guide.split_once("```c\n").unwrap();
     let (example, _) = rest.split_once("```").unwrap();
     assert_eq!(example, read("src/bpf/failures.bpf.c"));
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# The README's table, from what the guests said: a column each. Tallies with the
+# The table of docs/kernels.md, from what the guests said: a column each. Tallies with the
 # same cells share a row.
 function put(name, text) {
 	if (!(name in seen)) {
