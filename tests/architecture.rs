@@ -20,7 +20,7 @@ const MODULES: [(&str, &str); 18] = [
     ),
     ("cli", "render tally query snapshot names schema error text"),
     ("tui", "render recording snapshot schema error text"),
-    ("export", "render snapshot schema"),
+    ("export", "render snapshot schema error"),
     ("render", "recording snapshot schema error text"),
     ("recording", "snapshot schema error"),
     (

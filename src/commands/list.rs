@@ -9,8 +9,10 @@ use super::{obstacles, output, plural, style, warn, warn_of};
 use crate::cli::{Exit, Global, ListArgs, describe, value_name};
 use crate::error::Usage;
 use crate::names;
-use crate::render::{Column, Format, Style, heading, sentence, write_rows};
-use crate::schema::{Decoder, Kind, Label, Metric, MetricKind, OptionSpec, Table, Unit, Value};
+use crate::render::{
+    Column, Format, Style, heading, kind_name, metric_object, sentence, write_rows,
+};
+use crate::schema::{Decoder, Kind, Label, OptionSpec, Table, Unit, Value};
 use crate::tally::{Loader, Session, Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
@@ -211,15 +213,6 @@ fn meaning(label: &Label) -> Option<String> {
     }
 }
 
-fn kind_name(kind: MetricKind) -> &'static str {
-    match kind {
-        MetricKind::Counter => "counter",
-        MetricKind::Gauge | MetricKind::UnderWay => "gauge",
-        MetricKind::Maximum => "maximum",
-        MetricKind::Histogram => "histogram",
-    }
-}
-
 fn option_object<'t>(option: &'t OptionSpec, tally: &'t Tally) -> Value<'t> {
     let has_default = option.given.is_none();
     let default = has_default.then(|| option.place.decode(&tally.rodata));
@@ -262,14 +255,5 @@ fn label_object<'t>(label: &'t Label, tally: &'t Tally) -> Value<'t> {
         ("as", label.decoder.as_ref().map(Decoder::tag).into()),
         ("with", with.into()),
         ("idle", label.idle.iter().collect()),
-    ])
-}
-
-fn metric_object(metric: &Metric) -> Value<'_> {
-    Value::Fields(vec![
-        ("name", (&metric.name).into()),
-        ("kind", kind_name(metric.kind).into()),
-        ("unit", metric.unit.as_ref().map(Unit::name).into()),
-        ("help", (&metric.help).into()),
     ])
 }

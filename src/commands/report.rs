@@ -207,38 +207,15 @@ impl Report {
         let since = since.as_ref().unwrap_or(all);
         let readings = all.tables.iter().zip(&since.tables);
         let tables = selections.iter().zip(readings);
-        let is_filtered = !self.query.filters.is_empty();
-        let is_shown = !is_filtered && self.query.top != Some(0);
-        let tables = tables.map(|(selection, (shown, since))| {
-            let table = &selection.table;
-            let other = shown.other.as_deref();
-            let other = other.filter(|cells| !table.counts_nothing(cells));
-            TableSnapshot {
-                table,
-                rows: selection.named(&self.names, self.for_people),
-                rows_read: shown.rows.len(),
-                held_back: false,
-                matching: selection.matching,
-                other: other.filter(|_| is_shown).map(<[u64]>::to_vec),
-                leaves_out_other: is_filtered && other.is_some(),
-                uncertain: shown.uncertain,
-                dropped: shown.dropped,
-                reset: since.reset,
-            }
+        let tables = tables.map(|(selection, (shown, since))| TableSnapshot {
+            reset: since.reset,
+            ..TableSnapshot::new(selection, shown, &self.query, &self.names, self.for_people)
         });
+        let is_interval = tally.before.is_some() && !self.totals;
+        let called = (&*tally.name, &*tally.summary);
         Snapshot {
-            tally: tally.name.clone(),
-            summary: tally.summary.clone(),
-            time: all.time,
-            seconds: all.seconds,
-            is_interval: tally.before.is_some() && !self.totals,
-            missed: all.missed,
-            missed_by: all.missed_by.clone(),
-            gaps: all.gaps,
-            unraised: all.unraised,
-            incomplete: all.incomplete.clone(),
-            tables: tables.collect(),
             sort: self.query.sort.as_ref().map(|sort| sort.column.clone()),
+            ..Snapshot::new(called, all, is_interval, tables.collect())
         }
     }
 

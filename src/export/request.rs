@@ -11,6 +11,9 @@ pub(crate) enum Route {
     Metrics,
     Healthy,
     Ready,
+    Tallies,
+    Read,
+    Stream,
 }
 
 /// By the path of a request.
@@ -20,6 +23,9 @@ pub(crate) fn route(path: &str) -> Option<Route> {
         "/metrics" => Some(Route::Metrics),
         "/-/healthy" => Some(Route::Healthy),
         "/-/ready" => Some(Route::Ready),
+        "/api/v1/tallies" => Some(Route::Tallies),
+        "/api/v1/read" => Some(Route::Read),
+        "/api/v1/stream" => Some(Route::Stream),
         _ => None,
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn append(text: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 /// The same as text.
-pub(super) fn text(value: &impl Serialize) -> String {
+pub(crate) fn text(value: &impl Serialize) -> String {
     let mut text = Vec::new();
     append(&mut text, value);
     String::from_utf8(text).expect("JSON is UTF-8")
@@ -118,6 +118,16 @@ impl Serialize for TableSnapshot<'_> {
         map.serialize_entry("rows", &RowsJson(self))?;
         map.end()
     }
+}
+
+/// The same, to be changed before it is written.
+pub(crate) fn json_value(value: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(value).expect("every key is text")
+}
+
+/// A row as an object.
+pub(crate) fn row_value(table: &Table, row: &Row<'_>) -> serde_json::Value {
+    json_value(&RowJson { table, row: *row })
 }
 
 struct RowsJson<'a>(&'a TableSnapshot<'a>);

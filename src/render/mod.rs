@@ -5,6 +5,7 @@ mod bars;
 mod changes;
 mod column;
 mod comparison;
+mod described;
 mod entries;
 mod fit;
 mod flame;
@@ -26,9 +27,11 @@ use unicode_width::UnicodeWidthStr;
 pub(crate) use changes::{Change, Changes};
 pub(crate) use column::{Column, object, seconds, write_json, write_rows};
 pub(crate) use comparison::{Compared, change_text, comparisons};
+pub(crate) use described::{kind_name, metric_object};
 pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
 pub(crate) use grid::{Grid, GridCell, GridRow, Look};
+pub(crate) use json::{json_value, row_value, text as json_text};
 pub(crate) use openmetrics::{
     Counted, CountedTable, Dialect, Encoder, Families, FamilyKind, OTHER, PIECE, Series, Texts,
     labels, row_labels,

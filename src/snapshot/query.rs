@@ -13,7 +13,7 @@ use crate::error::{unknown, usage};
 use crate::schema::{Kind, Names, Place, Table, Type};
 
 /// What the user wants to see of a reading.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Query {
     /// The labels to group by; `None` keeps every label.
     pub(crate) by: Option<Vec<String>>,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use super::Rows;
+use super::{Query, Reading, Rows, TableReading, add};
 use crate::schema::{Decoder, Label, Names, Table, Value};
 
 /// What is shown of a reading: all that a renderer needs.
@@ -57,6 +57,31 @@ pub(crate) struct TableSnapshot<'s> {
     pub(crate) reset: u64,
 }
 
+impl<'s> Snapshot<'s> {
+    /// What is shown of a tally's reading.
+    pub(crate) fn new(
+        (tally, summary): (&str, &str),
+        reading: &Reading,
+        is_interval: bool,
+        tables: Vec<TableSnapshot<'s>>,
+    ) -> Self {
+        Self {
+            tally: tally.to_owned(),
+            summary: summary.to_owned(),
+            time: reading.time,
+            seconds: reading.seconds,
+            is_interval,
+            missed: reading.missed,
+            missed_by: reading.missed_by.clone(),
+            gaps: reading.gaps,
+            unraised: reading.unraised,
+            incomplete: reading.incomplete.clone(),
+            tables,
+            sort: None,
+        }
+    }
+}
+
 impl Snapshot<'_> {
     /// Whether every event was counted, as far as is known, and every row read.
     pub(crate) fn is_whole(&self) -> bool {
@@ -98,15 +123,39 @@ impl Snapshot<'_> {
     }
 }
 
+impl<'s> TableSnapshot<'s> {
+    /// What is shown of a table's reading.
+    pub(crate) fn new(
+        selection: &'s Selection<'_>,
+        reading: &TableReading,
+        query: &Query,
+        names: &dyn Names,
+        for_people: bool,
+    ) -> Self {
+        let table = &selection.table;
+        let other = reading.other.as_deref();
+        let other = other.filter(|cells| !table.counts_nothing(cells));
+        let is_filtered = !query.filters.is_empty();
+        let is_shown = !is_filtered && query.top != Some(0);
+        Self {
+            table,
+            rows: selection.named(names, for_people),
+            rows_read: reading.rows.len(),
+            held_back: false,
+            matching: selection.matching,
+            other: other.filter(|_| is_shown).map(<[u64]>::to_vec),
+            leaves_out_other: is_filtered && other.is_some(),
+            uncertain: reading.uncertain,
+            dropped: reading.dropped,
+            reset: reading.reset,
+        }
+    }
+}
+
 impl TableSnapshot<'_> {
     /// The row `other`, where there is one to show.
     pub(crate) fn other(&self) -> Option<Row<'_>> {
-        let cells = self.other.as_deref()?;
-        Some(Row {
-            names: &[],
-            cells,
-            details: &[],
-        })
+        self.other.as_deref().map(Row::of_cells)
     }
 }
 
@@ -118,6 +167,17 @@ pub(crate) struct Row<'r> {
     pub(crate) cells: &'r [u64],
     /// Of each detail.
     pub(crate) details: &'r [Value<'r>],
+}
+
+impl<'r> Row<'r> {
+    /// A sum of rows, without a name.
+    pub(crate) fn of_cells(cells: &'r [u64]) -> Self {
+        Self {
+            names: &[],
+            cells,
+            details: &[],
+        }
+    }
 }
 
 /// So many rows stay in the cache while they are shown.
@@ -216,6 +276,25 @@ impl<'r> Selection<'r> {
             order,
             keys,
         }
+    }
+
+    /// Keeps the first rows. Returns how many others there are, and what they add up to.
+    pub(crate) fn cut(&mut self, most: usize) -> (usize, Vec<u64>) {
+        let rest = self.order.split_off(most.min(self.order.len()));
+        self.keys.truncate(self.order.len() * self.rows.key_size);
+        let mut sums = vec![0; self.table.cells()];
+        for row in &rest {
+            add(&self.table.metrics, &mut sums, self.rows.cells(*row));
+        }
+        (rest.len(), sums)
+    }
+
+    /// The first rows whose keys pass.
+    pub(crate) fn pick(&self, most: usize, passes: impl Fn(&[u8]) -> bool) -> Self {
+        let places = (0..self.order.len()).filter(|place| passes(self.key(*place)));
+        let order: Vec<usize> = places.take(most).map(|place| self.order[place]).collect();
+        let matching = order.len();
+        Self::new(self.table.clone(), self.rows.clone(), order, matching)
     }
 
     #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `ktally export`: what it serves is what the kernel holds.
 
+mod api;
 mod client;
 
 use std::collections::BTreeMap;

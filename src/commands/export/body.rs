@@ -6,12 +6,13 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::{Bytes, Frame, SizeHint};
+use tokio::sync::mpsc::Receiver;
 
 use super::connections::Answering;
 use crate::render::{Dialect, Encoder, Families, PIECE};
@@ -57,9 +58,10 @@ pub(super) struct Body {
     _answering: Answering,
 }
 
-enum Content {
+pub(super) enum Content {
     Whole(Bytes),
     Metrics(Box<Metrics>),
+    Events(Receiver<Bytes>),
 }
 
 /// Metrics, as far as they were sent.
@@ -72,16 +74,9 @@ pub(super) struct Metrics {
 }
 
 impl Body {
-    pub(super) fn whole(text: impl Into<Bytes>, answering: Answering) -> Self {
+    pub(super) fn new(content: Content, answering: Answering) -> Self {
         Self {
-            content: Content::Whole(text.into()),
-            _answering: answering,
-        }
-    }
-
-    pub(super) fn metrics(metrics: Metrics, answering: Answering) -> Self {
-        Self {
-            content: Content::Metrics(metrics.into()),
+            content,
             _answering: answering,
         }
     }
@@ -137,11 +132,12 @@ impl hyper::body::Body for Body {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let next = match &mut self.content {
             Content::Whole(text) => Ok(Some(std::mem::take(text)).filter(|text| !text.is_empty())),
             Content::Metrics(metrics) => metrics.next(),
+            Content::Events(events) => Ok(ready!(events.poll_recv(context))),
         };
         Poll::Ready(next.transpose().map(|next| next.map(Frame::data)))
     }
@@ -150,13 +146,14 @@ impl hyper::body::Body for Body {
         match &self.content {
             Content::Whole(text) => text.is_empty(),
             Content::Metrics(metrics) => metrics.is_done,
+            Content::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Whole(text) => SizeHint::with_exact(text.len() as u64),
-            Content::Metrics(_) => SizeHint::default(),
+            Content::Metrics(_) | Content::Events(_) => SizeHint::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::viewing::Seen;
 use crate::commands::source::Source;
 use crate::export::Served;
 use crate::names::HostNames;
@@ -25,6 +26,9 @@ pub(super) struct Exported {
     served: Vec<Served>,
     latest: Option<Latest>,
     incomplete: u64,
+    /// How often it was opened, and read.
+    opened: u64,
+    seq: u64,
 }
 
 /// A reading, and how long it took.
@@ -50,6 +54,8 @@ impl Exported {
             served: Vec::new(),
             latest: None,
             incomplete: 0,
+            opened: 0,
+            seq: 0,
         };
         exported.take(source, limits);
         exported
@@ -61,12 +67,17 @@ impl Exported {
         self.served = served.collect();
         self.source = Some(source);
         self.latest = None;
+        self.opened += 1;
     }
 
     /// What it is called among the sources.
     pub(super) fn name(&self) -> &str {
         let instance = self.instance.as_ref();
         instance.map_or(&self.tally, InstanceName::as_str)
+    }
+
+    pub(super) fn tally(&self) -> &str {
+        &self.tally
     }
 
     pub(super) fn source(&self) -> Option<&Source> {
@@ -109,6 +120,7 @@ impl Exported {
         }
         let at = Instant::now();
         let mut reading = source.read()?;
+        self.seq += 1;
         self.incomplete += u64::from(reading.incomplete.is_some());
         if let (Some(_), Some(before)) = (&reading.incomplete, &self.latest) {
             reading.fill_from(&before.reading);
@@ -119,6 +131,16 @@ impl Exported {
             reading: Arc::new(reading),
         });
         Ok(Some(Arc::clone(&latest.reading)))
+    }
+
+    /// The same, to be compared with later ones.
+    pub(super) fn see(&mut self) -> Result<Option<Seen>> {
+        let reading = self.read()?;
+        Ok(reading.map(|reading| Seen {
+            opened: self.opened,
+            seq: self.seq,
+            reading,
+        }))
     }
 
     /// Gives up a reading that is not shared any more.

@@ -5,8 +5,12 @@ mod connections;
 mod exported;
 mod listen;
 mod opening;
+mod page;
 mod reader;
+mod respond;
 mod server;
+mod stream;
+mod viewing;
 
 use std::rc::Rc;
 use std::thread;
@@ -19,6 +23,7 @@ use tokio::task::LocalSet;
 use self::listen::Listener;
 use self::opening::Wanted;
 use self::reader::Reader;
+use self::respond::Responder;
 use self::server::Server;
 use super::wait::Signals;
 use super::{keep_capabilities, note, warn, warn_of};
@@ -34,7 +39,8 @@ pub(super) fn export(args: &ExportArgs, tallies: Vec<Chosen>) -> Result<Exit> {
     let reader = Reader::start(wanted)?;
     keep_capabilities(Vec::new());
     let names = args.host.iter().cloned().chain([host::name()]);
-    let server = Server::new(reader, names.collect());
+    let responder = Responder::new(reader, names.collect());
+    let server = Server::new(responder);
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("failed to start the server")?;
     LocalSet::new().block_on(&runtime, serve(server.into(), listeners, signals))

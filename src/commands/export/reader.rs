@@ -6,13 +6,18 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, anyhow};
+use hyper::StatusCode;
+use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::exported::{Exported, Limits, SHARED};
 use super::opening::Wanted;
+use super::viewing::{Refusal, Shown, Since};
 use crate::commands::source::Source;
 use crate::commands::{keep_capabilities, warn};
+use crate::error::unknown_text;
+use crate::export::{View, answer};
 use crate::host;
 use crate::names::{self, HostNames};
 use crate::render::{Families, FamilyKind, labels};
@@ -22,6 +27,8 @@ use crate::tally::{InstanceName, Instances};
 /// What the server asks, and where the answer goes.
 pub(super) enum Ask {
     Scrape(oneshot::Sender<Arc<Families>>),
+    Tallies(oneshot::Sender<String>),
+    View(Box<(View, Since)>, oneshot::Sender<Result<Shown, Refusal>>),
 }
 
 /// The thread, from outside.
@@ -32,7 +39,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Returns once all sources count, and the thread is confined.
-    pub(super) fn start(wanted: Wanted) -> Result<Self> {
+    pub(super) fn start(wanted: Wanted) -> anyhow::Result<Self> {
         let (asks, asked) = mpsc::channel();
         let (tell, told) = mpsc::channel();
         let work = move || match Sources::open(&wanted) {
@@ -48,17 +55,35 @@ impl Reader {
         };
         let builder = thread::Builder::new().name("ktally-reader".to_owned());
         builder.spawn(work).context("failed to start a thread")?;
-        told.recv().map_err(|_| anyhow!("the reader has ended"))??;
+        told.recv().map_err(|_| anyhow!(ENDED))??;
         Ok(Self { asks })
     }
 
-    /// A scrape of now, or `None` once the thread has ended.
-    pub(super) async fn scrape(&self) -> Option<Arc<Families>> {
+    /// A scrape of now.
+    pub(super) async fn scrape(&self) -> Result<Arc<Families>, Refusal> {
+        self.ask(Ask::Scrape).await
+    }
+
+    /// What there is to read.
+    pub(super) async fn tallies(&self) -> Result<String, Refusal> {
+        self.ask(Ask::Tallies).await
+    }
+
+    /// A reading as a view shows it.
+    pub(super) async fn view(&self, view: View, since: Since) -> Result<Shown, Refusal> {
+        self.ask(|tell| Ask::View((view, since).into(), tell))
+            .await?
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Refusal> {
         let (tell, told) = oneshot::channel();
-        self.asks.send(Ask::Scrape(tell)).ok()?;
-        told.await.ok()
+        let ended = || (StatusCode::INTERNAL_SERVER_ERROR, ENDED.to_owned());
+        self.asks.send(ask(tell)).map_err(|_| ended())?;
+        told.await.map_err(|_| ended())
     }
 }
+
+pub(super) const ENDED: &str = "the thread that reads has ended";
 
 /// Everything that is exported.
 pub(super) struct Sources {
@@ -71,7 +96,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    fn open(wanted: &Wanted) -> Result<Self> {
+    fn open(wanted: &Wanted) -> anyhow::Result<Self> {
         let limits = wanted.limits();
         let sources = wanted.open()?;
         let all = sources.into_iter().map(|it| Exported::new(it, &limits));
@@ -96,6 +121,8 @@ impl Sources {
         loop {
             match asked.recv_timeout(names::PAUSE) {
                 Ok(Ask::Scrape(tell)) => _ = tell.send(self.scrape()),
+                Ok(Ask::Tallies(tell)) => _ = tell.send(self.tallies()),
+                Ok(Ask::View(asked, tell)) => _ = tell.send(self.view(&asked.0, &asked.1)),
                 Err(RecvTimeoutError::Timeout) => self.rest(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -111,6 +138,30 @@ impl Sources {
             }
         }
         self.names.look(self.tables());
+    }
+
+    fn tallies(&mut self) -> String {
+        self.follow();
+        let host = json!({
+            "host": host::name(),
+            "kernel": host::kernel_release(),
+            "cpus": host::cpus(),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        let listed: Vec<_> = self.all.iter().map(Exported::listed).collect();
+        answer::tallies(host, &listed)
+    }
+
+    fn view(&mut self, view: &View, since: &Since) -> Result<Shown, Refusal> {
+        self.follow();
+        let is_it = |it: &&mut Exported| view.tally.as_deref().is_none_or(|name| it.name() == name);
+        let mut all = self.all.iter_mut();
+        let Some(exported) = all.find(is_it) else {
+            let known = self.all.iter().map(Exported::name);
+            let why = unknown_text("tally", view.tally.as_deref().unwrap_or_default(), known);
+            return Err((StatusCode::NOT_FOUND, why));
+        };
+        exported.view(view, since, &self.names)
     }
 
     fn rest(&mut self) {

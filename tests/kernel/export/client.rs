@@ -1,11 +1,14 @@
 //! A client of HTTP that does what it is told, also what no honest one does.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
+use serde_json::Value;
+
+use crate::common::json;
 
 /// What was answered.
 #[derive(Debug)]
@@ -95,5 +98,37 @@ pub fn go(number: f64) -> String {
         -4..6 => format!("{number}"),
         6.. => format!("{digits}e+{exponent:02}"),
         _ => format!("{digits}e-{:02}", -exponent),
+    }
+}
+
+/// The `data:` of server-sent events, one after the other.
+pub struct Events(BufReader<UnixStream>);
+
+impl Events {
+    pub fn open(socket: &Path, path: &str) -> Self {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// The next event: its kind and its data.
+    pub fn next(&mut self) -> (String, Value) {
+        let mut kind = String::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                self.0.read_line(&mut line).unwrap(),
+                0,
+                "the stream has ended"
+            );
+            if let Some(event) = line.trim_end().strip_prefix("event: ") {
+                kind = event.to_owned();
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return (kind, json(data));
+            }
+        }
     }
 }
