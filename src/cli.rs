@@ -7,6 +7,7 @@ mod formats;
 mod map;
 mod mistakes;
 mod options;
+mod scan;
 mod values;
 
 use std::ffi::OsString;
@@ -14,7 +15,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::builder::ValueParser;
 use clap::builder::styling::{AnsiColor, Color, Style, Styles};
 use clap::{Arg, Args, ColorChoice, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -26,8 +26,8 @@ pub use chosen::Chosen;
 pub(crate) use count::CountArgs;
 pub use count::find;
 pub(crate) use counting::{
-    AttachArgs, DetachArgs, DiffArgs, ExportArgs, ListArgs, ManArgs, RotateArgs, RunArgs,
-    Selection, StatusArgs, TopArgs, View,
+    AttachArgs, CompileArgs, DetachArgs, DiffArgs, ExportArgs, ListArgs, ManArgs, RotateArgs,
+    RunArgs, Selection, StatusArgs, TopArgs, View,
 };
 pub(crate) use map::{
     AddArgs, CreateArgs, DumpArgs, LookupArgs, MapAction, MapArgs, UpdateArgs, WatchArgs,
@@ -35,6 +35,7 @@ pub(crate) use map::{
 pub use mistakes::{is_help, report};
 pub use options::default;
 pub(crate) use options::{clash, describe, value_name};
+pub use scan::{clang_flags, tallies_of};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,7 +191,8 @@ fn of_read(arg: Arg) -> Arg {
         }
         "every" => arg.help("Interval between readings, which show differences, until Ctrl-C"),
         "total" => arg.help("Totals since it was attached, rather than rates and differences"),
-        "max_rows" | "all_programs" | "command" => arg.hide(true),
+        "max_rows" | "all_programs" | "settings" | "targets" | "command" => arg.hide(true),
+        "include" | "define" | "cflags" => arg.hide(true),
         _ => arg,
     }
 }
@@ -228,40 +230,6 @@ pub fn color(args: &[OsString]) -> ColorChoice {
     color
 }
 
-/// The tallies that a command line names. [`parse`] needs their objects, which declare
-/// their options.
-pub fn tallies_of(args: &[OsString]) -> Vec<OsString> {
-    let operands = operands_of(args).unwrap_or_default();
-    let words = words_of(operands.into_iter()).into_iter();
-    words.map(|mut words| words.swap_remove(0)).collect()
-}
-
-/// The words of each tally among these operands.
-fn words_of(operands: impl Iterator<Item = OsString>) -> Vec<Vec<OsString>> {
-    let tallies = operands.filter(|name| !name.as_encoded_bytes().starts_with(b"@"));
-    tallies.flat_map(|it| chosen::words(&it)).collect()
-}
-
-/// The operands of `run`, `attach` or `top`: tallies, or `@` and an instance. The scan
-/// ends at the first option that ktally does not know: the tally's own follow its name.
-fn operands_of(args: &[OsString]) -> Option<Vec<OsString>> {
-    let unchecked = |arg: Arg| match arg.get_action().takes_values() {
-        true => arg.value_parser(ValueParser::os_string()),
-        false => arg,
-    };
-    let mut command = Cli::command().mut_args(unchecked).ignore_errors(true);
-    for verb in VERBS {
-        command = command.mut_subcommand(verb, |verb| {
-            let verb = verb.disable_help_flag(true).disable_version_flag(true);
-            verb.mut_args(unchecked)
-        });
-    }
-    let matches = command.try_get_matches_from(args).ok()?;
-    let (verb, matches) = matches.subcommand()?;
-    let names = VERBS.contains(&verb).then(|| matches.get_many("tally"))??;
-    Some(names.cloned().collect())
-}
-
 /// Parses a command line with the options of the tallies that it names.
 pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
     if !tallies.is_empty() {
@@ -285,12 +253,14 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
         }
         Some((_, matches)) if !tallies.is_empty() => {
             let operands = matches.get_many("tally").into_iter().flatten();
-            let words = words_of(operands.cloned());
+            let words = scan::words_of(operands.cloned());
             // Their options are known once they are named.
             if words.len() > tallies.len() {
                 return Err(usage("name all tallies before their options"));
             }
-            chosen::chosen(tallies, &words, matches)?
+            let mut chosen = chosen::chosen(tallies, &words, matches)?;
+            chosen::adapt(&mut chosen, &cli.action, &clang_flags(args))?;
+            chosen
         }
         _ => Vec::new(),
     };

@@ -1,6 +1,7 @@
 //! What this kernel and these privileges allow, and errno turned into advice.
 
 mod facts;
+mod folders;
 mod mounts;
 mod process;
 
@@ -10,10 +11,12 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Result, bail};
 use nix::sys::utsname::{self, UtsName};
 
 pub use facts::Fact;
 pub(crate) use facts::facts;
+pub(crate) use folders::{cache_folder, is_ours, kernel_build_id};
 pub(crate) use mounts::cgroup1_gap;
 pub use mounts::cgroup2_mounts;
 pub(crate) use mounts::{BPFFS, TRACEFS, mount_bpffs_for, mount_point, mounts_of, tracefs_path};
@@ -154,9 +157,21 @@ pub(crate) fn present_cpus() -> String {
     present.unwrap_or_default().trim_end().to_owned()
 }
 
-/// The compiler for C files: `CLANG`, or `clang`.
-pub fn clang() -> Command {
-    Command::new(std::env::var_os("CLANG").unwrap_or_else(|| "clang".into()))
+/// The compiler for C files: `CLANG`, or `clang`. Other users could replace one in a
+/// folder that they can write to.
+pub fn clang() -> Result<Command> {
+    let name = std::env::var_os("CLANG").filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| "clang".into());
+    if let Some(path) = folders::in_path(&name)
+        && path.exists()
+        && path.parent().is_some_and(folders::is_open_to_all)
+    {
+        bail!(
+            "`{}` is in a folder that other users can write to; point CLANG at a compiler that only root can change",
+            path.display()
+        );
+    }
+    Ok(Command::new(name))
 }
 
 #[cfg(test)]

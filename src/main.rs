@@ -27,6 +27,7 @@ fn main() -> ExitCode {
 
 fn run(args: &[OsString]) -> Result<Exit> {
     let tallies = cli::tallies_of(args);
-    let tallies = tallies.iter().map(|name| cli::find(name));
+    let flags = cli::clang_flags(args);
+    let tallies = tallies.iter().map(|name| cli::find(name, &flags));
     commands::execute(cli::parse(args, tallies.collect::<Result<_>>()?)?)
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use anyhow::Result;
 use clap::{Arg, ArgMatches};
 
+use super::Action;
 use super::options::{self, own_option};
 use crate::error::{unknown, usage};
-use crate::schema::{Kind, OptionSpec};
+use crate::schema::{Hints, Kind, OptionSpec};
 use crate::tally::{RawOption, Tally};
 
 /// A tally, and what is asked of it.
@@ -47,7 +48,7 @@ pub(super) fn is_query(operand: &str) -> bool {
 pub(super) fn flags(tallies: &[Tally]) -> Vec<Arg> {
     let mut flags: Vec<Arg> = Vec::new();
     for tally in tallies {
-        for option in &tally.schema.options {
+        for option in tally.schema.options.iter().filter(|it| !it.is_found) {
             let arg = own_option(option, tally);
             if flags.iter().all(|known| known.get_id() != arg.get_id()) {
                 let having = tallies.iter().filter(|tally| has(tally, &option.name));
@@ -85,6 +86,7 @@ pub(super) fn chosen(
         .map(|it| options::given(matches, it))
         .collect();
     let known = tallies.iter().flat_map(|tally| &tally.schema.options);
+    let known = known.filter(|option| !option.is_found);
     let is_given = |option: &&OptionSpec| given.iter().flatten().any(|it| it.0 == option.name);
     let all = known
         .filter(is_given)
@@ -105,6 +107,33 @@ pub(super) fn chosen(
         })
     })
     .collect()
+}
+
+/// Follows what the command line says of objects in place of tags. Of several tallies,
+/// each follows what is about it.
+pub(super) fn adapt(chosen: &mut [Chosen], action: &Action, used: &[OsString]) -> Result<()> {
+    let (mut hints, loading) = match action {
+        Action::Run(args) => (args.hints(), &args.loading),
+        Action::Top(args) => (args.hints(), &args.loading),
+        Action::Export(args) => (args.hints(), &args.loading),
+        Action::Attach(args) => (Hints::default(), &args.loading),
+        _ => return Ok(()),
+    };
+    if loading.compile.flags() != used {
+        return Err(usage(
+            "write -I, -D and --cflags before the options of the tally, which clang makes known",
+        ));
+    }
+    let is_one = chosen.len() == 1;
+    hints.are_for_several |= !is_one;
+    for Chosen { tally, given, .. } in chosen {
+        let settings = loading.settings.iter();
+        given.extend(settings.filter(|it| is_one || has(tally, &it.0)).cloned());
+        let targets = loading.targets.iter();
+        let targets = targets.filter(|it| is_one || tally.has_program(&it.0));
+        tally.adapt(&hints, &targets.cloned().collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
 /// `option=value`, or `option` alone. A word that is not an option continues the value

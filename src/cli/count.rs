@@ -103,20 +103,23 @@ pub(super) fn of_count(arg: Arg) -> Arg {
             )
             .help_heading(COUNT),
         "histogram" => arg.long("bars"),
+        // Its own `--as` says it before anything is counted.
+        "shown_as" => arg.long("show-as").hide(true),
+        "tables" | "settings" | "targets" | "include" | "define" | "cflags" => arg.hide(true),
         _ => arg,
     }
 }
 
 /// A tally by the name that a command line gives it: see [`Tally::find`], or a query in the
 /// words of `ktally count`.
-pub fn find(name: &OsStr) -> Result<Tally> {
+pub fn find(name: &OsStr, flags: &[OsString]) -> Result<Tally> {
     match name.to_str().filter(|name| chosen::is_query(name)) {
         Some(query) => {
             let query = CountName::try_parse_from(query.split_whitespace());
             let query = query.map_err(|error| usage(mistakes::first_line(&error)))?;
             Tally::count(&query.query())
         }
-        None => Tally::find(name),
+        None => Tally::find_with(name, flags),
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{column, duration, interval, sort, top, whole};
+use super::values::{column, decoder, duration, interval, pair, sort, top, whole};
 use super::{COUNT, LOOK, SHOW};
+use crate::schema::{Decoder, Hints};
 use crate::snapshot::{Condition, Sort};
 
 #[derive(Debug, Args)]
@@ -15,6 +16,8 @@ pub(crate) struct ListArgs {
     /// Only this tally, in full: a name, a .bpf.c or a .bpf.o file; or a word to search for, such as
     /// `disk` or the name of another tool
     pub(crate) tally: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
 }
 
 #[derive(Debug, Default, Args)]
@@ -42,6 +45,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) view: View,
     #[command(flatten)]
+    pub(crate) hints: HintArgs,
+    #[command(flatten)]
     pub(crate) loading: Loading,
     /// A program to run: count only what it and its children do, and end with it and its status
     #[arg(last = true, value_name = "COMMAND")]
@@ -53,6 +58,12 @@ impl RunArgs {
     pub(crate) fn every(&self) -> Option<Duration> {
         const DEFAULT: Duration = Duration::from_secs(1);
         self.every.or(self.until.as_ref().map(|_| DEFAULT))
+    }
+
+    /// What is said about tables in place of tags.
+    pub(crate) fn hints(&self) -> Hints {
+        self.hints
+            .hints(self.view.rate.as_deref().unwrap_or_default())
     }
 
     /// The fields that it names.
@@ -83,16 +94,29 @@ pub(crate) struct TopArgs {
     #[arg(short = 'i', long, value_name = "DURATION", value_parser = interval)]
     pub(crate) every: Option<Duration>,
     #[command(flatten)]
+    pub(crate) hints: HintArgs,
+    #[command(flatten)]
     pub(crate) loading: Loading,
     /// Record the readings in a new file, for --replay: JSON lines, at most 1 GiB, mode 0600
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
     /// Play a recording back; needs no privileges (press `?` for the keys)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tally", "maps", "light", "bpf", "record", "every", "max_rows", "all_programs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tally", "maps", "light", "bpf", "record", "every", "max_rows", "all_programs", "settings", "targets", "include", "define", "cflags"])]
     pub(crate) replay: Option<PathBuf>,
     /// Draw with ASCII characters only
     #[arg(long)]
     pub(crate) ascii: bool,
+}
+
+impl TopArgs {
+    /// What is said about tables in place of tags.
+    pub(crate) fn hints(&self) -> Hints {
+        let sources = self.tally.len() + self.maps.len();
+        Hints {
+            are_for_several: sources > 1,
+            ..self.hints.hints(&[])
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +134,11 @@ pub(crate) struct ExportArgs {
     /// The numbers of these maps only ever grow: they are counters, not gauges
     #[arg(long, requires = "maps")]
     pub(crate) as_counter: bool,
+    /// These columns of an object without tags only grow: they are counters, not gauges
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    pub(crate) rate: Vec<String>,
+    #[command(flatten)]
+    pub(crate) hints: HintArgs,
     /// Listen here; may be repeated [127.0.0.1:9777, or the sockets that systemd has opened]
     #[arg(long, value_name = "ADDRESS:PORT|unix:PATH")]
     pub(crate) listen: Vec<String>,
@@ -122,6 +151,17 @@ pub(crate) struct ExportArgs {
     pub(crate) max_series: usize,
     #[command(flatten)]
     pub(crate) loading: Loading,
+}
+
+impl ExportArgs {
+    /// What is said about tables in place of tags.
+    pub(crate) fn hints(&self) -> Hints {
+        let sources = self.tally.len() + self.maps.len();
+        Hints {
+            are_for_several: sources != 1 || self.attached,
+            ..self.hints.hints(&self.rate)
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -180,9 +220,10 @@ pub(crate) struct View {
     /// is below 10/s.
     #[arg(long, help_heading = LOOK)]
     pub(crate) total: bool,
-    /// Rates, even for a command or for rare events
-    #[arg(long, help_heading = LOOK, conflicts_with = "total")]
-    pub(crate) rate: bool,
+    /// Rates, even for a command or for rare events; of an object without tags, --rate=COLUMN says
+    /// that a number only grows
+    #[arg(long, help_heading = LOOK, value_name = "COLUMN,...", num_args = 0.., require_equals = true, value_delimiter = ',', conflicts_with = "total")]
+    pub(crate) rate: Option<Vec<String>>,
     /// Show histograms as bars, one block per row
     #[arg(long, help_heading = LOOK)]
     pub(crate) histogram: bool,
@@ -194,8 +235,71 @@ pub(crate) struct View {
     pub(crate) raw: bool,
 }
 
+/// What says how to show tables, in place of tags.
+#[derive(Debug, Default, Args)]
+pub(crate) struct HintArgs {
+    /// Show only these tables, in this order
+    #[arg(long, help_heading = SHOW, value_name = "TABLE,...", value_delimiter = ',')]
+    pub(crate) tables: Vec<String>,
+    /// Show a field of the key or value by a decoder, as `ip=ksym` or `slots=log2`; may be repeated
+    #[arg(long = "as", help_heading = LOOK, value_name = "FIELD=DECODER", value_parser = decoder)]
+    pub(crate) shown_as: Vec<(String, Decoder)>,
+}
+
+impl CompileArgs {
+    /// For clang.
+    pub(crate) fn flags(&self) -> Vec<OsString> {
+        let with = |letter: &str, text: &OsString| {
+            let mut flag = OsString::from(letter);
+            flag.push(text);
+            flag
+        };
+        let include = self.include.iter().map(|it| with("-I", it));
+        let define = self.define.iter().map(|it| with("-D", it));
+        let words = self.cflags.iter().flat_map(|it| it.split_whitespace());
+        include
+            .chain(define)
+            .chain(words.map(OsString::from))
+            .collect()
+    }
+}
+
+impl HintArgs {
+    /// With the columns that only grow.
+    pub(crate) fn hints(&self, counters: &[String]) -> Hints {
+        Hints {
+            tables: self.tables.clone(),
+            counters: counters.to_vec(),
+            decoders: self.shown_as.clone(),
+            are_for_several: false,
+        }
+    }
+}
+
+/// How a C file is compiled.
+#[derive(Debug, Default, Args)]
+pub(crate) struct CompileArgs {
+    /// Of a C file: look for headers in this folder too; may be repeated
+    #[arg(short = 'I', help_heading = COUNT, hide_short_help = true, value_name = "FOLDER")]
+    pub(crate) include: Vec<OsString>,
+    /// Of a C file: define a macro, NAME or NAME=VALUE; may be repeated
+    #[arg(short = 'D', help_heading = COUNT, hide_short_help = true, value_name = "MACRO")]
+    pub(crate) define: Vec<OsString>,
+    /// Of a C file: more flags for clang, as `--cflags='-Wno-unused -O1'`
+    #[arg(long, help_heading = COUNT, hide_short_help = true, value_name = "FLAGS", allow_hyphen_values = true)]
+    pub(crate) cflags: Option<String>,
+}
+
 #[derive(Debug, Default, Args)]
 pub(crate) struct Loading {
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
+    /// Set a constant of an object without tags (`const volatile` in C); `ktally list FILE` shows them
+    #[arg(long = "set", help_heading = COUNT, hide_short_help = true, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) settings: Vec<(String, String)>,
+    /// Attach a program to a target that its section does not name, as `p=uprobe:libc.so.6:malloc`
+    #[arg(long = "attach", help_heading = COUNT, hide_short_help = true, value_name = "PROGRAM=TARGET", value_parser = pair)]
+    pub(crate) targets: Vec<(String, String)>,
     /// Make room for N rows in each table (arrays keep their size)
     #[arg(long, help_heading = COUNT, hide_short_help = true, value_name = "N", value_parser = whole::<u32>(1, u32::MAX.into()), allow_negative_numbers = true)]
     pub(crate) max_rows: Option<u32>,

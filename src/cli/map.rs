@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::Selection;
-use super::values::{duration, interval, whole};
+use super::values::{decoder, duration, interval, whole};
+use crate::schema::Decoder;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -163,6 +164,9 @@ pub(crate) enum MapAction {
 
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
+    /// Show a field of the key or value by a decoder, as `ip=ksym` or `slots=log2`; may be repeated
+    #[arg(long = "as", value_name = "FIELD=DECODER", value_parser = decoder)]
+    pub(crate) decoders: Vec<(String, Decoder)>,
     /// An id, a pinned path, or a name
     pub(crate) map: String,
     #[command(flatten)]

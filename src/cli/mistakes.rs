@@ -8,7 +8,8 @@ use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
 
-use super::{Exit, VERBS, operands_of};
+use super::scan::operands_of;
+use super::{Exit, VERBS};
 use crate::error::{NotFound, Usage, say, usage};
 use crate::tally::Tally;
 use crate::text::escape;

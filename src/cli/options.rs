@@ -24,7 +24,7 @@ pub fn clash(tally: &Tally) -> Option<String> {
     let longs: Vec<&str> = longs.chain(["help", "version"]).collect();
     let shorts = args.iter().filter_map(|arg| arg.get_short());
     let mut shorts: Vec<char> = shorts.chain(['h', 'V']).collect();
-    for option in &tally.schema.options {
+    for option in tally.schema.options.iter().filter(|it| !it.is_found) {
         let OptionSpec { name, short, .. } = option;
         if longs.contains(&&*option.flag()) {
             return Some(format!(
@@ -106,6 +106,7 @@ pub(super) fn given(matches: &ArgMatches, tally: &Tally) -> Vec<RawOption> {
         .schema
         .options
         .iter()
+        .filter(|option| !option.is_found)
         .filter_map(|option| Some((option.name.clone(), value(option)?)))
         .collect()
 }

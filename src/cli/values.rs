@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use crate::schema::dotted;
+use crate::error::unknown_text;
+use crate::names;
+use crate::schema::{Decoder, dotted};
 use crate::snapshot::Sort;
 
 /// A whole number, and words that say so where it is none.
@@ -53,6 +55,26 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
 /// `a[2]` is the column `a.2`.
 pub(super) fn column(text: &str) -> Result<String, Infallible> {
     Ok(dotted(text))
+}
+
+/// `FIELD=DECODER`: how a field is shown.
+pub(super) fn decoder(text: &str) -> Result<(String, Decoder), String> {
+    let (field, tag) = text
+        .split_once('=')
+        .ok_or("write FIELD=DECODER, as `ip=ksym`")?;
+    let decoder = Decoder::from_tag(tag);
+    if field.is_empty() || !(decoder == Decoder::LOG2 || names::is_known(&decoder)) {
+        let known = names::decoders().chain(["log2"]);
+        return Err(unknown_text("decoder", tag, known));
+    }
+    Ok((dotted(field), decoder))
+}
+
+/// `NAME=VALUE`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A dash in front turns the order around.

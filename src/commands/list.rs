@@ -1,6 +1,6 @@
 //! `ktally list`: what can be counted, and with which options.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 
 use anyhow::Result;
@@ -17,7 +17,7 @@ use crate::tally::{Loader, Session, Support, Tally};
 
 pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
     let (tallies, is_one) = match &args.tally {
-        Some(name) => find(name)?,
+        Some(name) => find(name, &args.compile.flags())?,
         None => (Tally::builtins()?, false),
     };
     tallies.iter().for_each(warn_of);
@@ -47,8 +47,8 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> Result<Exit> {
 }
 
 /// A tally, or several that answer to a word; whether it is the one that was named.
-fn find(name: &OsStr) -> Result<(Vec<Tally>, bool)> {
-    Tally::find(name).map_or_else(
+fn find(name: &OsStr, flags: &[OsString]) -> Result<(Vec<Tally>, bool)> {
+    Tally::find_with(name, flags).map_or_else(
         |error| match Tally::search(&name.to_string_lossy())? {
             found if error.is::<Usage>() && !found.is_empty() => Ok((found, false)),
             _ => Err(error),
@@ -125,13 +125,17 @@ fn write_obstacles(
 /// Prints a tally's tables, columns and options.
 fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>) -> Result<()> {
     let style = style(global);
-    heading(out, &format!("{}: {}", tally.name, tally.summary()), &style)?;
+    let title = format!("{}: {}", tally.name, tally.summary());
+    heading(out, title.trim_end_matches(": "), &style)?;
     for obstacle in obstacles {
         sentence(out, &format!("cannot run here: {obstacle}"), &style)?;
     }
     if !tally.schema.like.is_empty() {
         let like = tally.schema.like.join(", ");
         sentence(out, &format!("other tools: {like}"), &style)?;
+    }
+    for remark in tally.remarks() {
+        sentence(out, &remark, &style)?;
     }
     let how = (Format::Table, style);
     for table in &tally.schema.tables {
@@ -140,10 +144,15 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
         let sorted = sorted.map_or_else(String::new, |column| format!(", sorted by {column}"));
         let with = tally.schema.option_of_table(table).map(OptionSpec::flag);
         let with = with.map_or_else(String::new, |flag| format!(", with --{flag}"));
-        let text = format!(
-            "table {}: {} (at most {rows}{sorted}{with})",
-            table.name, table.help
-        );
+        let help = match &*table.help {
+            "" => String::new(),
+            help => format!(": {help}"),
+        };
+        let most = match table.max_entries {
+            0 => "of a size that ktally chooses".to_owned(),
+            _ => format!("at most {rows}"),
+        };
+        let text = format!("table {}{help} ({most}{sorted}{with})", table.name);
         writeln!(out)?;
         sentence(out, &text, &style)?;
         type Of<'t> = Column<'t, ([&'t str; 3], String)>;
@@ -166,6 +175,7 @@ fn in_full(out: &mut dyn Write, global: &Global, (tally, obstacles): &Listed<'_>
             let short = option.short.map(|letter| format!("-{letter}, "));
             let flag = format!("{}--{}", short.unwrap_or_default(), option.flag());
             match option.place.ty.kind {
+                _ if option.is_found => format!("{flag}={}", value_name(option)).into(),
                 Kind::Bool => format!("{flag}[=<{}>]", value_name(option)).into(),
                 _ => flag.into(),
             }

@@ -25,7 +25,7 @@ pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
     if let Some(folder) = Instances::look()? {
         folder.notes.iter().for_each(|what| note(what));
     }
-    let mut instance = Instance::open(&name)?;
+    let mut instance = Instance::open_with(&name, &args.hints())?;
     let counted = Counted::of(&instance, &args.fields())?;
     let mut report = Report::of_many(global, args, vec![counted])?;
     let signals = Signals::block()?;

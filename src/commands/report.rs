@@ -75,8 +75,10 @@ impl Report {
         let mut view = args.view.clone();
         let is_single = args.every().is_none();
         // What one command did is a sum.
-        view.total |= is_single && !view.rate && !args.command.is_empty();
-        view.rate |= !is_single;
+        view.total |= is_single && view.rate.is_none() && !args.command.is_empty();
+        if !is_single {
+            view.rate.get_or_insert_default();
+        }
         let mut report = Self::new(global, &view, tallies)?;
         report.has_clock = !is_single;
         if !is_single && report.for_people && report.query.top.is_none() {
@@ -113,7 +115,7 @@ impl Report {
         let style = Style {
             histogram: view.histogram,
             totals,
-            rare_totals: !view.rate,
+            rare_totals: view.rate.is_none(),
             ..style(global)
         };
         Ok(Self {

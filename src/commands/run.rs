@@ -62,6 +62,7 @@ fn options(chosen: &Chosen, fields: &[&str]) -> Result<Vec<ResolvedOption>> {
 /// Reports what counts in another way than asked for.
 fn tell(chosen: &Chosen) {
     warn_of(&chosen.tally);
+    chosen.tally.remarks().iter().for_each(|it| note(it));
     for flag in &chosen.lacks {
         let name = &chosen.tally.name;
         note(&format!(

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context, Result};
 
 use crate::map::{Access, Map, MapRef};
-use crate::schema::{MapBtf, MetricKind, Table};
+use crate::schema::{Hints, MapBtf, Table};
 use crate::snapshot::Reading;
 use crate::tally::{
     Instance, InstanceName, RawOption, Session, StackProcess, Tally, read_map, resolve,
@@ -43,8 +43,8 @@ impl Source {
         })
     }
 
-    pub(super) fn attached(name: &InstanceName) -> Result<Self> {
-        let instance = Instance::open(name)?;
+    pub(super) fn attached(name: &InstanceName, hints: &Hints) -> Result<Self> {
+        let instance = Instance::open_with(name, hints)?;
         Ok(Self {
             name: name.to_string(),
             command: format!("read {name}"),
@@ -56,20 +56,23 @@ impl Source {
 
     /// Numbers that are not declared as counters are shown as they are, unless
     /// `as_counters`.
-    pub(super) fn map(name: &str, btf: &MapBtf, as_counters: bool) -> Result<Self> {
+    pub(super) fn map(name: &str, btf: &MapBtf, as_counters: bool, hints: &Hints) -> Result<Self> {
         let (map, declaration) = MapRef::parse(name)?.open(Access::Read, btf)?;
         map.check_readable()?;
-        let mut table = declaration.table;
-        for number in table.metrics.iter_mut().filter(|it| !it.is_declared) {
-            if number.kind == MetricKind::Counter && !as_counters {
-                number.kind = MetricKind::Gauge;
-            }
+        let mut tables = vec![declaration.table.found()];
+        let hints = Hints {
+            tables: Vec::new(),
+            ..hints.clone()
+        };
+        tables = hints.apply(tables)?;
+        if as_counters {
+            tables.iter_mut().for_each(Table::count_up_all);
         }
         Ok(Self {
             name: declaration.name,
             command: format!("map dump {name}"),
-            summary: table.help.clone(),
-            tables: vec![table],
+            summary: tables[0].help.clone(),
+            tables,
             counts: Counts::Map(Box::new(map), Instant::now()),
         })
     }

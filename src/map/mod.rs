@@ -107,6 +107,8 @@ impl Map {
                 MapType::ArrayOfMaps | MapType::HashOfMaps | MapType::ProgArray => {
                     Some(Decoder::ID)
                 }
+                // Addresses of processes stay numbers: no map says whose they are.
+                MapType::StackTrace => Some(Decoder::KSTACK),
                 _ => None,
             },
         };

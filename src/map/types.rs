@@ -165,13 +165,13 @@ impl Map {
             )
     }
 
-    /// Whether every index of it is used, from the start.
     /// How many rows it has room for; `None` of an array, which always has all of them.
     pub(crate) fn max_rows(&self) -> Option<u32> {
         (!self.is_array()).then_some(self.max_entries)
     }
 
-    pub(super) fn is_array(&self) -> bool {
+    /// Whether every index of it is used, from the start.
+    pub(crate) fn is_array(&self) -> bool {
         matches!(
             self.ty,
             MapType::Array

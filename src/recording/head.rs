@@ -93,6 +93,9 @@ struct MetricHead {
     /// Of a linear histogram.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step: Option<u64>,
+    /// Of a histogram without a sum: see [`Scale::Slots`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    slots: bool,
 }
 
 impl Head {
@@ -238,15 +241,17 @@ impl MetricHead {
     fn new(metric: &Metric) -> Self {
         let step = match metric.scale() {
             Scale::Linear(step) => Some(step),
-            Scale::Log2 => None,
+            Scale::Log2 | Scale::Slots => None,
         };
+        let is_histogram = metric.kind == MetricKind::Histogram;
         Self {
             name: metric.name.clone(),
             kind: metric.kind,
             help: metric.help.clone(),
             unit: metric.unit.as_ref().map(|unit| unit.name().to_owned()),
             signed: metric.is_signed(),
-            step: step.filter(|_| metric.kind == MetricKind::Histogram),
+            step: step.filter(|_| is_histogram),
+            slots: is_histogram && metric.scale() == Scale::Slots,
         }
     }
 
@@ -259,6 +264,7 @@ impl MetricHead {
         );
         let signed = self.signed;
         let ty = match self.kind {
+            MetricKind::Histogram if self.slots => Scale::Slots.ty(),
             MetricKind::Histogram => self.step.map_or(Scale::Log2, Scale::Linear).ty(),
             _ => Type::new("", 8, Kind::Int { signed }),
         };

@@ -4,16 +4,24 @@ use super::fit::Leaves;
 use super::writer::{Head, RowWriter};
 use super::{Format, Style};
 use crate::schema::{
-    Histogram, Metric, MetricKind, Statistic, Unit, Value, plain_number, whole_number,
+    Histogram, Metric, MetricKind, Scale, Statistic, Unit, Value, plain_number, whole_number,
 };
 use crate::snapshot::{Snapshot, count};
 
 /// What stands for a histogram in a table.
-const SHOWN: [(&str, Statistic, Leaves); 3] = [
+static SHOWN: [(&str, Statistic, Leaves); 3] = [
     ("MEAN", Statistic::Mean, Leaves::Early),
     ("P50", Statistic::Quantile(0.5), Leaves::Early),
     ("P99", Statistic::Quantile(0.99), Leaves::Last),
 ];
+
+/// A histogram without a sum has no mean.
+fn shown_of(scale: Scale) -> impl Iterator<Item = &'static (&'static str, Statistic, Leaves)> {
+    let has_sum = scale != Scale::Slots;
+    SHOWN
+        .iter()
+        .filter(move |(_, it, _)| has_sum || *it != Statistic::Mean)
+}
 
 /// How numbers are written: those of a table are per second, or totals.
 #[derive(Clone, Copy)]
@@ -37,7 +45,8 @@ impl Numbers<'_> {
                 let alone = metrics.iter().filter(|it| it.kind == metric.kind).count() == 1;
                 let prefix = if alone { "" } else { &format!("{name}_") };
                 let head = |part: &str| Head::number(format!("{prefix}{part}"));
-                let shown = SHOWN.map(|(part, _, leaves)| head(part).leaving(leaves));
+                let shown = shown_of(metric.scale());
+                let shown = shown.map(|(part, _, leaves)| head(part).leaving(*leaves));
                 let count = format!("COUNT{}", self.per_second());
                 let count = self.has_counts.then(|| head(&count));
                 count.into_iter().chain(shown).collect()
@@ -76,14 +85,14 @@ impl Numbers<'_> {
             if self.has_counts {
                 writer.cell(&self.count(histogram.count()).into());
             }
-            for (_, statistic, _) in SHOWN {
+            for (_, statistic, _) in shown_of(histogram.scale) {
                 let number = statistic.of(histogram);
                 writer.cell(&number.map(|number| rounded(metric, number)).into());
             }
             return;
         }
         writer.cell(&histogram.count().into());
-        writer.cell(&histogram.sum.into());
+        writer.cell(&histogram.sum().into());
         for (_, statistic) in Statistic::ALL {
             writer.cell(&statistic.value(histogram));
         }

@@ -8,9 +8,10 @@ use anyhow::{Result, bail, ensure};
 use super::counts::{Counts, Number, no_counts, words};
 use super::decode::Names;
 use super::input::dotted;
+use super::label::Label;
 use super::metric::MetricKind;
 use super::parse::{LeftOut, parse};
-use super::table::{Label, Table};
+use super::table::Table;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Place, Type};
 use super::value::Value;
@@ -104,6 +105,22 @@ impl Declaration {
             table,
             value_decoder: facts.value_decoder.clone(),
             has_types,
+        }
+    }
+
+    /// With the types and decoders of this table, which was made of it.
+    pub(super) fn with_table(self, table: Table) -> Self {
+        let Some(origin) = &table.origin else {
+            return self;
+        };
+        let value = table.details.iter().find(|detail| detail.name == "value");
+        Self {
+            tags: origin.tags.clone(),
+            key: Place::whole(Arc::clone(&origin.key)),
+            value: Place::whole(Arc::clone(&origin.value)),
+            value_decoder: value.and_then(|it| it.decoder.clone()),
+            table,
+            ..self
         }
     }
 

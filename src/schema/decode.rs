@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::histogram::{Histogram, Scale};
-use super::table::Label;
+use super::label::Label;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, number};
 use super::value::Value;
@@ -156,6 +156,9 @@ impl Serialize for Streamed<'_> {
 
 fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &(impl Names + ?Sized)) -> Value<'a> {
     match &ty.kind {
+        Kind::Array { .. } | Kind::Struct(_) if Scale::of(ty).is_some() => {
+            Value::Histogram(Box::new(Histogram::of_bytes(ty, bytes)))
+        }
         Kind::Array { element, .. } if element.kind == Kind::Char => text(bytes),
         Kind::Array { element, len } => Value::List(
             bytes
@@ -165,9 +168,6 @@ fn whole<'a>(ty: &'a Type, bytes: &'a [u8], names: &(impl Names + ?Sized)) -> Va
                 .collect(),
         ),
         Kind::Struct(members) | Kind::Union(members) => {
-            if let Some(scale) = Scale::of(ty) {
-                return Value::Histogram(Box::new(Histogram::of_bytes(scale, bytes)));
-            }
             let mut fields = Vec::with_capacity(members.len());
             let Ok(()) = each_member(members, bytes, names, &mut |member, bytes| {
                 let value = named(&member.place, &member.tags, bytes, names);

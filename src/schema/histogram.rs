@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::input::{Fields, Input};
 use super::statistic::Statistic;
 use super::tags::Tags;
-use super::types::{Kind, Member, Place, Type};
+use super::types::{Kind, Member, Place, Type, number};
 
 /// Where the buckets of a histogram end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +17,18 @@ pub enum Scale {
     Log2,
     /// `LINEAR_HISTOGRAM(help, step)`: at multiples of the step. Bucket 0 holds 0.
     Linear(u64),
+    /// What other authors call slots: bucket i holds [2^i, 2^(i+1)), bucket 0 also 0. They
+    /// keep no sum.
+    Slots,
 }
 
 impl Scale {
     /// That of a type which is a histogram; `None` of any other.
     pub(crate) fn of(ty: &Type) -> Option<Self> {
         let members = ty.struct_members();
+        if ty.name == SLOTS {
+            return Some(Self::Slots);
+        }
         if ty.size != 8 * Histogram::CELLS {
             return None;
         }
@@ -44,8 +50,10 @@ impl Scale {
     /// A type that is such a histogram.
     pub(crate) fn ty(self) -> Arc<Type> {
         let size = 8 * Histogram::CELLS;
-        let Self::Linear(step) = self else {
-            return Type::new(C_NAME, size, Kind::Struct(Vec::new()));
+        let step = match self {
+            Self::Log2 => return Type::new(C_NAME, size, Kind::Struct(Vec::new())),
+            Self::Slots => return slots(&Type::unsigned(8), Histogram::BUCKETS),
+            Self::Linear(step) => step,
         };
         let word = Type::unsigned(8);
         let buckets = Type::array(word.clone(), Histogram::BUCKETS);
@@ -69,6 +77,7 @@ impl Scale {
         match self {
             _ if i + 1 >= Histogram::BUCKETS => u64::MAX,
             Self::Log2 => 1 << i,
+            Self::Slots => (2 << i) - 1,
             Self::Linear(step) => step.saturating_mul(i as u64),
         }
     }
@@ -87,6 +96,25 @@ impl Scale {
 
 /// The name of a log2 histogram in C.
 const C_NAME: &str = "struct tally_histogram";
+/// The name of an array that is a histogram. No type in C has such a name.
+pub(super) const SLOTS: &str = "log2 slots";
+
+/// This many slots of a log2 histogram.
+fn slots(element: &Arc<Type>, len: usize) -> Arc<Type> {
+    let (element, size) = (Arc::clone(element), element.size.saturating_mul(len));
+    Type::new(SLOTS, size, Kind::Array { element, len })
+}
+
+/// An array of 8 to 64 integers, as the slots of a log2 histogram.
+pub(super) fn as_slots(ty: &Type) -> Option<Arc<Type>> {
+    match &ty.kind {
+        Kind::Array {
+            element,
+            len: len @ 8..=Histogram::BUCKETS,
+        } if element.is_number() => Some(slots(element, *len)),
+        _ => None,
+    }
+}
 
 /// What was observed: how much in all, and how many in each bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,13 +141,16 @@ impl Histogram {
         }
     }
 
-    /// Out of a value's bytes; bytes that are too short are an empty one.
-    pub(crate) fn of_bytes(scale: Scale, bytes: &[u8]) -> Self {
+    /// Out of the bytes of a value of this type, which is a histogram.
+    pub(crate) fn of_bytes(ty: &Type, bytes: &[u8]) -> Self {
         let mut cells = [0; Self::CELLS];
-        for (cell, word) in cells.iter_mut().zip(bytes.as_chunks().0) {
-            *cell = u64::from_ne_bytes(*word);
-        }
-        Self::of_cells(scale, &cells)
+        add_bytes(ty, bytes, &mut cells);
+        Self::of_cells(Scale::of(ty).unwrap_or(Scale::Log2), &cells)
+    }
+
+    /// What all observations add up to, modulo 2^64; `None` if that is not kept.
+    pub(crate) fn sum(&self) -> Option<u64> {
+        (self.scale != Scale::Slots).then_some(self.sum)
     }
 
     /// Out of a row's cells: the sum, then the buckets.
@@ -163,6 +194,19 @@ impl Histogram {
         for (bucket, more) in self.buckets.iter_mut().zip(more.buckets) {
             *bucket = bucket.wrapping_add(more);
         }
+    }
+}
+
+/// Adds the bytes of a value of this type, which is a histogram, to its cells. What the
+/// bytes are too short for counts as zero.
+pub(super) fn add_bytes(ty: &Type, bytes: &[u8], cells: &mut [u64]) {
+    let (width, cells) = match &ty.kind {
+        Kind::Array { element, .. } => (element.size.max(1), &mut cells[1..]),
+        Kind::Int { .. } => (ty.size.max(1), cells),
+        _ => (8, cells),
+    };
+    for (cell, word) in cells.iter_mut().zip(bytes.chunks_exact(width)) {
+        *cell = cell.wrapping_add(number(word).unwrap_or_default() as u64);
     }
 }
 
@@ -256,7 +300,7 @@ impl Serialize for Histogram {
         }
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("count", &self.count())?;
-        map.serialize_entry("sum", &self.sum)?;
+        map.serialize_entry("sum", &self.sum())?;
         for (name, statistic) in Statistic::ALL {
             map.serialize_entry(name, &statistic.value(self))?;
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::histogram::{Histogram, HistogramAt, Scale};
+use super::histogram::{Histogram, HistogramAt, Scale, add_bytes};
 use super::types::{Kind, Place};
 use super::unit::Unit;
 use super::value::Value;
@@ -122,9 +122,7 @@ impl Metric {
         match self.kind {
             MetricKind::Histogram => {
                 let bytes = self.place.bytes(value).unwrap_or_default();
-                for (cell, word) in cells[self.range()].iter_mut().zip(bytes.as_chunks().0) {
-                    *cell = cell.wrapping_add(u64::from_ne_bytes(*word));
-                }
+                add_bytes(&self.place.ty, bytes, &mut cells[self.range()]);
             }
             MetricKind::UnderWay => {}
             MetricKind::Maximum => {

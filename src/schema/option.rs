@@ -1,7 +1,7 @@
 //! The options of a tally.
 
 use super::tags::Decoder;
-use super::types::Place;
+use super::types::{Kind, Place};
 use super::unit::Unit;
 
 /// An option: what `OPTION(...)` declared.
@@ -21,12 +21,23 @@ pub struct OptionSpec {
     pub short: Option<char>,
     /// The place in `.rodata` of the flag `NAME_given`, if there is one.
     pub given: Option<Place>,
+    /// Whether it is a constant without tags, which `--set NAME=VALUE` sets.
+    pub is_found: bool,
 }
 
 impl OptionSpec {
     /// On the command line, without the dashes before it: `max_depth` is `max-depth`.
     pub fn flag(&self) -> String {
+        if self.is_found {
+            return format!("set {}", self.name);
+        }
         self.name.replace('_', "-")
+    }
+
+    /// Whether its type can be given on the command line.
+    pub(super) fn is_typed(&self) -> bool {
+        let ty = &self.place.ty;
+        ty.is_scalar() && ty.kind != Kind::Pointer || ty.is_text()
     }
 
     /// Whether it is false or zero in these contents of `.rodata`.

@@ -295,7 +295,7 @@ mod tests {
         let linear = structure(520, members);
         assert_eq!(Scale::of(&linear), Some(Scale::Linear(5)));
         let bytes = read(&linear, r#"{"count":3,"sum":19,"buckets":[[0,1],[10,2]]}"#).unwrap();
-        let read = Histogram::of_bytes(Scale::Linear(5), &bytes);
+        let read = Histogram::of_bytes(&linear, &bytes);
         assert_eq!((read.sum, read.buckets[0], read.buckets[2]), (19, 1, 2));
         let (last, no_edge) = (Scale::Linear(5).edge(63), "8 is not the edge");
         assert_eq!((Scale::Linear(5).edge(62), last), (310, u64::MAX));
@@ -311,7 +311,7 @@ mod tests {
         let histogram = Type::new(name, 8 * Histogram::CELLS, Kind::Struct(members));
         let shown = r#"{"count":3,"sum":9,"mean":3.0,"p50":5,"p90":null,"buckets":[[1,1],[8,2]]}"#;
         let bytes = read(&histogram, shown).unwrap();
-        let read = Histogram::of_bytes(Scale::Log2, &bytes);
+        let read = Histogram::of_bytes(&Scale::Log2.ty(), &bytes);
         assert_eq!((read.sum, read.count(), read.buckets[3]), (9, 3, 2));
         let zeroes = format!("hex:{}", "00".repeat(520));
         check_read([(&histogram, &zeroes, &[0; 520])]);

@@ -58,8 +58,8 @@ fn mean(histogram: &Histogram) -> Option<f64> {
     };
     let buckets = histogram.buckets.iter().enumerate();
     let least = buckets.map(|(bucket, number)| least(bucket) * u128::from(*number));
-    let is_whole = u128::from(histogram.sum) >= least.sum();
-    (count > 0 && is_whole).then(|| histogram.sum as f64 / count as f64)
+    let sum = histogram.sum()?;
+    (count > 0 && u128::from(sum) >= least.sum()).then(|| sum as f64 / count as f64)
 }
 
 /// As `histogram_quantile` of Prometheus: linear between the edges of the bucket

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::found::Origin;
 use super::histogram::Scale;
+use super::label::Label;
 use super::metric::{self, Metric, MetricKind};
 use super::tags::{Decoder, Overview, Tags};
 use super::types::{Kind, Member, Place, Type};
@@ -47,21 +49,12 @@ pub struct Table {
     pub details: Vec<Label>,
     /// Why members that are marked as columns cannot be.
     refused: Vec<String>,
-}
-
-/// A column that names what a row is about: part of the key.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Label {
-    /// The member's name; of a nested one, `outer.inner`.
-    pub name: String,
-    /// Where it is in the key.
-    pub place: Place,
-    /// How it is shown; by its type if this is `None`.
-    pub decoder: Option<Decoder>,
-    /// The option without which it says nothing.
-    pub with: Option<String>,
-    /// `IDLE(...)`: the values of rows that come last, unless they are sorted.
-    pub idle: Vec<String>,
+    /// Whether no author described it: see [`Table::found`].
+    pub(crate) is_found: bool,
+    /// Where a key has the index of a bucket: see [`Table::bucket_by`].
+    pub(super) bucket: Option<Place>,
+    /// What it was made from.
+    pub(super) origin: Option<Origin>,
 }
 
 /// Part of the value, as it is shown: a number or something else.
@@ -71,30 +64,6 @@ pub(crate) enum Part<'t> {
     Metric(&'t Metric),
     /// Anything else.
     Detail(&'t Label),
-}
-
-impl Label {
-    fn new(name: String, place: Place, tags: &Tags) -> Self {
-        Self {
-            name,
-            place,
-            decoder: tags.decoder.clone(),
-            with: tags.with.clone(),
-            idle: tags.idle.clone(),
-        }
-    }
-
-    /// Whether it shows a stack: frames with `;` between them, root first.
-    pub(crate) fn is_stack(&self) -> bool {
-        let decoder = self.decoder.as_ref();
-        decoder.is_some_and(|it| [Decoder::KSTACK, Decoder::USTACK].contains(it))
-    }
-
-    /// Whether it shows the address of a host.
-    pub(crate) fn is_address(&self) -> bool {
-        let decoder = self.decoder.as_ref().map(Decoder::tag);
-        decoder.is_some_and(|tag| ["ip", "ipv4", "ipv6"].contains(&tag))
-    }
 }
 
 impl Table {
@@ -122,6 +91,13 @@ impl Table {
             metrics: Vec::new(),
             details: Vec::new(),
             refused: Vec::new(),
+            is_found: false,
+            bucket: None,
+            origin: Some(Origin {
+                tags: tags.clone(),
+                key: Arc::clone(key),
+                value: Arc::clone(value),
+            }),
         };
         match &key.kind {
             Kind::Struct(members) => table.add_labels("", 0, members),
@@ -176,6 +152,9 @@ impl Table {
             off: Vec::new(),
             shows_idle: false,
             refused: Vec::new(),
+            is_found: false,
+            bucket: None,
+            origin: None,
         }
     }
 
@@ -253,8 +232,11 @@ impl Table {
             Tags { gauge: Some(_), .. } => MetricKind::Gauge,
             _ => MetricKind::Counter,
         };
+        let is_one = tags.decoder.as_ref().is_some_and(Decoder::is_of_arrays);
         if let Kind::Array { element, len } = &ty.kind
+            && kind != MetricKind::Histogram
             && element.is_number()
+            && !is_one
             && (*len <= MOST_COLUMNS || tags.is_metric())
         {
             for i in 0..*len {
@@ -295,6 +277,9 @@ impl Table {
 
     /// Values are names, not numbers that count.
     pub(super) fn name_values(&mut self, decoder: &Decoder) {
+        for detail in &mut self.details {
+            detail.decoder = Some(decoder.clone());
+        }
         let values = self.metrics.drain(..).map(|metric| Label {
             name: metric.name,
             place: metric.place,
@@ -358,7 +343,9 @@ impl Table {
         let mut counting = self
             .metrics
             .iter()
-            .filter(|metric| !matches!(metric.kind, MetricKind::Gauge | MetricKind::Maximum))
+            .filter(|it| {
+                self.is_found || !matches!(it.kind, MetricKind::Gauge | MetricKind::Maximum)
+            })
             .map(|metric| &cells[metric.cell..][..metric.cells()])
             .peekable();
         counting.peek().is_some() && counting.flatten().all(|cell| *cell == 0)

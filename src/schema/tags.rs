@@ -103,6 +103,9 @@ impl Decoder {
     pub(crate) const CPU: Self = Self::known("cpu");
     pub(crate) const ID: Self = Self::known("id");
     pub(crate) const KSTACK: Self = Self::known("kstack");
+    pub(crate) const KSYM: Self = Self::known("ksym");
+    /// The slots of a histogram; no tag asks for it.
+    pub(crate) const LOG2: Self = Self::known("log2");
     pub(crate) const PID: Self = Self::known("pid");
     pub(crate) const USTACK: Self = Self::known("ustack");
 
@@ -119,6 +122,11 @@ impl Decoder {
     /// As the tag wrote it: `errno`, `enum:state`.
     pub fn tag(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it shows an array as one thing.
+    pub(super) fn is_of_arrays(&self) -> bool {
+        matches!(self.tag(), "comm" | "ip" | "ipv6" | "kstack" | "ustack")
     }
 
     /// A scalar key's column is named so: `errno`, `state`.

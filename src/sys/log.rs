@@ -31,6 +31,13 @@ pub(crate) fn set_verbose(verbose: bool) {
     VERBOSE.store(verbose, Ordering::Relaxed);
 }
 
+/// Prints what only those who ask for more want to know.
+pub(crate) fn detail(message: &str) {
+    if VERBOSE.load(Ordering::Relaxed) {
+        let _ = writeln!(io::stderr(), "ktally: {}", escape(message));
+    }
+}
+
 /// Starts to listen, with nothing kept.
 pub(crate) fn listen() {
     let print: unsafe extern "C" fn(u32, *const c_char, *mut c_void) -> c_int = print;

@@ -1,15 +1,15 @@
 //! The system calls on programs: what the kernel knows of them, and dispatchers.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_int};
 use std::fs;
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 
-use libbpf_rs::{AsRawLibbpf, OpenProgramMut, ProgramInput, ProgramMut, libbpf_sys};
+use libbpf_rs::{AsRawLibbpf, Link, OpenProgramMut, ProgramInput, ProgramMut, libbpf_sys};
 
 use super::map::Access;
 use super::{check, descriptor};
@@ -140,6 +140,17 @@ pub(crate) fn iterate(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Res
     })?;
     // SAFETY: takes a descriptor.
     descriptor(unsafe { libbpf_sys::bpf_iter_create(link.as_raw_fd()) })
+}
+
+/// Attaches a program to the traffic of a network interface, in the direction that it is
+/// loaded for.
+pub(crate) fn attach_tcx(program: &ProgramMut<'_>, interface: c_int) -> io::Result<Link> {
+    let program = program.as_libbpf_object().as_ptr();
+    // SAFETY: the program is borrowed, and no options are given.
+    let link = unsafe { libbpf_sys::bpf_program__attach_tcx(program, interface, ptr::null()) };
+    let link = NonNull::new(link).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: libbpf returned it, and nothing else has it.
+    Ok(unsafe { Link::from_ptr(link) })
 }
 
 pub(crate) fn open_id(id: u32) -> io::Result<OwnedFd> {

@@ -1,68 +1,21 @@
 //! Attaches one program: by the name of its section, or by `ATTACH(...)`.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use libbpf_rs::{Link, ProgramMut, libbpf_sys, num_possible_cpus};
+use anyhow::{Context, Result, ensure};
+use libbpf_rs::{Link, ProgramMut, TracepointCategory, num_possible_cpus};
 use wildmatch::WildMatch;
 
 use super::binary;
 use super::catalogue::Tally;
+use super::target::Target;
 use crate::error::{unknown, usage};
 use crate::host;
 use crate::schema::Schema;
 use crate::sys;
-
-/// What `ATTACH(...)` names, with the options in it.
-enum Target<'a> {
-    /// An event of perf on each CPU: of a timer with this frequency in Hz, or each one.
-    Software {
-        event: u32,
-        hz: Option<u64>,
-    },
-    User {
-        at_return: bool,
-        file: PathBuf,
-        function: &'a str,
-    },
-    Kernel {
-        at_return: bool,
-        pattern: &'a str,
-    },
-}
-
-impl<'a> Target<'a> {
-    fn parse(target: &'a str) -> Result<Self> {
-        if let Some(hz) = target.strip_prefix("cpu-clock@") {
-            let event = libbpf_sys::PERF_COUNT_SW_CPU_CLOCK;
-            let hz = Some(frequency(hz)?);
-            return Ok(Self::Software { event, hz });
-        }
-        if let Some(number) = target.strip_prefix("software:") {
-            // Not those of clocks, which would be too many.
-            let is_countable = |event: &u32| (2..=8).contains(event);
-            let event = number.parse().ok().filter(is_countable);
-            let event =
-                event.ok_or_else(|| anyhow!("`{number}` is not an event of perf_sw_ids"))?;
-            return Ok(Self::Software { event, hz: None });
-        }
-        // The path may have a colon; the other two have none.
-        let (kind, rest) = target.split_once(':').unwrap_or((target, ""));
-        match (kind, rest.rsplit_once(':')) {
-            ("uprobe" | "uretprobe", Some((path, function))) => Ok(Self::User {
-                at_return: kind == "uretprobe",
-                file: binary::find(path)?,
-                function,
-            }),
-            ("kprobe" | "kretprobe", None) => Ok(Self::Kernel {
-                at_return: kind == "kretprobe",
-                pattern: rest,
-            }),
-            _ => bail!("`{target}` is not a target that ktally can attach to"),
-        }
-    }
-}
 
 /// The target that `ATTACH(...)` of a program gives with these options.
 pub(super) fn target(tally: &Tally, program: &str, rodata: &[u8]) -> Result<Option<String>> {
@@ -162,17 +115,36 @@ pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<V
             Ok(vec![link])
         }
         Target::Kernel { at_return, pattern } => attach_kernel(program, at_return, pattern),
+        target => Ok(vec![attach_once(program, &target)?]),
     }
 }
 
-/// A number of samples per second that the kernel allows.
-fn frequency(text: &str) -> Result<u64> {
-    let most = host::max_sample_rate();
-    let hz = text.parse().ok().filter(|hz| (1..=most).contains(hz));
-    hz.ok_or_else(|| {
-        anyhow!(
-            "{text} samples a second; write 1 to {most}, which is kernel.perf_event_max_sample_rate"
-        )
+fn attach_once(program: &ProgramMut<'_>, target: &Target<'_>) -> Result<Link> {
+    Ok(match target {
+        Target::Usdt {
+            file,
+            provider,
+            name,
+        } => program
+            .attach_usdt(-1, file, provider, name)
+            .with_context(|| {
+                let file = file.display();
+                format!("failed to attach to the USDT probe `{provider}:{name}` of `{file}`")
+            })?,
+        Target::Tracepoint { group, name } => {
+            program.attach_tracepoint(TracepointCategory::Custom((*group).to_owned()), name)?
+        }
+        Target::RawTracepoint(name) => program.attach_raw_tracepoint(name)?,
+        Target::Xdp(interface) => program.attach_xdp(*interface)?,
+        Target::Tcx { interface, .. } => sys::program::attach_tcx(program, *interface)
+            .context("failed to attach to the traffic of an interface (since Linux 6.6)")?,
+        Target::Cgroup(path) => {
+            let folder = File::open(path);
+            let folder = folder.with_context(|| format!("failed to open `{}`", path.display()))?;
+            program.attach_cgroup(folder.as_raw_fd())?
+        }
+        // Its target was set before it was loaded.
+        _ => program.attach()?,
     })
 }
 

@@ -1,19 +1,20 @@
 //! The tallies of `src/bpf/`, which the build found, and those that a user names by the
 //! path of a C file or an object.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::MapType;
 
+use super::code;
 use super::compile;
 use super::follow::FOLLOWED;
 use super::section::runs_on_request;
 use super::skeleton::{self, Opened};
 use crate::error::{unknown, usage};
-use crate::schema::{Schema, raw_btf};
+use crate::schema::{Hints, Schema, raw_btf};
 use crate::sys::{self, log};
 
 /// A tally of `src/bpf/`, with its generated skeleton.
@@ -60,11 +61,16 @@ impl Tally {
     /// `/` or one of the endings `.bpf.c`, `.bpf.o`, `.c`, `.o`). A C file is
     /// compiled first.
     pub fn find(name: &OsStr) -> Result<Self> {
+        Self::find_with(name, &[])
+    }
+
+    /// The same, with flags for clang.
+    pub fn find_with(name: &OsStr, flags: &[OsString]) -> Result<Self> {
         let path = Path::new(name);
         let extension = path.extension().and_then(OsStr::to_str);
         let is_path = path.components().count() > 1 || name.as_encoded_bytes().contains(&b'/');
         if is_path || matches!(extension, Some("c" | "o")) {
-            return Self::from_file(path);
+            return Self::from_file(path, flags);
         }
         Self::builtin(name)
     }
@@ -119,7 +125,7 @@ impl Tally {
         Self::open(builtin.name.to_owned(), Source::Builtin(builtin))
     }
 
-    fn from_file(path: &Path) -> Result<Self> {
+    fn from_file(path: &Path, flags: &[OsString]) -> Result<Self> {
         let shown = path.display();
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = file_name.split('.').next().unwrap_or_default();
@@ -133,7 +139,7 @@ impl Tally {
             return Err(usage(format!("`{shown}` is not a file")));
         }
         let object = match path.extension().and_then(OsStr::to_str) {
-            Some("c") => compile::compile(path)?,
+            Some("c") => compile::compile(path, flags)?,
             Some("o") => fs::read(path)
                 .map_err(|error| usage(format!("failed to read `{shown}`: {error}")))?,
             _ => {
@@ -153,7 +159,10 @@ impl Tally {
 
     fn open(name: String, object: Source) -> Result<Self> {
         let opened = object.open(&name)?;
-        let schema = Schema::of_object(opened.object())?;
+        let mut schema = Schema::of_object(opened.object())?;
+        if let (true, Source::File(object)) = (schema.is_found, &object) {
+            schema.set_apart(&code::deleted_from(object));
+        }
         let programs = opened
             .object()
             .progs()
@@ -213,14 +222,60 @@ impl Tally {
 
     /// Why this tally cannot count on any host.
     pub(super) fn flaw(&self) -> Option<String> {
-        let lacks = if self.schema.tables.is_empty() {
-            "has no tables: declare one with TABLE(...) of ktally.bpf.h"
-        } else if self.programs.is_empty() {
-            "has no program that counts by itself: see SEC(...) in ktally.bpf.h"
-        } else {
-            return None;
-        };
-        Some(format!("tally `{}` {lacks}", self.name))
+        self.programs.is_empty().then(|| {
+            format!(
+                "tally `{}` has no program that counts by itself: see SEC(...) in ktally.bpf.h",
+                self.name
+            )
+        })
+    }
+
+    /// What an object of others has beside tables, in sentences.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let names = |names: Vec<&str>| format!("`{}`", names.join("`, `"));
+        let Schema {
+            senders, states, ..
+        } = &self.schema;
+        let mut remarks = Vec::new();
+        if self.schema.is_found && !senders.is_empty() {
+            let through = names(senders.iter().map(String::as_str).collect());
+            remarks.push(format!(
+                "`{}` sends events through {through}; nothing to count there",
+                self.name
+            ));
+        }
+        if !states.is_empty() {
+            let states = states.iter().map(|table| table.name.as_str());
+            let all: Vec<&str> = states.collect();
+            remarks.push(format!(
+                "{} holds what is under way, as programs delete from it: --tables {} shows it",
+                names(all.clone()),
+                all.join(",")
+            ));
+        }
+        if self.schema.tables.is_empty() {
+            remarks.push(format!("`{}` counts in no map and no variable", self.name));
+        }
+        remarks
+    }
+
+    /// Whether it has a program of this name that counts.
+    pub(crate) fn has_program(&self, name: &str) -> bool {
+        self.programs.iter().any(|(program, _)| program == name)
+    }
+
+    /// Follows what a user says about it in place of tags. `targets` are what programs
+    /// attach to, by their names.
+    pub(crate) fn adapt(&mut self, hints: &Hints, targets: &[(String, String)]) -> Result<()> {
+        for (program, target) in targets {
+            if !self.has_program(program) {
+                let known = self.programs.iter().map(|(name, _)| name.as_str());
+                return Err(unknown("program", program, known));
+            }
+            let tags = self.schema.functions.entry(program.clone()).or_default();
+            tags.attach = Some(target.clone());
+        }
+        self.schema.adapt(hints)
     }
 
     /// Opens the object again, to load it.
@@ -257,6 +312,14 @@ impl Source {
 /// the object's name.
 pub(super) fn is_section(map: &OsStr, section: &str) -> bool {
     map.to_str().is_some_and(|map| map.ends_with(section))
+}
+
+/// Whether a table is this map of an object.
+pub(super) fn is_map_of(map: &OsStr, table: &str) -> bool {
+    match table.starts_with('.') {
+        true => is_section(map, table),
+        false => map == table,
+    }
 }
 
 pub(super) fn lossy(name: &OsStr) -> String {

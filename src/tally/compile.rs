@@ -1,37 +1,41 @@
 //! Compiles a user's C file as the build compiles `src/bpf/`: the headers and
 //! flags are part of this binary.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
-use libbpf_rs::libbpf_sys;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::headers::{Headers, VMLINUX};
 use crate::error::usage;
 use crate::host;
-use crate::schema::KernelBtf;
+use crate::sys::log;
 use crate::text::NEXT_LINE;
 
-// `HEADERS`: the name and text of every header of `src/bpf/`.
-include!(concat!(env!("OUT_DIR"), "/headers.rs"));
 const FLAGS: &str = include_str!("../bpf/flags");
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: &str = "-D__TARGET_ARCH_x86";
+/// Where Debian has the headers of an architecture, such as <asm/types.h>.
+#[cfg(target_arch = "x86_64")]
+const MULTIARCH: &str = "/usr/include/x86_64-linux-gnu";
+#[cfg(target_arch = "aarch64")]
+const MULTIARCH: &str = "/usr/include/aarch64-linux-gnu";
 #[cfg(target_arch = "aarch64")]
 const ARCH: &str = "-D__TARGET_ARCH_arm64";
 
 /// Returns the object of a C file, or clang's error messages. SIGINT, SIGTERM and
 /// SIGHUP end clang and, after the folder is removed, this process.
-pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
+pub(super) fn compile(source: &Path, flags: &[OsString]) -> Result<Vec<u8>> {
     let shown = source.display();
     let text =
         fs::read(source).map_err(|error| usage(format!("failed to read `{shown}`: {error}")))?;
@@ -44,12 +48,34 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
         .with_context(|| {
             format!("failed to compile `{shown}`: no room for it; point TMPDIR at a folder that can be written to")
         })?;
-    let include = folder.path();
-    // It is large and slow to write, and few files include it.
-    let needs_vmlinux = String::from_utf8_lossy(&text).contains("\"vmlinux.h\"");
-    write_headers(include, needs_vmlinux)?;
-    let (unlinked, linked) = (include.join("unlinked.o"), include.join("linked.o"));
-    run_clang(source, include, &unlinked, &signals)?;
+    let headers = Headers::new(folder.path());
+    let (unlinked, linked) = (
+        folder.path().join("unlinked.o"),
+        folder.path().join("linked.o"),
+    );
+    let mut clang = Clang {
+        source,
+        flags,
+        folders: vec![headers.own()?],
+        signals: &signals,
+    };
+    // It is large, and a header may ask for it, which only clang knows.
+    let mut is_asked = String::from_utf8_lossy(&text).contains(VMLINUX);
+    loop {
+        if is_asked {
+            clang.folders.push(headers.vmlinux()?);
+        }
+        match clang.run(&unlinked)? {
+            Ok(()) => break,
+            Err(messages) if !is_asked && messages.contains("'vmlinux.h' file not found") => {
+                is_asked = true;
+            }
+            Err(messages) => {
+                let messages = messages.replace('\n', NEXT_LINE);
+                bail!("failed to compile `{shown}`:{NEXT_LINE}{messages}");
+            }
+        }
+    }
     // As the build does: linking fills in offsets and strips debug information.
     let mut linker = libbpf_rs::Linker::new(&linked)?;
     linker.add_file(&unlinked)?;
@@ -59,52 +85,53 @@ pub(super) fn compile(source: &Path) -> Result<Vec<u8>> {
     fs::read(&linked).with_context(|| format!("failed to read the object of `{shown}`"))
 }
 
-fn write_headers(folder: &Path, with_vmlinux: bool) -> Result<()> {
-    let bpf = folder.join("bpf");
-    fs::create_dir(&bpf)?;
-    for (name, text) in HEADERS {
-        fs::write(folder.join(name), text)?;
-    }
-    for (name, text) in libbpf_sys::API_HEADERS {
-        fs::write(bpf.join(name), text)?;
-    }
-    if with_vmlinux {
-        let header = KernelBtf::load()?.as_c_header()?;
-        fs::write(folder.join("vmlinux.h"), header)?;
-    }
-    Ok(())
+/// How clang is called.
+struct Clang<'c> {
+    source: &'c Path,
+    /// Of the user.
+    flags: &'c [OsString],
+    /// Of headers.
+    folders: Vec<PathBuf>,
+    signals: &'c Held,
 }
 
-fn run_clang(source: &Path, include: &Path, object: &Path, signals: &Held) -> Result<()> {
-    let failed = format!("failed to compile `{}`", source.display());
-    let mut clang = host::clang();
-    clang
-        .args(["-O2", "-g", "-target", "bpf", "-fno-stack-protector", ARCH])
-        // Otherwise a failure leaves the preprocessed source behind.
-        .arg("-fno-crash-diagnostics")
-        .args(FLAGS.split_whitespace())
-        .arg("-I")
-        .arg(include)
-        .arg("-c")
-        .arg(source)
-        .arg("-o")
-        .arg(object)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut clang = clang.spawn().map_err(|error| {
-        anyhow!("{failed}: clang does not run ({error}); install the package `clang`, or point CLANG at one")
-    })?;
-    let messages = signals.read_to_end(&mut clang);
-    if messages.is_err() {
-        clang.kill()?;
+impl Clang<'_> {
+    /// Compiles; the inner error is what clang says about the source.
+    fn run(&self, object: &Path) -> Result<Result<(), String>> {
+        let failed = format!("failed to compile `{}`", self.source.display());
+        let mut clang = host::clang().with_context(|| failed.clone())?;
+        // What is a warning to ktally's own files is none of ktally's business in others.
+        let own = FLAGS.split_whitespace().filter(|flag| *flag != "-Werror");
+        clang
+            .args(["-O2", "-g", "-target", "bpf", "-fno-stack-protector", ARCH])
+            // Otherwise a failure leaves the preprocessed source behind.
+            .arg("-fno-crash-diagnostics")
+            .args(own)
+            .args(self.flags);
+        for folder in &self.folders {
+            clang.arg("-I").arg(folder);
+        }
+        if Path::new(MULTIARCH).is_dir() {
+            clang.args(["-idirafter", MULTIARCH]);
+        }
+        clang.arg("-c").arg(self.source).arg("-o").arg(object);
+        clang.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut clang = clang.spawn().map_err(|error| {
+            anyhow!("{failed}: clang does not run ({error}); install the package `clang`, or point CLANG at one; `ktally build` on a host with clang makes an object that needs none")
+        })?;
+        let messages = self.signals.read_to_end(&mut clang);
+        if messages.is_err() {
+            clang.kill()?;
+        }
+        let status = clang.wait()?;
+        let messages = messages.with_context(|| failed.clone())?;
+        let messages = without_stack_dump(messages.trim_end());
+        if status.success() {
+            log::detail(messages);
+            return Ok(Ok(()));
+        }
+        Ok(Err(messages.to_owned()))
     }
-    let status = clang.wait()?;
-    let messages = messages.with_context(|| failed.clone())?;
-    if !status.success() {
-        let messages = without_stack_dump(messages.trim_end()).replace('\n', NEXT_LINE);
-        bail!("{failed}:{NEXT_LINE}{messages}");
-    }
-    Ok(())
 }
 
 /// When clang's back end fails, it prints some 70 lines of its state around the error.

@@ -14,9 +14,11 @@ use super::load_error;
 use super::namespaces;
 use super::options::ResolvedOption;
 use super::section::{self, Program};
+use super::sizes;
 use super::skeleton::{Loaded, Opened};
 use super::stack_processes;
 use super::support::Support;
+use super::target;
 use crate::error::usage;
 use crate::schema::{Schema, Table};
 use crate::sys::{self, log};
@@ -71,6 +73,7 @@ impl<'a> Loader<'a> {
         if let Some(max_rows) = max_rows {
             resize(object, &self.tally.schema.tables, max_rows)?;
         }
+        sizes::set_missing(object)?;
         self.leave_out_programs(object)?;
         prepare(object)?;
         opened.load().map_err(|_| {
@@ -93,6 +96,7 @@ impl<'a> Loader<'a> {
             bytes.copy_from_slice(&self.rodata);
         }
         follow::prepare(object, self.with_command)?;
+        target::prepare(object, self.tally)?;
         stack_processes::prepare(object, &self.schema)?;
         for map in self.tally.schema.unneeded_maps(&self.rodata) {
             set_needed(object, map, false)?;
@@ -105,6 +109,7 @@ impl<'a> Loader<'a> {
         let mut opened = self.open()?;
         let object = opened.object_mut();
         pin_nothing(object, &mut Vec::new())?;
+        sizes::set_missing(object)?;
         for mut program in object.progs_mut() {
             let name = lossy(program.name());
             program.set_autoload(programs.iter().any(|(known, _)| *known == name));
@@ -124,7 +129,7 @@ impl<'a> Loader<'a> {
         let duplicates = section::duplicates(tally, |programs| {
             support.can_attach(tally, programs) && self.loads_alone(programs).unwrap_or(false)
         });
-        let mut is_left = false;
+        let (mut is_left, mut lacks) = (false, Vec::new());
         for mut program in object.progs_mut().filter(|program| program.autoload()) {
             let known = (lossy(program.name()), lossy(program.section()));
             if tally.schema.runs_at_start(&known.0) {
@@ -142,15 +147,33 @@ impl<'a> Loader<'a> {
             };
             program.set_autoload(!is_replaced && reason.is_none());
             is_left |= program.autoload() && tally.programs.contains(&known);
-            self.warnings.extend(reason);
+            if let Some(reason) = reason {
+                self.warnings.push(reason.warning(&known.0));
+                lacks.push(reason.0);
+            }
         }
+        lacks.dedup();
         ensure!(
             is_left,
             "no program of tally `{}` can be attached: {}",
             tally.name,
-            self.warnings.join("; ")
+            lacks.join("; ")
         );
         Ok(())
+    }
+}
+
+/// Why a program is not loaded, and whether something is lacking.
+struct LeftOut(String, bool);
+
+impl LeftOut {
+    fn warning(&self, program: &str) -> String {
+        let Self(reason, is_lack) = self;
+        match is_lack {
+            true if reason.starts_with("program") => format!("{reason}; it is left out"),
+            true => format!("goes on without program `{program}`: {reason}"),
+            false => reason.clone(),
+        }
     }
 }
 
@@ -160,20 +183,20 @@ fn why_left_out(
     support: &LazyCell<Support>,
     duplicates: &[(&Program, &Program)],
     program: &Program,
-) -> Option<String> {
+) -> Option<LeftOut> {
     let (name, section) = program;
     let mut duplicates = duplicates.iter();
     if let Some((_, (used, of))) = duplicates.find(|(it, _)| it.0 == *name) {
-        Some(format!(
+        let reason = format!(
             "program `{name}` ({section}) is left out, as `{used}` ({of}) counts the same event; --all-programs loads both"
-        ))
+        );
+        Some(LeftOut(reason, false))
     } else if section::runs_on_request(section) {
-        Some(format!(
-            "program `{name}` ({section}) is left out, as it runs only on request"
-        ))
+        let reason =
+            format!("program `{name}` ({section}) is left out, as it runs only on request");
+        Some(LeftOut(reason, false))
     } else if tally.is_optional(name) {
-        let lack = support.lacks_for(tally, program)?;
-        Some(format!("goes on without program `{name}`: {lack}"))
+        Some(LeftOut(support.lacks_for(tally, program)?, true))
     } else {
         None
     }

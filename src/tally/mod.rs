@@ -3,9 +3,11 @@
 mod attach;
 mod binary;
 mod catalogue;
+mod code;
 mod compile;
 mod count;
 mod follow;
+mod headers;
 mod instance;
 mod load;
 mod load_error;
@@ -14,9 +16,11 @@ mod options;
 mod reader;
 mod section;
 mod session;
+mod sizes;
 mod skeleton;
 mod stack_processes;
 mod support;
+mod target;
 mod under_way;
 
 pub use binary::check_function;

@@ -137,6 +137,7 @@ mod tests {
             decoder: None,
             short: None,
             given: None,
+            is_found: false,
         }
     }
 

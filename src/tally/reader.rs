@@ -242,9 +242,13 @@ fn rows_of(map: &Map, table: &Table) -> Result<(Rows, Outcome)> {
     let mut rows = Rows::of(table);
     let outcome = Reader::new(map)
         .read(|key, buffer| {
+            let bytes = map.values(buffer).flatten().copied();
+            if table.is_unused(map.is_array(), bytes) {
+                return ControlFlow::Continue(());
+            }
             let cells = rows.push(key);
             for value in map.values(buffer) {
-                table.add_cells(value, cells);
+                table.add_row(key, value, cells);
             }
             if table.counts_nothing(cells) {
                 rows.pop();

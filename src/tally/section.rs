@@ -25,6 +25,28 @@ pub(super) fn is_attached(kind: &str) -> bool {
     ATTACHED.split(' ').any(|attached| attached == kind)
 }
 
+/// How `--attach` gives the target of a program of this kind; `None` where there is no
+/// way.
+pub(super) fn target_form(kind: &str) -> Option<&'static str> {
+    Some(match kind.split('/').next().unwrap_or_default() {
+        "kprobe" | "ksyscall" | "kprobe.multi" | "kprobe.session" => "kprobe:FUNCTION",
+        "kretprobe" | "kretsyscall" | "kretprobe.multi" => "kretprobe:FUNCTION",
+        "uprobe" | "uprobe.multi" => "uprobe:PATH:FUNCTION",
+        "uretprobe" | "uretprobe.multi" => "uretprobe:PATH:FUNCTION",
+        "usdt" => "usdt:PATH:PROVIDER:NAME",
+        "perf_event" => "cpu-clock@HZ",
+        "tp" | "tracepoint" => "tracepoint:GROUP:NAME",
+        "raw_tp" | "raw_tp.w" | "raw_tracepoint" | "raw_tracepoint.w" => "raw_tp:NAME",
+        "fentry" | "fexit" | "fmod_ret" | "lsm" => "kernel:FUNCTION",
+        "tp_btf" => "kernel:TRACEPOINT",
+        "xdp" | "xdp.frags" => "xdp:INTERFACE",
+        "cgroup_skb" | "cgroup" | "sockops" | "sk_skb" => "cgroup:PATH",
+        "iter" | "syscall" | "struct_ops" | "freplace" => return None,
+        "tc" | "tcx" | "classifier" | "action" => return None,
+        _ => "kprobe:FUNCTION, or another target of docs/objects-of-others.md",
+    })
+}
+
 /// Whether the kernel runs programs of this section only when a user asks for
 /// it, so that they count nothing by themselves.
 pub(super) fn runs_on_request(section: &str) -> bool {

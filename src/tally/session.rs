@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::{Link, MapCore, Object, OpenObject, Program, ProgramImpl, ProgramMut, ProgramType};
 
 use super::attach;
-use super::catalogue::{Tally, is_section, lossy};
+use super::catalogue::{Tally, is_map_of, is_section, lossy};
 use super::follow::{self, Command};
 use super::load::Loader;
 use super::options::ResolvedOption;
@@ -121,7 +121,11 @@ impl Session {
             }
         }
         if self.links.is_empty() {
-            bail!("no program of tally `{}` could be attached", tally.name);
+            let why = self.warnings.join("; ");
+            bail!(
+                "no program of tally `{}` could be attached: {why}",
+                tally.name
+            );
         }
         self.started_at = monotonic_now();
         self.run_at_start()
@@ -234,7 +238,7 @@ fn unseen_at_start(kernel: (u32, u32)) -> Option<String> {
 
 fn reader_of(object: &Object, schema: &Schema) -> Result<TallyReader> {
     let map = |name: &str| {
-        let map = object.maps().find(|map| map.name() == name);
+        let map = object.maps().find(|map| is_map_of(map.name(), name));
         let map = map.ok_or_else(|| anyhow!("there is no map `{name}`"))?;
         Map::new(map.as_fd())
     };

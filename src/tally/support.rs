@@ -76,15 +76,30 @@ impl Support {
 
     /// The same for a program of a tally, whose tags may say more than its section.
     pub(super) fn lacks_for(&self, tally: &Tally, (name, section): &Program) -> Option<String> {
-        let tags = tally.schema.functions.get(name);
-        let is_told = tags.is_some_and(|tags| tags.attach.is_some());
         let (kind, target) = section::parse(section);
-        if section::is_attached(kind) && target.is_empty() && !is_told {
-            return Some(format!(
-                "program `{name}` does not say what it attaches to: write SEC(\"{kind}/TARGET\") or ATTACH(...)"
-            ));
+        let tags = tally.schema.functions.get(name);
+        if tags.is_some_and(|tags| tags.attach.is_some()) {
+            // Targets are checked before anything is loaded.
+            let is_probe = ["kprobe", "kretprobe", "uprobe", "uretprobe", "perf_event"];
+            return if is_probe.contains(&kind) {
+                self.lacks(section)
+            } else {
+                None
+            };
         }
-        self.lacks(section)
+        if !target.is_empty() && section::is_attached(kind) {
+            return self.lacks(section);
+        }
+        let Some(form) = section::target_form(kind) else {
+            return self.lacks(section);
+        };
+        let tag = match section::is_attached(kind) && !tally.schema.is_found {
+            true => format!("write SEC(\"{kind}/TARGET\") or ATTACH(...), or "),
+            false => String::new(),
+        };
+        Some(format!(
+            "program `{name}` does not say what it attaches to: {tag}run with --attach {name}={form}"
+        ))
     }
 
     fn lacks_event(&self, target: &str) -> Option<String> {
@@ -161,12 +176,16 @@ impl Support {
                 && !duplicates.iter().any(|(other, _)| other == program)
         };
         let needed = tally.programs.iter().filter(is_needed);
+        let lacks = |program| self.lacks_for(tally, program);
+        let all = tally.programs.iter().map(lacks);
+        let all: Option<Vec<String>> = all.filter(|_| tally.schema.is_found).collect();
         let maps = tally.maps.iter();
         let mut obstacles: Vec<String> = self
             .lacks_capabilities()
             .into_iter()
             .chain(tally.flaw())
-            .chain(needed.filter_map(|program| self.lacks_for(tally, program)))
+            .chain(needed.filter_map(lacks))
+            .chain(all.unwrap_or_default())
             .chain(maps.filter_map(|(kind, key_size)| self.lacks_map(*kind, *key_size)))
             .collect();
         obstacles.dedup();
@@ -241,12 +260,11 @@ const FENTRY_FIX: &str = if cfg!(target_arch = "aarch64") {
 };
 
 impl Tally {
-    /// Whether the tally goes on without this program.
+    /// Whether the tally goes on without this program. Objects of others do: their
+    /// loaders choose among their programs.
     pub(crate) fn is_optional(&self, program: &str) -> bool {
-        self.schema
-            .functions
-            .get(program)
-            .is_some_and(|tags| tags.optional)
+        let tags = self.schema.functions.get(program);
+        self.schema.is_found || tags.is_some_and(|tags| tags.optional)
     }
 
     /// The group of alternatives that this program belongs to.

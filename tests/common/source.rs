@@ -129,7 +129,7 @@ pub fn clang(arch: &str, folder: &Path) -> Command {
     for (name, text) in libbpf_sys::API_HEADERS {
         fs::write(headers.join(name), text).unwrap();
     }
-    let mut clang = ktally::host::clang();
+    let mut clang = ktally::host::clang().unwrap();
     clang
         .args(["-O2", "-g", "-target", "bpf", "-mcpu=v3"])
         .arg(format!("-D__TARGET_ARCH_{arch}"))

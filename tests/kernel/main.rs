@@ -33,6 +33,7 @@ mod namespaces;
 mod network;
 mod objects;
 mod other;
+mod others;
 mod pins;
 mod privileges;
 mod programs;

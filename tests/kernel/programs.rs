@@ -125,7 +125,7 @@ fn list_says_what_run_refuses() {
     let host = Host::new();
     for (sections, words) in rows(
         "
-xdp => does not attach programs of `xdp`
+xdp => program `p0` does not say what it attaches to: run with --attach p0=xdp:INTERFACE
 tp_btf/sys_enter tc => does not attach programs of `tc`
 iter/task => no program that counts by itself
 syscall => no program that counts by itself

@@ -418,13 +418,6 @@ fn a_truncated_object_is_an_error_that_names_the_file() {
 
 // ---- limits -----------------------------------------------------------------
 
-#[test]
-fn a_tally_without_tables_is_refused() {
-    let file = tally_of("tableless", &format!("SEC(\"tp_btf/sys_enter\") {ABSENT}"));
-    let error = why_not(&file);
-    assert!(error.contains("`tableless` has no tables"), "{error}");
-}
-
 /// Ids of the kernel's programs and maps of these names.
 fn ids(program: &str, map: &str) -> Objects {
     Objects {

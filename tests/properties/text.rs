@@ -87,6 +87,7 @@ fn options_of_any_type_are_read_or_refused() {
             decoder: tags.decoder,
             short: None,
             given: None,
+            is_found: false,
         };
         let options = [option];
         if let Ok(resolved) = resolve(&options, &[("option".to_owned(), text)]) {

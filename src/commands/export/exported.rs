@@ -10,6 +10,7 @@ use crate::commands::source::Source;
 use crate::export::Served;
 use crate::names::HostNames;
 use crate::render::{Counted, CountedTable, Families, FamilyKind, labels};
+use crate::schema::Hints;
 use crate::snapshot::Reading;
 use crate::tally::{Instance, InstanceName};
 
@@ -101,7 +102,7 @@ impl Exported {
         }
         let since = |it: &Instance| it.meta.attached_at;
         let before = instance.map(since);
-        let now = Source::attached(name)?;
+        let now = Source::attached(name, &Hints::default())?;
         if now.instance().map(since) != before {
             self.take(now, limits);
         }

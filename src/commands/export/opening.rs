@@ -10,7 +10,7 @@ use crate::cli::{Chosen, ExportArgs};
 use crate::commands::source::Source;
 use crate::commands::warn;
 use crate::error::usage;
-use crate::schema::MapBtf;
+use crate::schema::{Hints, MapBtf};
 use crate::tally::InstanceName;
 
 pub(super) struct Wanted {
@@ -18,6 +18,7 @@ pub(super) struct Wanted {
     instances: Vec<InstanceName>,
     maps: Vec<String>,
     as_counters: bool,
+    hints: Hints,
     max_rows: Option<u32>,
     max_series: usize,
     pub(super) takes_attached: bool,
@@ -32,6 +33,7 @@ impl Wanted {
             instances: instances.collect::<Result<_>>()?,
             maps: args.maps.clone(),
             as_counters: args.as_counter,
+            hints: args.hints(),
             max_rows: args.loading.max_rows,
             max_series: args.max_series,
             takes_attached: args.attached,
@@ -60,10 +62,11 @@ impl Wanted {
     pub(super) fn open(&self) -> Result<Vec<Source>> {
         let tallies = self.tallies.iter();
         let tallies = tallies.map(|it| Source::run(&it.tally, &it.given, self.max_rows));
-        let instances = self.instances.iter().map(Source::attached);
+        let instances = self.instances.iter();
+        let instances = instances.map(|it| Source::attached(it, &self.hints));
         let btf = MapBtf::default();
         let maps = self.maps.iter();
-        let maps = maps.map(|it| Source::map(it, &btf, self.as_counters));
+        let maps = maps.map(|it| Source::map(it, &btf, self.as_counters, &self.hints));
         let sources: Vec<Source> = tallies
             .chain(instances)
             .chain(maps)

@@ -21,7 +21,7 @@ use crate::export::{View, answer};
 use crate::host;
 use crate::names::{self, HostNames};
 use crate::render::{Families, FamilyKind, labels};
-use crate::schema::Table;
+use crate::schema::{Hints, Table};
 use crate::tally::{InstanceName, Instances};
 
 /// What the server asks, and where the answer goes.
@@ -207,7 +207,9 @@ impl Sources {
             .iter()
             .filter(|_| self.takes_attached)
             .filter(is_new);
-        let new: Vec<_> = new.map(Source::attached).collect();
+        let new: Vec<_> = new
+            .map(|it| Source::attached(it, &Hints::default()))
+            .collect();
         for source in new {
             match source {
                 Ok(source) => self.all.push(Exported::new(source, &self.limits)),

@@ -12,13 +12,18 @@ use crate::commands::query;
 use crate::error::usage;
 use crate::map::{Access, Map, Outcome, Reader};
 use crate::render::{Entries, Entry};
-use crate::schema::{Declaration, whole_number};
+use crate::schema::{Declaration, Hints, whole_number};
 use crate::snapshot::{Filter, Query, Rank, Rows};
 
 impl MapCommand<'_> {
     pub(super) fn dump(&self, args: &DumpArgs) -> Result<Exit> {
         let (map, declaration) = self.open(&args.map, Access::Read)?;
         map.check_readable()?;
+        let hints = Hints {
+            decoders: args.decoders.clone(),
+            ..Hints::default()
+        };
+        let declaration = hints.apply_to_map(declaration)?;
         let query = query(&args.selection);
         if self.raw && query.by.is_some() {
             return Err(usage(

@@ -6,7 +6,7 @@ use caps::Capability;
 use super::bpf::{self, Page, Shared};
 use crate::cli::{Chosen, TopArgs};
 use crate::commands::source::Source;
-use crate::schema::{MapBtf, Table};
+use crate::schema::{Hints, MapBtf, Table};
 use crate::snapshot::Reading;
 use crate::tally::{InstanceName, Tally, with_fields};
 use crate::tui::{Feed, Overview, Tab};
@@ -16,6 +16,7 @@ pub(super) struct Wanted {
     tallies: Vec<Chosen>,
     instances: Vec<String>,
     maps: Vec<String>,
+    hints: Hints,
     max_rows: Option<u32>,
     is_light: bool,
     /// The page of programs and maps, where that is asked for.
@@ -39,6 +40,7 @@ impl Wanted {
             tallies,
             instances: instances.collect(),
             maps: args.maps.clone(),
+            hints: args.hints(),
             max_rows: args.loading.max_rows,
             is_light: args.light,
             page: args.bpf.then_some(texts),
@@ -62,9 +64,10 @@ impl Wanted {
         let instances = self
             .instances
             .iter()
-            .map(|it| Source::attached(&InstanceName::parse(it)?));
+            .map(|it| Source::attached(&InstanceName::parse(it)?, &self.hints));
         let btf = MapBtf::default();
-        let maps = self.maps.iter().map(|it| Source::map(it, &btf, false));
+        let maps = self.maps.iter();
+        let maps = maps.map(|it| Source::map(it, &btf, false, &self.hints));
         Ok(Opened {
             sources: tallies
                 .chain(instances)

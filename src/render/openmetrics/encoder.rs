@@ -156,8 +156,11 @@ impl Encoder {
             Number::from(count).write(out);
             out.push(b'\n');
         }
-        let sum = Number::new(histogram.sum.into(), decimals);
-        sample(out, &format!("{name}_sum"), labels, sum);
+        // Without a sum there is no series of it, as the format allows.
+        if let Some(sum) = histogram.sum() {
+            let sum = Number::new(sum.into(), decimals);
+            sample(out, &format!("{name}_sum"), labels, sum);
+        }
         sample(out, &format!("{name}_count"), labels, count.into());
     }
 }

@@ -1,6 +1,7 @@
 //! Reads BTF through libbpf, into the owned types of the schema: the only files
 //! there that know libbpf.
 
+mod found;
 mod live;
 mod object;
 pub(crate) mod walk;
@@ -18,7 +19,7 @@ use libbpf_rs::btf::types::{self, IntEncoding, MemberAttr};
 use libbpf_rs::btf::{BtfKind, BtfType, HasSize, ReferencesType, TypeId};
 
 use super::table::Table;
-use super::tags::Tags;
+use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, Variant};
 
 pub use live::KernelBtf;
@@ -245,7 +246,7 @@ impl<'a> Reader<'a> {
             .map(|(member, component)| Member {
                 name: string(member.name),
                 place: self.member_place(member.ty, member.attr),
-                tags: self.tags(ty.type_id(), Some(component)),
+                tags: self.member_tags(ty.type_id(), component, member.ty),
             })
             .collect();
         let (keyword, kind) = if composite.is_struct {
@@ -254,6 +255,18 @@ impl<'a> Reader<'a> {
             ("union", Kind::Union(members))
         };
         Type::new(c_name(keyword, name), composite.size(), kind)
+    }
+
+    /// A pointer to a function is shown as that, unless its author says otherwise.
+    fn member_tags(&self, of: TypeId, component: u32, id: TypeId) -> Tags {
+        let mut tags = self.tags(of, Some(component));
+        let pointer = self.btf.type_by_id::<types::Ptr<'_>>(id);
+        let target = pointer.and_then(|it| it.next_type());
+        let is_function = target.is_some_and(|it| it.kind() == BtfKind::FuncProto);
+        if tags.decoder.is_none() && is_function {
+            tags.decoder = Some(Decoder::KSYM);
+        }
+        tags
     }
 
     fn member_place(&mut self, id: TypeId, attr: MemberAttr) -> Place {

@@ -7,11 +7,13 @@ use libbpf_rs::btf::types;
 use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 
 use super::{Reader, Variable, all, parse_btf, string};
+use crate::schema::hints::Hints;
+use crate::schema::label::Label;
 use crate::schema::metric::{Metric, MetricKind};
 use crate::schema::option::OptionSpec;
-use crate::schema::table::{Label, Table};
+use crate::schema::table::Table;
 use crate::schema::tags::{Decoder, Tags};
-use crate::schema::types::{Kind, Place};
+use crate::schema::types::Place;
 use crate::schema::under_way::UnderWay;
 use crate::sys;
 
@@ -26,6 +28,12 @@ pub struct Schema {
     pub options: Vec<OptionSpec>,
     /// In the order of the object.
     pub tables: Vec<Table>,
+    /// Whether no table has tags, so that it is the object of another program.
+    pub is_found: bool,
+    /// Tables of others that hold state: see [`Schema::set_apart`].
+    pub(crate) states: Vec<Table>,
+    /// The maps that send events to a loader of its own, and count nothing.
+    pub(crate) senders: Vec<String>,
     /// Where each table's `struct tally_health` is in `.bss.ktally`.
     pub(crate) health: HashMap<String, Place>,
     /// Where each table's row `other` is in `.bss.ktally`; objects of earlier
@@ -91,18 +99,16 @@ impl Schema {
     pub fn fault(&self, rodata: &[u8]) -> Option<String> {
         let table = |table: &Table| Some(format!("table `{}`: {}", table.name, table.fault()?));
         let option = |option: &OptionSpec| {
-            let ty = &option.place.ty;
-            let is_typed = ty.is_scalar() && ty.kind != Kind::Pointer || ty.is_text();
             let OptionSpec { name, .. } = option;
             if option.place.bytes(rodata).is_none() {
                 return Some(format!(
                     "option `{name}` is not within .rodata: the object is damaged; compile it again"
                 ));
             }
-            (!is_typed).then(|| {
+            (!option.is_typed()).then(|| {
                 format!(
                     "option `{name}` has a type that cannot be given on the command line (`{}`): use an integer, bool, enum, or a char array",
-                    ty.name
+                    option.place.ty.name
                 )
             })
         };
@@ -110,6 +116,28 @@ impl Schema {
         faults
             .next()
             .or_else(|| self.options.iter().find_map(option))
+    }
+
+    /// Shows tables of this name only on request, unless there are no others.
+    pub(crate) fn set_apart(&mut self, names: &[String]) {
+        let is_state = |table: &Table| names.contains(&table.name);
+        if self.tables.iter().any(|table| !is_state(table)) {
+            let tables = std::mem::take(&mut self.tables).into_iter();
+            (self.states, self.tables) = tables.partition(is_state);
+        }
+    }
+
+    /// Follows what a user says about the tables.
+    pub(crate) fn adapt(&mut self, hints: &Hints) -> Result<()> {
+        let mut tables = self.tables.clone();
+        if !hints.tables.is_empty() {
+            tables.append(&mut self.states);
+        }
+        self.tables = hints.apply(tables)?;
+        let tables = &self.tables;
+        let is_shown = |state: &UnderWay| tables.iter().any(|it| it.name == state.table);
+        self.under_way.retain(is_shown);
+        Ok(())
     }
 
     /// Whether a program counts nothing by itself: it runs once, when counting
@@ -231,12 +259,18 @@ impl Schema {
                 decoder: var.tags.decoder.clone(),
                 short: var.tags.short,
                 given: given.get(&var.name).cloned(),
+                is_found: false,
             })
         });
-        let options = options.collect();
+        let mut options: Vec<OptionSpec> = options.collect();
         let maps = reader.section(".maps");
         let tables = maps.iter().filter(|var| var.tags.table.is_some());
         let mut tables: Vec<Table> = tables.filter_map(|var| reader.table(var)).collect();
+        let is_found = tables.is_empty();
+        if is_found {
+            tables = reader.found_tables(&maps);
+            options.extend(reader.settings(&rodata));
+        }
         let under_way = maps.iter().filter_map(|var| {
             let (table, column) = var.tags.under_way.as_ref()?.split_once('.')?;
             let table = tables.iter_mut().find(|it| it.name == table)?;
@@ -252,6 +286,9 @@ impl Schema {
             like: license.like,
             options,
             tables,
+            is_found,
+            states: Vec::new(),
+            senders: reader.senders(&maps),
             health: reader.places_of(&counters, "_health"),
             others: reader.places_of(&counters, "_other"),
             under_way,

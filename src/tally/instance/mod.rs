@@ -42,7 +42,7 @@ use super::reader::TallyReader;
 use super::under_way::{Kept, States, monotonic_now};
 use crate::error::{not_found, unknown_text, usage};
 use crate::map::{Inventory, Map, Used};
-use crate::schema::{OptionSpec, Schema, Table};
+use crate::schema::{Hints, OptionSpec, Schema, Table};
 use crate::snapshot::Reading;
 use crate::sys;
 
@@ -81,8 +81,13 @@ pub(crate) struct Cost {
 
 impl Instance {
     pub(crate) fn open(name: &InstanceName) -> Result<Self> {
+        Self::open_with(name, &Hints::default())
+    }
+
+    /// The same, with what a user says about its tables.
+    pub(crate) fn open_with(name: &InstanceName, hints: &Hints) -> Result<Self> {
         let folder = Instances::path().join(name.as_str());
-        Self::open_at(name, folder.clone()).map_err(|error| {
+        Self::open_at(name, folder.clone(), hints).map_err(|error| {
             // It may just have been detached.
             match folder.join(META).try_exists() {
                 Ok(false) => unknown_instance(name, &folder),
@@ -91,13 +96,14 @@ impl Instance {
         })
     }
 
-    fn open_at(name: &InstanceName, folder: PathBuf) -> Result<Self> {
+    fn open_at(name: &InstanceName, folder: PathBuf, hints: &Hints) -> Result<Self> {
         // In a folder of another user the pins could say anything.
         for folder in [&Instances::path(), &folder, &folder.join(MAPS)] {
             lock::check(folder)?;
         }
         let meta = Meta::open(&folder)?;
-        let (schema, rodata) = schema_of(&folder, &meta)?;
+        let (mut schema, rodata) = schema_of(&folder, &meta)?;
+        schema.adapt(hints)?;
         let rotation = Rotation::open_map(&folder)?;
         let set = |kind: &&'static str| {
             let of_set = PinnedMaps::new(&folder, &meta, kind);

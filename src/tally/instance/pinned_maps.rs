@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-use super::layout::ITERATORS;
+use super::layout::{ITERATORS, pin_name};
 use super::meta::Meta;
 use super::pinned::{self, open_map};
 use crate::map::{Access, Map, TaskWalk};
@@ -54,7 +54,7 @@ impl<'a> PinnedMaps<'a> {
 
     pub(super) fn table(&self, table: &Table) -> Result<(Table, Map)> {
         use libbpf_rs::MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
-        let map = self.open(&table.name)?;
+        let map = self.open(&pin_name(&table.name))?;
         let types = [Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash];
         let sizes = (map.key_size, map.value_size);
         ensure!(

@@ -347,7 +347,7 @@ fn struct_ops_are_shown_by_the_types_of_the_kernel() {
     let state = value.pointer("/common/state").or(value.get("state"));
     assert_eq!(state, Some(&json!("BPF_STRUCT_OPS_STATE_INIT")), "{value}");
     assert_eq!(value["data"]["name"], "", "{value}");
-    assert_eq!(value["data"]["ssthresh"], 0, "{value}");
+    assert_eq!(value["data"]["ssthresh"], "0x0", "{value}");
     let shown = map!("show", map).done();
     assert!(shown.contains("struct tcp_congestion_ops {"), "{shown}");
 }

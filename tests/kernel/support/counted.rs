@@ -57,7 +57,7 @@ pub fn run_once(
     work: &mut impl FnMut(),
 ) -> Counted {
     require_root();
-    let tally = ktally::cli::find(name).unwrap();
+    let tally = ktally::cli::find(name, &[]).unwrap();
     let options = options_of(&tally, options).unwrap();
     let tables = tally.tables(&options).unwrap();
     let mut session = Session::start(&tally, &options, max_rows)

@@ -1,0 +1,18 @@
+// shows: calls value 23
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8);
+	__uint(key_size, 4);
+	__uint(value_size, 8);
+} calls SEC(".maps");
+
+EVENT(count)
+{
+	__u64 zero = 0, *n;
+	__u32 key = 7;
+
+	n = find_or_make(&calls, &key, &zero);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	return 0;
+}
