@@ -93,6 +93,11 @@ impl<T: Plain + Default + Clone> Walk<T> {
         })
     }
 
+    /// The program that is loaded for it.
+    pub(super) fn program(&self) -> Option<u32> {
+        Some(self.link.info().ok()?.prog_id)
+    }
+
     pub(super) fn read(&self) -> Result<Vec<T>> {
         let mut bytes = Vec::new();
         Iter::new(&self.link)?

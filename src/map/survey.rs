@@ -21,6 +21,19 @@ pub(crate) struct Owners {
     pub(crate) pins: Vec<PathBuf>,
 }
 
+impl Owners {
+    fn this_process() -> Self {
+        let holder = Holder {
+            pid: std::process::id(),
+            comm: env!("CARGO_PKG_NAME").to_owned(),
+        };
+        Self {
+            holders: BTreeSet::from([holder]),
+            pins: Vec::new(),
+        }
+    }
+}
+
 /// A loaded program.
 #[derive(Debug)]
 pub(crate) struct SeenProgram {
@@ -91,6 +104,7 @@ impl Survey {
         let counts = counts.into_iter().flatten().map(CountRecord::get);
         let counts: HashMap<u32, u64> = counts.collect::<Result<_>>()?;
         let maps = maps.iter().map(|map| self.details.map(map, &counts));
+        let own = self.own_programs();
         let programs = ProgInfoIter::default().map(|program| SeenProgram {
             id: program.id,
             name: program.name.to_string_lossy().into_owned(),
@@ -98,9 +112,18 @@ impl Survey {
             runs: program.run_cnt,
             time: program.run_time_ns,
             missed: program.recursion_misses,
-            owners: self.details.inventory.owners_of_program(program.id),
+            owners: match own.contains(&program.id) {
+                true => Owners::this_process(),
+                false => self.details.inventory.owners_of_program(program.id),
+            },
         });
         Ok((programs.collect(), maps.collect()))
+    }
+
+    /// The iterators, which do not list this process as a holder.
+    fn own_programs(&self) -> Vec<u32> {
+        let counts = self.counts.as_ref().and_then(Walk::program);
+        self.maps.program().into_iter().chain(counts).collect()
     }
 }
 

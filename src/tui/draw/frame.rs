@@ -195,6 +195,8 @@ pub(super) fn health(state: &State, pen: &mut Pen<'_>, area: Rect) {
     let losses = losses(lost);
     let text = if let Some(overview) = state.overview() {
         format!("{}   {losses}", overview::health(state, overview))
+    } else if feed.max_rows == 0 {
+        overview::of_host(state)
     } else if area.width < 72 {
         format!("{losses}   {rows}").replace("   ", " ")
     } else {

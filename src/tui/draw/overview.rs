@@ -3,7 +3,7 @@
 use ratatui::layout::Rect;
 
 use super::{Pen, Tone, rows};
-use crate::schema::whole_number;
+use crate::schema::{Unit, whole_number};
 use crate::snapshot::Lost;
 use crate::tui::feed::Feed;
 use crate::tui::overview::Overview;
@@ -90,6 +90,26 @@ pub(super) fn health(state: &State, overview: &Overview) -> String {
     let tables = feeds(state).count();
     let rate = whole_number(rate as i128);
     format!("{tables} tables   {rate} events/s{absent}")
+}
+
+/// What tables without a limit have: how many rows, and what all of them have of the
+/// column that they are sorted by.
+pub(super) fn of_host(state: &State) -> String {
+    let tables = state.tabs.iter().filter_map(|tab| {
+        let (feed, table) = (&tab.feed, &tab.feed.table);
+        let moment = feed.moment(state.behind())?;
+        let metric = table.metric(table.sort_by.as_deref()?)?;
+        let sum = moment.sum[metric.cell] as f64;
+        let text = match &metric.unit {
+            Some(Unit::Time(_)) if metric.has_rate() => {
+                format!("{:.2}% of a CPU", sum / moment.seconds / 1e7)
+            }
+            _ => format!("{} of {}", metric.rounded(sum), metric.name),
+        };
+        let rows = whole_number(moment.rows_read as i128);
+        Some(format!("{rows} {}: {text}", table.name))
+    });
+    tables.collect::<Vec<_>>().join("   ")
 }
 
 /// What all of them lost.
