@@ -23,8 +23,8 @@ use crate::render::Format;
 use crate::tally::Tally;
 
 pub use chosen::Chosen;
-pub(crate) use count::CountArgs;
 pub use count::find;
+pub(crate) use count::{CountArgs, EventsArgs};
 pub(crate) use counting::{
     AttachArgs, CompileArgs, DetachArgs, DiffArgs, ExportArgs, ListArgs, ManArgs, RotateArgs,
     RunArgs, Selection, StatusArgs, TopArgs, View,
@@ -156,6 +156,8 @@ pub(crate) enum Action {
     /// Count any event of the kernel by what it carries, without a C file
     #[command(mut_args(count::of_count))]
     Count(CountArgs),
+    /// Show the events that `count` can count here, and what each carries
+    Events(EventsArgs),
     /// Watch live what tallies count
     Top(TopArgs),
     /// Serve what tallies count to Prometheus

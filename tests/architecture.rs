@@ -16,7 +16,7 @@ const MODULES: [(&str, &str); 18] = [
     ("main", "cli commands tally error"),
     (
         "commands",
-        "cli tui export render recording tally map snapshot names schema host error text",
+        "cli tui export render recording tally map query snapshot names schema host error text",
     ),
     ("cli", "render tally query snapshot names schema error text"),
     ("tui", "render recording snapshot schema error text"),

@@ -26,9 +26,21 @@ pub(crate) struct CountArgs {
     pub(crate) what: CountColumns,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// An event, to show what it carries; or a part of a name, or a pattern like 'vfs_*'
+    pub(crate) pattern: Option<String>,
+    /// What a function has when it returns
+    #[arg(long = "return", requires = "pattern")]
+    pub(crate) at_return: bool,
+}
+
 /// What is counted beside the number of events.
 #[derive(Debug, Default, Args)]
 pub(crate) struct CountColumns {
+    /// Count when the function returns: `retval` is what it returns
+    #[arg(long = "return", help_heading = COUNT)]
+    pub(crate) at_return: bool,
     /// Add this number up, for each row
     #[arg(long, help_heading = COUNT, value_name = "EXPR,...", value_delimiter = ',')]
     pub(crate) sum: Vec<String>,
@@ -66,6 +78,7 @@ impl CountColumns {
     fn query(&self, event: String, by: Vec<String>, filters: Vec<String>) -> Query {
         Query {
             event,
+            at_return: self.at_return,
             by,
             filters,
             sum: self.sum.clone(),
@@ -87,10 +100,13 @@ impl CountArgs {
     }
 }
 
+const EVENT: &str = "A tracepoint or a function of the kernel, from `ktally events`; or \
+    tracepoint:GROUP:NAME, uprobe:PATH:FUNCTION, cpu-clock@HZ";
+
 /// What an argument of `run` means to `count`.
 pub(super) fn of_count(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
-        "tally" => arg.value_name("EVENT").help("A tracepoint"),
+        "tally" => arg.value_name("EVENT").help(EVENT),
         "by" => arg
             .value_name("EXPR,...")
             .help("One row for each of these values: arguments and their members, comm, pid, cpu...")

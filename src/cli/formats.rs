@@ -12,7 +12,7 @@ use crate::render::Format::{self, Csv, Json, Jsonl, Table};
 /// By the words of a command.
 fn formats(command: &str) -> &'static [Format] {
     match command {
-        "list" | "status" | "check" | "diff" => &Format::ROWS,
+        "list" | "status" | "check" | "diff" | "events" => &Format::ROWS,
         "map list" | "map show" | "map dump" | "map lookup" => &Format::ROWS,
         "map drain" | "map pop" | "map peek" => &Format::ROWS,
         "map delete" | "map next-key" | "map add" => &[Table, Json, Jsonl],

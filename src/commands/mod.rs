@@ -5,6 +5,7 @@ mod check;
 mod complete;
 mod conditions;
 mod diff;
+mod events;
 mod export;
 mod list;
 mod losses;
@@ -74,6 +75,7 @@ pub fn help(help: &clap::Error, color: ColorChoice) -> Result<Exit> {
 fn act(request: Request) -> Result<Exit> {
     let Request { cli, tallies } = request;
     match (cli.action, &tallies[..]) {
+        (Action::Events(args), _) => events::events(&cli.global, &args),
         (Action::Count(args), _) => run::run(&cli.global, &args.run, &tallies),
         (Action::Run(args), [_, ..]) => run::run(&cli.global, &args, &tallies),
         (Action::Attach(args), [chosen]) => attach::attach(&args, &chosen.tally, &chosen.given),

@@ -6,11 +6,15 @@ mod event;
 mod expression;
 mod field;
 mod members;
+mod offer;
 mod plan;
+mod record;
 mod resolve;
 mod scope;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use event::World;
 pub(crate) use field::Stored;
+pub(crate) use offer::{Known, Offer, known, offers};
 pub(crate) use plan::{Column, Measure, Plan, Query};

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, anyhow};
 
 use super::condition::Filter;
-use super::event::Event;
+use super::event::{Event, World};
 use super::field::{Base, Field, Stored};
 use super::resolve::resolve;
 use super::scope::Scope;
 use crate::error::usage;
-use crate::schema::{KernelBtf, Kind, Names, Place};
+use crate::schema::{Kind, Names, Place};
 
 /// As many as the program has room for: `COUNT_FIELDS`, `COUNT_FILTERS`,
 /// `COUNT_VALUES`, `COUNT_KEY`.
@@ -24,6 +24,8 @@ const LARGEST_KEY: usize = 256;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {
     pub(crate) event: String,
+    /// When the function returns, not when it is called.
+    pub(crate) at_return: bool,
     pub(crate) by: Vec<String>,
     pub(crate) sum: Vec<String>,
     pub(crate) max: Vec<String>,
@@ -89,9 +91,9 @@ pub(crate) struct Plan {
 const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "bytes"];
 
 impl Plan {
-    pub(crate) fn new(query: &Query, kernel: &KernelBtf, names: &dyn Names) -> Result<Self> {
-        let event = Event::parse(&query.event, kernel)?;
-        let scope = Scope::new(kernel, event.clone())?;
+    pub(crate) fn new(query: &Query, world: &World<'_>, names: &dyn Names) -> Result<Self> {
+        let event = Event::parse(&query.event, query.at_return, world)?;
+        let scope = Scope::new(world, event.clone())?;
         let decoders = decoders(&query.decoders)?;
         let field = |text: &str| {
             let decoder = decoders.get(text).copied();

@@ -52,8 +52,11 @@ fn known(field: Field, expression: &Expression, decoder: Option<&str>) -> Result
 
 /// A register may have the address of a text.
 fn shown_as(mut field: Field, decoder: Option<&str>) -> Field {
-    if decoder == Some("text") && field.read == Read::Number {
-        field.offsets.push(0);
+    let is_word = field.read == Read::Word;
+    if decoder == Some("text") && (is_word || field.read == Read::Number) {
+        if !is_word {
+            field.offsets.push(0);
+        }
         return Field {
             read: Read::String,
             stored: Stored::Text(TEXT),

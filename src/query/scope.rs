@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
-use super::event::Event;
+use super::event::{Event, World};
 use super::expression::Word;
 use super::field::{Base, Field, Read, Stored};
+use super::record;
 use crate::error::{unknown_text, usage};
 use crate::schema::KernelBtf;
 use crate::schema::walk::{Id, Part};
@@ -14,6 +15,10 @@ pub(crate) struct Scope<'k> {
     pub(crate) kernel: &'k KernelBtf,
     pub(crate) event: Event,
     pub(crate) arguments: Vec<Part>,
+    /// What a function returns, and where that is.
+    returned: Option<(Base, Id)>,
+    /// What needs no types of the kernel: of records and of registers.
+    pub(crate) fields: Vec<Field>,
 }
 
 /// What a name stands for.
@@ -52,15 +57,43 @@ const CALL_ARGUMENTS: [(&str, &str); 6] = [
 ];
 
 impl<'k> Scope<'k> {
-    pub(crate) fn new(kernel: &'k KernelBtf, event: Event) -> Result<Self> {
-        let arguments = match &event {
-            Event::Tracepoint(name) => kernel.tracepoint(name).unwrap_or_default().arguments,
-        };
-        Ok(Self {
-            kernel,
+    pub(crate) fn new(world: &World<'k>, event: Event) -> Result<Self> {
+        let mut scope = Self {
+            kernel: world.kernel,
             event,
-            arguments,
-        })
+            arguments: Vec::new(),
+            returned: None,
+            fields: Vec::new(),
+        };
+        match &scope.event {
+            Event::Tracepoint(name) => {
+                let found = world.kernel.tracepoint(name).unwrap_or_default();
+                scope.arguments = found.arguments;
+            }
+            Event::Function {
+                name,
+                at_return,
+                is_probed,
+            } => {
+                let found = world.kernel.function(name).unwrap_or_default();
+                let behind = u8::try_from(found.arguments.len())?;
+                let base = match is_probed {
+                    true => Base::Return,
+                    false => Base::Argument(behind),
+                };
+                scope.returned = at_return.then_some((base, found.returned));
+                // A kretprobe does not know any more how it was called.
+                if !(*at_return && *is_probed) {
+                    scope.arguments = found.arguments;
+                }
+            }
+            Event::Record(group, name) => {
+                scope.fields = record::fields(&(world.format)(group, name)?);
+            }
+            Event::User { at_return, .. } => scope.fields = registers(*at_return),
+            Event::Clock(_) => {}
+        }
+        Ok(scope)
     }
 
     /// Whether it is about a system call, whose registers its first argument has.
@@ -74,7 +107,12 @@ impl<'k> Scope<'k> {
         let call = ["call"].into_iter().chain(CALL_ARGUMENTS.map(|it| it.0));
         let common = COMMON.iter().map(|it| it.0);
         let call = call.filter(|_| self.is_call());
-        arguments.chain(call).chain(common).collect()
+        let fields = self.fields.iter().map(|it| it.name.as_str());
+        let returned = self.returned.map(|_| "retval");
+        let own = arguments.chain(returned).chain(fields).chain(call);
+        let own: Vec<&str> = own.collect();
+        let common = common.filter(|name| !own.contains(name));
+        own.iter().copied().chain(common).collect()
     }
 
     pub(crate) fn root(&self, word: &Word) -> Result<Root> {
@@ -82,15 +120,22 @@ impl<'k> Scope<'k> {
         let mut arguments = self.arguments.iter();
         if let Some(number) = arguments.position(|it| it.name == name) {
             let base = u8::try_from(number).ok();
-            let base = base.filter(|it| usize::from(*it) < Base::ARGUMENTS);
+            let most = self.readable();
+            let base = base.filter(|it| usize::from(*it) < most);
             let Some(base) = base else {
                 return Err(usage(format!(
-                    "`{name}` is argument {}, of at most {} that can be read",
+                    "`{name}` is argument {}, of at most {most} that can be read",
                     number + 1,
-                    Base::ARGUMENTS
                 )));
             };
             return Ok(Root::Word(Base::Argument(base), self.arguments[number].ty));
+        }
+        let mut fields = self.fields.iter();
+        if let Some(field) = fields.find(|it| it.name == name) {
+            return Ok(Root::Field(field.clone()));
+        }
+        if let Some((base, ty)) = self.returned.filter(|_| name == "retval") {
+            return Ok(Root::Word(base, ty));
         }
         if self.is_call()
             && let Some(root) = self.of_call(name)
@@ -102,6 +147,16 @@ impl<'k> Scope<'k> {
             let known = unknown_text("value", name, self.names());
             usage(format!("event `{event}`, at position {at}: {known}"))
         })
+    }
+
+    /// How many arguments the program can read: kprobes have those in registers.
+    fn readable(&self) -> usize {
+        match self.event {
+            Event::Function {
+                is_probed: true, ..
+            } => 6,
+            _ => Base::ARGUMENTS,
+        }
     }
 
     fn of_call(&self, name: &str) -> Option<Root> {
@@ -154,4 +209,17 @@ impl<'k> Scope<'k> {
             _ => return None,
         }))
     }
+}
+
+/// The arguments of a user's function by their numbers, or what it returns.
+fn registers(at_return: bool) -> Vec<Field> {
+    let field = |name: &str, base| Field {
+        decoder: None,
+        ..Field::of_base(name, base, 8, "")
+    };
+    if at_return {
+        return vec![field("retval", Base::Return)];
+    }
+    let arguments = (0..6).map(|number| field(&format!("arg{number}"), Base::Argument(number)));
+    arguments.collect()
 }

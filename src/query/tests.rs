@@ -5,7 +5,7 @@ mod plans;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::event::Event;
+use super::event::{Event, World};
 use super::field::{Base, Field, Read, Stored};
 use super::resolve::resolve;
 use super::scope::Scope;
@@ -28,10 +28,37 @@ fn kinds() -> KernelBtf {
     KernelBtf::from_path(&folder.path().join("kinds.o"))
 }
 
+/// A host that has all kinds of programs.
+fn world(kernel: &KernelBtf) -> World<'_> {
+    World {
+        kernel,
+        lacks: &|_| None,
+        format: &|_, _| Ok(FORMAT.to_owned()),
+    }
+}
+
+const FORMAT: &str = "name: thing\nID: 7\nformat:
+\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;
+\tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;
+
+\tfield:char comm[16];\toffset:8;\tsize:16;\tsigned:0;
+\tfield:pid_t pid;\toffset:24;\tsize:4;\tsigned:1;
+\tfield:u64 bytes;\toffset:32;\tsize:8;\tsigned:0;
+\tfield:__data_loc char[] path;\toffset:40;\tsize:4;\tsigned:0;
+\tfield:__u8 saddr[28];\toffset:44;\tsize:28;\tsigned:0;
+\tfield:const char * label;\toffset:72;\tsize:8;\tsigned:0;
+\tfield:void * place;\toffset:80;\tsize:8;\tsigned:0;
+\tfield:dev_t dev;\toffset:88;\tsize:4;\tsigned:0;
+\tfield:short port;\toffset:92;\tsize:2;\tsigned:1;
+
+print fmt: \"%s\", REC->comm
+";
+
 fn find(event: &str, text: &str, decoder: Option<&str>) -> anyhow::Result<Field> {
     let kernel = kinds();
-    let event = Event::parse(event, &kernel)?;
-    resolve(&Scope::new(&kernel, event)?, text, decoder)
+    let world = world(&kernel);
+    let event = Event::parse(event, false, &world)?;
+    resolve(&Scope::new(&world, event)?, text, decoder)
 }
 
 /// The way in one line: the base, offsets with a `>` for each pointer that is read, how
@@ -227,6 +254,134 @@ fn arguments_of_every_kind() {
         arg1 => 1 0:32 s32
         ",
     );
+}
+
+#[test]
+fn records_and_registers_have_fields_of_their_own() {
+    check(
+        "tracepoint:group:thing",
+        "
+        comm => Context+8 String text16
+        pid => Context+24 4 0:32 s32 pid
+        bytes => Context+32 8 u64
+        path => Context+40 RecordString text64
+        saddr => Context+44 Bytes bytes28
+        saddr as ip => Context+44 Bytes bytes28 ip
+        label => Context+72>0 String text64
+        place => Context+80 8 u64 hex
+        place as text => Context+80>0 String text64
+        dev => Context+88 4 u32 dev
+        port => Context+92 2 0:16 s16
+        common_pid => event `thing`, at position 1: no value named `common_pid`; did you mean `comm`?
+        port.x => `port.x`: `port` has no members, at position 6
+        uid => Uid u32 uid
+        ",
+    );
+    check(
+        "uprobe:/bin/sh:main",
+        "
+        arg0 => 0 u64
+        arg5 as text => 5+0 String text64
+        retval => event `main`, at position 1: no value named `retval`; known: `arg0`, `arg1`, `arg2`, `arg3`, `arg4`, `arg5`, `comm`, `pid`, `tid`, `ppid`, `uid`, `cgroup`, `cpu`, `kstack`, `ustack`, `current`
+        ",
+    );
+    check(
+        "cpu-clock@99",
+        "
+        cpu => Cpu u32 cpu
+        prev => event `cpu-clock`, at position 1: no value named `prev`; known: `comm`, `pid`, `tid`, `ppid`, `uid`, `cgroup`, `cpu`, `kstack`, `ustack`, `current`
+    ",
+    );
+    check(
+        "called",
+        "
+        thing.comm => 0+0 String text16
+        number => 1 0:32 s32
+        retval => event `called`, at position 1: no value named `retval`; known: `thing`, `number`, `comm`, `pid`, `tid`, `ppid`, `uid`, `cgroup`, `cpu`, `kstack`, `ustack`, `current`
+    ",
+    );
+}
+
+#[test]
+fn events_are_of_several_kinds() {
+    let kernel = kinds();
+    let event = |text: &str, at_return, lacks: &dyn Fn(&str) -> Option<String>| {
+        let world = World {
+            lacks,
+            ..world(&kernel)
+        };
+        match Event::parse(text, at_return, &world) {
+            Ok(event) => {
+                let target = event
+                    .target()
+                    .map(|it| format!(" {it}"))
+                    .unwrap_or_default();
+                let fields = Scope::new(&world, event.clone()).unwrap();
+                let retval = resolve(&fields, "retval", None).ok();
+                let retval = retval
+                    .map(|it| format!(" {}", shown(&it)))
+                    .unwrap_or_default();
+                format!("{} {}{target}{retval}", event.program(), event.section())
+            }
+            Err(error) => format!("{error:#}"),
+        }
+    };
+    let all = |_: &str| None;
+    assert_eq!(event("event", false, &all), "traced tp_btf/event");
+    assert_eq!(event("called", false, &all), "traced fentry/called");
+    assert_eq!(
+        event("called", true, &all),
+        "traced fexit/called 2 0:32 s32"
+    );
+    assert_eq!(
+        event("function:called", false, &all),
+        "traced fentry/called"
+    );
+    let probes = |section: &str| (!section.starts_with('k')).then(|| "no fentry".to_owned());
+    assert_eq!(event("called", false, &probes), "probed kprobe/called");
+    assert_eq!(
+        event("called", true, &probes),
+        "probed kretprobe/called Return 0:32 s32"
+    );
+    let none = |section: &str| Some(format!("no {}", section.split('/').next().unwrap()));
+    let refused = "function `called` cannot be counted here: no fentry, and no kprobe";
+    assert_eq!(event("called", false, &none), refused);
+    assert_eq!(event("tracepoint:a:b", false, &all), "plain tracepoint/a/b");
+    assert_eq!(
+        event("uprobe:/a:b:c", false, &all),
+        "probed uprobe uprobe:/a:b:c"
+    );
+    assert_eq!(
+        event("uprobe:bash:f", true, &all),
+        "probed uretprobe uretprobe:bash:f Return u64"
+    );
+    assert_eq!(
+        event("cpu-clock@99", false, &all),
+        "plain perf_event cpu-clock@99"
+    );
+    for (text, at_return, words) in [
+        ("tracepoint:a", false, "write it as tracepoint:GROUP:NAME"),
+        (
+            "tracepoint:a:../b",
+            false,
+            "write it as tracepoint:GROUP:NAME",
+        ),
+        ("uprobe:a", false, "write it as uprobe:PATH:FUNCTION"),
+        ("uprobe::f", false, "write it as uprobe:PATH:FUNCTION"),
+        ("event", true, "has no return; --return is for functions"),
+        ("cpu-clock@9", true, "has no return"),
+        ("function:event", false, "no event named `event`"),
+        ("a$b", false, "no `$`"),
+        (
+            "caled",
+            false,
+            "no event named `caled`; did you mean `called`?",
+        ),
+        (&"a".repeat(121), false, "at most 120 letters"),
+    ] {
+        let error = event(text, at_return, &all);
+        assert!(error.contains(words), "{text}: {error}");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@
 //! BTF gets the types of the table's key and value, with the tags that an author
 //! would have written. The plan itself is written into .rodata.
 
+use std::fs;
 use std::mem::offset_of;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::libbpf_sys;
@@ -14,16 +16,25 @@ use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, elf};
 
 use super::catalogue::Tally;
+use super::support::Support;
+use crate::error::usage;
+use crate::host;
 use crate::internal;
 use crate::names::HostNames;
-use crate::query::{Column, Measure, Plan, Query, Stored};
+use crate::query::{Column, Measure, Plan, Query, Stored, World};
 use crate::schema::KernelBtf;
 use crate::sys::btf::{Editor, Id};
 
 impl Tally {
     /// A tally of what a query asks for.
     pub(crate) fn count(query: &Query) -> Result<Self> {
-        let plan = Plan::new(query, &KernelBtf::load()?, &HostNames::new())?;
+        let plan = with_world(|world| {
+            let plan = Plan::new(query, world, &HostNames::new())?;
+            match (world.lacks)(&plan.event.section()) {
+                Some(lack) => Err(usage(format!("event `{}`: {lack}", query.event))),
+                None => Ok(plan),
+            }
+        })?;
         let mut tally = Self::of_object(plan.event.name(), object(&plan)?)?;
         let place = tally.schema.plan.clone();
         let place = place.context("the object has no plan")?;
@@ -37,13 +48,22 @@ impl Tally {
     }
 }
 
+/// Calls this with what the kernel and this host have.
+pub(crate) fn with_world<T>(call: impl FnOnce(&World<'_>) -> Result<T>) -> Result<T> {
+    let (kernel, support) = (KernelBtf::load()?, Support::probe());
+    call(&World {
+        kernel: &kernel,
+        lacks: &|section| support.lacks(section),
+        format: &record_format,
+    })
+}
+
 /// Stands in the sections of all programs: 128 letters.
 const PLACEHOLDER: &[u8] = b"EVENT______";
 
 fn object(plan: &Plan) -> Result<Vec<u8>> {
     let mut object = internal::COUNT.to_vec();
-    let (kind, target) = plan.event.section();
-    name_section(&mut object, kind, target)?;
+    name_section(&mut object, plan.event.program(), &plan.event.section())?;
     let section = section(&object, b".BTF")?;
     let old = &object[section.data];
     let btf = btf(old, plan).context("failed to describe the table")?;
@@ -62,11 +82,21 @@ fn object(plan: &Plan) -> Result<Vec<u8>> {
     Ok(object)
 }
 
-/// `?KIND/EVENT___` is a section whose program is not loaded. Without the `?` it is, and
+/// How tracefs describes the record of a tracepoint.
+fn record_format(group: &str, name: &str) -> Result<String> {
+    let event = format!("{group}/{name}");
+    if let Some(lack) = Support::default().lacks(&format!("tracepoint/{event}")) {
+        return Err(usage(format!("event `tracepoint:{group}:{name}`: {lack}")));
+    }
+    let tracefs = host::tracefs_path().unwrap_or_default();
+    let format = Path::new(tracefs).join("events").join(event).join("format");
+    fs::read_to_string(&format).with_context(|| format!("failed to read `{}`", format.display()))
+}
+
+/// `?traced/EVENT___` is a section whose program is not loaded. Without the `?` it is, and
 /// its name has room for that of the event. It stands in the object several times.
-fn name_section(object: &mut [u8], kind: &str, target: &str) -> Result<()> {
-    let old = [b"?", kind.as_bytes(), b"/", PLACEHOLDER].concat();
-    let new = format!("{kind}/{target}");
+fn name_section(object: &mut [u8], program: &str, new: &str) -> Result<()> {
+    let old = [b"?", program.as_bytes(), b"/", PLACEHOLDER].concat();
     let mut is_found = false;
     let mut at = 0;
     while let Some(found) = object[at..].windows(old.len()).position(|it| it == old) {
@@ -74,7 +104,7 @@ fn name_section(object: &mut [u8], kind: &str, target: &str) -> Result<()> {
         let len = object[at..].iter().position(|byte| *byte == 0);
         let name = &mut object[at..][..len.context("a name has no end")?];
         if new.len() > name.len() {
-            return Err(anyhow!("`{target}` is too long for the name of an event"));
+            return Err(anyhow!("`{new}` is too long for the name of an event"));
         }
         name.fill(0);
         name[..new.len()].copy_from_slice(new.as_bytes());
@@ -82,7 +112,7 @@ fn name_section(object: &mut [u8], kind: &str, target: &str) -> Result<()> {
     }
     is_found
         .then_some(())
-        .with_context(|| format!("the object has no program of kind `{kind}`"))
+        .with_context(|| format!("the object has no program `{program}`"))
 }
 
 /// Where a section's header and its contents are in the file.
@@ -115,6 +145,14 @@ fn btf(old: &[u8], plan: &Plan) -> Result<Vec<u8>> {
     for (old, new) in [("count_key", key), ("count_value", value)] {
         let old = types.btf.find(old, libbpf_sys::BTF_KIND_STRUCT)?;
         types.btf.turn_pointers(old, new);
+    }
+    if let Some(target) = plan.event.target() {
+        let program = types
+            .btf
+            .find(plan.event.program(), libbpf_sys::BTF_KIND_FUNC)?;
+        types
+            .btf
+            .tag(&format!("ktally:attach:{target}"), program, None)?;
     }
     let license = types.btf.find("LICENSE", libbpf_sys::BTF_KIND_VAR)?;
     let summary = format!("ktally:tally:{}", plan.summary());

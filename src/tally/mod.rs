@@ -25,6 +25,7 @@ mod under_way;
 
 pub use binary::check_function;
 pub use catalogue::Tally;
+pub(crate) use count::with_world;
 pub(crate) use follow::Command;
 pub use instance::Meta;
 pub(crate) use instance::{

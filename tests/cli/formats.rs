@@ -135,6 +135,9 @@ fn list_and_check_have_what_is_documented() {
     for command in ["list", "check"] {
         assert_documented(command, |format| ktally([command, "-o", format]));
     }
+    for event in ["sched_sw", "sched_switch"] {
+        assert_documented("events", |format| ktally(["events", event, "-o", format]));
+    }
 }
 
 /// The columns of CSV are the fields of JSON; an object or a list is JSON.

@@ -1,5 +1,7 @@
 //! `ktally count`: any event, by anything that it carries.
 
+mod kinds;
+
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
 

@@ -401,14 +401,18 @@ static __always_inline int count(void *ctx, struct count_bases *bases)
 
 /* ---- programs ------------------------------------------------------------ */
 
-/* The frontend writes the name of an event over this, which has room for it. */
+/*
+ * One for each way to get at arguments. The frontend writes the kind of the
+ * program and its event over this name, which has room for them.
+ */
 #define EVENT                                                \
 	"EVENT_____________________________________________" \
 	"__________________________________________________" \
 	"____________________________"
 
-SEC("?tp_btf/" EVENT)
-int tracepoint(void *ctx)
+/* tp_btf, fentry; fexit has what the function returns behind its arguments. */
+SEC("?traced/" EVENT)
+int traced(void *ctx)
 {
 	struct count_bases bases;
 
@@ -418,5 +422,37 @@ int tracepoint(void *ctx)
 			bases.of[i] = (__u64)tracepoint_argument(ctx, i);
 	if (count_uses(COUNT_CALL))
 		bases.of[COUNT_CALL] = syscall_number((void *)bases.of[0]);
+	return count(ctx, &bases);
+}
+
+/* kprobe, kretprobe, uprobe, uretprobe */
+SEC("?probed/" EVENT)
+int probed(struct pt_regs *ctx)
+{
+	struct count_bases bases;
+
+	if (count_uses(0))
+		bases.of[0] = PT_REGS_PARM1(ctx);
+	if (count_uses(1))
+		bases.of[1] = PT_REGS_PARM2(ctx);
+	if (count_uses(2))
+		bases.of[2] = PT_REGS_PARM3(ctx);
+	if (count_uses(3))
+		bases.of[3] = PT_REGS_PARM4(ctx);
+	if (count_uses(4))
+		bases.of[4] = PT_REGS_PARM5(ctx);
+	if (count_uses(5))
+		bases.of[5] = PT_REGS_PARM6(ctx);
+	if (count_uses(COUNT_RETURN))
+		bases.of[COUNT_RETURN] = PT_REGS_RC(ctx);
+	return count(ctx, &bases);
+}
+
+/* tracepoint, perf_event */
+SEC("?plain/" EVENT)
+int plain(void *ctx)
+{
+	struct count_bases bases;
+
 	return count(ctx, &bases);
 }

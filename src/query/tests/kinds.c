@@ -94,3 +94,8 @@ typedef void (*btf_trace_many)(void *, int, int, int, int, int, int, int, int,
 btf_trace_nameless keep_nameless;
 btf_trace_many keep_many;
 struct task_struct { struct parent *real_parent; char comm[16]; } task;
+
+int called(struct thing *thing, int number)
+{
+	return number;
+}

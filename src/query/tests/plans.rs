@@ -1,13 +1,13 @@
 //! Queries as plans, and conditions as tests.
 
-use super::kinds;
+use super::{kinds, world};
 use crate::query::Column;
 use crate::query::plan::{Plan, Query};
 use crate::schema::Plain;
 
 fn plan(query: Query) -> anyhow::Result<Plan> {
     let event = "event".to_owned();
-    Plan::new(&Query { event, ..query }, &kinds(), &Plain)
+    Plan::new(&Query { event, ..query }, &world(&kinds()), &Plain)
 }
 
 fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {

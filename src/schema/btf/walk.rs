@@ -1,6 +1,8 @@
 //! The types of the kernel as expressions walk through them: one step at a time, as
 //! they are endless. The trees of the rest of the schema end at pointers.
 
+use std::collections::BTreeMap;
+
 use libbpf_rs::btf::types::{self, IntEncoding, MemberAttr};
 use libbpf_rs::btf::{BtfKind, BtfType, HasSize, ReferencesType, TypeId};
 
@@ -59,6 +61,11 @@ pub(crate) struct Prototype {
     pub(crate) arguments: Vec<Part>,
     pub(crate) returned: Id,
 }
+
+/// What BTF puts before the name of a tracepoint: of the type of its programs, and of
+/// the function that calls them.
+const TRACEPOINT: &str = "btf_trace_";
+const CALLER: &str = "__traceiter_";
 
 /// Arrays of arrays, qualifiers and typedefs are no deeper in C.
 const DEEPEST: usize = 32;
@@ -179,14 +186,23 @@ impl KernelBtf {
     /// probes. `btf_trace_NAME` has the types; the names are those of
     /// `__traceiter_NAME`, or `arg0`, `arg1`...
     pub(crate) fn tracepoint(&self, name: &str) -> Option<Prototype> {
-        let typedef: types::Typedef<'_> = self.named(&format!("btf_trace_{name}"))?;
+        let typedef: types::Typedef<'_> = self.named(&format!("{TRACEPOINT}{name}"))?;
+        let caller: Option<types::Func<'_>> = self.named(&format!("{CALLER}{name}"));
+        self.tracepoint_of(*typedef, caller.map(|it| *it))
+    }
+
+    fn tracepoint_of(
+        &self,
+        typedef: BtfType<'_>,
+        caller: Option<BtfType<'_>>,
+    ) -> Option<Prototype> {
         let pointer = types::Ptr::try_from(typedef.next_type()?).ok()?;
         let mut found = self.prototype(pointer.next_type()?)?;
         found.arguments.drain(..found.arguments.len().min(1));
-        if let Some(names) = self.function(&format!("__traceiter_{name}"))
-            && names.arguments.len() == found.arguments.len() + 1
-        {
-            let named = names.arguments.into_iter().skip(1);
+        let names = caller.and_then(|caller| self.prototype(caller.next_type()?));
+        let names = names.map_or_else(Vec::new, |names| names.arguments);
+        if names.len() == found.arguments.len() + 1 {
+            let named = names.into_iter().skip(1);
             for (argument, named) in found.arguments.iter_mut().zip(named) {
                 argument.name = named.name;
             }
@@ -197,10 +213,31 @@ impl KernelBtf {
 
     /// What a function takes; arguments without a name are `arg0`, `arg1`...
     pub(crate) fn function(&self, name: &str) -> Option<Prototype> {
-        let function: types::Func<'_> = self.named(name)?;
+        self.function_of(*self.named::<types::Func<'_>>(name)?)
+    }
+
+    fn function_of(&self, function: BtfType<'_>) -> Option<Prototype> {
         let mut found = self.prototype(function.next_type()?)?;
         name_all(&mut found.arguments);
         Some(found)
+    }
+
+    /// All tracepoints, and all functions, by name.
+    pub(crate) fn events(&self) -> [BTreeMap<String, Prototype>; 2] {
+        let functions = all::<types::Func<'_>>(&self.0).into_iter();
+        let functions: BTreeMap<String, _> = functions.map(|it| (string(it.name()), it)).collect();
+        let tracepoints = all::<types::Typedef<'_>>(&self.0).into_iter();
+        let tracepoints = tracepoints.filter_map(|typedef| {
+            let name = string(typedef.name()).strip_prefix(TRACEPOINT)?.to_owned();
+            let caller = functions.get(&format!("{CALLER}{name}"));
+            let found = self.tracepoint_of(*typedef, caller.map(|it| **it))?;
+            Some((name, found))
+        });
+        let tracepoints = tracepoints.collect();
+        let functions = functions
+            .iter()
+            .filter_map(|(name, it)| Some((name.clone(), self.function_of(**it)?)));
+        [tracepoints, functions.collect()]
     }
 
     fn prototype(&self, ty: BtfType<'_>) -> Option<Prototype> {
@@ -238,9 +275,15 @@ impl KernelBtf {
         let typedefs = all::<types::Typedef<'_>>(&self.0).into_iter();
         let names = typedefs.filter_map(|it| {
             let name = string(it.name());
-            name.strip_prefix("btf_trace_").map(str::to_owned)
+            name.strip_prefix(TRACEPOINT).map(str::to_owned)
         });
         sorted(names.collect())
+    }
+
+    /// The names of all functions, sorted.
+    pub(crate) fn functions(&self) -> Vec<String> {
+        let functions = all::<types::Func<'_>>(&self.0).into_iter();
+        sorted(functions.map(|it| string(it.name())).collect())
     }
 
     /// A type as C writes it.

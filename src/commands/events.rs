@@ -1,0 +1,70 @@
+//! `ktally events`: what this kernel offers to count, and what each event carries.
+
+use anyhow::Result;
+use wildmatch::WildMatch;
+
+use super::{note, output, style};
+use crate::cli::{EventsArgs, Exit, Global};
+use crate::error::{Usage, unknown};
+use crate::query::{Known, Offer, known, offers};
+use crate::render::{Column, Format, write_rows};
+use crate::schema::KernelBtf;
+use crate::tally::with_world;
+
+pub(super) fn events(global: &Global, args: &EventsArgs) -> Result<Exit> {
+    let how = (global.output, style(global));
+    let pattern = args.pattern.as_deref().unwrap_or_default();
+    let found = with_world(|world| offers(pattern, args.at_return, world));
+    match found {
+        Ok(offers) => write_rows(&mut output::out(), how, &offer_columns(), &offers)?,
+        Err(error) if pattern.contains(':') || !error.is::<Usage>() => return Err(error),
+        Err(error) => {
+            let kernel = KernelBtf::load()?;
+            let events = matching(pattern, &kernel);
+            if events.is_empty() {
+                return Err(match kernel.has_function(pattern) {
+                    true => error,
+                    false => no_event(pattern, &kernel),
+                });
+            }
+            write_rows(&mut output::out(), how, &event_columns(), &events)?;
+            if global.output == Format::Table && pattern.is_empty() {
+                note("these are tracepoints; `ktally events 'vfs_*'` has functions as well");
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Without a pattern, tracepoints alone: there are tens of thousands of functions.
+fn matching(pattern: &str, kernel: &KernelBtf) -> Vec<Known> {
+    if pattern.contains(['*', '?']) {
+        let wanted = WildMatch::new(pattern);
+        return known(kernel, true, &|name| wanted.matches(name));
+    }
+    known(kernel, false, &|name| name.contains(pattern))
+}
+
+fn no_event(pattern: &str, kernel: &KernelBtf) -> anyhow::Error {
+    let (tracepoints, functions) = (kernel.tracepoints(), kernel.functions());
+    let names = tracepoints.iter().chain(&functions).map(String::as_str);
+    unknown("event", pattern, names)
+}
+
+fn event_columns<'e>() -> [Column<'e, &'e Known>; 3] {
+    type Of<'e> = Column<'e, &'e Known>;
+    [
+        Of::text("event", |it| it.name.as_str().into()),
+        Of::text("kind", |it| it.kind.into()),
+        Of::text("arguments", |it| it.arguments.as_str().into()),
+    ]
+}
+
+fn offer_columns<'o>() -> [Column<'o, &'o Offer>; 3] {
+    type Of<'o> = Column<'o, &'o Offer>;
+    [
+        Of::text("value", |it| it.expression.as_str().into()),
+        Of::text("type", |it| it.c_type.as_str().into()),
+        Of::text("shown_as", |it| it.shown.as_str().into()),
+    ]
+}
