@@ -145,6 +145,12 @@ pub(crate) struct ExportArgs {
     /// Another name of this host, by which requests may name it; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Vec<String>,
+    /// Run as this user once all of it counts
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Have the kernel measure the runs of programs, and export them
+    #[arg(long)]
+    pub(crate) cost: bool,
     /// Give at most N rows of each table a series of their own, the largest first; the others are
     /// added up in one series, `other`
     #[arg(long, value_name = "N", default_value = "10000", value_parser = whole::<usize>(1, u32::MAX.into()), allow_negative_numbers = true)]

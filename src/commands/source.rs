@@ -8,7 +8,7 @@ use crate::map::{Access, Map, MapRef};
 use crate::schema::{Hints, MapBtf, Table};
 use crate::snapshot::Reading;
 use crate::tally::{
-    Instance, InstanceName, RawOption, Session, StackProcess, Tally, read_map, resolve,
+    Cost, Instance, InstanceName, RawOption, Session, StackProcess, Tally, read_map, resolve,
 };
 
 /// What counts.
@@ -95,6 +95,15 @@ impl Source {
             Counts::Here(session) => session.max_rows(),
             Counts::Attached(instance) => instance.max_rows(),
             Counts::Map(map, _) => vec![map.max_rows()],
+        }
+    }
+
+    /// What each of its programs has cost while the kernel measured, if that is known.
+    pub(super) fn costs(&self) -> Result<Option<Vec<(String, Cost)>>> {
+        match &self.counts {
+            Counts::Here(session) => session.costs(),
+            Counts::Attached(instance) => instance.costs(),
+            Counts::Map(..) => Ok(None),
         }
     }
 

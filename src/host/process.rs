@@ -1,19 +1,20 @@
 //! Privileges of this process, and what /proc says about processes.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::kill;
 use nix::sys::time::{TimeVal, TimeValLike};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, User, initgroups, setresgid, setresuid};
 
 use super::{UNPRIVILEGED_READING, kernel_release, kernel_version};
 
@@ -71,6 +72,17 @@ pub(crate) fn keep_capabilities(needed: &[Capability]) -> Result<()> {
     caps::set(None, CapSet::Permitted, &kept)?;
     caps::clear(None, CapSet::Inheritable)?;
     Ok(set_no_new_privs()?)
+}
+
+/// Runs all threads of this process as another user, with that user's groups.
+pub(crate) fn become_user(user: &User) -> Result<()> {
+    let become_them = || -> nix::Result<()> {
+        let name = CString::new(&*user.name).map_err(|_| Errno::EINVAL)?;
+        initgroups(&name, user.gid)?;
+        setresgid(user.gid, user.gid, user.gid)?;
+        setresuid(user.uid, user.uid, user.uid)
+    };
+    become_them().with_context(|| format!("failed to become user `{}`", user.name))
 }
 
 /// Whether this process ignores a signal.

@@ -29,14 +29,14 @@ pub(crate) use count::with_world;
 pub(crate) use follow::Command;
 pub use instance::Meta;
 pub(crate) use instance::{
-    AttachOptions, Cost, Instance, InstanceName, Instances, TableUsage, group_id, measure,
+    AttachOptions, Instance, InstanceName, Instances, TableUsage, group_id, measure,
     pinnable_by_others,
 };
 pub(crate) use load::Loader;
 pub(crate) use namespaces::namespace_facts;
 pub(crate) use options::with_fields;
 pub use options::{RawOption, ResolvedOption, resolve};
-pub(crate) use reader::read_map;
+pub(crate) use reader::{Cost, read_map};
 pub use session::Session;
 pub(crate) use stack_processes::StackProcess;
 pub use support::{Support, fentry_fact};

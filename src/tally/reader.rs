@@ -2,6 +2,7 @@
 //! what is known about the events that are not in them.
 
 use std::collections::HashSet;
+use std::iter::Sum;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,6 +15,23 @@ use crate::map::{Map, Outcome, Reader};
 use crate::schema::{Place, Schema, Table};
 use crate::snapshot::{Reading, Rows, TableReading};
 use crate::sys;
+
+/// What the runs of programs cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) runs: u64,
+    /// In nanoseconds.
+    pub(crate) time: u64,
+}
+
+impl Sum for Cost {
+    fn sum<I: Iterator<Item = Self>>(costs: I) -> Self {
+        costs.fold(Self::default(), |sum, cost| Self {
+            runs: sum.runs + cost.runs,
+            time: sum.time + cost.time,
+        })
+    }
+}
 
 /// The maps and programs of a tally.
 #[derive(Debug)]
@@ -106,6 +124,23 @@ impl TallyReader {
     /// How often the kernel skipped each of its programs, if that is known.
     pub(super) fn missed(&self) -> Result<Option<Vec<(String, u64)>>> {
         self.programs.as_deref().map_or(Ok(None), missed)
+    }
+
+    /// What its programs have cost while the kernel measured. `None` without privileges.
+    pub(super) fn costs(&self) -> Result<Option<Vec<(String, Cost)>>> {
+        let Some(programs) = &self.programs else {
+            return Ok(None);
+        };
+        let costs = programs.iter().map(|(name, program)| {
+            let info = sys::program::info(program.as_fd());
+            let info = info.context("failed to ask what a program costs")?;
+            let cost = Cost {
+                runs: info.run_cnt,
+                time: info.run_time_ns,
+            };
+            Ok((name.clone(), cost))
+        });
+        costs.collect::<Result<_>>().map(Some)
     }
 
     /// How many rows each of its tables has room for; `None` of arrays.

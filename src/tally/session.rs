@@ -13,7 +13,7 @@ use super::catalogue::{Tally, is_map_of, is_section, lossy};
 use super::follow::{self, Command};
 use super::load::Loader;
 use super::options::ResolvedOption;
-use super::reader::TallyReader;
+use super::reader::{Cost, TallyReader};
 use super::skeleton::Loaded;
 use super::stack_processes::{StackProcess, StackProcesses};
 use super::support::Support;
@@ -208,6 +208,11 @@ impl Session {
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
+    }
+
+    /// What its programs have cost while the kernel measured.
+    pub(crate) fn costs(&self) -> Result<Option<Vec<(String, Cost)>>> {
+        self.reader.costs()
     }
 
     /// How many rows each of its tables has room for; `None` of arrays.

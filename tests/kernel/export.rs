@@ -1,7 +1,9 @@
 //! `ktally export`: what it serves is what the kernel holds.
 
 mod api;
+mod attacks;
 mod client;
+mod confined;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -150,7 +150,7 @@ impl Exported {
     }
 
     /// Adds what a scrape has of it.
-    pub(super) fn add_to(&mut self, families: &mut Families, names: &HostNames) {
+    pub(super) fn add_to(&mut self, families: &mut Families, names: &HostNames, is_measured: bool) {
         let read = self.read();
         let tally = self.name().to_owned();
         let is_up = matches!(read, Ok(Some(_)));
@@ -189,6 +189,12 @@ impl Exported {
         families.add_tally(&counted);
         families.add(READ, counted.labels(&[]), latest.took);
         families.add(INCOMPLETE, counted.labels(&[]), self.incomplete);
+        let costs = is_measured.then(|| source.costs().ok().flatten()).flatten();
+        for (program, cost) in costs.into_iter().flatten() {
+            let labels = || counted.labels(&[("program", &program)]);
+            families.add(RUNS, labels(), cost.runs);
+            families.add(RUN_TIME, labels(), Duration::from_nanos(cost.time));
+        }
     }
 }
 
@@ -197,6 +203,16 @@ const READ: (FamilyKind, &str, &str) = (
     FamilyKind::Gauge,
     "ktally_read_seconds",
     "how long the last reading took",
+);
+const RUNS: (FamilyKind, &str, &str) = (
+    FamilyKind::Counter,
+    "ktally_program_runs",
+    "runs of a program, while the kernel measures",
+);
+const RUN_TIME: (FamilyKind, &str, &str) = (
+    FamilyKind::Counter,
+    "ktally_program_run_time_seconds",
+    "time that a program ran, while the kernel measures",
 );
 const INCOMPLETE: (FamilyKind, &str, &str) = (
     FamilyKind::Counter,

@@ -74,7 +74,7 @@ impl Listener {
             fs::remove_file(path)?;
         }
         let listener = unix::UnixListener::bind(path)?;
-        let removed = Removed(path.to_owned());
+        let removed = Removed(std::path::absolute(path)?);
         fs::set_permissions(path, Permissions::from_mode(0o660))?;
         Ok(Self::Unix(listener, Some(removed)))
     }
@@ -91,6 +91,14 @@ impl Listener {
             }
         }
         Ok(opened)
+    }
+
+    /// The path that is removed at the end.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Unix(_, Some(Removed(path))) => Some(path.clone()),
+            _ => None,
+        }
     }
 
     /// In the server's runtime, and what to remove at the end.

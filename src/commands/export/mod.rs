@@ -1,6 +1,7 @@
 //! `ktally export`: the same counts for Prometheus, and for one host in a browser.
 
 mod body;
+mod confine;
 mod connections;
 mod exported;
 mod listen;
@@ -12,6 +13,7 @@ mod server;
 mod stream;
 mod viewing;
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::thread;
 
@@ -20,6 +22,7 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
+use self::confine::{Needs, confine};
 use self::listen::Listener;
 use self::opening::Wanted;
 use self::reader::Reader;
@@ -37,10 +40,19 @@ pub(super) fn export(args: &ExportArgs, tallies: Vec<Chosen>) -> Result<Exit> {
     // The addresses are taken first: no tally is loaded in vain.
     let listeners = Listener::all(&args.listen)?;
     let reader = Reader::start(wanted)?;
+    for listener in &listeners {
+        note(&format!("serving metrics on {listener}"));
+    }
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn(&format!(
+            "failed to tell systemd that all is ready: {error}"
+        ));
+    }
     keep_capabilities(Vec::new());
+    let sockets: Vec<PathBuf> = listeners.iter().filter_map(Listener::path).collect();
+    confine(&Needs::of_server(&sockets))?;
     let names = args.host.iter().cloned().chain([host::name()]);
-    let responder = Responder::new(reader, names.collect());
-    let server = Server::new(responder);
+    let server = Server::new(Responder::new(reader, names.collect()));
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("failed to start the server")?;
     LocalSet::new().block_on(&runtime, serve(server.into(), listeners, signals))
@@ -50,15 +62,9 @@ pub(super) fn export(args: &ExportArgs, tallies: Vec<Chosen>) -> Result<Exit> {
 async fn serve(server: Rc<Server>, listeners: Vec<Listener>, signals: Signals) -> Result<Exit> {
     let mut paths = Vec::new();
     for listener in listeners {
-        note(&format!("serving metrics on {listener}"));
         let (listener, path) = listener.open().context("failed to listen")?;
         paths.push(path);
         tokio::task::spawn_local(Rc::clone(&server).accept(listener));
-    }
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        warn(&format!(
-            "failed to tell systemd that all is ready: {error}"
-        ));
     }
     tokio::select! {
         result = of_thread(signals)? => result,

@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use humantime::format_rfc3339_seconds;
+use nix::unistd::User;
 
 use super::exported::Limits;
 use crate::cli::{Chosen, ExportArgs};
@@ -22,6 +23,10 @@ pub(super) struct Wanted {
     max_rows: Option<u32>,
     max_series: usize,
     pub(super) takes_attached: bool,
+    /// Whether the kernel measures what programs cost.
+    pub(super) is_measured: bool,
+    /// Whom the process runs as once all is open.
+    pub(super) user: Option<User>,
 }
 
 impl Wanted {
@@ -37,6 +42,8 @@ impl Wanted {
             max_rows: args.loading.max_rows,
             max_series: args.max_series,
             takes_attached: args.attached,
+            is_measured: args.cost,
+            user: args.user.as_deref().map(user).transpose()?,
         };
         let names = [
             wanted.tallies.len(),
@@ -46,6 +53,12 @@ impl Wanted {
         if names.iter().sum::<usize>() == 0 && !wanted.takes_attached {
             return Err(usage(
                 "name tallies of `ktally list`, or @INSTANCE, --attached or --map MAP",
+            ));
+        }
+        let follows = wanted.takes_attached || !wanted.instances.is_empty();
+        if wanted.user.is_some() && follows {
+            return Err(usage(
+                "only root can follow instances, by their pins: leave out --user, or run as a user of `ktally attach --readable-by` from the start",
             ));
         }
         Ok(wanted)
@@ -82,4 +95,9 @@ impl Wanted {
         }
         Ok(sources)
     }
+}
+
+fn user(name: &str) -> Result<User> {
+    let found = User::from_name(name).with_context(|| format!("failed to look up `{name}`"))?;
+    found.ok_or_else(|| usage(format!("there is no user `{name}`")))
 }

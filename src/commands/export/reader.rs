@@ -1,16 +1,20 @@
 //! The thread that reads: it opens the sources, as what libbpf opens stays there, and
 //! answers what the server asks. All who ask within a moment get one reading.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
+use caps::Capability;
 use hyper::StatusCode;
+use nix::unistd::User;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::confine::{Needs, confine};
 use super::exported::{Exported, Limits, SHARED};
 use super::opening::Wanted;
 use super::viewing::{Refusal, Shown, Since};
@@ -22,7 +26,7 @@ use crate::host;
 use crate::names::{self, HostNames};
 use crate::render::{Families, FamilyKind, labels};
 use crate::schema::{Hints, Table};
-use crate::tally::{InstanceName, Instances};
+use crate::tally::{InstanceName, Instances, measure};
 
 /// What the server asks, and where the answer goes.
 pub(super) enum Ask {
@@ -45,10 +49,9 @@ impl Reader {
         let work = move || match Sources::open(&wanted) {
             Err(error) => _ = tell.send(Err(error)),
             Ok(mut sources) => {
-                // Capabilities are those of a thread.
-                let capabilities = sources.names.capabilities(sources.tables());
-                keep_capabilities(capabilities);
-                if tell.send(Ok(())).is_ok() {
+                let confined = sources.confine(wanted.user.as_ref());
+                let is_confined = confined.is_ok();
+                if tell.send(confined).is_ok() && is_confined {
                     sources.answer(&asked);
                 }
             }
@@ -92,6 +95,8 @@ pub(super) struct Sources {
     limits: Limits,
     /// Whether every instance is followed, also later ones.
     takes_attached: bool,
+    /// While it is open, the kernel measures what programs cost.
+    measured: Option<OwnedFd>,
     scrape: Option<(Instant, Arc<Families>)>,
 }
 
@@ -105,10 +110,24 @@ impl Sources {
             names: HostNames::new(),
             limits,
             takes_attached: wanted.takes_attached,
+            measured: wanted.is_measured.then(measure).transpose()?,
             scrape: None,
         };
         sources.follow();
         Ok(sources)
+    }
+
+    /// Changes the user of the process, and gives up what reading does not take: that is
+    /// each thread's own.
+    fn confine(&self, user: Option<&User>) -> anyhow::Result<()> {
+        let capabilities = self.names.capabilities(self.tables());
+        let reads_processes = capabilities.contains(&Capability::CAP_DAC_READ_SEARCH);
+        if let Some(user) = user {
+            caps::securebits::set_keepcaps(true)?;
+            host::become_user(user)?;
+        }
+        keep_capabilities(capabilities);
+        confine(&Needs::of_reader(reads_processes))
     }
 
     fn tables(&self) -> impl Iterator<Item = &Table> {
@@ -179,7 +198,7 @@ impl Sources {
         self.follow();
         let mut families = Families::default();
         for exported in &mut self.all {
-            exported.add_to(&mut families, &self.names);
+            exported.add_to(&mut families, &self.names, self.measured.is_some());
         }
         add_own(&mut families);
         let scrape = Arc::new(families);

@@ -22,7 +22,7 @@ mod state;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -38,7 +38,7 @@ use self::pinned::if_found;
 use self::pinned_maps::PinnedMaps;
 use self::rotation::Rotation;
 use self::state::State;
-use super::reader::TallyReader;
+use super::reader::{Cost, TallyReader};
 use super::under_way::{Kept, States, monotonic_now};
 use crate::error::{not_found, unknown_text, usage};
 use crate::map::{Inventory, Map, Used};
@@ -70,13 +70,6 @@ pub(crate) struct TableUsage {
     pub(crate) table: Table,
     pub(crate) used: Used,
     pub(crate) max: u32,
-}
-
-/// What the runs of an instance's programs cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Cost {
-    pub(crate) runs: u64,
-    pub(crate) time: u64,
 }
 
 impl Instance {
@@ -261,20 +254,15 @@ impl Instance {
         self.sets[0].max_rows()
     }
 
-    /// What its programs have cost while the kernel measured. A dispatcher's run
-    /// includes that of its program. `None` without privileges.
+    /// What its programs have cost while the kernel measured. `None` without privileges.
     pub(crate) fn cost(&self) -> Result<Option<Cost>> {
-        let Some(programs) = &self.sets[0].programs else {
-            return Ok(None);
-        };
-        let mut cost = Cost::default();
-        for (_, program) in programs {
-            let info = sys::program::info(program.as_fd())
-                .context("failed to ask what a program costs")?;
-            cost.runs += info.run_cnt;
-            cost.time += info.run_time_ns;
-        }
-        Ok(Some(cost))
+        let costs = self.costs()?;
+        Ok(costs.map(|costs| costs.into_iter().map(|(_, cost)| cost).sum()))
+    }
+
+    /// The same of each program. A dispatcher's run includes that of its program.
+    pub(crate) fn costs(&self) -> Result<Option<Vec<(String, Cost)>>> {
+        self.sets[0].costs()
     }
 
     /// Ends counting. The final counts stay readable.

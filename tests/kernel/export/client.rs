@@ -1,6 +1,7 @@
 //! A client of HTTP that does what it is told, also what no honest one does.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -50,9 +51,13 @@ pub fn request(socket: &Path, path: &str, headers: &[&str]) -> io::Result<Reply>
     )
 }
 
+/// The same by TCP, with any head.
+pub fn tcp(address: SocketAddr, head: &str) -> Reply {
+    send(TcpStream::connect(address).unwrap(), head.as_bytes()).unwrap()
+}
+
 /// Any bytes, and what is answered until the server closes.
-pub fn send(mut stream: UnixStream, bytes: &[u8]) -> io::Result<Reply> {
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+pub fn send(mut stream: impl Read + Write, bytes: &[u8]) -> io::Result<Reply> {
     stream.write_all(bytes)?;
     let mut all = Vec::new();
     stream.read_to_end(&mut all)?;
