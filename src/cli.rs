@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+mod author;
 mod chosen;
 mod count;
 mod counting;
@@ -22,6 +23,7 @@ use crate::error::usage;
 use crate::render::Format;
 use crate::tally::Tally;
 
+pub(crate) use author::{BuildArgs, HeadersArgs, LintArgs, NewArgs};
 pub use chosen::Chosen;
 pub use count::find;
 pub(crate) use count::{CountArgs, EventsArgs};
@@ -177,6 +179,14 @@ pub(crate) enum Action {
     Detach(DetachArgs),
     /// Look at the live maps of any program, and change them
     Map(MapArgs),
+    /// Make a C file to start from, with comments, which runs at once
+    New(NewArgs),
+    /// Look for what is easily forgotten in a C file
+    Lint(LintArgs),
+    /// Compile a C file into an object, for hosts without clang
+    Build(BuildArgs),
+    /// Write the headers that C files include, so that editors find them
+    Headers(HeadersArgs),
     /// Show what this host allows, and the fix for what it does not
     Check,
     /// Write the manual pages of ktally and its subcommands

@@ -6,22 +6,11 @@
 #ifndef KTALLY_FILES_H
 #define KTALLY_FILES_H
 
-/* Argument 0 or 1 of a call, at sys_enter and at sys_exit. */
+/* An argument of a call, at sys_enter and at sys_exit. */
 static __always_inline __u64 syscall_argument(struct pt_regs *regs, __u32 call,
 					      int number)
 {
-	__u64 argument;
-
-#if defined(__TARGET_ARCH_x86)
-	if (call & COMPAT_SYSCALL)
-		argument = number ? regs->cx : regs->bx;
-	else
-		argument = number ? regs->si : regs->di;
-#elif defined(__TARGET_ARCH_arm64)
-	/* The result stands in the place of the first one. */
-	argument = number ? regs->regs[1] : regs->orig_x0;
-#endif
-	return call & COMPAT_SYSCALL ? (__u32)argument : argument;
+	return __syscall_arg(regs, call & COMPAT_SYSCALL, number);
 }
 
 /* open and creat, which take a path first, where openat and openat2 do not. */

@@ -70,6 +70,58 @@ static __always_inline __u32 syscall_number(struct pt_regs *regs)
 	return compat ? number | COMPAT_SYSCALL : number;
 }
 
+/* As syscall_arg(), of a call whose kind is known. */
+static __always_inline __u64 __syscall_arg(struct pt_regs *regs, bool compat,
+					   int n)
+{
+	__u64 argument;
+
+#if defined(__TARGET_ARCH_x86)
+	if (n == 0)
+		argument = compat ? regs->bx : regs->di;
+	else if (n == 1)
+		argument = compat ? regs->cx : regs->si;
+	else if (n == 2)
+		argument = regs->dx;
+	else if (n == 3)
+		argument = compat ? regs->si : regs->r10;
+	else if (n == 4)
+		argument = compat ? regs->di : regs->r8;
+	else
+		argument = compat ? regs->bp : regs->r9;
+#elif defined(__TARGET_ARCH_arm64)
+	/* The result stands in the place of the first one. */
+	argument = n ? regs->regs[n] : regs->orig_x0;
+#endif
+	return compat ? (__u32)argument : argument;
+}
+
+/*
+ * Argument n of the current task's system call, from 0 to 5, at sys_enter and
+ * at sys_exit; n is a constant.
+ */
+static __always_inline __u64 syscall_arg(struct pt_regs *regs, int n)
+{
+	return __syscall_arg(regs, is_compat_call(), n);
+}
+
+/*
+ * What programs of tracepoint/syscalls/sys_enter_NAME and sys_exit_NAME get:
+ * such as int open(struct sys_enter_context *ctx), with the path in
+ * ctx->args[1] of openat.
+ */
+struct sys_enter_context {
+	__u64 common;
+	long id;
+	unsigned long args[6];
+};
+
+struct sys_exit_context {
+	__u64 common;
+	long id;
+	long ret;
+};
+
 /*
  * Whether this is a new task on its way to user space: it goes through the exit
  * of the call that made it, with 0, though only its parent made that call.

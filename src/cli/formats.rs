@@ -17,7 +17,7 @@ fn formats(command: &str) -> &'static [Format] {
         "map drain" | "map pop" | "map peek" => &Format::ROWS,
         "map delete" | "map next-key" | "map add" => &[Table, Json, Jsonl],
         "map watch" => &[Table, Jsonl, Csv],
-        "top" | "export" => &[],
+        "top" | "new" | "lint" | "build" | "headers" | "export" => &[],
         _ if command.starts_with("map ") => &[],
         _ => &Format::ALL,
     }
@@ -57,6 +57,17 @@ pub(super) fn for_each(words: &str, command: Command) -> Command {
         let output = output.help("How to write what was read");
         let output = output.help_heading(LOOK);
         let command = match formats {
+            // Its output is an object, in no format.
+            [] if words == "build" => {
+                let object = Arg::new("output_file").short('o').long("output-file");
+                let object = object.value_parser(ValueParser::path_buf());
+                let object = object.value_name("OBJECT").help("The object to make");
+                let none = Arg::new("output").long("output").hide(true);
+                let none = none
+                    .default_value("table")
+                    .value_parser(parser(&Format::ALL));
+                command.args([object, none])
+            }
             [] => {
                 let file = Arg::new("output_file").long("output-file");
                 let file = file.value_parser(ValueParser::path_buf()).hide(true);
@@ -91,7 +102,7 @@ pub(super) fn check(matches: &ArgMatches, cli: &Cli) -> Result<()> {
             _ => format!("`{command}` writes {}", names.join(", ")),
         }));
     }
-    if formats.is_empty() && cli.global.output_file.is_some() {
+    if formats.is_empty() && command != "build" && cli.global.output_file.is_some() {
         return Err(usage(format!(
             "`{command}` has no output to write with `--output-file`"
         )));

@@ -1,6 +1,7 @@
 //! One file per subcommand: orchestration, without byte layouts.
 
 mod attach;
+mod author;
 mod check;
 mod complete;
 mod conditions;
@@ -96,6 +97,10 @@ fn act(request: Request) -> Result<Exit> {
         (Action::Detach(args), _) => attach::detach(&cli.global, &args),
         (Action::List(args), _) => list::list(&cli.global, &args),
         (Action::Map(args), _) => map::map(&cli.global, args),
+        (Action::New(args), _) => author::new(&args),
+        (Action::Build(args), _) => author::build(&cli.global, &args),
+        (Action::Headers(args), _) => author::headers(&args),
+        (Action::Lint(args), _) => author::lint(&args),
         (Action::Check, _) => check::check(&cli.global),
         (Action::Man(args), _) => man::man(&args),
     }

@@ -124,6 +124,22 @@ impl Table {
     }
 }
 
+/// The padding in a table's key: how many bytes, and the member before them.
+pub(crate) fn padding(table: &Table) -> Vec<(usize, &str)> {
+    let key = table.origin.as_ref().map(|origin| &origin.key);
+    let members = key.map(|key| key.struct_members()).unwrap_or_default();
+    let ends = members
+        .iter()
+        .map(|it| it.place.bit_offset + it.place.width());
+    let starts = members.iter().skip(1).map(|it| it.place.bit_offset);
+    let starts = starts.chain(key.map(|key| key.size * 8));
+    let holes = members.iter().zip(ends.zip(starts));
+    let holes = holes.filter(|(_, (end, start))| *start >= end + 8);
+    holes
+        .map(|(it, (end, start))| ((start - end) / 8, &*it.name))
+        .collect()
+}
+
 /// The type with its slots as histograms, at any depth, and without the kernel's own
 /// structs, such as locks and timers.
 fn with_slots(ty: &Arc<Type>) -> Arc<Type> {

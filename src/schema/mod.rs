@@ -36,6 +36,7 @@ pub(crate) use counts::no_counts;
 pub use declaration::{Declaration, MapFacts};
 pub use decode::{Names, Streamed};
 pub(crate) use decode::{Plain, text};
+pub(crate) use found::padding;
 pub use hints::Hints;
 pub(crate) use histogram::HistogramAt;
 pub use histogram::{Histogram, Scale};

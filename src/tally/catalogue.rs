@@ -116,6 +116,11 @@ impl Tally {
         Ok(found)
     }
 
+    /// The object of a C file.
+    pub(crate) fn compile(path: &Path, flags: &[OsString]) -> Result<Vec<u8>> {
+        compile::compile(path, flags)
+    }
+
     /// Every built-in tally, by name.
     pub fn builtins() -> Result<Vec<Self>> {
         CATALOGUE.iter().map(Self::from_builtin).collect()
@@ -228,6 +233,14 @@ impl Tally {
                 self.name
             )
         })
+    }
+
+    /// The object of a file.
+    pub(super) fn object(&self) -> Option<&[u8]> {
+        match &self.object {
+            Source::File(object) => Some(object),
+            _ => None,
+        }
     }
 
     /// What an object of others has beside tables, in sentences.

@@ -22,7 +22,10 @@ pub(super) struct Instruction {
 /// A section of programs or functions.
 #[derive(Debug, Clone)]
 pub(super) struct Code {
+    pub(super) section: String,
     pub(super) instructions: Vec<Instruction>,
+    /// The first instruction of each line of C, and the line.
+    lines: Vec<(usize, u32)>,
 }
 
 /// `bpf_map_delete_elem`.
@@ -74,7 +77,12 @@ pub(super) fn read(object: &[u8]) -> Result<Vec<Code>> {
                 it.map = symbol.name().ok().map(str::to_owned);
             }
         }
-        code.push(Code { instructions });
+        let section = section.name().unwrap_or_default().to_owned();
+        code.push(Code {
+            lines: lines_of(&file, &section).unwrap_or_default(),
+            section,
+            instructions,
+        });
     }
     Ok(code)
 }
@@ -103,6 +111,49 @@ impl Code {
             }
             map
         })
+    }
+}
+
+/// The lines of a section, from `.BTF.ext`: a header, whose fifth and sixth words are
+/// where the lines are, and how many bytes; then for each section its name, the number of
+/// its lines, and each line with its instruction.
+fn lines_of(file: &ElfFile64<'_>, section: &str) -> Option<Vec<(usize, u32)>> {
+    let of = |name| file.section_by_name(name)?.data().ok();
+    let (btf, ext) = (of(".BTF")?, of(".BTF.ext")?);
+    let word = |bytes: &[u8], at: usize| {
+        let word = bytes.get(at..at.checked_add(4)?)?.first_chunk().copied()?;
+        Some(u32::from_le_bytes(word) as usize)
+    };
+    let strings = word(btf, 4)?.checked_add(word(btf, 16)?)?;
+    let mut at = word(ext, 4)?.checked_add(word(ext, 16)?)?;
+    let end = at.checked_add(word(ext, 20)?)?.min(ext.len());
+    let size = word(ext, at)?.max(16);
+    at += 4;
+    while at < end {
+        let (name, count) = (word(ext, at)?.checked_add(strings)?, word(ext, at + 4)?);
+        at += 8;
+        let name = btf.get(name..)?.split(|byte| *byte == 0).next()?;
+        if name == section.as_bytes() {
+            let lines = (0..count).map_while(|i| {
+                let at = size.checked_mul(i)?.checked_add(at)?;
+                let instruction = word(ext, at)? / Instruction::SIZE;
+                Some((instruction, (word(ext, at + 12)? >> 10) as u32))
+            });
+            return Some(lines.collect());
+        }
+        at = size.checked_mul(count)?.checked_add(at)?;
+    }
+    None
+}
+
+impl Code {
+    /// Where an instruction stands, for people.
+    pub(super) fn place(&self, at: usize) -> String {
+        let line = self.lines.iter().rev().find(|(first, _)| *first <= at);
+        match line {
+            Some((_, line)) => format!("line {line}"),
+            None => format!("section `{}`", self.section),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::headers::{Headers, VMLINUX};
+use super::headers::{self, Headers, VMLINUX};
 use crate::error::usage;
 use crate::host;
 use crate::sys::log;
@@ -83,6 +83,22 @@ pub(super) fn compile(source: &Path, flags: &[OsString]) -> Result<Vec<u8>> {
         .link()
         .with_context(|| format!("failed to link `{shown}`"))?;
     fs::read(&linked).with_context(|| format!("failed to read the object of `{shown}`"))
+}
+
+/// Writes all headers into a folder below this one. Returns the flags with which clang
+/// finds them.
+pub(crate) fn write_headers(folder: &Path) -> Result<Vec<String>> {
+    let headers = folder.join("ktally-headers");
+    headers::write_own(&headers)?;
+    headers::write_vmlinux(&headers)?;
+    let own = FLAGS.split_whitespace().filter(|flag| *flag != "-Werror");
+    let fixed = ["-target", "bpf", ARCH].into_iter().chain(own);
+    let fixed = fixed.map(str::to_owned);
+    let flags = fixed.chain([format!("-I{}", headers.display())]);
+    let after = Path::new(MULTIARCH)
+        .is_dir()
+        .then(|| format!("-idirafter{MULTIARCH}"));
+    Ok(flags.chain(after).collect())
 }
 
 /// How clang is called.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use libbpf_rs::libbpf_sys;
 
+use crate::error::unknown;
 use crate::host;
 use crate::schema::KernelBtf;
 
@@ -16,6 +17,30 @@ include!(concat!(env!("OUT_DIR"), "/headers.rs"));
 
 /// The header of all types of the kernel.
 pub(super) const VMLINUX: &str = "vmlinux.h";
+
+/// The C files to start from: the name and the text.
+const TEMPLATES: [(&str, &str); 5] = [
+    ("counter", include_str!("../bpf/templates/counter.bpf.c")),
+    (
+        "histogram",
+        include_str!("../bpf/templates/histogram.bpf.c"),
+    ),
+    ("interval", include_str!("../bpf/templates/interval.bpf.c")),
+    ("stack", include_str!("../bpf/templates/stack.bpf.c")),
+    ("uprobe", include_str!("../bpf/templates/uprobe.bpf.c")),
+];
+
+/// The C files that `ktally new` can make.
+pub(crate) fn template_names() -> impl Iterator<Item = &'static str> {
+    TEMPLATES.iter().map(|(name, _)| *name)
+}
+
+/// The text of one of them.
+pub(crate) fn template(name: &str) -> Result<&'static str> {
+    let found = TEMPLATES.iter().find(|(known, _)| *known == name);
+    let (_, text) = found.ok_or_else(|| unknown("template", name, template_names()))?;
+    Ok(text)
+}
 
 /// Folders of headers: kept in a cache, so that errors name places that still exist, or
 /// where there is none in this temporary folder.

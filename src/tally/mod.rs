@@ -9,6 +9,7 @@ mod count;
 mod follow;
 mod headers;
 mod instance;
+mod lint;
 mod load;
 mod load_error;
 mod namespaces;
@@ -25,8 +26,10 @@ mod under_way;
 
 pub use binary::check_function;
 pub use catalogue::Tally;
+pub(crate) use compile::write_headers;
 pub(crate) use count::with_world;
 pub(crate) use follow::Command;
+pub(crate) use headers::{template, template_names};
 pub use instance::Meta;
 pub(crate) use instance::{
     AttachOptions, Instance, InstanceName, Instances, TableUsage, group_id, measure,

@@ -7,6 +7,7 @@
 mod common;
 
 mod attach;
+mod author;
 mod blocks;
 mod calls;
 mod catalogue;
