@@ -101,7 +101,9 @@ fn details(all: &Selection<'_>, key: &Map<String, Value>, names: &dyn Names) -> 
         let mut labels = labels.iter();
         labels.all(|(label, wanted)| json_value(&names.of(label, bytes)) == *wanted)
     };
-    let most = if labels.is_empty() { 0 } else { MOST_DETAILS };
+    // A table without keys has one row.
+    let is_asked = !labels.is_empty() || all.table.labels.is_empty();
+    let most = if is_asked { MOST_DETAILS } else { 0 };
     let picked = all.pick(most, is_it);
     let rows = picked.named(names, false);
     rows.iter()
