@@ -24,7 +24,7 @@ fn policy(html: &str) -> String {
     let (script, style) = (hash_of(html, "script"), hash_of(html, "style"));
     format!(
         "default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
          require-trusted-types-for 'script'"
     )
 }
@@ -42,6 +42,28 @@ fn hash_of(html: &str, element: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Text of the kernel never becomes elements, and attributes hold neither style nor code:
+    /// a browser would refuse both.
+    #[test]
+    fn the_page_has_what_its_policy_allows() {
+        for refused in [
+            "innerHTML",
+            "insertAdjacentHTML",
+            "eval(",
+            " src=",
+            " style=",
+            " onclick=",
+        ] {
+            assert!(!PAGE.html.contains(refused), "{refused}");
+        }
+        for only in ["<script", "<style"] {
+            assert_eq!(PAGE.html.matches(only).count(), 1, "{only}");
+        }
+        for hashed in ["script-src 'sha256-", "style-src 'sha256-"] {
+            assert!(PAGE.policy.contains(hashed), "{}", PAGE.policy);
+        }
+    }
 
     /// As `openssl dgst -sha256 -binary | base64` has it.
     #[test]
