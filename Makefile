@@ -33,7 +33,16 @@ run: build
 
 test: setup
 	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
+	@$(MAKE) --no-print-directory $(BROWSER) || echo "no browser is to be had: the page of export is not looked at" >&2
 	$(CARGO) test --quiet
+
+# What looks at the page of `ktally export`: a browser, and the modules that drive it.
+BROWSER = target/page/node_modules/.package-lock.json
+$(BROWSER): tests/page/package.json tests/page/package-lock.json
+	@dist/setup chromium node npm
+	install -D -m 0644 -t target/page $^
+	npm ci --silent --prefix target/page
+	@touch $@
 
 # What clang makes of the tests' C files stays, for machines without one.
 RECORD = KTALLY_OBJECTS="$(CURDIR)/target/vm/objects" PATH="$(CURDIR)/tests/vm/bin:$$PATH"
