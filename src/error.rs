@@ -59,17 +59,7 @@ pub(crate) fn unknown_text<'a>(
     const FEW: usize = 32;
     const NEAREST: usize = 8;
     let known: Vec<&str> = known.into_iter().collect();
-    let mut near: Vec<&str> = known.clone();
-    // `REG` is near `TYPE_REG`.
-    let is_part = |candidate: &str| name.len() > 2 && candidate.contains(name);
-    let distance = |candidate: &str| {
-        if is_part(candidate) {
-            return 0.0;
-        }
-        1.0 - strsim::jaro_winkler(name, candidate)
-    };
-    near.retain(|candidate| distance(candidate) < 0.2);
-    near.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
+    let mut near = nearest(name, known.clone());
     near.truncate(NEAREST);
     let hint = if !near.is_empty() {
         format!("did you mean {}?", quoted(&near, " or "))
@@ -81,6 +71,31 @@ pub(crate) fn unknown_text<'a>(
         format!("{} are known", known.len())
     };
     format!("no {what} named `{name}`; {hint}")
+}
+
+/// Those of these names that are like one, the nearest first.
+fn nearest<'a>(name: &str, mut known: Vec<&'a str>) -> Vec<&'a str> {
+    // `REG` is near `TYPE_REG`.
+    let is_part = |candidate: &str| name.len() > 2 && candidate.contains(name);
+    let distance = |candidate: &str| {
+        if is_part(candidate) {
+            return 0.0;
+        }
+        1.0 - strsim::jaro_winkler(name, candidate)
+    };
+    known.retain(|candidate| distance(candidate) < 0.2);
+    known.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
+    known
+}
+
+/// "; did you mean `NAME`?" with the three nearest names, or nothing.
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let mut near = nearest(name, known.into_iter().collect());
+    near.truncate(3);
+    match near[..] {
+        [] => String::new(),
+        _ => format!("; did you mean {}?", quoted(&near, " or ")),
+    }
 }
 
 fn quoted(names: &[&str], between: &str) -> String {

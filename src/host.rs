@@ -111,9 +111,7 @@ pub(crate) fn kernel_functions() -> io::Result<Vec<String>> {
 /// Why a system call of bpf(2) was refused, and what helps.
 pub(crate) fn advice(errno: i32) -> String {
     match errno {
-        libc::EPERM | libc::EACCES => lacks_capabilities().unwrap_or_else(|| {
-            "the kernel refused it (lockdown, seccomp or a security module)".to_owned()
-        }),
+        libc::EPERM | libc::EACCES => lacks_capabilities().unwrap_or_else(refused),
         libc::ENOMEM => {
             "out of memory; lower --max-rows, or raise the memory cgroup's limit".to_owned()
         }
@@ -121,6 +119,27 @@ pub(crate) fn advice(errno: i32) -> String {
         libc::EMFILE | libc::ENFILE => "too many open files; raise `ulimit -n`".to_owned(),
         _ => io::Error::from_raw_os_error(errno).to_string(),
     }
+}
+
+/// What may forbid BPF to a process with all capabilities, as far as it can be asked.
+fn refused() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let lockdown = read("/sys/kernel/security/lockdown");
+    let lockdown = lockdown.split(['[', ']']).nth(1).unwrap_or("none");
+    let status = read("/proc/self/status");
+    let has_filter = status
+        .lines()
+        .any(|it| it.starts_with("Seccomp:") && it.ends_with('2'));
+    let modules = read("/sys/kernel/security/lsm");
+    let found = match (lockdown, has_filter) {
+        ("none", false) => format!(
+            "why is not known: lockdown is off and no seccomp filter is set; security modules: {}",
+            if modules.is_empty() { "not known" } else { modules.trim() }
+        ),
+        ("none", true) => "this process has a seccomp filter, as in a container: allow bpf(2) and perf_event_open(2) in it".to_owned(),
+        (level, _) => format!("the kernel is locked down (`{level}` in /sys/kernel/security/lockdown)"),
+    };
+    format!("the kernel refused it: {found}")
 }
 
 /// The number of CPUs that are online; this process may be bound to fewer.

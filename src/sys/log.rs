@@ -21,6 +21,8 @@ thread_local! {
 /// The verifier can say a lot; what matters is at its end.
 const KEPT: usize = 4096;
 const TAIL: usize = 12;
+/// Of its instructions, the last ones.
+const MOST_SHOWN: usize = 3;
 const LOG_BEGINS: &str = "-- BEGIN PROG LOAD LOG --";
 const LOG_ENDS: &str = "-- END PROG LOAD LOG --";
 /// What comes behind the reason: statistics, and since 7.3 a report of a page.
@@ -81,7 +83,7 @@ pub(crate) struct Refusal {
     pub(crate) program: String,
     /// On one line.
     pub(crate) reason: String,
-    /// The line of C and the instruction that it is about, an indented line
+    /// The line of C and the last instructions, an indented line
     /// each; empty if the whole log was printed already.
     pub(crate) place: String,
 }
@@ -119,12 +121,17 @@ fn refusal_in(lines: &[String]) -> Option<Refusal> {
         [.., a, b, c] => [*a, b, c].join(", "),
         few => few.join(", "),
     };
-    let last = |is: fn(&&&str) -> bool| log[..traced].iter().rev().find(is);
-    let place = [
-        last(|line| line.starts_with(';')),
-        last(|line| is_instruction(line)),
-    ];
-    let place = place.into_iter().flatten();
+    let line = log[..traced]
+        .iter()
+        .rev()
+        .find(|line| line.starts_with(';'));
+    let is_shown = |line: &&&str| {
+        line.split_once(": ")
+            .is_some_and(|it| it.1.starts_with('('))
+    };
+    let instructions = log[..traced].iter().filter(is_shown);
+    let last: Vec<&&str> = instructions.rev().take(MOST_SHOWN).collect();
+    let place = line.into_iter().chain(last.into_iter().rev());
     Some(Refusal {
         program,
         reason,

@@ -313,10 +313,15 @@ impl Source {
             Self::File(object) => skeleton::open_file(name, object),
         };
         opened.map_err(|error| {
-            anyhow!(
-                "tally `{name}` is not a BPF object that libbpf can open: {error}{}",
-                log::tail()
-            )
+            let tail = log::tail();
+            let hint = if tail.contains("legacy map definitions") {
+                "; declare its maps in SEC(\".maps\"), and compile it again"
+            } else if tail.contains("BTF") {
+                "; compile it again with -g"
+            } else {
+                ""
+            };
+            anyhow!("tally `{name}` is not a BPF object that libbpf can open: {error}{hint}{tail}")
         })
     }
 }

@@ -52,6 +52,12 @@ impl Instruction {
     }
 }
 
+/// Whether an object says what its maps hold.
+pub(super) fn has_btf(object: &[u8]) -> bool {
+    let file: Result<ElfFile64<'_>, _> = ElfFile64::parse(object);
+    file.is_ok_and(|file| file.section_by_name(".BTF").is_some())
+}
+
 /// All code of an object.
 pub(super) fn read(object: &[u8]) -> Result<Vec<Code>> {
     let file: ElfFile64<'_> = ElfFile64::parse(object).context("failed to parse the object")?;

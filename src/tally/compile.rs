@@ -15,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::code;
 use super::headers::{self, Headers, VMLINUX};
 use crate::error::usage;
 use crate::host;
@@ -71,10 +72,17 @@ pub(super) fn compile(source: &Path, flags: &[OsString]) -> Result<Vec<u8>> {
                 is_asked = true;
             }
             Err(messages) => {
+                let hint = hint(&messages);
                 let messages = messages.replace('\n', NEXT_LINE);
-                bail!("failed to compile `{shown}`:{NEXT_LINE}{messages}");
+                bail!("failed to compile `{shown}`:{NEXT_LINE}{messages}{hint}");
             }
         }
+    }
+    let object = fs::read(&unlinked)?;
+    if !code::has_btf(&object) {
+        bail!(
+            "failed to compile `{shown}`: its object has no BTF, which says what its maps hold; compile it with -g"
+        );
     }
     // As the build does: linking fills in offsets and strips debug information.
     let mut linker = libbpf_rs::Linker::new(&linked)?;
@@ -148,6 +156,30 @@ impl Clang<'_> {
         }
         Ok(Err(messages.to_owned()))
     }
+}
+
+/// The way out of an error of clang, where there is a known one.
+fn hint(messages: &str) -> String {
+    let hints = [
+        (
+            "BPF stack limit",
+            "the BPF stack has 512 bytes: build large keys in a CPU_STATE()",
+        ),
+        (
+            "no member named",
+            "kernel.h has few members of the kernel's types: include \"vmlinux.h\" before ktally.bpf.h, or declare a flavour of the struct with that member, such as struct task_struct___mine",
+        ),
+        (
+            "incomplete definition of type",
+            "kernel.h has few of the kernel's types: include \"vmlinux.h\" before ktally.bpf.h",
+        ),
+        (
+            "asm/types.h' file not found",
+            "install the headers of the C library (Debian, Ubuntu: linux-libc-dev)",
+        ),
+    ];
+    let found = hints.iter().find(|(words, _)| messages.contains(words));
+    found.map_or_else(String::new, |(_, hint)| format!("{NEXT_LINE}{hint}"))
 }
 
 /// When clang's back end fails, it prints some 70 lines of its state around the error.

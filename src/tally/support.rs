@@ -11,6 +11,7 @@ use libbpf_rs::{MapType, ProgramType};
 use super::binary;
 use super::catalogue::Tally;
 use super::section::{self, Program};
+use crate::error::did_you_mean;
 use crate::host::{self, Fact};
 use crate::internal::probe::ProbeSkelBuilder;
 use crate::schema::KernelBtf;
@@ -54,7 +55,9 @@ impl Support {
             }
             "tp_btf" | "raw_tp" | "raw_tracepoint" => match &self.btf {
                 Some(btf) if !btf.has_tracepoint(target) => {
-                    Some(format!("this kernel has no tracepoint `{target}`"))
+                    let known = btf.tracepoints();
+                    let near = did_you_mean(target, known.iter().map(String::as_str));
+                    Some(format!("this kernel has no tracepoint `{target}`{near}"))
                 }
                 _ => None,
             },
@@ -66,7 +69,11 @@ impl Support {
             "uprobe" | "uretprobe" => lacks_user_function(target),
             "fentry" | "fexit" => match &self.btf {
                 Some(btf) if !btf.has_function(target) => {
-                    Some(format!("this kernel has no function `{target}` to trace"))
+                    let known = btf.functions();
+                    let near = did_you_mean(target, known.iter().map(String::as_str));
+                    Some(format!(
+                        "this kernel has no function `{target}` to trace{near}"
+                    ))
                 }
                 _ => self.lacks_fentry(),
             },
@@ -120,7 +127,11 @@ impl Support {
             .as_ref()?
             .binary_search_by(|it| it.as_str().cmp(function));
         let is_known = function.is_empty() || known.is_ok();
-        (!is_known).then(|| format!("this kernel has no function `{function}` to probe"))
+        (!is_known).then(|| {
+            let names = functions.iter().flatten().map(String::as_str);
+            let near = did_you_mean(function, names);
+            format!("this kernel has no function `{function}` to probe{near}")
+        })
     }
 
     fn lacks_fentry(&self) -> Option<String> {

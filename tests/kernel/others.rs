@@ -164,6 +164,51 @@ fn maps_of_others_are_shown_by_what_is_told() {
     }
 }
 
+/// What the verifier and clang say is explained, with what this kernel has instead.
+#[test]
+fn errors_teach() {
+    let host = Host::new();
+    for (program, args, words) in [
+        (
+            "SEC(\"tp_btf/sched_switch\") int p(__u64 *ctx) { return *(int *)ctx[0]; }",
+            "",
+            &[
+                "a number is used as a pointer",
+                "BPF_PROG(p, bool preempt, struct task_struct *prev",
+            ][..],
+        ),
+        (
+            "MAP(m, HASH, __u32, __u64, 8); EVENT(p) { __u32 k = 0; return *(__u64 *)bpf_map_lookup_elem(&m, &k); }",
+            "",
+            &["the pointer may be NULL", "call bpf_map_lookup_elem#1"],
+        ),
+        (
+            "EVENT(p) { __u64 a[4] = {}; return a[bpf_get_prandom_u32()]; }",
+            "",
+            &["compare it with a constant first"],
+        ),
+        (
+            "SEC(\"raw_tp/sched_swich\") int p(void *ctx) { return 0; }",
+            "",
+            &["no tracepoint `sched_swich`; did you mean `sched_switch`"],
+        ),
+        (
+            "EVENT(p) { return 0; }",
+            "--cflags=-g0",
+            &["has no BTF", "compile it with -g"],
+        ),
+        (
+            "EVENT(p) { return ((struct task_struct *)ctx)->no_such; }",
+            "-DFULL_TYPES",
+            &["no member named 'no_such'", "flavour"],
+        ),
+    ] {
+        let source = source("lesson", program);
+        let line = format!("run {} --for 0 {args}", source.arg());
+        host.ktally(line.trim_end()).failed(1, words);
+    }
+}
+
 /// What cannot be run is refused with the reason and the way out.
 #[test]
 fn what_cannot_count_says_why() {
