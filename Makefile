@@ -33,7 +33,11 @@ run: build
 
 test: setup
 	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
+<<<<<<< HEAD
 	@$(MAKE) --no-print-directory $(BROWSER) || echo "no browser is to be had: the page of export is not looked at" >&2
+=======
+	@dist/setup prometheus || echo "no prometheus is to be had: what asks it is skipped" >&2
+>>>>>>> b32aae4 (export: units, alerts, a dashboard, and a real server in tests)
 	$(CARGO) test --quiet
 
 # What looks at the page of `ktally export`: a browser, and the modules that drive it.
@@ -91,8 +95,9 @@ format:
 	$(CARGO) fmt
 	clang-format -i src/bpf/*.c src/bpf/*.h src/bpf/internal/*.c
 
-# Writes docs/tallies.md from what the tallies say about themselves.
+# Writes docs/tallies.md and the dashboard from what the tallies say about themselves.
 docs: setup
+	KTALLY_WRITE_DOCS=1 $(CARGO) test --quiet --test cli the_dashboard
 	KTALLY_WRITE_DOCS=1 $(CARGO) test --quiet --test kernel the_page_of_the_tallies
 
 # Ratios against the peers that are installed, in one run.
@@ -119,7 +124,7 @@ test-deb: deb
 	@dist/setup debootstrap lintian
 	tests/deb target/deb/ktally_*.deb
 
-UNITS = ktally@.service ktally-rotate@.service ktally-rotate@.timer
+UNITS = ktally-export.service ktally-export.socket ktally@.service ktally-rotate@.service ktally-rotate@.timer
 SHARE = $(DESTDIR)$(PREFIX)/share
 UNIT_FOLDER = $(DESTDIR)$(PREFIX)/lib/systemd/system
 BASH = $(SHARE)/bash-completion/completions/ktally
@@ -138,7 +143,7 @@ install: $(if $(filter file,$(origin BINARY)),build)
 	COMPLETE=bash $(BINARY) >$(BASH)
 	COMPLETE=zsh $(BINARY) >$(ZSH)
 	COMPLETE=fish $(BINARY) >$(FISH)
-	cp -r README.md CHANGELOG.md docs LICENSE-* $(SHARE)/doc/ktally
+	cp -r README.md CHANGELOG.md docs dist/prometheus dist/grafana LICENSE-* $(SHARE)/doc/ktally
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/ktally $(addprefix $(UNIT_FOLDER)/,$(UNITS))

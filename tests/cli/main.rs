@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod complete;
+mod dashboard;
 mod diff;
 mod errors;
 mod files;

@@ -4,6 +4,7 @@ mod api;
 mod attacks;
 mod client;
 mod confined;
+mod prometheus;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

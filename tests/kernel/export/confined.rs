@@ -1,9 +1,16 @@
 //! What the exporter may still do once it serves.
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 
+use super::client::tcp;
 use super::{Exporter, Host};
+use crate::attach::assert_verified;
 use crate::common::NOBODY;
+use crate::run::Run;
 use crate::support::{Child, fail_to_open};
 
 /// A line of `/proc/PID/task/TID/status`, of each thread, by the thread's name.
@@ -89,4 +96,41 @@ fn another_user_serves_the_same() {
         .refused(2, &["there is no user `no-such-user`"]);
     host.ktally("export --attached --user nobody")
         .refused(2, &["only root can follow instances"]);
+}
+
+#[test]
+fn the_units_for_systemd_are_good_ones() {
+    for unit in ["ktally-export.service", "ktally-export.socket"] {
+        assert_verified(unit);
+    }
+}
+
+/// systemd opens the socket, and hears when all counts.
+#[test]
+fn a_socket_of_systemd_is_served() {
+    let host = Host::new();
+    let folder = tempfile::tempdir().unwrap();
+    let notified = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut program = host.program();
+    program.args(["export", "failures"]);
+    program.env("NOTIFY_SOCKET", folder.path().join("notify"));
+    let socket = listener.as_raw_fd();
+    // Of systemd it is the first one behind stderr, which may be another here.
+    program.env("LISTEN_FDS", "1");
+    program.env("LISTEN_FDS_FIRST_FD", socket.to_string());
+    // SAFETY: a system call alone.
+    unsafe {
+        program.pre_exec(move || match libc::fcntl(socket, libc::F_SETFD, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let _run = Run::of(&mut program);
+    let mut text = [0; 64];
+    let length = notified.recv(&mut text).unwrap();
+    assert_eq!(&text[..length], b"READY=1\n");
+    let head = "GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(tcp(address, head).status, 200);
 }
