@@ -72,11 +72,11 @@ fn the_overview_at_80x24() {
       calls             207,339/s             ▇  postgres pread64 91,204/s, nginx ep
       latency         p99 1.02 µs             █  nginx epoll_wait p99 1.02 µs, postg
 
-      PROCESS       ▼TIME/s  CALLS/s  LATENCY/s    % 1 MIN
-      postgres       127 ms  127,408     127 ms   61                              ██
-      nginx         41.0 ms   41,020    41.0 ms   20                              ▅▅
-      redis-server  38.9 ms   38,911    38.9 ms   19                              ▅▅
-      sum of 3       207 ms  207,339     207 ms  100                              ▇▇
+      PROCESS          ▼TIME/s  CALLS/s  LATENCY/s    % 1 MIN
+      postgres          127 ms  127,408     127 ms   61                           ██
+      nginx            41.0 ms   41,020    41.0 ms   20                           ▅▅
+      redis-server     38.9 ms   38,911    38.9 ms   19                           ▅▅
+      sum of 3          207 ms  207,339     207 ms  100                           ▇▇
 
 
 

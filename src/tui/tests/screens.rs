@@ -21,12 +21,12 @@ fn a_table_at_80x24() {
     ktally top   db1   8 CPUs   6.12.41     every 1s   14:00:08   own 0.6%, 9.10 MiB
     [syscalls]  calls                                                 order held 3 s
     235,339 events/s   4 of 8,192 rows   other 0   dropped 0   missed 0
-      COMM         CALL       ▼CALLS/s  TIME/s    MEAN    P50     P99   % 1 MIN
-      postgres     pread64      91,204 91.2 ms 1.00 µs 768 ns 1.02 µs  39         ▆▆
-    > nginx        epoll_wait   69,020 69.0 ms 1.00 µs 768 ns 1.02 µs  29         ▆█
-      redis-server read         38,911 38.9 ms 1.00 µs 768 ns 1.02 µs  17         ▅▅
-      postgres     lseek        36,204 36.2 ms 1.00 µs 768 ns 1.02 µs  15         ▅▅
-      sum of 4     -           235,339  235 ms 1.00 µs 768 ns 1.02 µs 100         ▇▇
+      COMM            CALL        ▼CALLS/s  TIME/s    MEAN    P50     P99   % 1 MIN
+      postgres        pread64       91,204 91.2 ms 1.00 µs 768 ns 1.02 µs  39      ▆
+    > nginx           epoll_wait    69,020 69.0 ms 1.00 µs 768 ns 1.02 µs  29      ▇
+      redis-server    read          38,911 38.9 ms 1.00 µs 768 ns 1.02 µs  17      ▅
+      postgres        lseek         36,204 36.2 ms 1.00 µs 768 ns 1.02 µs  15      ▅
+      sum of 4        -            235,339  235 ms 1.00 µs 768 ns 1.02 µs 100      ▇
 
 
 
@@ -51,10 +51,10 @@ fn a_table_at_40x10() {
     syscalls 235,339/s           1s 14:00:08
     [syscalls]  calls         order held 3 s
     other 0 dropped 0 missed 0 4 of 8,192 ro
-      COMM     CALL       ▼CALLS/s    P99
-      postgres pread64      91,204 1.02µs
-    > nginx    epoll_wait   69,020 1.02µs
-      sum of 4 -           235,339 1.02µs
+      COMM        CALL       ▼CALLS/s    P99
+      postgres    pread64      91,204 1.02µs
+    > nginx       epoll_wait   69,020 1.02µs
+      sum of 4    -           235,339 1.02µs
 
 
     ? help  Enter open  Tab next  q quit
@@ -67,12 +67,12 @@ fn a_table_at_200x60() {
     ktally top   db1   8 CPUs   6.12.41                                                                                                                             every 1s   14:00:08   own 0.6%, 9.10 MiB
     [syscalls]  calls                                                                                                                                                                         order held 3 s
     235,339 events/s   4 of 8,192 rows   other 0   dropped 0   missed 0
-      COMM          CALL        ▼CALLS/s   TIME/s     MEAN     P50      P99    % LAST MINUTE                                                                     UP TO   COUNT     % nginx epoll_wait, late
-      postgres      pread64       91,204  91.2 ms  1.00 µs  768 ns  1.02 µs   39                                                      ▆▆▆▆▆▆▆                  1.02 µs  69,020 100.0 ████████████████ mean p
-    > nginx         epoll_wait    69,020  69.0 ms  1.00 µs  768 ns  1.02 µs   29                                                      ▃▃▄▄▄▄▅
-      redis-server  read          38,911  38.9 ms  1.00 µs  768 ns  1.02 µs   17                                                      ▅▅▅▅▅▅▅
-      postgres      lseek         36,204  36.2 ms  1.00 µs  768 ns  1.02 µs   15                                                      ▅▅▅▅▅▅▅
-      sum of 4      -            235,339   235 ms  1.00 µs  768 ns  1.02 µs  100                                                      ▇▇▇▇▇██
+      COMM             CALL             ▼CALLS/s   TIME/s     MEAN     P50      P99    % LAST MINUTE                                                             UP TO   COUNT     % nginx epoll_wait, late
+      postgres         pread64            91,204  91.2 ms  1.00 µs  768 ns  1.02 µs   39                                                      ▆▆▆▆▆▆▆          1.02 µs  69,020 100.0 ████████████████ mean p
+    > nginx            epoll_wait         69,020  69.0 ms  1.00 µs  768 ns  1.02 µs   29                                                      ▃▃▄▄▄▄▅
+      redis-server     read               38,911  38.9 ms  1.00 µs  768 ns  1.02 µs   17                                                      ▅▅▅▅▅▅▅
+      postgres         lseek              36,204  36.2 ms  1.00 µs  768 ns  1.02 µs   15                                                      ▅▅▅▅▅▅▅
+      sum of 4         -                 235,339   235 ms  1.00 µs  768 ns  1.02 µs  100                                                      ▇▇▇▇▇██
 
 
 
@@ -133,11 +133,11 @@ fn a_panel() {
     ktally top   db1   8 CPUs   6.12.41     every 1s   14:00:08   own 0.6%, 9.10 MiB
     [syscalls]  calls                                                 order held 3 s
     235,339 events/s   4 of 8,192 rows   other 0   dropped 0   missed 0
-      COMM         CALL       ▼CALLS/s  TIME/s    MEAN    P50     P99   % 1 MIN
-    > postgres     pread64      91,204 91.2 ms 1.00 µs 768 ns 1.02 µs  39         ▆▆
-      nginx        epoll_wait   69,020 69.0 ms 1.00 µs 768 ns 1.02 µs  29         ▆█
-      redis-server read         38,911 38.9 ms 1.00 µs 768 ns 1.02 µs  17         ▅▅
-      sum of 4     -           235,339  235 ms 1.00 µs 768 ns 1.02 µs 100         ▇▇
+      COMM            CALL        ▼CALLS/s  TIME/s    MEAN    P50     P99   % 1 MIN
+    > postgres        pread64       91,204 91.2 ms 1.00 µs 768 ns 1.02 µs  39      ▆
+      nginx           epoll_wait    69,020 69.0 ms 1.00 µs 768 ns 1.02 µs  29      ▇
+      redis-server    read          38,911 38.9 ms 1.00 µs 768 ns 1.02 µs  17      ▅
+      sum of 4        -            235,339  235 ms 1.00 µs 768 ns 1.02 µs 100      ▇
        UP TO   COUNT     % postgres pread64, latency  last minute, slowest below
      1.02 µs  91,204 100.0 ████████████████ mean p50 p                          ████
 
