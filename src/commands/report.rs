@@ -55,6 +55,8 @@ pub(super) struct Report {
     renderer: Renderer,
     for_people: bool,
     has_clock: bool,
+    /// Whether each reading shows as many rows as the terminal has lines.
+    fills_screen: bool,
     conditions: Conditions,
     whole: bool,
     complete: bool,
@@ -81,12 +83,7 @@ impl Report {
         }
         let mut report = Self::new(global, &view, tallies)?;
         report.has_clock = !is_single;
-        if !is_single && report.for_people && report.query.top.is_none() {
-            report.query.top = output::size().map(|(_, height)| height);
-            // One line stands between two readings, and the cursor on the last.
-            let room = report.query.top.map(|height| height.saturating_sub(2));
-            report.renderer.fit(room);
-        }
+        report.fills_screen = !is_single && report.for_people && report.query.top.is_none();
         let tables: Vec<Table> = report.tables().cloned().collect();
         report.conditions = Conditions::new(args, &report.query, &tables, &report.names)?;
         Ok(report)
@@ -126,6 +123,7 @@ impl Report {
             renderer: Renderer::new(format, style),
             for_people: format == Format::Table,
             has_clock: false,
+            fills_screen: false,
             conditions: Conditions::default(),
             whole: true,
             complete: true,
@@ -157,8 +155,22 @@ impl Report {
         }
     }
 
+    /// To the terminal, which may have been resized.
+    fn fit(&mut self) {
+        let Some((width, height)) = output::size() else {
+            return;
+        };
+        // One line stands between two readings, and the cursor on the last.
+        let room = self.fills_screen.then(|| height.saturating_sub(2));
+        self.renderer.fit(width, room);
+        if self.fills_screen {
+            self.query.top = Some(height);
+        }
+    }
+
     /// Writes a reading of each tally.
     pub(super) fn show(&mut self, mut readings: Vec<Reading>, out: impl Write) -> Result<()> {
+        self.fit();
         for (tally, reading) in self.tallies.iter().zip(&mut readings) {
             if let (Some(_), Some(before)) = (&reading.incomplete, &tally.before) {
                 reading.fill_from(before);

@@ -119,9 +119,10 @@ impl Renderer {
         }
     }
 
-    /// Limits the tables of each reading to this many lines. Each keeps at least one
-    /// row.
-    pub(crate) fn fit(&mut self, height: Option<usize>) {
+    /// Limits tables to the width of a terminal, unless they are shown whole, and those
+    /// of each reading to this many lines. Each keeps at least one row.
+    pub(crate) fn fit(&mut self, width: usize, height: Option<usize>) {
+        self.style.width = self.style.width.and(Some(width));
         self.height = height;
     }
 

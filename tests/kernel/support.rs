@@ -18,8 +18,8 @@ use nix::sched::{CloneFlags, unshare};
 pub use self::cgroup::{Cgroup, Limited};
 pub use self::child::{
     Child, ask_for_parent, clone, cpu_time, event, exec, exec_with, exit, fail_to_open, fork, kill,
-    link_true, nap, on_two_cpus, pin, raise, reap, rename, set_timer, sleep, spin, status_number,
-    terminal, terminal_of, work,
+    link_true, nap, on_two_cpus, pin, raise, reap, rename, resize, set_timer, sleep, spin,
+    status_number, terminal, terminal_of, work,
 };
 pub use self::counted::{Counted, Row, count, options_of, run, run_once, run_with};
 pub use self::disk::{Aligned, Disk};

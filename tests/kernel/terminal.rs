@@ -13,7 +13,7 @@ use nix::sys::termios::{FlowArg, tcflow};
 use unicode_width::UnicodeWidthStr;
 
 use crate::common::{Args, ktally, program};
-use crate::support::{maps, terminal_of, wait_until};
+use crate::support::{maps, resize, terminal_of, wait_until};
 
 /// What the program writes to a terminal, without its colors.
 fn shown(columns: u16, line: &str, set: impl FnOnce(&mut Command)) -> String {
@@ -156,6 +156,30 @@ fn readings_have_a_clock_and_fit_the_screen() {
     let first = all.split("\n\n").next().unwrap();
     assert!(first.matches("\nkt-nap-").count() >= 40, "{all}");
     assert!(!all.contains("(--top all)"), "{all}");
+}
+
+#[test]
+fn readings_follow_the_size_of_the_terminal() {
+    let [mut master, slave] = terminal_of(120);
+    let mut run = "run syscalls --every 300ms --for 900ms --color never".pass_to(program());
+    run.stdout(slave).stderr(Stdio::null());
+    let mut child = run.spawn().unwrap();
+    drop(run);
+    let (mut first, mut piece) = (Vec::new(), [0; 4096]);
+    while !first.ends_with(b" missed\r\n") {
+        let length = master.read(&mut piece).unwrap();
+        first.extend_from_slice(&piece[..length]);
+    }
+    resize(&master, 40, 12);
+    let mut rest = Vec::new();
+    let _ = master.read_to_end(&mut rest);
+    assert!(child.wait().unwrap().success());
+    let first = String::from_utf8(first).unwrap();
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(widest(&first) > 60, "{first}");
+    let last = rest.trim().rsplit("\r\n\r\n").next().unwrap();
+    assert!(widest(last) <= 40 && last.lines().count() <= 12, "{rest}");
+    assert!(last.contains("missed"), "{rest}");
 }
 
 #[test]

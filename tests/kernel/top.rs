@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -19,7 +18,7 @@ use serde_json::Value;
 use crate::common::{Args, program};
 use crate::instances::Host;
 use crate::replace::own_tally;
-use crate::support::{Child as Caller, event, is_slow, terminal_of, wait_until};
+use crate::support::{Child as Caller, event, is_slow, resize, terminal_of, wait_until};
 
 /// A view, and its terminal.
 pub struct Top {
@@ -194,15 +193,7 @@ fn the_terminal_is_left_as_it_was() {
 #[test]
 fn the_view_follows_the_size_of_its_terminal() {
     Top::start("top failures").ends(|top| {
-        let size = nix::pty::Winsize {
-            ws_row: 31,
-            ws_col: 97,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        // SAFETY: it reads the size.
-        let set = unsafe { libc::ioctl(top.slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
-        assert_eq!(set, 0);
+        resize(&top.slave, 97, 31);
         wait_until("the keys stand in the last line", || {
             let written = top.written();
             written.contains("\x1b[31;1H") && !written.contains("\x1b[32;")

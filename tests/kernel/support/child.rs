@@ -276,14 +276,26 @@ pub fn terminal() -> [File; 2] {
     terminal_of(0)
 }
 
-/// Of so many columns.
-pub fn terminal_of(columns: u16) -> [File; 2] {
-    let size = nix::pty::Winsize {
-        ws_row: if columns > 0 { 24 } else { 0 },
+fn size_of(columns: u16, rows: u16) -> nix::pty::Winsize {
+    nix::pty::Winsize {
+        ws_row: rows,
         ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
-    };
+    }
+}
+
+/// Gives a terminal another size.
+pub fn resize(terminal: &File, columns: u16, rows: u16) {
+    let size = size_of(columns, rows);
+    // SAFETY: it reads the size.
+    let set = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    assert_eq!(set, 0);
+}
+
+/// Of so many columns.
+pub fn terminal_of(columns: u16) -> [File; 2] {
+    let size = size_of(columns, if columns > 0 { 24 } else { 0 });
     let ends = nix::pty::openpty(&size, None).unwrap();
     [ends.master, ends.slave].map(|end| {
         let flags = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
