@@ -54,7 +54,7 @@ pub(super) const HELP: [&[Line]; 2] = [
         ("Enter", "open row, group or tally"),
         ("Esc", "close, clear, go back"),
         ("space", "pause; still counts"),
-        (", .", "paused: a reading back, ahead"),
+        (", .", "paused: reading back, ahead"),
         ("< >", "paused: ten readings"),
         ("+  -", "interval, 0.1 s to 60 s"),
         ("z  Z", "baseline: set, drop"),

@@ -7,7 +7,7 @@ use super::*;
 fn on_screen(height: Option<usize>, snapshots: &[Snapshot<'_>], clock: Option<&str>) -> String {
     let mut out = Vec::new();
     let mut renderer = Renderer::new(Format::Table, STYLE);
-    renderer.fit(height);
+    renderer.fit(100, height);
     renderer.render(&mut out, snapshots, clock).unwrap();
     String::from_utf8(out).unwrap()
 }

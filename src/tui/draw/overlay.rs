@@ -9,7 +9,7 @@ use crate::tui::state::State;
 const WORDS: [&str; 5] = [
     "▼ ▲ sorted by, down or up    % share of the sorted column    · none in that time",
     "other    events counted without their key     dropped  times that are unknown",
-    "missed   runs that the kernel skipped         gaps     events that it did not report",
+    "missed   runs that the kernel skipped         gaps     events not reported",
     "replay   space play  , . step  < > 10 s  [ ] 1 min  { } speed  g go to a time",
     "mouse    click row, heading, tab; again for detail; wheel scrolls",
 ];

@@ -200,7 +200,7 @@ fn the_help_fits() {
     Enter      open row, group or tally     c          columns: show, hide
     Esc        close, clear, go back        h          panel of bars and heat map
     space      pause; still counts          f          follow the row as it moves
-    , .        paused: a reading back, aheado          order: live, frozen
+    , .        paused: reading back, ahead  o          order: live, frozen
     < >        paused: ten readings         e          export what is shown, a file
     +  -       interval, 0.1 s to 60 s      y          copy as a ktally command
     z  Z       baseline: set, drop          ?  F1      this help
@@ -210,7 +210,7 @@ fn the_help_fits() {
 
     ▼ ▲ sorted by, down or up    % share of the sorted column    · none in that time
     other    events counted without their key     dropped  times that are unknown
-    missed   runs that the kernel skipped         gaps     events that it did not re
+    missed   runs that the kernel skipped         gaps     events not reported
     replay   space play  , . step  < > 10 s  [ ] 1 min  { } speed  g go to a time
     mouse    click row, heading, tab; again for detail; wheel scrolls
     "#);
