@@ -24,6 +24,9 @@ pub(crate) struct CountArgs {
     pub(crate) run: RunArgs,
     #[command(flatten)]
     pub(crate) what: CountColumns,
+    /// Count nothing: print what was understood, as a C file that says the same
+    #[arg(long, help_heading = COUNT)]
+    pub(crate) print: bool,
 }
 
 #[derive(Debug, Args)]

@@ -77,6 +77,11 @@ fn act(request: Request) -> Result<Exit> {
     let Request { cli, tallies } = request;
     match (cli.action, &tallies[..]) {
         (Action::Events(args), _) => events::events(&cli.global, &args),
+        (Action::Count(args), [chosen]) if args.print => {
+            let text = chosen.tally.as_c.as_deref().unwrap_or_default();
+            output::out().write_all(text.as_bytes())?;
+            Ok(Exit::Done)
+        }
         (Action::Count(args), _) => run::run(&cli.global, &args.run, &tallies),
         (Action::Run(args), [_, ..]) => run::run(&cli.global, &args, &tallies),
         (Action::Attach(args), [chosen]) => attach::attach(&args, &chosen.tally, &chosen.given),

@@ -73,6 +73,30 @@ impl Filter {
         format!("{}{test}", if self.is_not { "not " } else { "" })
     }
 
+    /// As C: an event that does not meet it returns. `value` is a number, or a text.
+    pub(super) fn as_c(&self, value: &str) -> String {
+        let test = match &self.test {
+            Test::Range(low, high) if low == high => format!("{value} == {low}ULL"),
+            Test::Range(low, high) => {
+                format!("{value} - {low}ULL <= {}ULL", high.wrapping_sub(*low))
+            }
+            Test::Bits(bits) => format!("{value} & {bits}ULL"),
+            Test::Text(text) => {
+                let end = text.iter().position(|byte| *byte == 0);
+                let text = &text[..end.unwrap_or(text.len())];
+                let bytes = text.iter().map(|byte| match byte {
+                    b'"' | b'\\' | b'?' | 0..0x20 | 0x7f.. => format!("\\{byte:03o}"),
+                    _ => char::from(*byte).to_string(),
+                });
+                format!("is_text({value}, \"{}\")", bytes.collect::<String>())
+            }
+        };
+        match self.is_not {
+            true => test,
+            false => format!("!({test})"),
+        }
+    }
+
     pub(crate) fn write(&self, to: &mut Part<'_>) -> Result<()> {
         to.set("is_not", self.is_not.into())?;
         match &self.test {

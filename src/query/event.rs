@@ -107,6 +107,17 @@ impl Event {
         }
     }
 
+    /// How many frames of a kernel stack are those of BPF: the program, and what calls it.
+    pub(crate) fn own_frames(&self) -> u64 {
+        match self {
+            Self::Tracepoint(_) => 3,
+            Self::Function {
+                is_probed: false, ..
+            } => 2,
+            _ => 0,
+        }
+    }
+
     /// What `ATTACH(...)` says of the others.
     pub(crate) fn target(&self) -> Option<String> {
         match self {

@@ -142,6 +142,9 @@ pub(crate) struct Field {
     pub(crate) decoder: Option<String>,
     /// Its type in C, for people.
     pub(crate) c_type: String,
+    /// The way in C: a name, and the members behind each pointer; none where CO-RE has
+    /// no words for it.
+    pub(crate) path: Option<Vec<String>>,
 }
 
 impl Field {
@@ -158,6 +161,7 @@ impl Field {
             stored: Stored::Unsigned(size),
             decoder: Some(decoder.to_owned()),
             c_type: format!("__u{}", 8 * size),
+            path: None,
         }
     }
 
@@ -168,6 +172,10 @@ impl Field {
             c_type: stored.declare("").replace(" [", "["),
             ..Self::of_base(name, Base::Context, 8, decoder)
         }
+    }
+
+    pub(crate) fn is_pointer(&self) -> bool {
+        self.c_type.contains('*')
     }
 
     pub(crate) fn is_signed(&self) -> bool {

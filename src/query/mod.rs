@@ -1,6 +1,7 @@
 //! `ktally count`: from words to a plan of what a prebuilt program reads. Pure: types
 //! come from BTF, and nothing here loads anything.
 
+mod c;
 mod condition;
 mod event;
 mod expression;
@@ -14,6 +15,7 @@ mod scope;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use c::c_name;
 pub(crate) use event::World;
 pub(crate) use field::Stored;
 pub(crate) use offer::{Known, Offer, known, offers};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::condition::Filter;
 use super::event::{Event, World};
-use super::field::{Base, Field, Stored};
+use super::field::{Base, Field, Read, Stored};
 use super::resolve::resolve;
 use super::scope::Scope;
 use crate::error::usage;
@@ -86,6 +86,10 @@ pub(crate) struct Plan {
     pub(crate) values: Vec<Column>,
     pub(crate) value_size: usize,
     pub(crate) filters: Vec<Filter>,
+    /// A bit for each argument that may only be copied.
+    opaque: u32,
+    /// What the program takes, as C declares it.
+    pub(crate) arguments: Vec<String>,
 }
 
 const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "bytes"];
@@ -123,6 +127,8 @@ impl Plan {
             values,
             value_size,
             filters,
+            opaque: scope.opaque(),
+            arguments: scope.declared(),
         })
     }
 
@@ -138,6 +144,16 @@ impl Plan {
             summary += &format!(", by {}", by.join(" and "));
         }
         summary
+    }
+
+    /// A pointer that is a value itself is copied, so that it is a number to the verifier.
+    fn compared_pointers(&self) -> u32 {
+        let pointers = self.fields().filter(|field| field.is_pointer());
+        let bases = pointers.filter(|field| field.read == Read::Word);
+        bases.fold(0, |bits, field| match field.base {
+            Base::Argument(number) => bits | 1 << number,
+            _ => bits,
+        })
     }
 
     fn fields(&self) -> impl Iterator<Item = &Field> {
@@ -156,7 +172,9 @@ impl Plan {
         let has_stacks = self.key.iter().any(|it| it.field.stored.is_stack());
         plan.set("key_size", self.key_size as u64)?;
         plan.set("bases", bases.into())?;
+        plan.set("opaque", (self.opaque | self.compared_pointers()).into())?;
         plan.set("has_stacks", has_stacks.into())?;
+        plan.set("own_frames", self.event.own_frames())?;
         for (i, column) in self.key.iter().enumerate() {
             plan.of("fields", i)?.field(&column.field, column.at)?;
         }
@@ -259,7 +277,7 @@ fn measures(query: &Query) -> Result<Vec<(&'static str, &str, Measure)>> {
 }
 
 fn value(field: Field, measure: Measure, unit: Option<String>) -> Result<Column> {
-    if !field.stored.is_number() {
+    if !field.stored.is_number() || field.is_pointer() {
         let (name, ty) = (&field.name, &field.c_type);
         return Err(usage(format!("`{name}` is a `{ty}`, not a number")));
     }

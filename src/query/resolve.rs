@@ -22,10 +22,17 @@ pub(crate) fn resolve(scope: &Scope<'_>, text: &str, decoder: Option<&str>) -> R
         ty,
         bits: None,
         name: expression.root.text.clone(),
+        path: Some(vec![expression.root.text.clone()]),
     };
     let mut walk = match scope.root(&expression.root)? {
         Root::Word(base, ty) => start(base, ty, false),
-        Root::Memory(base, ty) => start(base, ty, true),
+        Root::Memory(base, ty) => {
+            let mut walk = start(base, ty, true);
+            walk.path
+                .iter_mut()
+                .for_each(|path| path.push(String::new()));
+            walk
+        }
         Root::Field(field) => return known(field, &expression, decoder),
     };
     for step in &expression.steps {
@@ -81,6 +88,8 @@ struct Walk<'a> {
     bits: Option<(u8, u8)>,
     /// The last word, for errors.
     name: String,
+    /// As [`Field::path`].
+    path: Option<Vec<String>>,
 }
 
 impl Walk<'_> {
@@ -102,6 +111,9 @@ impl Walk<'_> {
             }
         }
         (self.in_memory, self.ty) = (true, to);
+        self.path
+            .iter_mut()
+            .for_each(|path| path.push(String::new()));
         Ok(())
     }
 
@@ -135,7 +147,16 @@ impl Walk<'_> {
             .bits
             .map(|bits| ((member.bit_offset % 8) as u8, bits));
         (self.ty, self.name) = (member.ty, name.to_owned());
+        self.add_to_path(name);
         Ok(())
+    }
+
+    /// Members are joined by dots, up to the next pointer.
+    fn add_to_path(&mut self, member: &str) {
+        if let Some(last) = self.path.as_mut().and_then(|path| path.last_mut()) {
+            let dot = if last.is_empty() { "" } else { "." };
+            *last = format!("{last}{dot}{member}");
+        }
     }
 
     /// Why what was reached has no member of this name.
@@ -177,6 +198,11 @@ impl Walk<'_> {
         };
         self.ty = element;
         self.name = format!("{name}[{index}]");
+        match self.path.as_mut().and_then(|path| path.last_mut()) {
+            Some(last) if !last.is_empty() => *last = format!("{last}[{index}]"),
+            // Behind a pointer there is no name to begin with.
+            _ => self.path = None,
+        }
         let size = self.node().size;
         if size == 0 {
             let what = format!("the elements of `{name}` have no size, at position {at}");
@@ -251,6 +277,11 @@ impl Walk<'_> {
                 return (node, names);
             }
             self.ty = only.ty;
+            if self.in_memory && !only.name.is_empty() {
+                self.add_to_path(&only.name);
+            } else {
+                self.path = None;
+            }
         }
     }
 
@@ -278,6 +309,7 @@ impl Walk<'_> {
             stored,
             decoder,
             c_type,
+            path: self.path,
         }
     }
 

@@ -8,7 +8,7 @@ use super::field::{Base, Field, Read, Stored};
 use super::record;
 use crate::error::{unknown_text, usage};
 use crate::schema::KernelBtf;
-use crate::schema::walk::{Id, Part};
+use crate::schema::walk::{Id, Part, Shape};
 
 /// What an event carries.
 pub(crate) struct Scope<'k> {
@@ -113,6 +113,43 @@ impl<'k> Scope<'k> {
         let own: Vec<&str> = own.collect();
         let common = common.filter(|name| !own.contains(name));
         own.iter().copied().chain(common).collect()
+    }
+
+    /// A bit for each argument that programs may copy, but not load: what neither is a
+    /// number, nor points to one or to a struct (`btf_ctx_access()` of the kernel).
+    pub(crate) fn opaque(&self) -> u32 {
+        let is_opaque = |ty: Id| match self.kernel.node(ty).shape {
+            Shape::Int { .. } | Shape::Bool | Shape::Enum { .. } => false,
+            Shape::Pointer(to) => !matches!(
+                self.kernel.node(to).shape,
+                Shape::Void | Shape::Int { .. } | Shape::Bool | Shape::Composite(_)
+            ),
+            _ => true,
+        };
+        let types = self.arguments.iter().map(|it| it.ty);
+        let types = types.chain(self.returned.map(|(_, ty)| ty));
+        let bits = types.take(Base::ARGUMENTS).enumerate();
+        let bits = bits.filter(|(_, ty)| is_opaque(*ty));
+        bits.fold(0, |bits, (number, _)| bits | 1 << number)
+    }
+
+    /// The arguments as C declares them, and what is returned.
+    pub(crate) fn declared(&self) -> Vec<String> {
+        let declare = |name: &str, ty: Id| {
+            let c_type = match self.kernel.node(ty).shape {
+                Shape::Pointer(to) if self.kernel.node(to).shape == Shape::Function => {
+                    "void *".to_owned()
+                }
+                // By value: BPF_PROG() has a word.
+                Shape::Composite(_) => "__u64".to_owned(),
+                _ => self.kernel.c_name(ty),
+            };
+            let space = if c_type.ends_with('*') { "" } else { " " };
+            format!("{c_type}{space}{name}")
+        };
+        let arguments = self.arguments.iter().map(|it| declare(&it.name, it.ty));
+        let returned = self.returned.map(|(_, ty)| declare("retval", ty));
+        arguments.chain(returned).collect()
     }
 
     pub(crate) fn root(&self, word: &Word) -> Result<Root> {

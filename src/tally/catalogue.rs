@@ -48,6 +48,8 @@ pub struct Tally {
     pub(crate) btf: Vec<u8>,
     /// The type and key size of each map that every run needs.
     pub(super) maps: Vec<(MapType, u32)>,
+    /// Of a query, the C file that says the same.
+    pub(crate) as_c: Option<String>,
     object: Source,
 }
 
@@ -202,6 +204,7 @@ impl Tally {
             rodata,
             btf,
             maps,
+            as_c: None,
             object,
         };
         if tally.schema.maxima.is_some() && !sys::program::can_compare_and_exchange() {

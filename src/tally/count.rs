@@ -21,7 +21,7 @@ use crate::error::usage;
 use crate::host;
 use crate::internal;
 use crate::names::HostNames;
-use crate::query::{Column, Measure, Plan, Query, Stored, World};
+use crate::query::{Column, Measure, Plan, Query, Stored, World, c_name};
 use crate::schema::KernelBtf;
 use crate::sys::btf::{Editor, Id};
 
@@ -36,6 +36,7 @@ impl Tally {
             }
         })?;
         let mut tally = Self::of_object(plan.event.name(), object(&plan)?)?;
+        tally.as_c = Some(plan.as_c());
         let place = tally.schema.plan.clone();
         let place = place.context("the object has no plan")?;
         plan.write(&place, &mut tally.rodata)?;
@@ -284,9 +285,4 @@ impl Types {
         self.btf.member("step", steps, Measure::Log2.size())?;
         Ok(histogram)
     }
-}
-
-/// `sk.__sk_common.skc_dport` as the name of a member.
-fn c_name(name: &str) -> String {
-    name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }

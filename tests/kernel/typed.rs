@@ -36,14 +36,14 @@ fn tasks() -> impl Iterator<Item = Task> {
 }
 
 /// Whether a tally's obstacle on this kernel is what stderr tells.
-fn is_impossible(stderr: &str) -> bool {
+pub fn is_impossible(stderr: &str) -> bool {
     let support = Support::probe();
     let tallies = Tally::builtins().unwrap();
     let mut obstacles = tallies.iter().flat_map(|tally| support.obstacles(tally));
     obstacles.any(|reason| stderr.contains(&reason))
 }
 
-fn type_in(host: &Host, folder: &Path, line: &str) -> Ended {
+pub fn type_in(host: &Host, folder: &Path, line: &str) -> Ended {
     let mut shell = host.inside("sh");
     let folders = Path::new(PROGRAM).parent().unwrap().to_str().unwrap();
     let path = format!("{folders}:{}", std::env::var("PATH").unwrap());
@@ -53,7 +53,7 @@ fn type_in(host: &Host, folder: &Path, line: &str) -> Ended {
 }
 
 /// The heading of a table: words of capitals; of CSV: names of columns.
-fn has_column(answer: &str, word: &str) -> bool {
+pub fn has_column(answer: &str, word: &str) -> bool {
     let is_of_csv = |name: &str| {
         let name = name.to_uppercase();
         name == *word || name.ends_with(&format!("_{word}"))

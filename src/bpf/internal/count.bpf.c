@@ -101,8 +101,12 @@ struct count_value_plan {
 
 struct count_plan {
 	__u32 key_size;
-	__u32 bases; /* a bit for each that is used */
-	__u64 has_stacks;
+	__u32 bases;  /* a bit for each that is used */
+	__u32 opaque; /* a bit for each argument that may only be copied */
+	__u32 unused;
+	__u32 has_stacks;
+	__u32 own_frames; /* at the end of stacks: of the program and its caller
+			   */
 	struct count_field fields[COUNT_FIELDS];
 	struct count_filter filters[COUNT_FILTERS];
 	struct count_value_plan values[COUNT_VALUES];
@@ -321,6 +325,13 @@ static __always_inline void count_write(void *to, __u32 width, __u64 number)
 		*(__u64 *)to = number;
 }
 
+/* Zeroes behind the last frame. */
+static __always_inline void count_kernel_stack(void *ctx,
+					       struct tally_kstack *stack)
+{
+	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), count_plan.own_frames);
+}
+
 static __always_inline void count_fill(void *key,
 				       const volatile struct count_field *field,
 				       void *ctx,
@@ -330,7 +341,7 @@ static __always_inline void count_fill(void *key,
 	__u64 found;
 
 	if (field->kind == COUNT_KSTACK)
-		return tally_kernel_stack(ctx, to);
+		return count_kernel_stack(ctx, to);
 	if (field->kind == COUNT_USTACK)
 		return tally_user_stack(ctx, to);
 	found = count_find(field, bases);
@@ -417,9 +428,14 @@ int traced(void *ctx)
 	struct count_bases bases;
 
 #pragma unroll
-	for (int i = 0; i <= COUNT_LAST_ARGUMENT; i++)
-		if (count_uses(i))
+	for (int i = 0; i <= COUNT_LAST_ARGUMENT; i++) {
+		if (!count_uses(i))
+			continue;
+		if (count_plan.opaque & 1 << i)
+			bpf_probe_read_kernel(&bases.of[i], 8, ctx + i * 8);
+		else
 			bases.of[i] = (__u64)tracepoint_argument(ctx, i);
+	}
 	if (count_uses(COUNT_CALL))
 		bases.of[COUNT_CALL] = syscall_number((void *)bases.of[0]);
 	return count(ctx, &bases);

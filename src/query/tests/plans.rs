@@ -92,6 +92,10 @@ fn a_plan_has_limits() {
         error(sum(texts(["thing.comm"]))),
         "--sum: `thing.comm` is a `char[16]`, not a number"
     );
+    assert_eq!(
+        error(sum(texts(["thing.parent"]))),
+        "--sum: `thing.parent` is a `struct parent *`, not a number"
+    );
     let histogram = |histogram| Query {
         histogram,
         sum: texts(["number"]),

@@ -18,7 +18,7 @@ unsafe extern "C" {
 }
 
 /// Calls a function of libc 23 times, with a text that this process has just written.
-fn calls_libc() {
+pub fn calls_libc() {
     for _ in 0..23 {
         let text = format!("{}\0", black_box(42));
         // SAFETY: a text that ends.

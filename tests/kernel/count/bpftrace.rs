@@ -1,0 +1,180 @@
+//! The same question, asked of bpftrace at the same time: the same answer. Where it is not
+//! installed there is nothing to compare.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::kinds::calls_libc;
+use crate::common::json_lines;
+use crate::support::{Child, ask_for_parent, mount_new, own_mounts, run};
+
+/// Four kinds of events, several times each.
+fn work() {
+    ask_for_parent(23);
+    calls_libc();
+    let path = "/no/such/file".to_owned() + "\0";
+    for _ in 0..37 {
+        // SAFETY: a path that lives; there is no such file to leak.
+        unsafe {
+            libc::syscall(
+                libc::SYS_openat,
+                libc::AT_FDCWD,
+                path.as_ptr(),
+                libc::O_RDONLY,
+            )
+        };
+    }
+    crate::support::nap(5);
+}
+
+/// What bpftrace counts in `@` until this is done.
+fn bpftrace(script: &str, work: impl FnOnce()) -> BTreeMap<String, u64> {
+    let script = format!("{script} interval:ms:100 {{ printf(\"ready\\n\"); }}");
+    let mut peer = Command::new("bpftrace")
+        .args(["-f", "json", "-e", &script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(peer.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("ready") {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "{script}");
+    }
+    work();
+    kill(Pid::from_raw(peer.id() as i32), Signal::SIGINT).unwrap();
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    peer.wait().unwrap();
+    let lines = rest.lines().filter(|line| line.starts_with('{'));
+    let lines = json_lines(&lines.collect::<Vec<_>>().join("\n"));
+    let map = lines.into_iter().find_map(|line| {
+        let map = line["data"]["@"].as_object()?.clone();
+        Some(
+            map.into_iter()
+                .map(|(key, count)| (key, count.as_u64().unwrap())),
+        )
+    });
+    map.map_or_else(BTreeMap::new, Iterator::collect)
+}
+
+#[test]
+fn bpftrace_counts_the_same() {
+    if Command::new("bpftrace").arg("--version").output().is_err() {
+        return;
+    }
+    own_mounts().unwrap();
+    if !Path::new("/sys/kernel/tracing/events").exists() {
+        mount_new("tracefs", Path::new("/sys/kernel/tracing"), None).unwrap();
+    }
+    let child = Child::new("kt-peer", work);
+    let pid = child.pid();
+    for (query, column, probe, key) in [
+        (
+            "sys_enter --by id",
+            "events",
+            "tracepoint:raw_syscalls:sys_enter",
+            "[args->id] = count()",
+        ),
+        (
+            "sys_enter --by id,arg0",
+            "events",
+            "tracepoint:raw_syscalls:sys_enter",
+            "[args->id, args->args[0]] = count()",
+        ),
+        (
+            "sys_exit --by call,ret",
+            "events",
+            "tracepoint:raw_syscalls:sys_exit",
+            "[args->id, args->ret] = count()",
+        ),
+        (
+            "sys_exit --by ret",
+            "events",
+            "tracepoint:raw_syscalls:sys_exit",
+            "[args->ret] = count()",
+        ),
+        (
+            "tracepoint:raw_syscalls:sys_enter --by id",
+            "events",
+            "tracepoint:raw_syscalls:sys_enter",
+            "[args->id] = count()",
+        ),
+        (
+            "sys_enter --by arg1 --as arg1=text --where call=openat",
+            "events",
+            "tracepoint:syscalls:sys_enter_openat",
+            "[str(args->filename)] = count()",
+        ),
+        (
+            "sys_enter --by id --sum arg2 --where call=openat",
+            "arg2.sum",
+            "tracepoint:syscalls:sys_enter_openat",
+            "[257] = sum(args->flags)",
+        ),
+        (
+            "sys_enter --by comm --max id",
+            "id.max",
+            "tracepoint:raw_syscalls:sys_enter",
+            "[comm] = max(args->id)",
+        ),
+        (
+            "sys_enter --by uid,cpu",
+            "events",
+            "tracepoint:raw_syscalls:sys_enter",
+            "[uid, cpu] = count()",
+        ),
+        (
+            "sched_switch --by prev.comm,prev.pid",
+            "events",
+            "tracepoint:sched:sched_switch",
+            "[args->prev_comm, args->prev_pid] = count()",
+        ),
+        (
+            "sched_switch --by prev.prio",
+            "events",
+            "tracepoint:sched:sched_switch",
+            "[args->prev_prio] = count()",
+        ),
+        (
+            "uprobe:libc.so.6:atoi --by arg0 --as arg0=text",
+            "events",
+            "uprobe:/lib/x86_64-linux-gnu/libc.so.6:atoi",
+            "[str(arg0)] = count()",
+        ),
+        (
+            "uprobe:libc.so.6:atoi --return --by retval",
+            "events",
+            "uretprobe:/lib/x86_64-linux-gnu/libc.so.6:atoi",
+            "[retval] = count()",
+        ),
+    ] {
+        let mut theirs = BTreeMap::new();
+        let query = format!("count {query}");
+        let script = format!("{probe} /pid == {pid}/ {{ @{key}; }}");
+        let counted = run(&query, &[("pid", &pid)], || {
+            theirs = bpftrace(&script, || child.work());
+        });
+        let ours: Vec<(String, u64)> = counted
+            .rows()
+            .iter()
+            .map(|row| (row.labels.join(","), row.number(column)))
+            .collect();
+        let sums = [
+            ours.iter().map(|it| it.1).sum::<u64>(),
+            theirs.values().sum::<u64>(),
+        ];
+        assert_eq!(sums[0], sums[1], "{query}: {ours:?} {theirs:?}");
+        let mut counts = [
+            ours.iter().map(|it| it.1).collect::<Vec<_>>(),
+            theirs.values().copied().collect(),
+        ];
+        counts.iter_mut().for_each(|it| it.sort_unstable());
+        assert_eq!(counts[0], counts[1], "{query}: {ours:?} {theirs:?}");
+    }
+}
