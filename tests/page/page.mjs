@@ -124,6 +124,8 @@ test('a filter is the language of --where, and an error says what is wrong', asy
 	await page.selectOption('#by', 'call');
 	await hasRows(page);
 	assert.equal(await page.$eval('#rows th', th => th.innerText), 'CALL');
+	assert.equal(await page.inputValue('#by'), 'call');
+	assert.match(page.url(), /b=call/);
 	await page.context().close();
 });
 
