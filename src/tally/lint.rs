@@ -15,7 +15,7 @@ const STACK: u8 = 10;
 
 impl Tally {
     /// What is worth another look, a sentence each.
-    pub(crate) fn lint(&self) -> Vec<String> {
+    pub fn lint(&self) -> Vec<String> {
         let mut findings = Vec::new();
         if self.summary().is_empty() {
             findings.push("no summary: write TALLY(\"what it counts\")".to_owned());

@@ -42,7 +42,8 @@ pub(super) fn target_form(kind: &str) -> Option<&'static str> {
         "xdp" | "xdp.frags" => "xdp:INTERFACE",
         "cgroup_skb" | "cgroup" | "sockops" | "sk_skb" => "cgroup:PATH",
         "iter" | "syscall" | "struct_ops" | "freplace" => return None,
-        "tc" | "tcx" | "classifier" | "action" => return None,
+        "tc" | "tcx" | "classifier" => "tcx:INTERFACE:ingress",
+        "action" => return None,
         _ => "kprobe:FUNCTION, or another target of docs/objects-of-others.md",
     })
 }

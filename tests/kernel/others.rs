@@ -2,12 +2,14 @@
 //! `tests/objects/` says in its first lines how it is run and what is to be seen of 23
 //! events.
 
+use std::net::UdpSocket;
+
 use serde_json::Value;
 
 use crate::common::{assert_has, items};
 use crate::instances::Host;
 use crate::run::Run;
-use crate::support::{Child, Source, cases, event};
+use crate::support::{Child, Source, cases, event, kernel_series};
 
 const PROLOGUE: &str = include_str!("../objects/prologue.h");
 
@@ -161,6 +163,45 @@ fn maps_of_others_are_shown_by_what_is_told() {
         let dump = format!("map dump /sys/fs/bpf/ktally/m/maps/{map} -o jsonl --as {told}");
         assert_has(&host.good(&*dump).stdout, &[words]);
         host.good("detach m");
+    }
+}
+
+/// Packets of the loopback device, by programs that name no interface.
+#[test]
+fn packets_are_counted_where_the_user_says() {
+    const PACKETS: &str = "
+long packets;
+const volatile __u16 port = 0;
+static __always_inline void count(void *data, void *data_end)
+{
+	/* Ethernet, IPv4 without options, UDP. */
+	__u8 *bytes = data;
+
+	if (data + 14 + 20 + 8 > data_end || bytes[12] != 8 || bytes[23] != 17)
+		return;
+	if ((bytes[36] << 8 | bytes[37]) == port)
+		__sync_fetch_and_add(&packets, 1);
+}
+";
+    let xdp = "SEC(\"xdp\") int p(struct xdp_md *ctx) { count((void *)(long)ctx->data, (void *)(long)ctx->data_end); return XDP_PASS; }";
+    let tcx = "SEC(\"tc\") int p(struct __sk_buff *ctx) { count((void *)(long)ctx->data, (void *)(long)ctx->data_end); return -1; }";
+    let kinds = [(xdp, "p=xdp:lo", (5, 9)), (tcx, "p=tcx:lo:ingress", (6, 6))];
+    for (program, target, since) in kinds {
+        if kernel_series() < since {
+            continue;
+        }
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = receiver.local_addr().unwrap();
+        let source = source("packets", &[PACKETS, program].concat());
+        let (path, setting) = (source.arg(), format!("port={}", address.port()));
+        let args = [&*path, "--set", &setting, "--attach", target, "-o", "json"];
+        let mut run = Run::counting(args);
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..23 {
+            sender.send_to(b"x", address).unwrap();
+        }
+        let reading = run.stop().json();
+        assert_eq!(sum(table(&reading, ".bss"), "packets"), 23, "{reading}");
     }
 }
 

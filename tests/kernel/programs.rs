@@ -126,7 +126,7 @@ fn list_says_what_run_refuses() {
     for (sections, words) in rows(
         "
 xdp => program `p0` does not say what it attaches to: run with --attach p0=xdp:INTERFACE
-tp_btf/sys_enter tc => does not attach programs of `tc`
+tp_btf/sys_enter tc => run with --attach p1=tcx:INTERFACE:ingress
 iter/task => no program that counts by itself
 syscall => no program that counts by itself
 perf_event => program `p0` does not say what it attaches to
