@@ -319,7 +319,9 @@ fn note_details(table: &Table, format: Format, query: &Query) {
         .iter()
         .map(|detail| format!("`{}`", detail.name))
         .collect();
+    let is_shown = table.is_found && matches!(format, Format::Table | Format::Csv);
     let how = match (format, &query.by) {
+        (_, None) if is_shown => return,
         (Format::Json | Format::Jsonl, None) => return,
         (Format::Json | Format::Jsonl, Some(_)) => "without --by",
         (_, None) => "with -o json or jsonl",

@@ -145,6 +145,13 @@ fn write_rows(
     for metric in &metrics {
         heads.extend(numbers.heads(metric, &table.metrics));
     }
+    // Text and names in values say as much as keys, where no author says which matter.
+    let details = if table.is_found {
+        &table.details[..]
+    } else {
+        &[]
+    };
+    heads.extend(details.iter().map(|detail| format.head(&detail.name)));
     if let Some(sort) = snapshot.sort.as_ref().or(table.sort_by.as_ref()) {
         let sort = sort.to_lowercase().replace('.', "_");
         let is_sorted = |name: &str| sort == name || sort.ends_with(&format!("_{name}"));
@@ -155,7 +162,8 @@ fn write_rows(
     let leading = [(&table.name).into(), time.into(), seconds(snapshot.seconds)];
     let mut writer = RowWriter::new(format, style, heads).leading(&leading);
     let kinds = repeat_n("row", rows.len()).chain(["other"]);
-    for (Row { names, cells, .. }, kind) in rows.iter().chain(shown.other()).zip(kinds) {
+    for (row, kind) in rows.iter().chain(shown.other()).zip(kinds) {
+        let Row { names, cells, .. } = row;
         if is_csv {
             writer.cell(&kind.into());
         }
@@ -168,6 +176,9 @@ fn write_rows(
         }
         for metric in &metrics {
             numbers.write(&mut writer, metric, cells);
+        }
+        for i in 0..details.len() {
+            writer.cell(row.details.get(i).unwrap_or(&Value::Null));
         }
         writer.end_row(out)?;
     }

@@ -54,7 +54,9 @@ impl Table {
         };
         change(&mut origin);
         let Origin { tags, key, value } = &origin;
-        Self::new(&self.name, tags, self.max_entries, key, value)
+        let mut table = Self::new(&self.name, tags, self.max_entries, key, value);
+        table.shows_idle = self.shows_idle;
+        table
     }
 
     /// A row of the variables of a section.
@@ -114,6 +116,10 @@ impl Table {
             let is_named = columns.iter().any(|column| is_of(column, &metric.name));
             if is_named && metric.kind == MetricKind::Gauge {
                 (metric.kind, metric.is_declared) = (MetricKind::Counter, true);
+                // What only grows is never below zero, whatever its type.
+                if metric.is_signed() {
+                    metric.place.ty = Type::unsigned(metric.place.ty.size);
+                }
             }
         }
     }

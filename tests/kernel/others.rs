@@ -136,6 +136,26 @@ fn objects_of_others_are_attached_and_read() {
     check(name, text, &host.json("detach other -o json"));
 }
 
+/// As others keep the name of a process beside its numbers.
+#[test]
+fn text_in_values_is_a_column() {
+    let host = Host::new();
+    let (name, text) = FIXTURES
+        .into_iter()
+        .find(|it| it.0 == "text_in_value")
+        .unwrap();
+    let source = source(name, text);
+    let child = Child::new("kt-object", || (0..23).for_each(event));
+    let pid = child.pid();
+    let line = format!("attach {} --set targ_pid={pid} --as text", source.arg());
+    host.good(&*line);
+    child.work();
+    let read = host.good("read text -o csv");
+    let wanted = ["\"key\",\"hits\",\"comm\"\n", ",1,23,\"kt-object\"\n"];
+    assert_has(&read.stdout, &wanted);
+    host.good("detach text");
+}
+
 /// A live map shows slots and stacks in the same way.
 #[test]
 fn maps_of_others_are_shown_by_what_is_told() {

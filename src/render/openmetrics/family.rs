@@ -234,11 +234,13 @@ const FOLDED: (&str, &str) = (
 /// The middle of a metric's name: the tally, and its table where that is another.
 fn place(counted: &Counted<'_>, table: &Table) -> String {
     let Counted { prefix, tally, .. } = counted;
-    let rest = table.name.strip_prefix(tally);
+    // Sections of variables begin with a dot.
+    let name = table.name.trim_start_matches('.');
+    let rest = name.strip_prefix(tally);
     let is_of = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
     match is_of {
-        true => format!("{prefix}{}", table.name),
-        false => format!("{prefix}{tally}_{}", table.name),
+        true => format!("{prefix}{name}"),
+        false => format!("{prefix}{tally}_{name}"),
     }
 }
 
