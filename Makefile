@@ -80,7 +80,7 @@ lint: setup
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
 	clang-format --dry-run --Werror src/bpf/*.c src/bpf/*.h src/bpf/internal/*.c
 
-# All tallies at once under load, while readers come and go.
+# All tallies at once under load, while readers come and go; an exporter under scrapes.
 MINUTES ?= 10
 soak: setup
 	MINUTES=$(MINUTES) $(CARGO) test --quiet --test kernel -- --ignored soak::

@@ -9,7 +9,7 @@ compile_error!("ktally reads integers little-endian; big-endian hosts are not su
 pub mod cli;
 pub mod commands;
 pub mod error;
-mod export;
+pub mod export;
 pub mod host;
 mod internal;
 pub mod map;

@@ -7,6 +7,7 @@
 
 mod commands;
 mod events;
+mod export;
 mod live;
 mod measure;
 mod programs;
@@ -26,13 +27,14 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 type Section = (&'static str, fn() -> Result<Vec<Table>>);
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     ("events", events::section),
     ("programs", programs::section),
     ("tallies", programs::tallies),
     ("reading", reading::section),
     ("maps", commands::section),
     ("top", live::section),
+    ("export", export::section),
     ("start", start::section),
     ("sizes", sizes::section),
 ];

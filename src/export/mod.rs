@@ -6,6 +6,9 @@ mod request;
 mod served;
 mod view;
 
-pub(crate) use request::{Route, dialect, is_host_of, route, takes_gzip};
+pub(crate) use request::{Route, dialect, route};
+pub use request::{is_host_of, takes_gzip};
 pub(crate) use served::Served;
-pub(crate) use view::View;
+pub use view::View;
+
+pub use crate::render::labels;

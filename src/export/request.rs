@@ -1,6 +1,6 @@
 //! What a request asks for, from its text alone.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::render::Dialect;
 
@@ -33,14 +33,15 @@ pub(crate) fn route(path: &str) -> Option<Route> {
 /// Whether a `Host` means this server: an address, `localhost`, or one of these names.
 /// Another one may come from a page of a hostile site, whose name leads here (DNS
 /// rebinding).
-pub(crate) fn is_host_of(host: &str, names: &[String]) -> bool {
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
-        Some(_) => return false,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
+pub fn is_host_of(host: &str, names: &[String]) -> bool {
+    if let Some((address, port)) = host.strip_prefix('[').and_then(|it| it.split_once(']')) {
+        let is_port = port.is_empty() || port.starts_with(':');
+        return is_port && address.parse::<Ipv6Addr>().is_ok();
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let is_name = |known: &str| name.eq_ignore_ascii_case(known);
-    name.parse::<IpAddr>().is_ok() || is_name("localhost") || names.iter().any(|it| is_name(it))
+    let is_known = is_name("localhost") || names.iter().any(|it| is_name(it));
+    is_known || name.parse::<Ipv4Addr>().is_ok()
 }
 
 /// The format that an `Accept` prefers, of those that there are.
@@ -61,7 +62,7 @@ pub(crate) fn dialect(accept: &str) -> Dialect {
 }
 
 /// Whether an `Accept-Encoding` takes gzip.
-pub(crate) fn takes_gzip(accept: &str) -> bool {
+pub fn takes_gzip(accept: &str) -> bool {
     let quality = |name| {
         let mut known = ranges(accept).filter(|(range, _)| *range == name);
         known.next().map(|(_, quality)| quality)

@@ -11,7 +11,7 @@ use crate::snapshot::{Condition, Query, Sort};
 
 /// Which rows of which tally, and how often.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct View {
+pub struct View {
     /// `None` is the first one.
     pub(crate) tally: Option<String>,
     /// Without a limit: what is not sent is added up.
@@ -38,7 +38,7 @@ const WORDS: [&str; 8] = [
 
 impl View {
     /// From what stands behind the `?`. An error says what would have been right.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    pub fn parse(text: &str) -> Result<Self> {
         let mut view = Self {
             tally: None,
             query: Query::default(),

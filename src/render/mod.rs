@@ -32,9 +32,10 @@ pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
 pub(crate) use grid::{Grid, GridCell, GridRow, Look};
 pub(crate) use json::{json_value, row_value, text as json_text};
+pub use openmetrics::labels;
 pub(crate) use openmetrics::{
     Counted, CountedTable, Dialect, Encoder, Families, FamilyKind, OTHER, PIECE, Series, Texts,
-    labels, row_labels,
+    row_labels,
 };
 
 use crate::schema::{MetricKind, Unit};

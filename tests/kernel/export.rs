@@ -5,6 +5,7 @@ mod attacks;
 mod client;
 mod confined;
 mod prometheus;
+mod soak;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -7,6 +7,7 @@
 mod binaries;
 mod btf;
 mod damage;
+mod export;
 mod files;
 mod hold;
 mod objects;

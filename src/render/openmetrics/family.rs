@@ -82,7 +82,7 @@ impl Counted<'_> {
 }
 
 /// `a="b",c="d"`.
-pub(crate) fn labels<'l>(all: impl IntoIterator<Item = &'l (&'l str, &'l str)>) -> String {
+pub fn labels<'l>(all: impl IntoIterator<Item = &'l (&'l str, &'l str)>) -> String {
     let mut text = String::new();
     for (name, value) in all {
         push_label(&mut text, name, value);

@@ -8,7 +8,8 @@ mod series;
 use std::io::{self, Write};
 
 pub(crate) use encoder::{Dialect, Encoder};
-pub(crate) use family::{Counted, CountedTable, Families, FamilyKind, labels};
+pub use family::labels;
+pub(crate) use family::{Counted, CountedTable, Families, FamilyKind};
 pub(crate) use series::{Series, Texts, row_labels};
 
 use crate::snapshot::{Snapshot, TableSnapshot};

@@ -9,19 +9,33 @@ use std::time::Duration;
 
 use super::client::{Reply, send, tcp};
 use super::{Exporter, Host, samples};
+use crate::support::status_number;
+
+/// What an exporter has now.
+#[derive(Debug)]
+pub struct Usage {
+    /// Resident, in bytes.
+    pub memory: u64,
+    pub descriptors: usize,
+}
+
+impl Usage {
+    pub fn of(exporter: &Exporter) -> Self {
+        let folder = format!("/proc/{}/fd", exporter.run.id());
+        Self {
+            memory: status_number(exporter.run.id(), "VmRSS") << 10,
+            descriptors: fs::read_dir(folder).unwrap().count(),
+        }
+    }
+}
 
 impl Exporter {
-    /// In bytes.
     fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.run.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.unwrap().trim().strip_suffix(" kB").unwrap();
-        kib.parse::<u64>().unwrap() << 10
+        Usage::of(self).memory
     }
 
     fn descriptors(&self) -> usize {
-        let folder = format!("/proc/{}/fd", self.run.id());
-        fs::read_dir(folder).unwrap().count()
+        Usage::of(self).descriptors
     }
 
     /// A client that behaves gets what it wants. It does not wait for long.
