@@ -175,6 +175,14 @@ fn subjects() -> Result<Vec<Subject>> {
             &format!("{COMM} TABLE(rows, struct key, struct n, 8192, \"\");"),
             &format!("{GET_COMM} {ADD}"),
         )?,
+        Subject {
+            name: "ktally count sys_enter --by comm",
+            kind: Kind::Tally(Box::new(ktally::cli::find(
+                "count sys_enter --by comm".as_ref(),
+                &[],
+            )?)),
+            peer: COUNT,
+        },
         own(
             "comm key, count and histogram",
             HIST,

@@ -97,7 +97,26 @@ struct Question {
     commands: &'static [(&'static str, &'static str, &'static [&'static str])],
 }
 
-const QUESTIONS: [Question; 2] = [
+const QUESTIONS: [Question; 3] = [
+    Question {
+        name: "a switch of tasks: from which name to which?",
+        load: switches,
+        commands: &[
+            (
+                "ktally count sched_switch --by prev.comm,next.comm",
+                KTALLY,
+                &["count", "sched_switch", "--by", "prev.comm,next.comm"],
+            ),
+            (
+                "bpftrace",
+                "bpftrace",
+                &[
+                    "-e",
+                    "tracepoint:sched:sched_switch { @[args->prev_comm, args->next_comm] = count(); }",
+                ],
+            ),
+        ],
+    },
     Question {
         name: "a switch of tasks: how long did it wait for a CPU?",
         load: switches,

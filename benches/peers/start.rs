@@ -39,6 +39,12 @@ pub fn section() -> Result<Vec<Table>> {
             0.0,
         ),
         subject(
+            "ktally count sys_enter --by comm --for 0",
+            KTALLY,
+            &["count", "sys_enter", "--by", "comm", "--for", "0"],
+            0.0,
+        ),
+        subject(
             "bpftrace @[comm] = count()",
             "bpftrace",
             &["-e", &script],

@@ -173,6 +173,9 @@ impl Plan {
         plan.set("key_size", self.key_size as u64)?;
         plan.set("bases", bases.into())?;
         plan.set("opaque", (self.opaque | self.compared_pointers()).into())?;
+        plan.set("field_count", self.key.len() as u64)?;
+        plan.set("filter_count", self.filters.len() as u64)?;
+        plan.set("value_count", self.values.len() as u64)?;
         plan.set("has_stacks", has_stacks.into())?;
         plan.set("own_frames", self.event.own_frames())?;
         for (i, column) in self.key.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod errors;
 mod plans;
+mod random;
 
 use std::process::Command;
 use std::sync::OnceLock;

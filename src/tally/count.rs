@@ -22,7 +22,6 @@ use crate::host;
 use crate::internal;
 use crate::names::HostNames;
 use crate::query::{Column, Measure, Plan, Query, Stored, World, c_name};
-use crate::schema::KernelBtf;
 use crate::sys::btf::{Editor, Id};
 
 impl Tally {
@@ -51,9 +50,9 @@ impl Tally {
 
 /// Calls this with what the kernel and this host have.
 pub(crate) fn with_world<T>(call: impl FnOnce(&World<'_>) -> Result<T>) -> Result<T> {
-    let (kernel, support) = (KernelBtf::load()?, Support::probe());
+    let support = Support::probe();
     call(&World {
-        kernel: &kernel,
+        kernel: support.kernel()?,
         lacks: &|section| support.lacks(section),
         format: &record_format,
     })

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapType, ProgramType};
 
@@ -39,6 +39,13 @@ impl Support {
             lacks_capabilities: host::lacks_capabilities(),
             ..Self::default()
         }
+    }
+
+    /// The kernel's BTF, which it has read anyhow.
+    pub(super) fn kernel(&self) -> Result<&KernelBtf> {
+        self.btf
+            .as_ref()
+            .with_context(|| format!("this kernel has no BTF; {}", host::BTF_FIX))
     }
 
     /// Why a program of this section cannot attach here; `None` if nothing is known

@@ -42,9 +42,8 @@ enum count_base {
 };
 
 enum count_kind {
-	COUNT_NOTHING,
-	COUNT_WORD,   /* the base itself */
-	COUNT_NUMBER, /* of at most 8 bytes, in memory */
+	COUNT_WORD = 1, /* the base itself */
+	COUNT_NUMBER,	/* of at most 8 bytes, in memory */
 	COUNT_BYTES,
 	COUNT_STRING,	     /* up to its NUL */
 	COUNT_RECORD_STRING, /* a __data_loc of a record */
@@ -68,9 +67,8 @@ struct count_field {
 };
 
 enum count_test {
-	COUNT_ALWAYS,
-	COUNT_RANGE, /* low to high */
-	COUNT_BITS,  /* any bit of low */
+	COUNT_RANGE = 1, /* low to high */
+	COUNT_BITS,	 /* any bit of low */
 	COUNT_TEXT_IS,
 };
 
@@ -85,8 +83,7 @@ struct count_filter {
 };
 
 enum count_measure {
-	COUNT_NO_VALUE,
-	COUNT_SUM,
+	COUNT_SUM = 1,
 	COUNT_MAX,
 	COUNT_MIN, /* the greatest complement, as rows begin as zeroes */
 	COUNT_LOG2,
@@ -103,7 +100,9 @@ struct count_plan {
 	__u32 key_size;
 	__u32 bases;  /* a bit for each that is used */
 	__u32 opaque; /* a bit for each argument that may only be copied */
-	__u32 unused;
+	__u32 field_count;
+	__u32 filter_count;
+	__u32 value_count;
 	__u32 has_stacks;
 	__u32 own_frames; /* at the end of stacks: of the program and its caller
 			   */
@@ -132,9 +131,13 @@ TABLE(events, struct count_key, struct count_value, 8192, "events");
 /* A key with stacks: too large for the BPF stack. */
 CPU_STATE(count_scratch, struct count_key);
 
-static __always_inline bool count_uses(__u32 base)
+/*
+ * Whether a base is one of those that the plan uses. What is asked often is
+ * read once: the verifier removes code that it rules out, and no loads.
+ */
+static __always_inline bool count_uses(__u32 bases, __u32 base)
 {
-	return count_plan.bases & 1 << base;
+	return bases & 1 << base;
 }
 
 /* Where values begin: by enum count_base. */
@@ -205,21 +208,22 @@ static __always_inline pid_t count_parent(void)
 }
 
 /* What every event has. */
-static __always_inline void count_take_current(struct count_bases *bases)
+static __always_inline void count_take_current(__u32 uses,
+					       struct count_bases *bases)
 {
-	if (count_uses(COUNT_TASK))
+	if (count_uses(uses, COUNT_TASK))
 		bases->of[COUNT_TASK] = bpf_get_current_task();
-	if (count_uses(COUNT_PID))
+	if (count_uses(uses, COUNT_PID))
 		bases->of[COUNT_PID] = tally_current_pid();
-	if (count_uses(COUNT_TID))
+	if (count_uses(uses, COUNT_TID))
 		bases->of[COUNT_TID] = tally_current_tid();
-	if (count_uses(COUNT_PPID))
+	if (count_uses(uses, COUNT_PPID))
 		bases->of[COUNT_PPID] = count_parent();
-	if (count_uses(COUNT_UID))
+	if (count_uses(uses, COUNT_UID))
 		bases->of[COUNT_UID] = (__u32)bpf_get_current_uid_gid();
-	if (count_uses(COUNT_CGROUP))
+	if (count_uses(uses, COUNT_CGROUP))
 		bases->of[COUNT_CGROUP] = bpf_get_current_cgroup_id();
-	if (count_uses(COUNT_CPU))
+	if (count_uses(uses, COUNT_CPU))
 		bases->of[COUNT_CPU] = bpf_get_smp_processor_id();
 }
 
@@ -299,13 +303,16 @@ count_is_met(const volatile struct count_filter *filter,
 static __always_inline bool count_wants(const struct count_bases *bases,
 					__u64 *text)
 {
+	__u32 filters = count_plan.filter_count;
+
 #pragma unroll
 	for (int i = 0; i < COUNT_FILTERS; i++) {
 		const volatile struct count_filter *filter =
 			&count_plan.filters[i];
 
-		if (filter->test != COUNT_ALWAYS &&
-		    count_is_met(filter, bases, text) == filter->is_not)
+		if (i >= filters)
+			break;
+		if (count_is_met(filter, bases, text) == filter->is_not)
 			return false;
 	}
 	return true;
@@ -375,16 +382,20 @@ count_add(void *value, const volatile struct count_value_plan *plan,
 				number);
 }
 
-static __always_inline int count(void *ctx, struct count_bases *bases)
+static __always_inline int count(void *ctx, __u32 uses,
+				 struct count_bases *bases)
 {
 	__u64 small[COUNT_KEY / 8];
 	__u64 *key = small;
+	__u32 key_size = count_plan.key_size;
+	__u32 fields = count_plan.field_count;
+	__u32 values = count_plan.value_count;
 	struct count_value *value;
 
 	if (!wanted_cpu() || !wanted_task())
 		return 0;
 	bases->of[COUNT_CONTEXT] = (__u64)ctx;
-	count_take_current(bases);
+	count_take_current(uses, bases);
 	if (!count_wants(bases, key))
 		return 0;
 	if (count_plan.has_stacks) {
@@ -394,18 +405,18 @@ static __always_inline int count(void *ctx, struct count_bases *bases)
 	}
 #pragma unroll
 	for (int i = 0; i < COUNT_KEY / 8; i++)
-		if (i * 8 < count_plan.key_size)
+		if (i * 8 < key_size)
 			key[i] = 0;
 #pragma unroll
 	for (int i = 0; i < COUNT_FIELDS; i++)
-		if (count_plan.fields[i].kind)
+		if (i < fields)
 			count_fill(key, &count_plan.fields[i], ctx, bases);
 
 	value = __tally_entry(&events, key, &events_zero, &events_other);
 	__sync_fetch_and_add(&value->events, 1);
 #pragma unroll
 	for (int i = 0; i < COUNT_VALUES; i++)
-		if (count_plan.values[i].measure)
+		if (i < values)
 			count_add(value, &count_plan.values[i], bases);
 	return 0;
 }
@@ -425,50 +436,53 @@ static __always_inline int count(void *ctx, struct count_bases *bases)
 SEC("?traced/" EVENT)
 int traced(void *ctx)
 {
+	__u32 uses = count_plan.bases, opaque = count_plan.opaque;
 	struct count_bases bases;
 
 #pragma unroll
 	for (int i = 0; i <= COUNT_LAST_ARGUMENT; i++) {
-		if (!count_uses(i))
+		if (!count_uses(uses, i))
 			continue;
-		if (count_plan.opaque & 1 << i)
+		if (count_uses(opaque, i))
 			bpf_probe_read_kernel(&bases.of[i], 8, ctx + i * 8);
 		else
 			bases.of[i] = (__u64)tracepoint_argument(ctx, i);
 	}
-	if (count_uses(COUNT_CALL))
+	if (count_uses(uses, COUNT_CALL))
 		bases.of[COUNT_CALL] = syscall_number((void *)bases.of[0]);
-	return count(ctx, &bases);
+	return count(ctx, uses, &bases);
 }
 
 /* kprobe, kretprobe, uprobe, uretprobe */
 SEC("?probed/" EVENT)
 int probed(struct pt_regs *ctx)
 {
+	__u32 uses = count_plan.bases;
 	struct count_bases bases;
 
-	if (count_uses(0))
+	if (count_uses(uses, 0))
 		bases.of[0] = PT_REGS_PARM1(ctx);
-	if (count_uses(1))
+	if (count_uses(uses, 1))
 		bases.of[1] = PT_REGS_PARM2(ctx);
-	if (count_uses(2))
+	if (count_uses(uses, 2))
 		bases.of[2] = PT_REGS_PARM3(ctx);
-	if (count_uses(3))
+	if (count_uses(uses, 3))
 		bases.of[3] = PT_REGS_PARM4(ctx);
-	if (count_uses(4))
+	if (count_uses(uses, 4))
 		bases.of[4] = PT_REGS_PARM5(ctx);
-	if (count_uses(5))
+	if (count_uses(uses, 5))
 		bases.of[5] = PT_REGS_PARM6(ctx);
-	if (count_uses(COUNT_RETURN))
+	if (count_uses(uses, COUNT_RETURN))
 		bases.of[COUNT_RETURN] = PT_REGS_RC(ctx);
-	return count(ctx, &bases);
+	return count(ctx, uses, &bases);
 }
 
 /* tracepoint, perf_event */
 SEC("?plain/" EVENT)
 int plain(void *ctx)
 {
+	__u32 uses = count_plan.bases;
 	struct count_bases bases;
 
-	return count(ctx, &bases);
+	return count(ctx, uses, &bases);
 }
