@@ -167,3 +167,93 @@ fn it_ends_with_a_signal() {
     ended.refused(0, &["serving metrics on unix:"]);
     assert!(!exporter.socket.exists());
 }
+
+/// The same text once, whoever writes it.
+#[test]
+fn the_formats_of_read_are_what_is_served() {
+    let host = Host::new();
+    let child = Child::new("kt-formats", || fail_to_open(23));
+    host.good(&format!("attach failures --as f --pid {}", child.pid()));
+    child.work();
+    host.good("detach --keep f");
+    let exporter = Exporter::start(&host, "@f");
+    let served = exporter.get("/metrics", &["Accept: application/openmetrics-text"]);
+    let of_f = |text: &str| {
+        let lines = text
+            .lines()
+            .filter(|line| line.contains("ktally_failures_"));
+        lines
+            .map(|line| line.replace(",tally=\"f\"", ""))
+            .collect::<Vec<_>>()
+    };
+    let read = host.good("read f -o openmetrics").stdout;
+    assert_eq!(of_f(&served.text()), of_f(&read));
+    assert!(read.ends_with("\n# EOF\n"), "{read}");
+    let calls =
+        "ktally_failures_calls_total{comm=\"kt-formats\",call=\"openat\",error=\"ENOENT\"} 23\n";
+    assert!(read.contains(calls), "{read}");
+    let text = host.good("read f -o prometheus").stdout;
+    assert!(text.contains(calls) && text.contains("# TYPE ktally_failures_calls_total counter\n"));
+    host.ktally("read f -o openmetrics --every 1s")
+        .refused(2, &["use `ktally export`"]);
+}
+
+/// What is folded is added up, and a restart begins another series of it.
+#[test]
+fn rows_without_a_series_are_added_up() {
+    let host = Host::new();
+    let child = Child::new("kt-fold", || {
+        ask_for_parent(37);
+        fail_to_open(23);
+    });
+    host.good(&format!("attach syscalls --pid {}", child.pid()));
+    child.work();
+    host.good("detach --keep syscalls");
+    let reading = host.json("read syscalls -o json");
+    let rows = items(&reading["tables"][0]["rows"]);
+    let calls = rows.iter().map(|row| row["calls"].as_u64().unwrap());
+    let others: u64 = calls.skip(1).sum();
+    let exporter = Exporter::start(&host, "@syscalls --max-series 1");
+    let samples = exporter.scrape();
+    let of = |label: &str| {
+        let start = format!("ktally_syscalls_calls_total{{{label}");
+        let found = samples
+            .iter()
+            .find(|(series, _)| series.starts_with(&start));
+        found.map(|(_, value)| value.parse::<u64>().unwrap())
+    };
+    assert_eq!(of("comm=\"kt-fold\",call=\"getppid\"}"), Some(37));
+    assert_eq!(of("comm=\"kt-fold\",call=\"openat\"}"), None);
+    let other = "comm=\"other\",call=\"other\",exporter_start=\"20";
+    assert_eq!(of(other), Some(others));
+    let folded = "ktally_table_folded_rows{tally=\"syscalls\",table=\"syscalls\"}";
+    assert_eq!(samples[folded], (rows.len() - 1).to_string());
+}
+
+/// A map of any program: its numbers go up and down, unless one says otherwise.
+#[test]
+fn maps_are_exported_by_their_types() {
+    let host = Host::new();
+    let child = Child::new("kt-map", || fail_to_open(23));
+    host.good(&format!("attach failures --pid {}", child.pid()));
+    child.work();
+    let pin = "/sys/fs/bpf/ktally/failures/maps/failures";
+    let exporter = Exporter::start(&host, &format!("--map {pin}"));
+    // Its key is shown whole: what no option turned on is 0.
+    let samples = exporter.scrape();
+    let is_it = |series: &&String| {
+        let start = "ktally_map_failures_calls_total{comm=\"kt-map\",";
+        series.starts_with(start) && series.contains(",error=\"ENOENT\"")
+    };
+    let calls: Vec<&String> = samples.keys().filter(is_it).collect();
+    assert_eq!(calls.len(), 1, "{samples:?}");
+    assert_eq!(samples[calls[0]], "23");
+    host.ktally(&format!("export failures --map {pin}"))
+        .refused(2, &["two of these are called `failures`"]);
+    host.ktally("export")
+        .refused(2, &["name tallies of `ktally list`"]);
+    host.ktally("export failures --listen nowhere")
+        .refused(2, &["`nowhere` is not an address"]);
+    host.ktally("export failures --listen 203.0.113.1:1")
+        .refused(1, &["failed to listen on `203.0.113.1:1`"]);
+}

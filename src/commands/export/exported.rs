@@ -39,10 +39,13 @@ struct Latest {
     reading: Arc<Reading>,
 }
 
-/// How many series a table may have, and when this exporter began.
+/// What holds for all sources: how many series a table may have, when this exporter
+/// began.
 pub(super) struct Limits {
     pub(super) most: usize,
     pub(super) start: String,
+    /// What is said of columns, also of instances that are attached later.
+    pub(super) hints: Hints,
 }
 
 impl Exported {
@@ -102,7 +105,7 @@ impl Exported {
         }
         let since = |it: &Instance| it.meta.attached_at;
         let before = instance.map(since);
-        let now = Source::attached(name, &Hints::default())?;
+        let now = Source::attached(name, &limits.hints)?;
         if now.instance().map(since) != before {
             self.take(now, limits);
         }

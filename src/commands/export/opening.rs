@@ -67,6 +67,7 @@ impl Wanted {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             most: self.max_series,
+            hints: self.hints.clone(),
             start: format_rfc3339_seconds(SystemTime::now()).to_string(),
         }
     }

@@ -25,7 +25,7 @@ use crate::export::{View, answer};
 use crate::host;
 use crate::names::{self, HostNames};
 use crate::render::{Families, FamilyKind, labels};
-use crate::schema::{Hints, Table};
+use crate::schema::Table;
 use crate::tally::{InstanceName, Instances, measure};
 
 /// What the server asks, and where the answer goes.
@@ -227,7 +227,7 @@ impl Sources {
             .filter(|_| self.takes_attached)
             .filter(is_new);
         let new: Vec<_> = new
-            .map(|it| Source::attached(it, &Hints::default()))
+            .map(|it| Source::attached(it, &self.limits.hints))
             .collect();
         for source in new {
             match source {

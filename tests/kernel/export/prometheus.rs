@@ -1,7 +1,7 @@
 //! A real Prometheus server, and its tools.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -63,8 +63,9 @@ impl Server {
             .arg(format!("--web.listen-address={address}"))
             .arg("--log.level=error");
         let run = Run::with_output(&mut server, Stdio::null());
-        wait_until("the server listens", || {
-            std::net::TcpStream::connect(address).is_ok()
+        let head = "GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        wait_until("the server is ready", || {
+            TcpStream::connect(address).is_ok() && tcp(address, head).status == 200
         });
         Self {
             _run: run,
