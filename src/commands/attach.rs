@@ -35,6 +35,7 @@ pub(super) fn attach(args: &AttachArgs, tally: &Tally, given: &[RawOption]) -> R
         rotatable: args.rotatable,
     };
     warn_of(tally);
+    tally.remarks().iter().for_each(|it| note(it));
     let mut folder = Instances::open(waiting)?;
     let attached = folder.attach(&name, tally, &options);
     tell(&mut folder);

@@ -178,6 +178,9 @@ fn add_up(metrics: &[Metric], sum: &mut [u64], cells: &[u64]) {
 fn guessed(name: &str, value: &Json) -> Option<Metric> {
     let (kind, ty) = match value {
         Json::Number(_) => (MetricKind::Counter, Type::unsigned(8)),
+        Json::Object(it) if it.get("sum") == Some(&Json::Null) => {
+            (MetricKind::Histogram, Scale::Slots.ty())
+        }
         Json::Object(_) => (MetricKind::Histogram, Scale::Log2.ty()),
         _ => return None,
     };

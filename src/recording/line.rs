@@ -210,7 +210,9 @@ fn read_metric(metric: &Metric, value: &Json, cells: &mut [u64]) -> Result<()> {
         return Ok(());
     }
     let is_histogram = value.get("sum").zip(value.get("buckets"));
-    let parts = is_histogram.and_then(|(sum, buckets)| sum.as_u64().zip(buckets.as_array()));
+    // Slots have no sum.
+    let number = |sum: &Json| if sum.is_null() { Some(0) } else { sum.as_u64() };
+    let parts = is_histogram.and_then(|(sum, buckets)| number(sum).zip(buckets.as_array()));
     let (sum, buckets) = parts.context("a histogram has `sum` and `buckets`")?;
     cells[0] = sum;
     let scale = metric.scale();

@@ -130,8 +130,9 @@ impl Drop for Command {
 pub(super) fn flag(tally: &Tally) -> Result<ResolvedOption> {
     let flag = tally.schema.follow.as_ref().ok_or_else(|| {
         usage(format!(
-            "tally `{}` does not count by process, so it cannot be run with a command (its programs ask neither wanted_task() nor wanted())",
-            tally.name
+            "tally `{}` does not count by process, so it cannot be run with a command (its programs ask neither wanted_task() nor wanted()){}",
+            tally.name,
+            if tally.schema.is_found { "; `ktally list FILE` shows whether it has a constant for --set" } else { "" }
         ))
     })?;
     Ok(ResolvedOption {

@@ -214,3 +214,22 @@ fn errors_name_the_file_and_the_reason() {
     let ended = ktally(&["diff", "/nothing", "/nothing"][..]);
     assert_has(&ended.stderr, &["failed to open `/nothing`"]);
 }
+
+/// Slots of objects without tags have no sum, and edges below powers of two.
+#[test]
+fn histograms_without_a_sum_are_compared() {
+    let reading = |count: u64| {
+        let slots = json!({"count": count, "sum": null, "mean": null, "p50": 5.0, "p90": 5.0,
+            "p99": 5.0, "buckets": [[7, count]]});
+        let row = json!({"key": 1, "slots": slots});
+        let table =
+            json!({"name": "hists", "rows_read": 1, "dropped": null, "reset": 0, "rows": [row]});
+        let reading = json!({"tally": "others", "time": "2026-11-30T15:15:25.687Z", "seconds": 1,
+            "missed": 0, "incomplete": false, "tables": [table]});
+        format!("{reading}\n")
+    };
+    let shown = diff(&reading(23), &reading(46), &["-o", "json"])
+        .good()
+        .stdout;
+    assert_has(&shown, &["23", "46"]);
+}

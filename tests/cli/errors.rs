@@ -289,7 +289,7 @@ fn several_tallies_are_told_apart() {
 run syscalls,failures,syscalls => tally `syscalls` is named twice
 run syscalls,profile -o svg => a flame graph is of one tally
 run syscalls,profile -o folded => a flame graph is of one tally
-run syscalls,blkio -- true => tally `blkio` does not count by process
+run syscalls,softirqs -- true => tally `softirqs` does not count by process
 run syscalls,failures --by device => no field named `device`
 run syscalls:pid=x,failures => `x` for `--pid`
 run syscalls:pid,failures => `` for `--pid`

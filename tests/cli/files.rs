@@ -281,3 +281,40 @@ fn a_signal_ends_the_compiler_and_removes_its_folder() {
         assert_eq!(left, ["pid"]);
     }
 }
+
+/// As other authors' build systems call clang.
+#[test]
+fn flags_of_clang_are_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::write(folder.path().join("theirs.h"), "#include <vmlinux.h>\n").unwrap();
+    let source = Source::file(
+        "flags.bpf.c",
+        "#include <theirs.h>
+#include <bpf/bpf_helpers.h>
+u64 hits[SIZE], more[MORE];
+SEC(\"raw_tp/sys_enter\") int p(void *ctx) { int unused; return 0; }
+char LICENSE[] SEC(\"license\") = \"GPL\";
+",
+    );
+    let include = format!("-I{}", folder.path().display());
+    let flags = [&*include, "-D", "SIZE=2", "--cflags=-DMORE=1 -O2"];
+    let listed = ktally("list", &source, &flags).good().stdout;
+    assert_has(&listed, &["hits.1", "more.0"]);
+    ktally("list", &source, &[&*include]).failed(1, &["'SIZE'"]);
+    ktally("list", &source, &flags[1..]).failed(1, &["'theirs.h' file not found"]);
+    // clang makes the tally's options known, so its flags come first.
+    let tagged = file("late", &format!("OPTION(int, depth, 0, \"d\"); {TABLE}"));
+    ktally("run", &tagged, &["--depth", "1", "-D", "X"]).failed(2, &["before the options"]);
+}
+
+/// Another user could replace the compiler there.
+#[test]
+fn a_compiler_is_in_no_folder_of_everyone() {
+    let folder = everyones();
+    let clang = folder.path().join("clang");
+    fs::copy("/bin/true", &clang).unwrap();
+    let source = file("compiler", TABLE);
+    let mut list = command("list", source.path(), &[]);
+    end(list.env("CLANG", &clang)).failed(1, &["in a folder that other users can write to"]);
+}
