@@ -230,9 +230,14 @@ impl Tally {
 
     /// Why this tally cannot count on any host.
     pub(super) fn flaw(&self) -> Option<String> {
+        let why = if self.schema.is_found {
+            "iterators and the like run only on request, and there is nothing to count"
+        } else {
+            "see SEC(...) in ktally.bpf.h"
+        };
         self.programs.is_empty().then(|| {
             format!(
-                "tally `{}` has no program that counts by itself: see SEC(...) in ktally.bpf.h",
+                "tally `{}` has no program that counts by itself: {why}",
                 self.name
             )
         })

@@ -33,6 +33,8 @@ pub(crate) struct Loader<'a> {
     pub(super) rodata: Vec<u8>,
     /// Warnings for the user; the tally is loaded all the same.
     pub(super) warnings: Vec<String>,
+    /// Programs of an object of others that the verifier refused, and why.
+    refused: Vec<(String, String)>,
 }
 
 impl<'a> Loader<'a> {
@@ -58,14 +60,34 @@ impl<'a> Loader<'a> {
             with_command,
             rodata,
             warnings: Vec::new(),
+            refused: Vec::new(),
         })
     }
 
-    /// Loads the object, after `prepare` has changed what is open.
+    /// Loads the object, after `prepare` has changed what is open. Objects of others go on
+    /// without programs that the verifier refuses.
     pub(super) fn load(
         &mut self,
         max_rows: Option<u32>,
-        prepare: impl FnOnce(&mut OpenObject) -> Result<()>,
+        prepare: impl Fn(&mut OpenObject) -> Result<()>,
+    ) -> Result<Loaded> {
+        loop {
+            // Each attempt says again what it leaves out.
+            let told = self.warnings.len();
+            let refused = self.refused.len();
+            let loaded = self.load_once(max_rows, &prepare);
+            if loaded.is_ok() || refused == self.refused.len() {
+                return loaded;
+            }
+            self.warnings.truncate(told);
+        }
+    }
+
+    /// One attempt; a program that may be left out in the next one is noted.
+    fn load_once(
+        &mut self,
+        max_rows: Option<u32>,
+        prepare: impl Fn(&mut OpenObject) -> Result<()>,
     ) -> Result<Loaded> {
         let mut opened = self.open()?;
         let object = opened.object_mut();
@@ -76,9 +98,20 @@ impl<'a> Loader<'a> {
         sizes::set_missing(object)?;
         self.leave_out_programs(object)?;
         prepare(object)?;
+        let has_others = object
+            .progs()
+            .filter(libbpf_rs::OpenProgramImpl::autoload)
+            .count()
+            > 1;
         opened.load().map_err(|_| {
             // libbpf leaves it in errno; the errors of libbpf-rs hide it.
             let error = io::Error::last_os_error();
+            if let Some(refusal) = log::refusal()
+                && self.tally.schema.is_found
+                && has_others
+            {
+                self.refused.push((refusal.program, refusal.reason));
+            }
             load_error::explain(self.tally, self.with_command, &error)
         })
     }
@@ -143,7 +176,9 @@ impl<'a> Loader<'a> {
                 tally.alternative(&known.0).is_some() && support.is_replaced(tally, &known.0);
             let reason = match is_replaced {
                 true => None,
-                false => why_left_out(tally, &support, &duplicates, &known),
+                false => self
+                    .why_refused(&known.0)
+                    .or_else(|| why_left_out(tally, &support, &duplicates, &known)),
             };
             program.set_autoload(!is_replaced && reason.is_none());
             is_left |= program.autoload() && tally.programs.contains(&known);
@@ -160,6 +195,13 @@ impl<'a> Loader<'a> {
             lacks.join("; ")
         );
         Ok(())
+    }
+}
+
+impl Loader<'_> {
+    fn why_refused(&self, program: &str) -> Option<LeftOut> {
+        let (_, reason) = self.refused.iter().find(|(name, _)| name == program)?;
+        Some(LeftOut(format!("the verifier refuses it: {reason}"), true))
     }
 }
 

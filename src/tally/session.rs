@@ -69,7 +69,7 @@ impl Session {
     pub(super) fn load_with(
         loader: &mut Loader<'_>,
         max_rows: Option<u32>,
-        prepare: impl FnOnce(&mut OpenObject) -> Result<()>,
+        prepare: impl Fn(&mut OpenObject) -> Result<()>,
     ) -> Result<Self> {
         let object = loader.load(max_rows, prepare)?;
         Ok(Self {

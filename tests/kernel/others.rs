@@ -19,12 +19,12 @@ macro_rules! fixtures {
     };
 }
 
-const FIXTURES: [(&str, &str); 53] = fixtures!(
+const FIXTURES: [(&str, &str); 54] = fixtures!(
     all_programs alternatives array array_of_variables bits bucket_in_key comm_of_bytes
     decoded_key enum_key full_types function_pointer hash initialised_variable kernel_config
     lru_hash lru_percpu_hash map_of_maps missing_event nested_slots nested_value no_size no_types
     nothing_to_count other_kinds own_section pairs percpu_array percpu_hash perf_buffer pinned
-    rates ring same_names section_of_variables settings several_numbers several_on_one_hook
+    rates refused_program ring same_names section_of_variables settings several_numbers several_on_one_hook
     signed_numbers slots slots_alone slots_in_variables slots_when_told stacks
     struct_key subprograms target_of_btf target_told text_in_value union_key variable
     variables_and_maps warnings wide_slots
