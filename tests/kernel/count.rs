@@ -11,7 +11,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use crate::common::ktally;
 use crate::instances::Host;
 use crate::support::{
-    Child, ask_for_parent, count, exec, fail_to_open, link_true, nap, run, run_with, work,
+    Child, ask_for_parent, count, exec, fail_to_open, kernel_series, link_true, nap, needs, run,
+    run_with, work,
 };
 
 #[test]
@@ -112,7 +113,10 @@ fn numbers_are_added_up_and_spread_over_buckets() {
     let sum = 23 * 24 / 2;
     let done = row.number("events") - 23;
     assert!(done <= 1);
-    assert_eq!(row.numbers(["arg2.sum", "arg2.max"]), [sum + done, 23]);
+    assert_eq!(row.number("arg2.sum"), sum + done);
+    if kernel_series() >= (5, 12) {
+        assert_eq!(row.number("arg2.max"), 23);
+    }
     let counted = count(format!("{calls} --histogram arg2"), &child, &[]);
     let row = counted.only_row(&["kt-sum"]);
     assert_eq!(row.histogram("arg2"), (23 + done, sum + done));
@@ -178,6 +182,10 @@ fn sockets_have_their_ports() {
 
 #[test]
 fn stacks_end_in_the_function_that_calls() {
+    needs(
+        (5, 18),
+        "the state of a task as an argument of sched_switch",
+    );
     let child = Child::new("kt-stack", || nap(23));
     let query = "count sched_switch --by prev.comm,kstack,ustack --where prev.comm=kt-stack --where prev_state&1";
     let counted = run(query, &[("comm", "kt-stack")], || child.work());

@@ -21,9 +21,14 @@ fn questions() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Whether this kernel cannot count it, and says so.
 fn is_impossible(stderr: &str) -> bool {
-    ["cannot be counted here", "no event named"]
-        .iter()
-        .any(|words| stderr.contains(words))
+    [
+        "cannot be counted here",
+        "no event named",
+        "no value named",
+        "no member of",
+    ]
+    .iter()
+    .any(|words| stderr.contains(words))
 }
 
 #[test]
