@@ -174,6 +174,10 @@ fn hint(messages: &str) -> String {
             "kernel.h has few of the kernel's types: include \"vmlinux.h\" before ktally.bpf.h",
         ),
         (
+            "unknown type name",
+            "kernel.h has few of the kernel's types: include \"vmlinux.h\" before ktally.bpf.h",
+        ),
+        (
             "asm/types.h' file not found",
             "install the headers of the C library (Debian, Ubuntu: linux-libc-dev)",
         ),
