@@ -33,11 +33,8 @@ run: build
 
 test: setup
 	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
-<<<<<<< HEAD
 	@$(MAKE) --no-print-directory $(BROWSER) || echo "no browser is to be had: the page of export is not looked at" >&2
-=======
 	@dist/setup prometheus || echo "no prometheus is to be had: what asks it is skipped" >&2
->>>>>>> b32aae4 (export: units, alerts, a dashboard, and a real server in tests)
 	$(CARGO) test --quiet
 
 # What looks at the page of `ktally export`: a browser, and the modules that drive it.
