@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::slice;
 
 use anyhow::Result;
+use clap::builder::ArgPredicate;
 use clap::{Arg, ArgMatches, Args, Command, Parser};
 
 use super::chosen::{self, Chosen};
@@ -44,7 +45,16 @@ pub(crate) struct CountColumns {
     /// Count when the function returns: `retval` is what it returns
     #[arg(long = "return", help_heading = COUNT)]
     pub(crate) at_return: bool,
-    /// Add this number up, for each row
+    /// Count the time from this event to that of --to, as `time`; rows and conditions are of this event
+    #[arg(long, help_heading = COUNT, value_name = "EVENT", requires = "to")]
+    pub(crate) from: Option<String>,
+    /// The event that ends what --from begins; with --return, when this function returns
+    #[arg(long, help_heading = COUNT, value_name = "EVENT", requires = "from")]
+    pub(crate) to: Option<String>,
+    /// Which start an end belongs to: that of the current task, or of the same value [default: task]
+    #[arg(long, help_heading = COUNT, value_name = "task|EXPR", requires = "from")]
+    pub(crate) per: Option<String>,
+    /// Add this number up, for each row; of an interval `time`, or what --to has as to.EXPR
     #[arg(long, help_heading = COUNT, value_name = "EXPR,...", value_delimiter = ',')]
     pub(crate) sum: Vec<String>,
     /// Keep the greatest of this number
@@ -62,7 +72,8 @@ pub(crate) struct CountColumns {
 #[derive(Debug, Parser)]
 #[command(name = "count", disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct CountName {
-    event: String,
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    event: Option<String>,
     #[arg(long, value_delimiter = ',', value_parser = column)]
     by: Vec<String>,
     #[arg(long = "where")]
@@ -73,14 +84,17 @@ pub(crate) struct CountName {
 
 impl CountName {
     pub(crate) fn query(self) -> Query {
-        self.what.query(self.event, self.by, self.filters)
+        let event = self.event.unwrap_or_default();
+        self.what.query(event, self.by, self.filters)
     }
 }
 
 impl CountColumns {
     fn query(&self, event: String, by: Vec<String>, filters: Vec<String>) -> Query {
         Query {
-            event,
+            event: self.from.clone().unwrap_or(event),
+            to: self.to.clone(),
+            per: self.per.clone(),
             at_return: self.at_return,
             by,
             filters,
@@ -109,7 +123,13 @@ const EVENT: &str = "A tracepoint or a function of the kernel, from `ktally even
 /// What an argument of `run` means to `count`.
 pub(super) fn of_count(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
-        "tally" => arg.value_name("EVENT").help(EVENT),
+        "tally" => arg
+            .value_name("EVENT")
+            .help(EVENT)
+            .required(false)
+            .required_unless_present("from")
+            .conflicts_with("from")
+            .default_value_if("from", ArgPredicate::IsPresent, ""),
         "by" => arg
             .value_name("EXPR,...")
             .help("One row for each of these values: arguments and their members, comm, pid, cpu...")

@@ -256,6 +256,7 @@ impl Field {
             (Base::Cgroup, _) => "bpf_get_current_cgroup_id()".to_owned(),
             (Base::Cpu, _) => "bpf_get_smp_processor_id()".to_owned(),
             (Base::Call, _) => "syscall_number((void *)ctx[0])".to_owned(),
+            (Base::Time, _) => "time_".to_owned(),
         }
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::field::{Field, TEXT};
-use super::plan::Part;
+use super::write::Part;
 use crate::error::{unknown_text, usage};
 use crate::schema::{LeftOut, Names, parse};
 

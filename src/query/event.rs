@@ -107,6 +107,14 @@ impl Event {
         }
     }
 
+    /// Its section beside that of another event: libbpf takes those of one name for one.
+    pub(crate) fn own_section(&self) -> String {
+        match self {
+            Self::User { path, function, .. } => format!("{}/{path}:{function}", self.section()),
+            _ => self.section(),
+        }
+    }
+
     /// How many frames of a kernel stack are those of BPF: the program, and what calls it.
     pub(crate) fn own_frames(&self) -> u64 {
         match self {

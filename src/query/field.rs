@@ -23,6 +23,8 @@ pub(crate) enum Base {
     Cgroup,
     Cpu,
     Call,
+    /// At an end: since its start.
+    Time,
 }
 
 impl Base {
@@ -42,6 +44,7 @@ impl Base {
             Self::Cgroup => FIRST + 7,
             Self::Cpu => FIRST + 8,
             Self::Call => FIRST + 9,
+            Self::Time => FIRST + 10,
         }
     }
 }

@@ -6,6 +6,7 @@ mod condition;
 mod event;
 mod expression;
 mod field;
+mod interval;
 mod members;
 mod offer;
 mod plan;
@@ -14,6 +15,7 @@ mod resolve;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub(crate) use c::c_name;
 pub(crate) use event::World;

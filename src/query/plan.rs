@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use super::condition::Filter;
 use super::event::{Event, World};
 use super::field::{Base, Field, Read, Stored};
+use super::interval::End;
 use super::resolve::resolve;
 use super::scope::Scope;
+use super::write::Writer;
 use crate::error::usage;
-use crate::schema::{Kind, Names, Place};
+use crate::schema::{Names, Place};
 
 /// As many as the program has room for: `COUNT_FIELDS`, `COUNT_FILTERS`,
 /// `COUNT_VALUES`, `COUNT_KEY`.
@@ -34,6 +36,10 @@ pub(crate) struct Query {
     pub(crate) filters: Vec<String>,
     /// `EXPR=DECODER`.
     pub(crate) decoders: Vec<String>,
+    /// The event at which it ends: the time from one to the other is counted.
+    pub(crate) to: Option<String>,
+    /// What both events have; the current task if nothing is given.
+    pub(crate) per: Option<String>,
 }
 
 /// A part of the key or the value.
@@ -86,6 +92,8 @@ pub(crate) struct Plan {
     pub(crate) values: Vec<Column>,
     pub(crate) value_size: usize,
     pub(crate) filters: Vec<Filter>,
+    /// Of an interval; the event is its start then.
+    pub(crate) end: Option<End>,
     /// A bit for each argument that may only be copied.
     opaque: u32,
     /// What the program takes, as C declares it.
@@ -96,8 +104,11 @@ const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "bytes"];
 
 impl Plan {
     pub(crate) fn new(query: &Query, world: &World<'_>, names: &dyn Names) -> Result<Self> {
-        let event = Event::parse(&query.event, query.at_return, world)?;
+        // What has two ends returns at the second one.
+        let at_return = query.at_return && query.to.is_none();
+        let event = Event::parse(&query.event, at_return, world)?;
         let scope = Scope::new(world, event.clone())?;
+        let end = End::new(query, &scope, world)?;
         let decoders = decoders(&query.decoders)?;
         let field = |text: &str| {
             let decoder = decoders.get(text).copied();
@@ -109,7 +120,11 @@ impl Plan {
         let values = measures(query)?.into_iter().map(|(flag, text, measure)| {
             let unit = decoders.get(text).copied();
             let unit = unit.filter(|it| UNITS.contains(it)).map(str::to_owned);
-            value(resolve(&scope, text, None).context(flag)?, measure, unit).context(flag)
+            let (field, unit) = match &end {
+                Some(end) => (end.value(text, world), unit.or_else(|| End::unit(text))),
+                None => (resolve(&scope, text, None), unit),
+            };
+            value(field.context(flag)?, measure, unit).context(flag)
         });
         let (values, value_size) = values_of(values.collect::<Result<_>>()?)?;
         let filters = query.filters.iter().map(|text| {
@@ -127,6 +142,7 @@ impl Plan {
             values,
             value_size,
             filters,
+            end,
             opaque: scope.opaque(),
             arguments: scope.declared(),
         })
@@ -136,7 +152,10 @@ impl Plan {
     pub(crate) fn summary(&self) -> String {
         let by: Vec<&str> = self.key.iter().map(|it| it.name.as_str()).collect();
         let filters: Vec<&str> = self.filters.iter().map(|it| it.text.as_str()).collect();
-        let mut summary = format!("events of {}", self.event.name());
+        let mut summary = match &self.end {
+            Some(end) => format!("time from {} to {}", self.event.name(), end.event.name()),
+            None => format!("events of {}", self.event.name()),
+        };
         if !filters.is_empty() {
             summary += &format!(" where {}", filters.join(" and "));
         }
@@ -146,33 +165,49 @@ impl Plan {
         summary
     }
 
-    /// A pointer that is a value itself is copied, so that it is a number to the verifier.
-    fn compared_pointers(&self) -> u32 {
-        let pointers = self.fields().filter(|field| field.is_pointer());
-        let bases = pointers.filter(|field| field.read == Read::Word);
-        bases.fold(0, |bits, field| match field.base {
-            Base::Argument(number) => bits | 1 << number,
-            _ => bits,
-        })
+    /// The programs that it needs: their names, sections and events.
+    pub(crate) fn programs(&self) -> Vec<(String, String, &Event)> {
+        let named = |event: &'_ Event, part| format!("{}{part}", event.program());
+        let (first, section) = (&self.event, self.event.section());
+        match &self.end {
+            None => vec![(named(first, ""), section, first)],
+            Some(End { event: end, .. }) => vec![
+                (named(end, "_to"), end.own_section(), end),
+                (named(first, "_from"), first.own_section(), first),
+            ],
+        }
     }
 
-    fn fields(&self) -> impl Iterator<Item = &Field> {
-        let columns = self.key.iter().chain(&self.values);
+    /// What the program of the event reads, and what that of its end does.
+    fn fields(&self) -> [Vec<&Field>; 2] {
+        let key = self.key.iter().map(|it| &it.field);
         let filters = self.filters.iter().map(|it| &it.field);
-        columns.map(|it| &it.field).chain(filters)
+        let values = self.values.iter().map(|it| &it.field);
+        let first = key.chain(filters);
+        match &self.end {
+            None => [first.chain(values).collect(), Vec::new()],
+            Some(end) => [
+                first.chain([&end.pairs[0]]).collect(),
+                values.chain([&end.pairs[1]]).collect(),
+            ],
+        }
     }
 
     /// Writes it over a `struct count_plan` of zeroes.
     pub(crate) fn write(&self, place: &Place, rodata: &mut [u8]) -> Result<()> {
         let mut plan = Writer { place, rodata };
-        let bases = self.fields().map(|field| field.base.number());
-        // The registers of a system call have its number.
-        let calls = self.fields().any(|field| field.base == Base::Call);
-        let bases = bases.fold(u32::from(calls), |bits, base| bits | 1 << base);
+        let [fields, at_end] = self.fields();
         let has_stacks = self.key.iter().any(|it| it.field.stored.is_stack());
         plan.set("key_size", self.key_size as u64)?;
-        plan.set("bases", bases.into())?;
-        plan.set("opaque", (self.opaque | self.compared_pointers()).into())?;
+        plan.set("bases", bases(&fields))?;
+        plan.set("opaque", copied(self.opaque, &fields))?;
+        if let Some(end) = &self.end {
+            plan.set("end_bases", bases(&at_end))?;
+            plan.set("end_opaque", copied(end.opaque, &at_end))?;
+            for (i, field) in end.pairs.iter().enumerate() {
+                plan.of("pairs", i)?.field(field, 0)?;
+            }
+        }
         plan.set("field_count", self.key.len() as u64)?;
         plan.set("filter_count", self.filters.len() as u64)?;
         plan.set("value_count", self.values.len() as u64)?;
@@ -196,6 +231,24 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// A bit for each base.
+fn bases(fields: &[&Field]) -> u64 {
+    // The registers of a system call have its number.
+    let calls = fields.iter().any(|field| field.base == Base::Call);
+    let bases = fields.iter().map(|field| field.base.number());
+    bases.fold(u64::from(calls), |bits, base| bits | 1 << base)
+}
+
+/// A pointer that is a value itself is copied, so that it is a number to the verifier.
+fn copied(opaque: u32, fields: &[&Field]) -> u64 {
+    let pointers = fields.iter().filter(|field| field.is_pointer());
+    let words = pointers.filter(|field| field.read == Read::Word);
+    words.fold(opaque.into(), |bits, field| match field.base {
+        Base::Argument(number) => bits | 1 << number,
+        _ => bits,
+    })
 }
 
 fn most(what: &str, number: usize, most: usize) -> anyhow::Error {
@@ -269,6 +322,9 @@ fn measures(query: &Query) -> Result<Vec<(&'static str, &str, Measure)>> {
         };
         measures.push(("--histogram", text, measure));
     }
+    if query.to.is_some() && measures.is_empty() {
+        measures.push(("--histogram", End::TIME, Measure::Log2));
+    }
     if measures.len() > MOST_VALUES {
         return Err(most(
             "--sum, --max, --min or --histogram",
@@ -319,70 +375,6 @@ fn values_of(mut columns: Vec<Column>) -> Result<(Vec<Column>, usize)> {
         }
     }
     Ok((columns, end))
-}
-
-/// Writes numbers where BTF says that members are.
-pub(crate) struct Writer<'a, 'b> {
-    place: &'a Place,
-    rodata: &'b mut [u8],
-}
-
-/// The same, of a part.
-pub(crate) struct Part<'b> {
-    place: Place,
-    rodata: &'b mut [u8],
-}
-
-impl Writer<'_, '_> {
-    fn of(&mut self, name: &str, index: usize) -> Result<Part<'_>> {
-        part(self.place, self.rodata, name, index)
-    }
-
-    fn set(&mut self, name: &str, number: u64) -> Result<()> {
-        self.of(name, 0)?.put(number);
-        Ok(())
-    }
-}
-
-impl Part<'_> {
-    pub(crate) fn of(&mut self, name: &str, index: usize) -> Result<Part<'_>> {
-        part(&self.place, self.rodata, name, index)
-    }
-
-    pub(crate) fn set(&mut self, name: &str, number: u64) -> Result<()> {
-        self.of(name, 0)?.put(number);
-        Ok(())
-    }
-
-    pub(crate) fn put(&mut self, number: u64) {
-        self.place.put(self.rodata, number.into());
-    }
-
-    fn field(&mut self, field: &Field, at: usize) -> Result<()> {
-        self.set("kind", field.read as u64)?;
-        self.set("base", field.base.number().into())?;
-        self.set("hops", field.offsets.len() as u64 - 1)?;
-        self.set("is_signed", field.is_signed().into())?;
-        self.set("size", field.size as u64)?;
-        self.set("shift", field.shift.into())?;
-        self.set("bits", field.bits.into())?;
-        for (i, offset) in field.offsets.iter().enumerate() {
-            self.of("offsets", i)?.put((*offset).into());
-        }
-        self.set("at", at as u64)?;
-        self.set("width", field.stored.size() as u64)
-    }
-}
-
-/// A member, or an element of one that is an array.
-fn part<'b>(place: &Place, rodata: &'b mut [u8], name: &str, index: usize) -> Result<Part<'b>> {
-    let place = place.member(name);
-    let place = place.ok_or_else(|| anyhow!("the object's plan has no `{name}`"))?;
-    let place = match &place.ty.kind {
-        Kind::Array { element, len } if index < *len => place.element(element, index),
-        _ => place,
-    };
-    Ok(Part { place, rodata })
 }
 
 impl Stored {

@@ -29,13 +29,16 @@ impl Tally {
     pub(crate) fn count(query: &Query) -> Result<Self> {
         let plan = with_world(|world| {
             let plan = Plan::new(query, world, &HostNames::new())?;
-            match (world.lacks)(&plan.event.section()) {
-                Some(lack) => Err(usage(format!("event `{}`: {lack}", query.event))),
-                None => Ok(plan),
+            for (_, section, event) in plan.programs() {
+                if let Some(lack) = (world.lacks)(&section) {
+                    return Err(usage(format!("event `{}`: {lack}", event.name())));
+                }
             }
+            Ok(plan)
         })?;
         let mut tally = Self::of_object(plan.event.name(), object(&plan)?)?;
-        tally.as_c = Some(plan.as_c());
+        // That of two events has no C file yet.
+        tally.as_c = plan.end.is_none().then(|| plan.as_c());
         let place = tally.schema.plan.clone();
         let place = place.context("the object has no plan")?;
         plan.write(&place, &mut tally.rodata)?;
@@ -63,7 +66,9 @@ const PLACEHOLDER: &[u8] = b"EVENT______";
 
 fn object(plan: &Plan) -> Result<Vec<u8>> {
     let mut object = internal::COUNT.to_vec();
-    name_section(&mut object, plan.event.program(), &plan.event.section())?;
+    for (program, section, _) in plan.programs() {
+        name_section(&mut object, &program, &section)?;
+    }
     let section = section(&object, b".BTF")?;
     let old = &object[section.data];
     let btf = btf(old, plan).context("failed to describe the table")?;
@@ -142,14 +147,20 @@ fn section(object: &[u8], name: &[u8]) -> Result<Section> {
 fn btf(old: &[u8], plan: &Plan) -> Result<Vec<u8>> {
     let mut types = Types::new(old)?;
     let (key, value) = (types.key(plan)?, types.value(plan)?);
-    for (old, new) in [("count_key", key), ("count_value", value)] {
+    let turned = [
+        ("count_start", types.start(plan, key)?),
+        ("count_key", key),
+        ("count_value", value),
+    ];
+    for (old, new) in turned {
         let old = types.btf.find(old, libbpf_sys::BTF_KIND_STRUCT)?;
         types.btf.turn_pointers(old, new);
     }
-    if let Some(target) = plan.event.target() {
-        let program = types
-            .btf
-            .find(plan.event.program(), libbpf_sys::BTF_KIND_FUNC)?;
+    for (program, _, event) in plan.programs() {
+        let Some(target) = event.target() else {
+            continue;
+        };
+        let program = types.btf.find(&program, libbpf_sys::BTF_KIND_FUNC)?;
         types
             .btf
             .tag(&format!("ktally:attach:{target}"), program, None)?;
@@ -230,6 +241,16 @@ impl Types {
             }
         }
         Ok(key)
+    }
+
+    /// What is kept of a start: when it was, and the key.
+    fn start(&mut self, plan: &Plan, key: Id) -> Result<Id> {
+        let since = self.number(8, false);
+        let size = 8 + plan.key_size.next_multiple_of(8);
+        let start = self.btf.structure("count_start_of_query", size)?;
+        self.btf.member("since", since, 0)?;
+        self.btf.member("key", key, 8)?;
+        Ok(start)
     }
 
     fn value(&mut self, plan: &Plan) -> Result<Id> {

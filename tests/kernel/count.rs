@@ -1,6 +1,7 @@
 //! `ktally count`: any event, by anything that it carries.
 
 mod bpftrace;
+mod interval;
 mod kinds;
 mod random;
 mod typed;

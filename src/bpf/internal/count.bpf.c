@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * `ktally count`: counts any event by what it carries, without a compiler. One
- * program for each kind of event, and a plan of what to read. Before this
- * object is opened the frontend changes it (src/tally/count.rs): it writes the
- * plan, gives one program its event in place of EVENT, and the table the types
- * of its key and value.
+ * program for each kind of event, and a plan of what to read; or two, for the
+ * time from one event to another. Before this object is opened the frontend
+ * changes it (src/tally/count.rs): it writes the plan, gives a program its
+ * event in place of EVENT, and the table the types of its key and value.
  */
 #include "ktally.bpf.h"
 #include "stacks.h"
@@ -38,6 +38,7 @@ enum count_base {
 	COUNT_CGROUP,
 	COUNT_CPU,
 	COUNT_CALL, /* the number of a system call */
+	COUNT_TIME, /* at an end: since its start, in ns */
 	COUNT_BASES,
 };
 
@@ -106,6 +107,10 @@ struct count_plan {
 	__u32 has_stacks;
 	__u32 own_frames; /* at the end of stacks: of the program and its caller
 			   */
+	__u32 end_bases;  /* of the program of the end; 0: there is none */
+	__u32 end_opaque;
+	/* which start an end belongs to: at the start, and at the end */
+	struct count_field pairs[2];
 	struct count_field fields[COUNT_FIELDS];
 	struct count_filter filters[COUNT_FILTERS];
 	struct count_value_plan values[COUNT_VALUES];
@@ -128,8 +133,17 @@ struct count_value {
 
 TABLE(events, struct count_key, struct count_value, 8192, "events");
 
-/* A key with stacks: too large for the BPF stack. */
-CPU_STATE(count_scratch, struct count_key);
+/* An event that has begun, until it ends. */
+struct count_start {
+	__u64 since;
+	struct count_key key;
+};
+
+HASH_STATE(count_starts, __u64, struct count_start, 16384)
+WITH(end_bases);
+
+/* Of starts, and of keys with stacks: too large for the BPF stack. */
+CPU_STATE(count_scratch, struct count_start);
 
 /*
  * Whether a base is one of those that the plan uses. What is asked often is
@@ -382,27 +396,23 @@ count_add(void *value, const volatile struct count_value_plan *plan,
 				number);
 }
 
-static __always_inline int count(void *ctx, __u32 uses,
-				 struct count_bases *bases)
+/* *text* is memory for a text that is compared. */
+static __always_inline bool
+count_is_wanted(void *ctx, __u32 uses, struct count_bases *bases, __u64 *text)
 {
-	__u64 small[COUNT_KEY / 8];
-	__u64 *key = small;
-	__u32 key_size = count_plan.key_size;
-	__u32 fields = count_plan.field_count;
-	__u32 values = count_plan.value_count;
-	struct count_value *value;
-
 	if (!wanted_cpu() || !wanted_task())
-		return 0;
+		return false;
 	bases->of[COUNT_CONTEXT] = (__u64)ctx;
 	count_take_current(uses, bases);
-	if (!count_wants(bases, key))
-		return 0;
-	if (count_plan.has_stacks) {
-		key = (void *)tally_cpu_state(count_scratch);
-		if (!key)
-			return 0;
-	}
+	return count_wants(bases, text);
+}
+
+static __always_inline void count_fill_key(__u64 *key, void *ctx,
+					   const struct count_bases *bases)
+{
+	__u32 key_size = count_plan.key_size;
+	__u32 fields = count_plan.field_count;
+
 #pragma unroll
 	for (int i = 0; i < COUNT_KEY / 8; i++)
 		if (i * 8 < key_size)
@@ -411,6 +421,13 @@ static __always_inline int count(void *ctx, __u32 uses,
 	for (int i = 0; i < COUNT_FIELDS; i++)
 		if (i < fields)
 			count_fill(key, &count_plan.fields[i], ctx, bases);
+}
+
+static __always_inline void count_event(const void *key,
+					const struct count_bases *bases)
+{
+	__u32 values = count_plan.value_count;
+	struct count_value *value;
 
 	value = __tally_entry(&events, key, &events_zero, &events_other);
 	__sync_fetch_and_add(&value->events, 1);
@@ -418,6 +435,70 @@ static __always_inline int count(void *ctx, __u32 uses,
 	for (int i = 0; i < COUNT_VALUES; i++)
 		if (i < values)
 			count_add(value, &count_plan.values[i], bases);
+}
+
+static __always_inline int count(void *ctx, __u32 uses,
+				 struct count_bases *bases)
+{
+	__u64 small[COUNT_KEY / 8];
+	__u64 *key = small;
+
+	if (!count_is_wanted(ctx, uses, bases, key))
+		return 0;
+	if (count_plan.has_stacks) {
+		struct count_start *large = tally_cpu_state(count_scratch);
+
+		if (!large)
+			return 0;
+		key = large->key.words;
+	}
+	count_fill_key(key, ctx, bases);
+	count_event(key, bases);
+	return 0;
+}
+
+/* ---- from one event to another ------------------------------------------- */
+
+static __always_inline __u64 count_pair(int end,
+					const struct count_bases *bases)
+{
+	const volatile struct count_field *field = &count_plan.pairs[end];
+
+	return count_number(field, count_find(field, bases));
+}
+
+/* A later start of the same pair takes the place of an earlier one. */
+static __always_inline int count_from(void *ctx, __u32 uses,
+				      struct count_bases *bases)
+{
+	struct count_start *start = tally_cpu_state(count_scratch);
+	__u64 text[COUNT_TEXT / 8], pair;
+
+	if (!start || !count_is_wanted(ctx, uses, bases, text))
+		return 0;
+	count_fill_key(start->key.words, ctx, bases);
+	pair = count_pair(0, bases);
+	start->since = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&count_starts, &pair, start, BPF_ANY))
+		tally_dropped(events);
+	return 0;
+}
+
+static __always_inline int count_to(void *ctx, __u32 uses,
+				    struct count_bases *bases)
+{
+	struct count_start *start;
+	__u64 pair;
+
+	bases->of[COUNT_CONTEXT] = (__u64)ctx;
+	count_take_current(uses, bases);
+	pair = count_pair(1, bases);
+	start = bpf_map_lookup_elem(&count_starts, &pair);
+	if (!start)
+		return 0;
+	bases->of[COUNT_TIME] = bpf_ktime_get_ns() - start->since;
+	count_event(&start->key, bases);
+	bpf_map_delete_elem(&count_starts, &pair);
 	return 0;
 }
 
@@ -433,56 +514,65 @@ static __always_inline int count(void *ctx, __u32 uses,
 	"____________________________"
 
 /* tp_btf, fentry; fexit has what the function returns behind its arguments. */
-SEC("?traced/" EVENT)
-int traced(void *ctx)
+static __always_inline void take_traced(void *ctx, __u32 uses, __u32 opaque,
+					struct count_bases *bases)
 {
-	__u32 uses = count_plan.bases, opaque = count_plan.opaque;
-	struct count_bases bases;
-
 #pragma unroll
 	for (int i = 0; i <= COUNT_LAST_ARGUMENT; i++) {
 		if (!count_uses(uses, i))
 			continue;
 		if (count_uses(opaque, i))
-			bpf_probe_read_kernel(&bases.of[i], 8, ctx + i * 8);
+			bpf_probe_read_kernel(&bases->of[i], 8, ctx + i * 8);
 		else
-			bases.of[i] = (__u64)tracepoint_argument(ctx, i);
+			bases->of[i] = (__u64)tracepoint_argument(ctx, i);
 	}
 	if (count_uses(uses, COUNT_CALL))
-		bases.of[COUNT_CALL] = syscall_number((void *)bases.of[0]);
-	return count(ctx, uses, &bases);
+		bases->of[COUNT_CALL] = syscall_number((void *)bases->of[0]);
 }
 
 /* kprobe, kretprobe, uprobe, uretprobe */
-SEC("?probed/" EVENT)
-int probed(struct pt_regs *ctx)
+static __always_inline void take_probed(struct pt_regs *ctx, __u32 uses,
+					__u32 opaque, struct count_bases *bases)
 {
-	__u32 uses = count_plan.bases;
-	struct count_bases bases;
-
 	if (count_uses(uses, 0))
-		bases.of[0] = PT_REGS_PARM1(ctx);
+		bases->of[0] = PT_REGS_PARM1(ctx);
 	if (count_uses(uses, 1))
-		bases.of[1] = PT_REGS_PARM2(ctx);
+		bases->of[1] = PT_REGS_PARM2(ctx);
 	if (count_uses(uses, 2))
-		bases.of[2] = PT_REGS_PARM3(ctx);
+		bases->of[2] = PT_REGS_PARM3(ctx);
 	if (count_uses(uses, 3))
-		bases.of[3] = PT_REGS_PARM4(ctx);
+		bases->of[3] = PT_REGS_PARM4(ctx);
 	if (count_uses(uses, 4))
-		bases.of[4] = PT_REGS_PARM5(ctx);
+		bases->of[4] = PT_REGS_PARM5(ctx);
 	if (count_uses(uses, 5))
-		bases.of[5] = PT_REGS_PARM6(ctx);
+		bases->of[5] = PT_REGS_PARM6(ctx);
 	if (count_uses(uses, COUNT_RETURN))
-		bases.of[COUNT_RETURN] = PT_REGS_RC(ctx);
-	return count(ctx, uses, &bases);
+		bases->of[COUNT_RETURN] = PT_REGS_RC(ctx);
 }
 
-/* tracepoint, perf_event */
-SEC("?plain/" EVENT)
-int plain(void *ctx)
+/* tracepoint, perf_event: nothing but what every event has */
+static __always_inline void take_plain(void *ctx, __u32 uses, __u32 opaque,
+				       struct count_bases *bases)
 {
-	__u32 uses = count_plan.bases;
-	struct count_bases bases;
-
-	return count(ctx, uses, &bases);
 }
+
+#define PROGRAM(name, kind, context, part, plan_bases, plan_opaque)     \
+	SEC("?" #name "/" EVENT)                                        \
+	int name(context *ctx)                                          \
+	{                                                               \
+		__u32 uses = count_plan.plan_bases;                     \
+		struct count_bases bases;                               \
+                                                                        \
+		take_##kind(ctx, uses, count_plan.plan_opaque, &bases); \
+		return part(ctx, uses, &bases);                         \
+	}
+
+/* Of an end before that of its start: programs are attached in this order. */
+#define PROGRAMS(kind, context)                                            \
+	PROGRAM(kind##_to, kind, context, count_to, end_bases, end_opaque) \
+	PROGRAM(kind##_from, kind, context, count_from, bases, opaque)     \
+	PROGRAM(kind, kind, context, count, bases, opaque)
+
+PROGRAMS(traced, void)
+PROGRAMS(probed, struct pt_regs)
+PROGRAMS(plain, void)

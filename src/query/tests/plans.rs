@@ -203,3 +203,50 @@ fn conditions_become_ranges_bits_and_texts() {
         );
     }
 }
+
+#[test]
+fn an_interval_reads_at_both_ends() {
+    let to = Some("called".to_owned());
+    let query = Query {
+        to,
+        per: Some("thing".to_owned()),
+        by: texts(["comm", "flag"]),
+        ..Query::default()
+    };
+    let spread = plan(query.clone()).unwrap();
+    let programs = spread.programs().into_iter().map(|it| it.0);
+    assert_eq!(programs.collect::<Vec<_>>(), ["traced_to", "traced_from"]);
+    let value = &spread.values[0];
+    assert_eq!(
+        (&*value.name, value.at, value.unit.as_deref()),
+        ("time", 8, Some("ns"))
+    );
+    assert_eq!((spread.key_size, spread.value_size), (17, 8 + 520));
+    assert_eq!(
+        spread.summary(),
+        "time from event to called, by comm and flag"
+    );
+    let sums = Query {
+        sum: texts(["to.number"]),
+        max: texts(["time"]),
+        ..query.clone()
+    };
+    let sums = plan(sums).unwrap();
+    let names: Vec<_> = sums.values.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["to.number.sum", "time.max"]);
+    let refused = |query| format!("{:#}", plan(query).unwrap_err());
+    let of_start = Query {
+        sum: texts(["number"]),
+        ..query.clone()
+    };
+    assert_eq!(
+        refused(of_start),
+        "--sum: `number`: numbers of an interval are added up when it ends; write `time`, or \
+         `to.EXPR` for what the event of --to has"
+    );
+    let by_end = Query {
+        by: texts(["to.number"]),
+        ..query
+    };
+    assert!(refused(by_end).starts_with("`to.number`: rows and conditions take"));
+}

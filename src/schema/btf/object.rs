@@ -169,7 +169,9 @@ impl Schema {
         let is_unneeded = |it: &&OptionalMap| {
             let mut options = self.options.iter();
             let option = options.find(|option| option.name == it.option);
-            option.is_some_and(|option| option.is_off(rodata) == it.is_with)
+            let of_plan = || self.plan.as_ref()?.member(&it.option);
+            let place = option.map(|it| it.place.clone()).or_else(of_plan);
+            place.is_some_and(|place| (place.raw(rodata) == Some(0)) == it.is_with)
         };
         let maps = self.optional_maps.iter().filter(is_unneeded);
         maps.map(|it| it.map.as_str()).collect()

@@ -1,0 +1,205 @@
+//! The time from one event to another.
+
+use std::ffi::{c_char, c_int, c_long};
+use std::hint::black_box;
+use std::time::Duration;
+
+use crate::common::ktally;
+use crate::support::{
+    Child, ask_for_parent, clone, count, exec_with, exit, fork, reap, run, run_with, sleep,
+};
+
+/// 2^20 ns and more: no interval of these naps is in a bucket before the 21st.
+const NAP: Duration = Duration::from_nanos(1 << 20 | 1);
+
+/// 23 naps, and no more.
+#[track_caller]
+fn assert_naps(row: &crate::support::Row<'_>) {
+    assert_eq!(row.number("events"), 23);
+    let (count, sum) = row.histogram("time");
+    assert_eq!(count, 23);
+    assert!(sum > 23 << 20, "{sum}");
+    assert_eq!(row.buckets("time")[..21].iter().sum::<u64>(), 0);
+}
+
+#[test]
+fn ends_belong_to_the_current_task() {
+    let child = Child::new("kt-from", || {
+        sleep(23, NAP);
+        ask_for_parent(37);
+    });
+    let calls = "count --from sys_enter --to sys_exit --by comm,call,pid";
+    let (pid, calls) = (child.pid(), calls.to_owned());
+    let counted = count(&calls, &child, &[]);
+    assert_naps(&counted.row(&["kt-from", "nanosleep", &pid]));
+    let row = counted.row(&["kt-from", "getppid", &pid]);
+    assert_eq!(row.number("events"), 37);
+    assert_eq!(row.histogram("time").0, 37);
+    // A condition is tested at the start.
+    let counted = count(calls + " --where call=nanosleep", &child, &[]);
+    assert_naps(&counted.only_row(&["kt-from", "nanosleep", &pid]));
+}
+
+#[test]
+fn numbers_are_those_of_the_end() {
+    let child = Child::new("kt-to", || ask_for_parent(23));
+    let parent = u64::from(std::process::id());
+    let query = "count --from sys_enter --to sys_exit --where call=getppid --sum to.ret --histogram time:1000000000";
+    let counted = count(query, &child, &[]);
+    let rows = counted.rows();
+    let [row] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(row.numbers(["events", "to.ret.sum"]), [23, 23 * parent]);
+    let (count, sum) = row.histogram("time");
+    assert_eq!(count, 23);
+    assert!(sum > 0);
+    assert_eq!(row.buckets("time")[1], 23);
+}
+
+unsafe extern "C" {
+    fn usleep(time: u32) -> c_int;
+    fn atoi(text: *const c_char) -> c_int;
+    fn atol(text: *const c_char) -> c_long;
+}
+
+#[test]
+fn functions_take_their_time() {
+    let child = Child::new("kt-takes", || {
+        for _ in 0..23 {
+            // SAFETY: takes a number.
+            unsafe { usleep(1049) };
+        }
+    });
+    let function = "uprobe:libc.so.6:usleep";
+    let query =
+        format!("count --from {function} --to {function} --return --by comm,arg0 --per task");
+    let counted = count(query, &child, &[]);
+    assert_naps(&counted.only_row(&["kt-takes", "1049"]));
+}
+
+#[test]
+fn ends_belong_to_a_value() {
+    let child = Child::new("kt-lives", || {
+        let life = || exec_with(c"/bin/sleep", [c"kt-sleep", c"0.002"]);
+        fork(23, || clone(libc::SIGCHLD), life);
+        reap(23);
+    });
+    for per in ["p", "p.pid"] {
+        let query = format!(
+            "count --from sched_process_exec --to sched_process_exit --per {per} \
+             --by p.comm,p.real_parent.comm --where p.real_parent.comm=kt-lives"
+        );
+        let counted = run(query, &[], || child.work());
+        assert_naps(&counted.only_row(&["sleep", "kt-lives"]));
+    }
+}
+
+/// Two values at once, in one task.
+#[test]
+fn values_are_told_apart() {
+    extern "C" fn ignore(_: c_int) {}
+    let signals = [libc::SIGRTMIN() + 5, libc::SIGRTMIN() + 6];
+    let child = Child::new("kt-pairs", move || {
+        // SAFETY: a set of signals on the stack, and a handler that does nothing.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            for signal in signals {
+                libc::sigaddset(&raw mut set, signal);
+                libc::signal(signal, ignore as *const () as libc::sighandler_t);
+            }
+            for _ in 0..23 {
+                libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+                assert_eq!(signals.map(|signal| libc::raise(signal)), [0, 0]);
+                sleep(1, NAP);
+                libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+            }
+        }
+    });
+    let query = "count --from signal_generate --to signal_deliver --by sig --where comm=kt-pairs";
+    let counted = count(format!("{query} --per sig"), &child, &[]);
+    for signal in signals {
+        assert_naps(&counted.row(&[&signal.to_string()]));
+    }
+    // By the task the later start takes the place of the earlier one.
+    let counted = count(query, &child, &[]);
+    assert_naps(&counted.only_row(&[&signals[1].to_string()]));
+}
+
+#[test]
+fn what_does_not_end_is_not_counted() {
+    let child = Child::new("kt-end", || {
+        let life = || {
+            ask_for_parent(1);
+            exit(0);
+        };
+        fork(23, || clone(libc::SIGCHLD), life);
+        reap(23);
+    });
+    let query = "count --from sys_enter --to sys_exit --by comm,call --where comm=kt-end";
+    let counted = run(query, &[], || child.work());
+    assert_eq!(counted.row(&["kt-end", "getppid"]).number("events"), 23);
+    let mut rows = counted.rows().into_iter();
+    assert!(rows.all(|row| !row.labels[1].starts_with("exit")));
+}
+
+#[test]
+fn a_lost_start_is_counted() {
+    const ROOM: usize = 16384;
+    let child = Child::new("kt-lost", || {
+        let text = vec![0u8; ROOM + 23];
+        for byte in &text {
+            // SAFETY: an empty text.
+            black_box(unsafe { atoi(black_box(byte as *const u8).cast()) });
+        }
+        // Of the first start, which found room, and of the last one, which did not.
+        for byte in [text.first(), text.last()].into_iter().flatten() {
+            // SAFETY: an empty text.
+            black_box(unsafe { atol(black_box(byte as *const u8).cast()) });
+        }
+    });
+    let functions = "--from uprobe:libc.so.6:atoi --to uprobe:libc.so.6:atol --per arg0";
+    let query = format!("count {functions} --by comm");
+    let counted = run_with(query, &[("pid", &child.pid())], None, || child.work());
+    assert_eq!(counted.dropped(), 23);
+    assert_eq!(counted.only_row(&["kt-lost"]).number("events"), 1);
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    for (line, words) in [
+        (
+            "count --from sys_enter --to sys_enter",
+            "`sys_enter` is the event of --from",
+        ),
+        (
+            "count --from sys_enter --to sys_exti",
+            "--to: no event named `sys_exti`",
+        ),
+        (
+            "count --from sys_enter --to sys_exit --per ret",
+            "--per, at --from: event `sys_enter`, at position 1: no value named `ret`",
+        ),
+        (
+            "count --from sys_enter --to sys_exit --per comm",
+            "`comm` is a `char[16]`, and a number or a pointer tells intervals apart",
+        ),
+        (
+            "count --from sys_enter --to sys_exit --by to.ret",
+            "`to.ret`: rows and conditions take what the event of --from has",
+        ),
+        (
+            "count --from sys_enter --to sys_exit --sum id",
+            "`id`: numbers of an interval are added up when it ends; write `time`, or `to.EXPR`",
+        ),
+        (
+            "count --from sys_enter --to sys_exit --print",
+            "--print writes a C file for one event",
+        ),
+        ("count --from sys_enter", "--to"),
+        ("count sys_enter --from sys_enter --to sys_exit", "--from"),
+    ] {
+        ktally(line).refused(2, &[words]);
+    }
+}
