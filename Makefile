@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 
-# Where ktally goes is nothing to the libraries that cargo builds with make.
+# cargo builds libraries with make, which must not install themselves there.
 unexport PREFIX DESTDIR
 MAKEOVERRIDES =
 
@@ -32,12 +32,12 @@ run: build
 	$(AS_ROOT) target/release/ktally run syscalls --for 5s --top 10
 
 test: setup
-	@dist/setup bpftool || echo "no bpftool is to be had: what compares with it is skipped" >&2
-	@$(MAKE) --no-print-directory $(BROWSER) || echo "no browser is to be had: the page of export is not looked at" >&2
-	@dist/setup prometheus || echo "no prometheus is to be had: what asks it is skipped" >&2
+	@dist/setup bpftool || echo "no bpftool can be installed: the tests that compare with it are skipped" >&2
+	@$(MAKE) --no-print-directory $(BROWSER) || echo "no browser can be installed: the test of the page of export is skipped" >&2
+	@dist/setup prometheus || echo "no prometheus can be installed: the tests with a server are skipped" >&2
 	$(CARGO) test --quiet
 
-# What looks at the page of `ktally export`: a browser, and the modules that drive it.
+# A browser and its driver, for the test of the page of `ktally export`.
 BROWSER = target/page/node_modules/.package-lock.json
 $(BROWSER): tests/page/package.json tests/page/package-lock.json
 	@dist/setup chromium node npm
@@ -108,11 +108,11 @@ static: setup
 	LIBBPF_SYS_LIBRARY_PATH=$$(dirname "$$(realpath "$$($(CC) -print-file-name=libelf.a)")") \
 		RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --features static --target $(TARGET)
 
-# That with pages, completions and units as an archive, and its checksum.
+# An archive of the static program with pages, completions and units, and a checksum.
 release: static
 	dist/release $(STATIC) target/dist
 
-# A package for Debian and Ubuntu, in target/deb/; and what it does on a fresh system.
+# A package for Debian and Ubuntu, in target/deb/; test-deb uses it on a fresh system.
 deb: build
 	@dist/setup dpkg-shlibdeps
 	dist/deb target/deb
