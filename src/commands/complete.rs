@@ -19,10 +19,10 @@ use crate::tally::{Instance, InstanceName, Instances, Tally};
 /// names the shell, and the line is after `--`. Without a line, the answer is the code
 /// that a shell needs to ask.
 pub fn complete(args: &[OsString]) -> Result<bool> {
-    let line = args.iter().skip_while(|word| *word != "--").skip(1);
-    let line: Vec<OsString> = line.cloned().collect();
+    let line = || args.iter().skip_while(|word| *word != "--").skip(1);
+    let command = || command(&line().cloned().collect::<Vec<_>>());
     let folder = env::current_dir().ok();
-    let shell = CompleteEnv::with_factory(|| command(&line)).completer("ktally");
+    let shell = CompleteEnv::with_factory(command).completer("ktally");
     Ok(shell.try_complete(args, folder.as_deref())?)
 }
 
