@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::histogram::{Histogram, SLOTS as SLOTS_TYPE, as_slots};
 use super::metric::{Metric, MetricKind};
-use super::table::Table;
+use super::table::{Table, is_of};
 use super::tags::Tags;
 use super::types::{Kind, Member, Type};
 use crate::error::usage;
@@ -108,12 +108,8 @@ impl Table {
 
     /// These numbers only grow.
     pub(super) fn count_up(&mut self, columns: &[String]) {
-        let is_of = |column: &String, name: &str| {
-            let rest = name.strip_prefix(&**column);
-            rest.is_some_and(|it| it.is_empty() || it.starts_with('.'))
-        };
         for metric in &mut self.metrics {
-            let is_named = columns.iter().any(|column| is_of(column, &metric.name));
+            let is_named = columns.iter().any(|column| is_of(&metric.name, column));
             if is_named && metric.kind == MetricKind::Gauge {
                 (metric.kind, metric.is_declared) = (MetricKind::Counter, true);
                 // What only grows is never below zero, whatever its type.

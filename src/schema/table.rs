@@ -381,7 +381,7 @@ fn is_anonymous_union(member: &Member) -> bool {
 
 /// Whether a column, as rows are sorted by it, is this one or a part of it: `latency.p99`
 /// is of `latency`.
-fn is_of(column: &str, name: &str) -> bool {
+pub(super) fn is_of(column: &str, name: &str) -> bool {
     let part = column.strip_prefix(name);
     part.is_some_and(|part| part.is_empty() || part.starts_with('.'))
 }
