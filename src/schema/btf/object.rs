@@ -209,12 +209,9 @@ impl Schema {
         let is_kept = |it: &Metric| it.kind != MetricKind::Maximum || maxima != Some(0);
         for table in &mut tables {
             table.metrics.retain(is_kept);
-            let (on, off) = table.labels.drain(..).partition(is_on);
-            table.off = Vec::from_iter(off)
-                .into_iter()
-                .map(|it: Label| it.name)
-                .collect();
+            let (on, off): (_, Vec<Label>) = table.labels.drain(..).partition(is_on);
             table.labels = on;
+            table.off = off.into_iter().map(|it| it.name).collect();
         }
         tables
     }
