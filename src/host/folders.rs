@@ -13,14 +13,13 @@ pub(crate) fn is_ours(path: &Path) -> bool {
         return false;
     };
     let own = nix::unistd::geteuid().as_raw();
-    let is_safe = |it: &Metadata| {
-        let is_sticky = it.is_dir() && it.mode() & 0o1000 != 0;
+    let is_safe = |at: &Path, it: &Metadata| {
+        // Other users can make files in a sticky folder, but cannot rename ours.
+        let is_sticky = at != path && it.mode() & 0o1000 != 0;
         [0, own].contains(&it.uid()) && (it.mode() & 0o022 == 0 || is_sticky)
     };
-    // In a sticky folder others cannot rename what is ours, but it is no place of ours.
-    let is_last_sticky = fs::metadata(&path).is_ok_and(|it| it.is_dir() && it.mode() & 0o022 != 0);
     let mut ancestors = path.ancestors();
-    !is_last_sticky && ancestors.all(|it| fs::metadata(it).is_ok_and(|it| is_safe(&it)))
+    ancestors.all(|at| fs::metadata(at).is_ok_and(|it| is_safe(at, &it)))
 }
 
 /// Whether every user may write in this folder.
