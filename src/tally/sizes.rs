@@ -17,13 +17,13 @@ const RING: u32 = 256 * 1024;
 pub(super) fn set_missing(object: &mut OpenObject) -> Result<()> {
     for mut map in object.maps_mut() {
         let name = lossy(map.name());
-        set(&mut map).with_context(|| format!("failed to set the size of map `{name}`"))?;
+        set(&mut map, &name).with_context(|| format!("failed to set the size of map `{name}`"))?;
     }
     Ok(())
 }
 
-fn set(map: &mut OpenMapMut<'_>) -> libbpf_rs::Result<()> {
-    let (ty, name) = (map.map_type(), lossy(map.name()));
+fn set(map: &mut OpenMapMut<'_>, name: &str) -> libbpf_rs::Result<()> {
+    let ty = map.map_type();
     if ty == MapType::StackTrace {
         if map.key_size() == 0 {
             map.set_key_size(4)?;
@@ -31,7 +31,7 @@ fn set(map: &mut OpenMapMut<'_>) -> libbpf_rs::Result<()> {
         if map.value_size() == 0 {
             map.set_value_size(STACK)?;
             log::detail(&format!(
-                "map `{name}` says no size: its stacks have 127 frames"
+                "map `{name}` does not say its size: its stacks have 127 frames"
             ));
         }
     }
@@ -58,7 +58,7 @@ fn set(map: &mut OpenMapMut<'_>) -> libbpf_rs::Result<()> {
     };
     map.set_max_entries(rows)?;
     log::detail(&format!(
-        "map `{name}` says no size: it has room for {rows}; --max-rows sets another"
+        "map `{name}` does not say its size: it has room for {rows}; --max-rows sets another"
     ));
     Ok(())
 }
