@@ -190,7 +190,7 @@ mod tests {
     use crate::schema::{Histogram, Plain, Scale, Tags, Type};
     use crate::snapshot::{Rows, TableReading};
 
-    /// Of a name of so many characters; a counter and a histogram.
+    /// A name of `len` characters, a counter and a histogram.
     fn table(len: usize) -> Table {
         let key = structure(len, vec![member("name", 0, &text(len))]);
         let columns = vec![

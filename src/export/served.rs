@@ -34,8 +34,8 @@ pub(crate) struct Served {
 const OTHER_SLOT: u32 = 0;
 
 impl Served {
-    /// None yet, of at most so many. The series `other` has as a label when this exporter
-    /// began: after a restart other rows may be part of it.
+    /// Has no series of rows yet, and never more than `most`. A label of the series `other`
+    /// says when this exporter began: after a restart other rows may be part of it.
     pub(crate) fn new(table: &Table, most: usize, start: &str) -> Self {
         let mut served = Self {
             most,
@@ -234,7 +234,7 @@ mod tests {
         let mut served = served(2);
         let first = shown(&mut served, &[(1, 10), (2, 30), (3, 20), (4, 5)], 0);
         assert_eq!(first, ("other=15 2=30 3=20".to_owned(), 2));
-        // However large a folded row becomes, and whoever comes or goes.
+        // A folded row stays folded, however large it becomes and whichever rows come or go.
         let second = shown(&mut served, &[(1, 900), (2, 31), (5, 7)], 1);
         assert_eq!(second, ("other=908 2=31".to_owned(), 2));
         let third = shown(&mut served, &[(1, 900), (3, 21), (5, 7)], 1);

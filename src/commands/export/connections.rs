@@ -1,5 +1,5 @@
-//! The connections that are open. There are only so many: a new one takes the place of
-//! one that has waited for longest, so slow clients keep no honest one out.
+//! The connections that are open. Their number is limited: a new one takes the place of
+//! the one that has waited for longest, so slow clients keep no honest one out.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -125,7 +125,7 @@ impl Responder {
             Route::Metrics => self.metrics(request.headers()).await?,
             Route::Tallies => json(self.reader.tallies().await?),
             Route::Read => json(self.reader.view(view()?, Since::Ever).await?.text),
-            // Nobody takes the events of a HEAD.
+            // The answer to a HEAD has no body, so it opens no stream.
             Route::Stream if request.method() == Method::HEAD => {
                 of_kind(Content::Whole("".into()), EVENTS)
             }

@@ -156,7 +156,7 @@ impl Encoder {
             Number::from(count).write(out);
             out.push(b'\n');
         }
-        // Without a sum there is no series of it, as the format allows.
+        // The format allows a histogram that lacks its sum.
         if let Some(sum) = histogram.sum() {
             let sum = Number::new(sum.into(), decimals);
             sample(out, &format!("{name}_sum"), labels, sum);

@@ -93,7 +93,7 @@ fn slow_clients_keep_none_out() {
     assert!(after < before + MORE, "{before} {after}");
 }
 
-/// Whoever takes nothing of a large answer does not hold it for long.
+/// A client that takes nothing of a large answer does not hold it for long.
 #[test]
 fn clients_that_never_read_are_cut() {
     let host = Host::new();
@@ -208,7 +208,7 @@ fn another_host_is_refused() {
     assert_eq!(tcp(free, absolute).status, 403);
     let none = "GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n";
     assert_eq!(tcp(free, none).status, 403);
-    // Whoever reaches the path of a socket is no page of a browser.
+    // A page of a browser cannot reach a socket by its path.
     let reply = exporter.get("/metrics", &["Host: evil.example"]);
     assert_eq!(reply.status, 200);
 }
