@@ -1,4 +1,4 @@
-//! Maps that no author described with tags: what can be told from their types.
+//! Maps that no author described with tags: what their types say.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const SLOTS: &str = "slots";
 impl Table {
     /// The table of a map without tags. Nothing says which of its numbers only grow, so
     /// they are shown as they are. Arrays called `slots` are log2 histograms. A column
-    /// of the value that is called like one of the key is `value.NAME`.
+    /// of the value with the name of one of the key is `value.NAME`.
     pub(crate) fn found(self) -> Self {
         let mut table = self.made_from(|origin| origin.value = with_slots(&origin.value));
         let undeclared = |it: &&mut Metric| !it.is_declared && it.kind == MetricKind::Counter;

@@ -157,7 +157,7 @@ impl Origin {
         Ok(())
     }
 
-    /// A key that is not a struct is called like its decoder.
+    /// A key that is not a struct has the name of its decoder.
     fn names_key(&self, path: &str) -> bool {
         let decoder = self.tags.decoder.as_ref();
         self.key.members().is_empty() && decoder.is_some_and(|it| it.name() == path)

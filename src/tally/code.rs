@@ -94,8 +94,8 @@ pub(super) fn read(object: &[u8]) -> Result<Vec<Code>> {
 }
 
 impl Code {
-    /// Each call of a helper with the map in its first argument, as far as that is seen
-    /// in a straight line of code.
+    /// Each call of a helper with the map in its first argument, as far as a straight
+    /// line of code shows it.
     pub(super) fn calls(&self) -> impl Iterator<Item = (usize, i32, Option<&str>)> {
         const MOV: u8 = 0xbf;
         let mut held: HashMap<u8, &str> = HashMap::new();

@@ -42,8 +42,8 @@ pub(crate) fn template(name: &str) -> Result<&'static str> {
     Ok(text)
 }
 
-/// Folders of headers: kept in a cache, so that errors name places that still exist, or
-/// where there is none in this temporary folder.
+/// Folders of headers. A cache keeps them, so that the paths in error messages still
+/// exist. Without a cache they are in this temporary folder.
 pub(super) struct Headers<'t> {
     temporary: &'t Path,
     cache: Option<PathBuf>,

@@ -61,7 +61,7 @@ const LESSONS: [(&str, &str); 22] = [
     ),
     (
         "bpf_probe_read",
-        "lockdown=confidentiality forbids to read the kernel's memory",
+        "lockdown=confidentiality forbids programs to read the kernel's memory",
     ),
     (
         "restricted function",

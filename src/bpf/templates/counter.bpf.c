@@ -3,17 +3,17 @@
  * Counts: each time that a task leaves a CPU, by its process.
  *
  * `ktally run FILE` counts; `ktally list FILE` shows what the file declares;
- * `ktally lint FILE` looks for what is easily forgotten.
+ * `ktally lint FILE` looks for what authors often forget.
  */
 #include "ktally.bpf.h"
 
-/* The line that `ktally list` shows. Once a file: it is also the licence. */
+/* The line that `ktally list` shows, and the licence. Each file has one. */
 TALLY("context switches, by process");
 
 /* --pid, --comm, --uid and --cgroup; wanted_task() asks for them. */
 TASK_FILTERS;
 
-/* The key: one row for each different one. AS(comm) says how it is shown. */
+/* The table has one row per key. AS(comm) says how to show the member. */
 struct who {
 	char comm[TASK_COMM_LEN] AS(comm);
 };

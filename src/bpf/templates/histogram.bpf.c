@@ -12,8 +12,7 @@ TASK_FILTERS;
 struct call {
 	char comm[TASK_COMM_LEN] AS(comm);
 	__u32 call AS(syscall);
-	/* Padding would be compared: there is none, as both are multiples of 4.
-	 */
+	/* The kernel compares padding too; both sizes are multiples of 4. */
 };
 
 /* A histogram has its count, mean and quantiles; UNIT() scales them. */

@@ -32,7 +32,10 @@ struct entry {
 };
 TASK_STATE(entered, struct entry) UNDER_WAY(by_process, time);
 
-/* The second event stands first: what has begun has its end in sight. */
+/*
+ * The program of the second event comes first, as ktally attaches programs in
+ * the order of the file: each start that is counted has its end counted too.
+ */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Counts: calls of a function of a program or library, by process, with the
- * size that its first argument is.
+ * Counts: calls of a function of a program or library, by process, and
+ * the sum of the sizes that are its first argument.
  */
 #include "ktally.bpf.h"
 

@@ -1,4 +1,4 @@
-//! What an object declares whose maps have no tags: the maps that count, its variables,
+//! What an object without tags on its maps declares: the maps that count, its variables,
 //! and the constants that its own loader sets.
 
 use libbpf_rs::MapType;

@@ -32,7 +32,7 @@ pub struct Schema {
     pub is_found: bool,
     /// Tables of others that hold state: see [`Schema::set_apart`].
     pub(crate) states: Vec<Table>,
-    /// The maps that send events to a loader of its own, and count nothing.
+    /// The maps that send events to the object's own loader, and count nothing.
     pub(crate) senders: Vec<String>,
     /// Where each table's `struct tally_health` is in `.bss.ktally`.
     pub(crate) health: HashMap<String, Place>,
