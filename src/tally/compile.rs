@@ -99,14 +99,22 @@ pub(crate) fn write_headers(folder: &Path) -> Result<Vec<String>> {
     let headers = folder.join("ktally-headers");
     headers::write_own(&headers)?;
     headers::write_vmlinux(&headers)?;
-    let own = FLAGS.split_whitespace().filter(|flag| *flag != "-Werror");
-    let fixed = ["-target", "bpf", ARCH].into_iter().chain(own);
-    let fixed = fixed.map(str::to_owned);
-    let flags = fixed.chain([format!("-I{}", headers.display())]);
-    let after = Path::new(MULTIARCH)
-        .is_dir()
-        .then(|| format!("-idirafter{MULTIARCH}"));
-    Ok(flags.chain(after).collect())
+    let flags = own_flags().map(str::to_owned);
+    let flags = flags.chain([format!("-I{}", headers.display())]);
+    Ok(flags.chain(multiarch()).collect())
+}
+
+/// The flags of ktally. Warnings are not errors: users' files are not held to the rules of
+/// `src/bpf/`.
+fn own_flags() -> impl Iterator<Item = &'static str> {
+    let of_build = FLAGS.split_whitespace().filter(|flag| *flag != "-Werror");
+    ["-target", "bpf", ARCH].into_iter().chain(of_build)
+}
+
+/// The flag with which clang finds the headers of an architecture.
+fn multiarch() -> Option<String> {
+    let is_there = Path::new(MULTIARCH).is_dir();
+    is_there.then(|| format!("-idirafter{MULTIARCH}"))
 }
 
 /// How clang is called.
@@ -124,21 +132,21 @@ impl Clang<'_> {
     fn run(&self, object: &Path) -> Result<Result<(), String>> {
         let failed = format!("failed to compile `{}`", self.source.display());
         let mut clang = host::clang().with_context(|| failed.clone())?;
-        // What is a warning to ktally's own files is none of ktally's business in others.
-        let own = FLAGS.split_whitespace().filter(|flag| *flag != "-Werror");
         clang
-            .args(["-O2", "-g", "-target", "bpf", "-fno-stack-protector", ARCH])
+            .args(["-O2", "-g", "-fno-stack-protector"])
             // Otherwise a failure leaves the preprocessed source behind.
             .arg("-fno-crash-diagnostics")
-            .args(own)
+            .args(own_flags())
             .args(self.flags);
         for folder in &self.folders {
             clang.arg("-I").arg(folder);
         }
-        if Path::new(MULTIARCH).is_dir() {
-            clang.args(["-idirafter", MULTIARCH]);
-        }
-        clang.arg("-c").arg(self.source).arg("-o").arg(object);
+        clang
+            .args(multiarch())
+            .arg("-c")
+            .arg(self.source)
+            .arg("-o")
+            .arg(object);
         clang.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut clang = clang.spawn().map_err(|error| {
             anyhow!("{failed}: clang does not run ({error}); install the package `clang`, or point CLANG at one; `ktally build` on a host with clang makes an object that needs none")
