@@ -70,8 +70,8 @@ impl Measure {
             Self::Key => 0,
             Self::Sum => 1,
             Self::Max => 2,
-            Self::Log2 => 4,
-            Self::Linear(_) => 5,
+            Self::Log2 => 3,
+            Self::Linear(_) => 4,
         }
     }
 
@@ -327,7 +327,7 @@ fn measures(query: &Query) -> Result<Vec<(&'static str, &str, Measure)>> {
     }
     if measures.len() > MOST_VALUES {
         return Err(most(
-            "--sum, --max, --min or --histogram",
+            "--sum, --max or --histogram",
             measures.len(),
             MOST_VALUES,
         ));

@@ -86,7 +86,6 @@ struct count_filter {
 enum count_measure {
 	COUNT_SUM = 1,
 	COUNT_MAX,
-	COUNT_MIN, /* the greatest complement, as rows begin as zeroes */
 	COUNT_LOG2,
 	COUNT_LINEAR,
 };
@@ -386,8 +385,6 @@ count_add(void *value, const volatile struct count_value_plan *plan,
 		number = 0; /* the others have no sign */
 	if (plan->measure == COUNT_MAX)
 		tally_maximum(to, number);
-	else if (plan->measure == COUNT_MIN)
-		tally_maximum(to, ~number);
 	else if (plan->measure == COUNT_LOG2)
 		__tally_observe(to, to + 1, __tally_bucket(number), number);
 	else if (plan->measure == COUNT_LINEAR)

@@ -82,7 +82,7 @@ fn a_plan_has_limits() {
     };
     assert_eq!(
         error(sum(words(5))),
-        "--sum, --max, --min or --histogram is given 5 values, of at most 4"
+        "--sum, --max or --histogram is given 5 values, of at most 4"
     );
     assert_eq!(
         error(sum(texts(["number", "number"]))),
