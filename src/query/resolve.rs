@@ -228,7 +228,8 @@ impl Walk<'_> {
                 return self.in_place(Read::String, stored, None, c_type);
             }
             Shape::Int { .. } if is_text && node.size == 8 => {
-                self.in_memory_of_word()?;
+                // A word that is an address; of which type does not matter.
+                self.follow(0)?;
                 return Ok(self.field(Read::String, Stored::Text(TEXT), None, c_type));
             }
             Shape::Array(element, _)
@@ -292,11 +293,6 @@ impl Walk<'_> {
         is_char && node.typedefs.is_empty()
     }
 
-    /// A word that has an address.
-    fn in_memory_of_word(&mut self) -> Result<()> {
-        self.follow(0)
-    }
-
     fn field(self, read: Read, stored: Stored, decoder: Option<String>, c_type: String) -> Field {
         Field {
             name: self.text.to_owned(),
@@ -338,7 +334,7 @@ impl Walk<'_> {
     }
 
     fn bitfield(mut self, node: &Node, decoder: Option<String>, c_type: String) -> Result<Field> {
-        let (mut shift, width) = self.bits.take().unwrap_or_default();
+        let (shift, width) = self.bits.take().unwrap_or_default();
         let (signed, known) = match &node.shape {
             Shape::Int { signed, .. } => (*signed, None),
             Shape::Enum { signed, .. } => (*signed, decoder_of(self.kernel, node, &[])),
@@ -346,12 +342,10 @@ impl Walk<'_> {
             other => return self.no_value(other, &c_type),
         };
         // The smallest number that has all of it.
-        let mut size = usize::from(shift + width).div_ceil(8).next_power_of_two();
+        let size = usize::from(shift + width).div_ceil(8).next_power_of_two();
         if size > 8 {
             return self.refuse("it is a bitfield of more than 8 bytes");
         }
-        size = size.max(1);
-        shift %= 64;
         let stored = match signed {
             true => Stored::Signed(size),
             false => Stored::Unsigned(size),
