@@ -24,12 +24,16 @@ impl Plan {
             self.summary().replace(['"', '\\'], "_")
         );
         self.types(&mut c);
-        self.helpers(&mut c);
-        self.program(&mut c);
-        c
+        let program = self.program();
+        for (helpers, word) in [(HELPERS, "read_"), (IS_TEXT, "is_text(")] {
+            if program.contains(word) {
+                c += helpers;
+            }
+        }
+        c + &program
     }
 
-    fn has_stacks(&self) -> bool {
+    pub(super) fn has_stacks(&self) -> bool {
         self.key.iter().any(|it| it.field.stored.is_stack())
     }
 
@@ -90,18 +94,8 @@ impl Plan {
         }
     }
 
-    /// What is needed to read what CO-RE has no words for.
-    fn helpers(&self, c: &mut String) {
-        for (helpers, word) in [(HELPERS, "read_"), (IS_TEXT, "is_text(")] {
-            let mut program = String::new();
-            self.program(&mut program);
-            if program.contains(word) {
-                *c += helpers;
-            }
-        }
-    }
-
-    fn program(&self, c: &mut String) {
+    fn program(&self) -> String {
+        let mut c = String::new();
         let section = self.event.section();
         let attach = self.event.target();
         let attach = attach.map_or_else(String::new, |it| format!(" ATTACH(\"{it}\")"));
@@ -126,7 +120,7 @@ impl Plan {
             Event::Record(..) | Event::Clock(_) => "count(void *ctx)".to_owned(),
         };
         let _ = write!(c, "\nSEC(\"{section}\"){attach}\nint {head}\n{{\n");
-        self.begin(c);
+        self.begin(&mut c);
         for filter in &self.filters {
             let field = &filter.field;
             let statement = match field.stored.is_text() {
@@ -143,7 +137,7 @@ impl Plan {
                 filter.as_c(value)
             );
         }
-        self.fill(c);
+        self.fill(&mut c);
         let key = if self.has_stacks() { "key_" } else { "&key_" };
         let _ = writeln!(
             c,
@@ -160,7 +154,8 @@ impl Plan {
             let statement = column.field.read_number("number_", &self.event);
             let _ = writeln!(c, "\t{statement};\n\t{add}({to}, number_);");
         }
-        *c += "\treturn 0;\n}\n";
+        c += "\treturn 0;\n}\n";
+        c
     }
 
     /// What is used of these variables.
@@ -333,7 +328,7 @@ impl Field {
     }
 }
 
-/// Memory of the kernel has the upper half of the addresses.
+/// Reads what BPF_CORE_READ() cannot: memory of the kernel has the upper half of the addresses.
 const HELPERS: &str = "
 static __always_inline void read_memory(void *to, __u32 size, __u64 from)
 {

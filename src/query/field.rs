@@ -99,6 +99,10 @@ impl Stored {
         matches!(self, Self::KernelStack | Self::UserStack)
     }
 
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+
     pub(crate) fn is_number(self) -> bool {
         matches!(self, Self::Unsigned(_) | Self::Signed(_))
     }

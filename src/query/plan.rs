@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use super::condition::Filter;
 use super::event::{Event, World};
-use super::field::{Base, Field, Read, Stored};
+use super::field::{Base, Field, Read};
 use super::interval::End;
 use super::resolve::resolve;
 use super::scope::Scope;
@@ -197,7 +197,6 @@ impl Plan {
     pub(crate) fn write(&self, place: &Place, rodata: &mut [u8]) -> Result<()> {
         let mut plan = Writer { place, rodata };
         let [fields, at_end] = self.fields();
-        let has_stacks = self.key.iter().any(|it| it.field.stored.is_stack());
         plan.set("key_size", self.key_size as u64)?;
         plan.set("bases", bases(&fields))?;
         plan.set("opaque", copied(self.opaque, &fields))?;
@@ -211,7 +210,7 @@ impl Plan {
         plan.set("field_count", self.key.len() as u64)?;
         plan.set("filter_count", self.filters.len() as u64)?;
         plan.set("value_count", self.values.len() as u64)?;
-        plan.set("has_stacks", has_stacks.into())?;
+        plan.set("has_stacks", self.has_stacks().into())?;
         plan.set("own_frames", self.event.own_frames())?;
         for (i, column) in self.key.iter().enumerate() {
             plan.of("fields", i)?.field(&column.field, column.at)?;
@@ -375,11 +374,4 @@ fn values_of(mut columns: Vec<Column>) -> Result<(Vec<Column>, usize)> {
         }
     }
     Ok((columns, end))
-}
-
-impl Stored {
-    /// Whether a value in a filter can be compared with it.
-    pub(crate) fn is_text(self) -> bool {
-        matches!(self, Self::Text(_))
-    }
 }
