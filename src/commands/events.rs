@@ -5,7 +5,7 @@ use wildmatch::WildMatch;
 
 use super::{note, output, style};
 use crate::cli::{EventsArgs, Exit, Global};
-use crate::error::{Usage, unknown};
+use crate::error::Usage;
 use crate::query::{Known, Offer, known, offers};
 use crate::render::{Column, Format, write_rows};
 use crate::schema::KernelBtf;
@@ -22,10 +22,7 @@ pub(super) fn events(global: &Global, args: &EventsArgs) -> Result<Exit> {
             let kernel = KernelBtf::load()?;
             let events = matching(pattern, &kernel);
             if events.is_empty() {
-                return Err(match kernel.has_function(pattern) {
-                    true => error,
-                    false => no_event(pattern, &kernel),
-                });
+                return Err(error);
             }
             write_rows(&mut output::out(), how, &event_columns(), &events)?;
             if global.output == Format::Table && pattern.is_empty() {
@@ -43,12 +40,6 @@ fn matching(pattern: &str, kernel: &KernelBtf) -> Vec<Known> {
         return known(kernel, true, &|name| wanted.matches(name));
     }
     known(kernel, false, &|name| name.contains(pattern))
-}
-
-fn no_event(pattern: &str, kernel: &KernelBtf) -> anyhow::Error {
-    let (tracepoints, functions) = (kernel.tracepoints(), kernel.functions());
-    let names = tracepoints.iter().chain(&functions).map(String::as_str);
-    unknown("event", pattern, names)
 }
 
 fn event_columns<'e>() -> [Column<'e, &'e Known>; 3] {
