@@ -11,9 +11,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::libbpf_sys;
+use object::Endianness;
 use object::elf::{FileHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, SectionHeader};
-use object::{Endianness, elf};
 
 use super::catalogue::Tally;
 use super::support::Support;
@@ -69,7 +69,7 @@ fn object(plan: &Plan) -> Result<Vec<u8>> {
     for (program, section, _) in plan.programs() {
         name_section(&mut object, &program, &section)?;
     }
-    let section = section(&object, b".BTF")?;
+    let section = btf_section(&object)?;
     let old = &object[section.data];
     let btf = btf(old, plan).context("failed to describe the table")?;
     // At the end of the file: the header says where it is.
@@ -126,19 +126,19 @@ struct Section {
     data: std::ops::Range<usize>,
 }
 
-fn section(object: &[u8], name: &[u8]) -> Result<Section> {
+fn btf_section(object: &[u8]) -> Result<Section> {
     let header: &FileHeader64<Endianness> = FileHeader::parse(object)?;
     let endian = header.endian()?;
     let sections = header.sections(endian, object)?;
-    let found = sections.section_by_name(endian, name);
+    let found = sections.section_by_name(endian, b".BTF");
     let (index, section) = found.context("the object has no BTF")?;
     let (at, size) = section
         .file_range(endian)
-        .context("a section has no contents")?;
+        .context("the BTF has no contents")?;
     let (at, size) = (usize::try_from(at)?, usize::try_from(size)?);
     let headers = usize::try_from(header.e_shoff(endian))?;
     Ok(Section {
-        header: headers + index.0 * size_of::<elf::SectionHeader64<Endianness>>(),
+        header: headers + index.0 * size_of::<SectionHeader64<Endianness>>(),
         data: at..at + size,
     })
 }
