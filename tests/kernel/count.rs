@@ -42,17 +42,19 @@ fn calls_are_counted_by_process_and_number() {
     assert_eq!(counted.only_row(&[]).number("events"), 23);
 }
 
+/// Opens a path that this process has just written: BPF reads only memory that is there.
+fn open_written_path(times: u64) {
+    let path = "/no/such/file".to_owned() + "\0";
+    for _ in 0..times {
+        let (call, flags) = (libc::SYS_openat, libc::O_RDONLY);
+        // SAFETY: a path that lives; there is no such file to leak.
+        unsafe { libc::syscall(call, libc::AT_FDCWD, path.as_ptr(), flags) };
+    }
+}
+
 #[test]
 fn texts_of_the_kernel_and_of_processes_are_read() {
-    // The kernel reads only memory that is there: this is, as it was just written.
-    let child = Child::new("kt-text", || {
-        let path = "/no/such/file".to_owned() + "\0";
-        for _ in 0..23 {
-            let (call, flags) = (libc::SYS_openat, libc::O_RDONLY);
-            // SAFETY: a path that lives; there is no such file to leak.
-            unsafe { libc::syscall(call, libc::AT_FDCWD, path.as_ptr(), flags) };
-        }
-    });
+    let child = Child::new("kt-text", || open_written_path(23));
     let query = "count sys_enter --by current.comm,current.group_leader.comm,arg1 --as arg1=text --where call=openat";
     let row = ["kt-text", "kt-text", "/no/such/file"];
     let counted = count(query, &child, &[]);

@@ -3,32 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::kinds::calls_libc;
+use super::kinds::{calls_libc, mount_tracefs};
+use super::open_written_path;
 use crate::common::json_lines;
-use crate::support::{Child, ask_for_parent, mount_new, own_mounts, run};
+use crate::support::{Child, ask_for_parent, run};
 
 /// Four kinds of events, several times each.
 fn work() {
     ask_for_parent(23);
     calls_libc();
-    let path = "/no/such/file".to_owned() + "\0";
-    for _ in 0..37 {
-        // SAFETY: a path that lives; there is no such file to leak.
-        unsafe {
-            libc::syscall(
-                libc::SYS_openat,
-                libc::AT_FDCWD,
-                path.as_ptr(),
-                libc::O_RDONLY,
-            )
-        };
-    }
+    open_written_path(37);
     crate::support::nap(5);
 }
 
@@ -68,10 +57,7 @@ fn bpftrace_counts_the_same() {
     if Command::new("bpftrace").arg("--version").output().is_err() {
         return;
     }
-    own_mounts().unwrap();
-    if !Path::new("/sys/kernel/tracing/events").exists() {
-        mount_new("tracefs", Path::new("/sys/kernel/tracing"), None).unwrap();
-    }
+    mount_tracefs();
     let child = Child::new("kt-peer", work);
     let pid = child.pid();
     for (query, column, probe, key) in [

@@ -38,12 +38,17 @@ fn functions_of_libraries() {
     assert_eq!(row.numbers(["events", "retval.sum"]), [23, 23 * 42]);
 }
 
-#[test]
-fn records_of_tracepoints() {
+/// In mounts that only this process has.
+pub fn mount_tracefs() {
     own_mounts().unwrap();
     if !Path::new("/sys/kernel/tracing/events").exists() {
         mount_new("tracefs", Path::new("/sys/kernel/tracing"), None).unwrap();
     }
+}
+
+#[test]
+fn records_of_tracepoints() {
+    mount_tracefs();
     let child = Child::new("kt-record", || {
         fork(23, || clone(libc::SIGCHLD), || exit(0));
         reap(23);
