@@ -1,4 +1,4 @@
-//! A plan as a C file that counts the same: where a tally of one's own begins.
+//! A plan as a C file that counts the same: a tally to begin with and to change.
 
 use std::fmt::Write;
 

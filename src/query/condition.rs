@@ -149,7 +149,7 @@ fn test(field: &Field, sign: &str, value: &str, names: &dyn Names) -> Result<(Te
                 "`{sign}` takes one value, and `{value}` is a range"
             )));
         }
-        // What no number is: nothing is more than the most.
+        // No number is below the least or above the greatest: this matches nothing.
         ("<", None) if number(value)? == least => return Ok((Test::Range(least, most), true)),
         (">", None) if number(value)? == most => return Ok((Test::Range(least, most), true)),
         ("<", None) => (least, next(number(value)?, -1)),

@@ -39,7 +39,7 @@ pub(crate) struct World<'w> {
     pub(crate) format: &'w dyn Fn(&str, &str) -> Result<String>,
 }
 
-/// As many letters as the object has room for.
+/// The object has room for this many letters.
 const LONGEST: usize = 120;
 
 impl Event {
@@ -107,7 +107,8 @@ impl Event {
         }
     }
 
-    /// Its section beside that of another event: libbpf takes those of one name for one.
+    /// Its section beside that of another event, with a name that differs from it: libbpf
+    /// merges sections of the same name.
     pub(crate) fn own_section(&self) -> String {
         match self {
             Self::User { path, function, .. } => format!("{}/{path}:{function}", self.section()),

@@ -28,7 +28,7 @@ pub(crate) enum Step {
     Element(usize, usize),
 }
 
-/// No struct of the kernel has so many levels.
+/// More levels than any struct of the kernel has.
 const MOST_STEPS: usize = 32;
 
 impl Expression {

@@ -85,7 +85,8 @@ impl End {
     }
 }
 
-/// The current task by its address, which no other one has meanwhile.
+/// What `--per` reads at one of the events: by default the address of the current task,
+/// which no other task has while this one lives.
 fn pair(scope: &Scope<'_>, per: &str) -> Result<Field> {
     if per == "task" && !scope.names().contains(&per) {
         return Ok(Field::of_base(per, Base::Task, 8, "hex"));

@@ -15,7 +15,7 @@ use super::write::Writer;
 use crate::error::usage;
 use crate::schema::{Names, Place};
 
-/// As many as the program has room for: `COUNT_FIELDS`, `COUNT_FILTERS`,
+/// The limits of the program: `COUNT_FIELDS`, `COUNT_FILTERS`,
 /// `COUNT_VALUES`, `COUNT_KEY`.
 const MOST_FIELDS: usize = 8;
 const MOST_FILTERS: usize = 4;
@@ -104,7 +104,7 @@ const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "bytes"];
 
 impl Plan {
     pub(crate) fn new(query: &Query, world: &World<'_>, names: &dyn Names) -> Result<Self> {
-        // What has two ends returns at the second one.
+        // Of an interval, --return belongs to the event of --to.
         let at_return = query.at_return && query.to.is_none();
         let event = Event::parse(&query.event, at_return, world)?;
         let scope = Scope::new(world, event.clone())?;

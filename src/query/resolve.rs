@@ -10,7 +10,7 @@ use crate::error::{unknown_text, usage};
 use crate::schema::KernelBtf;
 use crate::schema::walk::{Id, Node, Shape};
 
-/// Finds the value that an expression is for. `decoder` is what the user calls it.
+/// Finds the value that an expression leads to. `decoder` is what `--as` says of it.
 pub(crate) fn resolve(scope: &Scope<'_>, text: &str, decoder: Option<&str>) -> Result<Field> {
     let expression = Expression::parse(text)?;
     let start = |base, ty, in_memory| Walk {
@@ -81,7 +81,7 @@ struct Walk<'a> {
     text: &'a str,
     base: Base,
     offsets: Vec<u32>,
-    /// Whether the offsets lead to it, or the base is the value.
+    /// Whether the value is in memory, at the offsets; if not, the base is the value.
     in_memory: bool,
     ty: Id,
     /// Of a bitfield: from the last offset, and its width.

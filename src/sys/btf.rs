@@ -29,7 +29,7 @@ impl Editor {
         id(unsafe { libbpf_sys::btf__find_by_name_kind(self.0.as_ptr(), name.as_ptr(), kind) })
     }
 
-    /// An integer of so many bytes, with a sign or without.
+    /// An integer of this size in bytes, with a sign or without.
     pub(crate) fn int(&mut self, name: &str, size: usize, signed: bool) -> io::Result<Id> {
         let name = CString::new(name)?;
         let encoding = i32::from(signed) * libbpf_sys::BTF_INT_SIGNED as i32;

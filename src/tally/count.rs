@@ -45,7 +45,7 @@ impl Tally {
         Ok(tally)
     }
 
-    /// The same of nothing yet, for its options.
+    /// A tally without a query: it has the options that all queries have.
     pub(crate) fn count_anything() -> Result<Self> {
         Self::of_object("count", internal::COUNT.to_vec())
     }

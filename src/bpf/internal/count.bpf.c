@@ -24,7 +24,7 @@ CPU_FILTER;
 #define COUNT_TEXT 64	/* bytes of a text that is compared */
 #define COUNT_KEY 256	/* bytes of a key, without stacks */
 
-/* Where the way to a value begins. */
+/* Where the path to a value begins. */
 enum count_base {
 	COUNT_ARGUMENT, /* and 11 more */
 	COUNT_LAST_ARGUMENT = 11,
@@ -145,8 +145,8 @@ WITH(end_bases);
 CPU_STATE(count_scratch, struct count_start);
 
 /*
- * Whether a base is one of those that the plan uses. What is asked often is
- * read once: the verifier removes code that it rules out, and no loads.
+ * Whether the plan uses a base. Callers load *bases* once: the verifier removes
+ * code that it rules out, but it does not remove loads.
  */
 static __always_inline bool count_uses(__u32 bases, __u32 base)
 {
