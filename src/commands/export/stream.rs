@@ -10,7 +10,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
 use super::reader::Reader;
-use super::viewing::{Refusal, Shown, Since};
+use super::viewing::{Refusal, Seen, Shown, Since};
 use crate::export::{View, answer};
 
 /// The most that are open at once.
@@ -41,25 +41,22 @@ impl Streams {
             return Err((StatusCode::SERVICE_UNAVAILABLE, why));
         }
         let first = self.reader.view(view.clone(), Since::Start).await?;
+        let event = of_reading(&first);
         // A page that is slow gets fewer readings; none wait for it.
         let (events, received) = mpsc::channel(1);
         let streams = self.clone();
-        spawn_local(async move { streams.send(view, first, &events).await });
+        spawn_local(async move {
+            if events.send(event).await.is_ok() {
+                streams.send(view, first.seen, &events).await;
+            }
+        });
         Ok(received)
     }
 
-    async fn send(&self, view: View, first: Shown, events: &Sender<Bytes>) {
-        let mut seen = Some(first.seen);
-        let mut event = Some(of_reading(
-            &first.text,
-            seen.as_ref().map_or(0, |it| it.seq),
-        ));
+    /// Sends what comes after the first reading, until the page is gone.
+    async fn send(&self, view: View, first: Seen, events: &Sender<Bytes>) {
+        let mut seen = Some(first);
         loop {
-            if let Some(event) = event.take()
-                && events.send(event).await.is_err()
-            {
-                return;
-            }
             tokio::select! {
                 () = sleep_until(self.next(view.every)) => {}
                 () = events.closed() => return,
@@ -71,12 +68,12 @@ impl Streams {
             let before = since.as_ref().map(|seen| (seen.opened, seen.seq));
             let since = since.map_or(Since::Start, Since::Last);
             match self.reader.view(view.clone(), since).await {
-                Ok(Shown { text, seen: now }) => {
+                Ok(shown) => {
                     // Another reading may be due at once.
-                    if before != Some((now.opened, now.seq)) {
-                        room.send(of_reading(&text, now.seq));
+                    if before != Some((shown.seen.opened, shown.seen.seq)) {
+                        room.send(of_reading(&shown));
                     }
-                    seen = Some(now);
+                    seen = Some(shown.seen);
                 }
                 Err((_, why)) => {
                     room.send(format!("event: gone\ndata: {}\n\n", answer::error(&why)).into());
@@ -92,6 +89,7 @@ impl Streams {
     }
 }
 
-fn of_reading(text: &str, seq: u64) -> Bytes {
-    format!("id: {seq}\nevent: reading\ndata: {text}\n\n").into()
+fn of_reading(shown: &Shown) -> Bytes {
+    let Shown { text, seen } = shown;
+    format!("id: {}\nevent: reading\ndata: {text}\n\n", seen.seq).into()
 }
