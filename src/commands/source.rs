@@ -1,9 +1,11 @@
 //! What is read again and again: tallies that count for this process, instances, maps.
 
+use std::ffi::OsString;
 use std::time::{Instant, SystemTime};
 
 use anyhow::{Context, Result};
 
+use crate::cli::Chosen;
 use crate::map::{Access, Map, MapRef};
 use crate::schema::{Hints, MapBtf, Table};
 use crate::snapshot::Reading;
@@ -27,6 +29,42 @@ pub(super) struct Source {
     pub(super) command: String,
     pub(super) summary: String,
     pub(super) tables: Vec<Table>,
+}
+
+/// The tallies, instances and maps that a command line names.
+pub(super) struct Operands {
+    pub(super) tallies: Vec<Chosen>,
+    pub(super) instances: Vec<InstanceName>,
+    pub(super) maps: Vec<String>,
+    pub(super) as_counters: bool,
+    pub(super) hints: Hints,
+    pub(super) max_rows: Option<u32>,
+}
+
+impl Operands {
+    /// The instances among these words: those with an `@`.
+    pub(super) fn instances(words: &[OsString]) -> Result<Vec<InstanceName>> {
+        let words = words.iter().map(|it| it.to_string_lossy());
+        words
+            .filter_map(|it| it.strip_prefix('@').map(InstanceName::parse))
+            .collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tallies.is_empty() && self.instances.is_empty() && self.maps.is_empty()
+    }
+
+    /// Loads, attaches and opens all of them.
+    pub(super) fn open(&self) -> Result<Vec<Source>> {
+        let tallies = self.tallies.iter();
+        let tallies = tallies.map(|it| Source::run(&it.tally, &it.given, self.max_rows));
+        let instances = self.instances.iter();
+        let instances = instances.map(|it| Source::attached(it, &self.hints));
+        let btf = MapBtf::default();
+        let maps = self.maps.iter();
+        let maps = maps.map(|it| Source::map(it, &btf, self.as_counters, &self.hints));
+        tallies.chain(instances).chain(maps).collect()
+    }
 }
 
 impl Source {

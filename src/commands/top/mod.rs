@@ -41,7 +41,7 @@ pub(super) fn top(global: &Global, args: &TopArgs, tallies: Vec<Chosen>) -> Resu
     let file = args.record.as_deref().map(Record::create).transpose()?;
     let every = args.every.unwrap_or(Duration::from_secs(1));
     let names = Texts::default();
-    let wanted = Wanted::of(args, tallies, names.shared());
+    let wanted = Wanted::of(args, tallies, names.shared())?;
     let (events, queue) = mpsc::channel();
     let reader = Reader::start(wanted, (every, file.is_some()), events.clone())?;
     let (tabs, overview) = reader.tabs()?;

@@ -5,19 +5,15 @@ use caps::Capability;
 
 use super::bpf::{self, Page, Shared};
 use crate::cli::{Chosen, TopArgs};
-use crate::commands::source::Source;
-use crate::schema::{Hints, MapBtf, Table};
+use crate::commands::source::{Operands, Source};
+use crate::schema::Table;
 use crate::snapshot::Reading;
-use crate::tally::{InstanceName, Tally, with_fields};
+use crate::tally::{Tally, with_fields};
 use crate::tui::{Feed, Overview, Tab};
 
 /// What is asked for.
 pub(super) struct Wanted {
-    tallies: Vec<Chosen>,
-    instances: Vec<String>,
-    maps: Vec<String>,
-    hints: Hints,
-    max_rows: Option<u32>,
+    operands: Operands,
     is_light: bool,
     /// The page of programs and maps, where that is asked for.
     page: Option<Shared>,
@@ -33,18 +29,20 @@ pub(super) struct Opened {
 }
 
 impl Wanted {
-    pub(super) fn of(args: &TopArgs, tallies: Vec<Chosen>, texts: Shared) -> Self {
-        let operands = args.tally.iter().map(|it| it.to_string_lossy());
-        let instances = operands.filter_map(|it| it.strip_prefix('@').map(str::to_owned));
-        Self {
+    pub(super) fn of(args: &TopArgs, tallies: Vec<Chosen>, texts: Shared) -> Result<Self> {
+        let operands = Operands {
             tallies,
-            instances: instances.collect(),
+            instances: Operands::instances(&args.tally)?,
             maps: args.maps.clone(),
+            as_counters: false,
             hints: args.hints(),
             max_rows: args.loading.max_rows,
+        };
+        Ok(Self {
+            operands,
             is_light: args.light,
             page: args.bpf.then_some(texts),
-        }
+        })
     }
 
     /// Loads, attaches and opens all of it.
@@ -56,24 +54,12 @@ impl Wanted {
                 capabilities: Page::CAPABILITIES.to_vec(),
             });
         }
-        if self.tallies.is_empty() && self.instances.is_empty() && self.maps.is_empty() {
+        if self.operands.is_empty() {
             return self.overview();
         }
-        let tallies = self.tallies.iter();
-        let tallies = tallies.map(|it| Source::run(&it.tally, &it.given, self.max_rows));
-        let instances = self
-            .instances
-            .iter()
-            .map(|it| Source::attached(&InstanceName::parse(it)?, &self.hints));
-        let btf = MapBtf::default();
-        let maps = self.maps.iter();
-        let maps = maps.map(|it| Source::map(it, &btf, false, &self.hints));
+        let sources = self.operands.open()?;
         Ok(Opened {
-            sources: tallies
-                .chain(instances)
-                .chain(maps)
-                .map(|it| Ok(Watched::Counts(it?)))
-                .collect::<Result<_>>()?,
+            sources: sources.into_iter().map(Watched::Counts).collect(),
             absent: None,
             capabilities: Vec::new(),
         })
@@ -95,7 +81,7 @@ impl Wanted {
         let mut last_error = None;
         for tally in tallies {
             let given = with_fields(&tally.schema, &[], &[Overview::PROCESS]);
-            match Source::run(&tally, &given, self.max_rows) {
+            match Source::run(&tally, &given, self.operands.max_rows) {
                 Ok(source) => sources.push(Watched::Counts(source)),
                 Err(error) => {
                     absent.push(format!("{} ({})", tally.name, error.root_cause()));
