@@ -11,6 +11,16 @@ use crate::schema::table::Table;
 use crate::schema::tags::Tags;
 use crate::schema::types::Type;
 
+/// The types of maps that a table can be.
+pub(crate) const TABLE_TYPES: [MapType; 6] = [
+    MapType::Array,
+    MapType::Hash,
+    MapType::LruHash,
+    MapType::LruPercpuHash,
+    MapType::PercpuArray,
+    MapType::PercpuHash,
+];
+
 /// The sections of variables that programs change.
 const SECTIONS: [&str; 2] = [".bss", ".data"];
 
@@ -31,10 +41,8 @@ impl Reader<'_> {
     }
 
     fn found_table(&mut self, var: &Variable) -> Option<Table> {
-        use MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
         let definition = self.definition(var.ty)?;
-        let types = [Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash];
-        if !types.contains(&MapType::from(definition.map_type)) {
+        if !TABLE_TYPES.contains(&MapType::from(definition.map_type)) {
             return None;
         }
         let key = self.found_type(definition.key, definition.key_size)?;

@@ -22,6 +22,7 @@ use super::table::Table;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, Variant};
 
+pub(crate) use found::TABLE_TYPES;
 pub use live::KernelBtf;
 pub(crate) use live::MapBtf;
 pub use object::Schema;

@@ -8,7 +8,7 @@ use super::layout::{ITERATORS, pin_name};
 use super::meta::Meta;
 use super::pinned::{self, open_map};
 use crate::map::{Access, Map, TaskWalk};
-use crate::schema::Table;
+use crate::schema::{TABLE_TYPES, Table};
 use crate::tally::under_way::Source;
 
 /// The maps that `meta` names. Their types are checked, because any map may be pinned
@@ -53,12 +53,10 @@ impl<'a> PinnedMaps<'a> {
     }
 
     pub(super) fn table(&self, table: &Table) -> Result<(Table, Map)> {
-        use libbpf_rs::MapType::{Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash};
         let map = self.open(&pin_name(&table.name))?;
-        let types = [Array, Hash, LruHash, LruPercpuHash, PercpuArray, PercpuHash];
         let sizes = (map.key_size, map.value_size);
         ensure!(
-            types.contains(&map.ty) && sizes == (table.key_size, table.value_size),
+            TABLE_TYPES.contains(&map.ty) && sizes == (table.key_size, table.value_size),
             "table `{}` is not of its own types",
             table.name
         );
