@@ -28,6 +28,8 @@ pub(super) struct Code {
     lines: Vec<(usize, u32)>,
 }
 
+/// A call of a helper or a function.
+pub(super) const CALL: u8 = 0x85;
 /// `bpf_map_delete_elem`.
 const DELETE: i32 = 3;
 
@@ -48,7 +50,7 @@ impl Instruction {
 
     /// The helper that it calls.
     pub(super) fn helper(&self) -> Option<i32> {
-        (self.code == 0x85 && self.source == 0).then_some(self.immediate)
+        (self.code == CALL && self.source == 0).then_some(self.immediate)
     }
 }
 
@@ -109,14 +111,23 @@ impl Code {
                     None => held.remove(&it.target),
                 };
             }
-            let map = it
+            let call = it
                 .helper()
                 .map(|helper| (at, helper, held.get(&1).copied()));
-            if it.code == 0x85 {
+            if it.code == CALL {
                 held.retain(|register, _| *register > 5);
             }
-            map
+            call
         })
+    }
+
+    /// Where an instruction stands, for people.
+    pub(super) fn place(&self, at: usize) -> String {
+        let line = self.lines.iter().rev().find(|(first, _)| *first <= at);
+        match line {
+            Some((_, line)) => format!("line {line}"),
+            None => format!("section `{}`", self.section),
+        }
     }
 }
 
@@ -150,17 +161,6 @@ fn lines_of(file: &ElfFile64<'_>, section: &str) -> Option<Vec<(usize, u32)>> {
         at = size.checked_mul(count)?.checked_add(at)?;
     }
     None
-}
-
-impl Code {
-    /// Where an instruction stands, for people.
-    pub(super) fn place(&self, at: usize) -> String {
-        let line = self.lines.iter().rev().find(|(first, _)| *first <= at);
-        match line {
-            Some((_, line)) => format!("line {line}"),
-            None => format!("section `{}`", self.section),
-        }
-    }
 }
 
 /// The maps that programs delete from: they pair events, and count nothing.

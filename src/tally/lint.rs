@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::catalogue::Tally;
-use super::code::{self, Code, Instruction};
+use super::code::{self, CALL, Code, Instruction};
 use crate::schema::{Metric, MetricKind, OptionSpec, Table, padding};
 
 /// `bpf_map_lookup_elem` and `bpf_map_update_elem`.
@@ -196,7 +196,7 @@ fn step(it: &Instruction, held: &mut HashMap<(u8, i16), Held>) {
             }),
             _ => None,
         },
-        0x85 => {
+        CALL => {
             held.retain(|(register, _), _| *register > 5);
             return;
         }
