@@ -74,17 +74,17 @@ impl Plan {
         }
         *c += "};\n\nstruct counted {\n\t__u64 events COUNTER(\"events\");\n";
         for column in &self.values {
-            let (name, of) = (c_name(&column.name), &column.field.name);
+            let (name, help) = (c_name(&column.name), column.help());
             let unit = column.unit.as_ref().map(|unit| format!(" UNIT({unit})"));
             let declared = match column.measure {
-                Measure::Max => format!("__u64 {name} MAXIMUM(\"the greatest {of}\")"),
+                Measure::Max => format!("__u64 {name} MAXIMUM(\"{help}\")"),
                 Measure::Log2 => {
-                    format!("struct tally_histogram {name} HISTOGRAM(\"the distribution of {of}\")")
+                    format!("struct tally_histogram {name} HISTOGRAM(\"{help}\")")
                 }
                 Measure::Linear(step) => {
-                    format!("LINEAR_HISTOGRAM(\"the distribution of {of}\", {step}) {name}")
+                    format!("LINEAR_HISTOGRAM(\"{help}\", {step}) {name}")
                 }
-                Measure::Key | Measure::Sum => format!("__u64 {name} COUNTER(\"the sum of {of}\")"),
+                Measure::Key | Measure::Sum => format!("__u64 {name} COUNTER(\"{help}\")"),
             };
             let _ = writeln!(c, "\t{declared}{};", unit.unwrap_or_default());
         }

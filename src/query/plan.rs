@@ -64,6 +64,18 @@ pub(crate) enum Measure {
     Linear(u64),
 }
 
+impl Column {
+    /// What it counts, in words.
+    pub(crate) fn help(&self) -> String {
+        let what = match self.measure {
+            Measure::Max => "the greatest",
+            Measure::Log2 | Measure::Linear(_) => "the distribution of",
+            Measure::Key | Measure::Sum => "the sum of",
+        };
+        format!("{what} {}", self.field.name)
+    }
+}
+
 impl Measure {
     fn number(self) -> u64 {
         match self {

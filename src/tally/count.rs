@@ -266,13 +266,16 @@ impl Types {
         }
         self.tag(value, 0, &[("counter", "events")])?;
         for (member, (_, column)) in (1..).zip(&columns) {
-            let (what, help) = match column.measure {
-                Measure::Max => ("maximum", "the greatest"),
-                Measure::Log2 | Measure::Linear(_) => ("histogram", "the distribution of"),
-                Measure::Key | Measure::Sum => ("counter", "the sum of"),
+            let what = match column.measure {
+                Measure::Max => "maximum",
+                Measure::Log2 | Measure::Linear(_) => "histogram",
+                Measure::Key | Measure::Sum => "counter",
             };
-            let help = format!("{help} {}", column.field.name);
-            self.tag(value, member, &[("name", &column.name), (what, &help)])?;
+            self.tag(
+                value,
+                member,
+                &[("name", &column.name), (what, &column.help())],
+            )?;
             if let Some(unit) = &column.unit {
                 self.tag(value, member, &[("unit", unit)])?;
             }
