@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::Btf;
 use libbpf_rs::btf::{BtfType, TypeId, types};
 
+use super::walk::TRACEPOINT;
 use super::{Definition, Reader, all, enumeration, parse_btf};
 use crate::schema::declaration::{Declaration, MapFacts};
 use crate::schema::tags::Tags;
@@ -105,7 +106,7 @@ impl KernelBtf {
 
     /// Whether tp_btf and raw_tp programs can attach to this tracepoint.
     pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
-        self.has::<types::Typedef<'_>>(&format!("btf_trace_{name}"))
+        self.has::<types::Typedef<'_>>(&format!("{TRACEPOINT}{name}"))
     }
 
     /// Whether the kernel has a function of this name.

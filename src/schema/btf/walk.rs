@@ -64,7 +64,7 @@ pub(crate) struct Prototype {
 
 /// What BTF puts before the name of a tracepoint: of the type of its programs, and of
 /// the function that calls them.
-const TRACEPOINT: &str = "btf_trace_";
+pub(super) const TRACEPOINT: &str = "btf_trace_";
 const CALLER: &str = "__traceiter_";
 
 /// Arrays of arrays, qualifiers and typedefs are no deeper in C.
