@@ -75,10 +75,7 @@ impl Instances {
     /// The names of what is attached now. Takes no lock, and changes nothing.
     pub(crate) fn attached() -> Result<Vec<InstanceName>> {
         let path = Self::path();
-        let names = if_found(check(&path).and_then(|()| {
-            let (notes, lock) = (Vec::new(), None);
-            Self { path, notes, lock }.names()
-        }))?;
+        let names = if_found(check(&path).and_then(|()| instances_in(&path)))?;
         Ok(names.unwrap_or_default())
     }
 
