@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::client::{Reply, send, tcp};
+use super::client::{Reply, head, send, tcp};
 use super::{Exporter, Host, samples};
 use crate::support::status_number;
 
@@ -44,8 +44,7 @@ impl Exporter {
         let stream = UnixStream::connect(&self.socket).unwrap();
         let patience = Some(Duration::from_secs(5));
         stream.set_read_timeout(patience).unwrap();
-        let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        let reply = send(stream, head.as_bytes()).unwrap();
+        let reply = send(stream, head("/metrics", &[]).as_bytes()).unwrap();
         assert_eq!(reply.status, 200);
         let text = reply.text();
         assert!(

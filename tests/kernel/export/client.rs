@@ -39,16 +39,18 @@ impl Reply {
     }
 }
 
-/// A GET of a path, with these lines in its head.
-pub fn request(socket: &Path, path: &str, headers: &[&str]) -> io::Result<Reply> {
+/// The head of a GET of a path, with these lines in it.
+pub fn head(path: &str, headers: &[&str]) -> String {
     let mut head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for header in headers {
         head += &format!("{header}\r\n");
     }
-    send(
-        UnixStream::connect(socket)?,
-        format!("{head}\r\n").as_bytes(),
-    )
+    head + "\r\n"
+}
+
+/// A GET of a path, with these lines in its head.
+pub fn request(socket: &Path, path: &str, headers: &[&str]) -> io::Result<Reply> {
+    send(UnixStream::connect(socket)?, head(path, headers).as_bytes())
 }
 
 /// The same by TCP, with any head.

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 
-use super::client::tcp;
+use super::client::{head, tcp};
 use super::{Exporter, Host};
 use crate::attach::assert_verified;
 use crate::common::NOBODY;
@@ -131,6 +131,5 @@ fn a_socket_of_systemd_is_served() {
     let mut text = [0; 64];
     let length = notified.recv(&mut text).unwrap();
     assert_eq!(&text[..length], b"READY=1\n");
-    let head = "GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    assert_eq!(tcp(address, head).status, 200);
+    assert_eq!(tcp(address, &head("/-/ready", &[])).status, 200);
 }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 
-use super::client::tcp;
+use super::client::{head, tcp};
 use super::{Exporter, Host};
 use crate::common::{command, end, end_with_input, items, json};
 use crate::network::{in_network, ip};
@@ -63,9 +63,9 @@ impl Server {
             .arg(format!("--web.listen-address={address}"))
             .arg("--log.level=error");
         let run = Run::with_output(&mut server, Stdio::null());
-        let head = "GET /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let ready = head("/-/ready", &[]);
         wait_until("the server is ready", || {
-            TcpStream::connect(address).is_ok() && tcp(address, head).status == 200
+            TcpStream::connect(address).is_ok() && tcp(address, &ready).status == 200
         });
         Self {
             _run: run,
@@ -80,9 +80,7 @@ impl Server {
             .bytes()
             .map(|byte| format!("%{byte:02x}"))
             .collect();
-        let head = format!(
-            "GET /api/v1/query?query={query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        );
+        let head = head(&format!("/api/v1/query?query={query}"), &[]);
         let answer = json(&tcp(self.address, &head).text());
         assert_eq!(answer["status"], "success", "{expression}: {answer}");
         let result = items(&answer["data"]["result"]).iter();
