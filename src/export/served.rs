@@ -1,5 +1,4 @@
-//! Which rows of a table have a series of their own. The others are added up in the
-//! series `other`.
+//! Which rows of a table get a series. The others are added up in the series `other`.
 //!
 //! The sum of the others must never fall, or Prometheus takes it for a restart. So a row
 //! that was folded stays folded: once a row found no room, no later one gets any.

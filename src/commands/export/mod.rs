@@ -72,7 +72,7 @@ async fn serve(server: Rc<Server>, listeners: Vec<Listener>, signals: Signals) -
     }
 }
 
-/// Waits for a signal in a thread of its own.
+/// Waits for a signal in another thread.
 fn of_thread(signals: Signals) -> Result<impl Future<Output = Result<Exit>>> {
     let (tell, told) = oneshot::channel();
     let wait = move || tell.send(signals.wait_until(None));

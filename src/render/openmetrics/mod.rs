@@ -87,5 +87,5 @@ fn series(table: &TableSnapshot<'_>) -> Series {
     series.named(Texts::from_iter(texts).into())
 }
 
-/// The labels of events that have no row of their own.
+/// The value of each label in the series of events that found no row, and of folded rows.
 pub(crate) const OTHER: &str = "other";
