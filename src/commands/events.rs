@@ -17,7 +17,8 @@ pub(super) fn events(global: &Global, args: &EventsArgs) -> Result<Exit> {
     let found = with_world(|world| offers(pattern, args.at_return, world));
     match found {
         Ok(offers) => write_rows(&mut output::out(), how, &offer_columns(), &offers)?,
-        Err(error) if pattern.contains(':') || !error.is::<Usage>() => return Err(error),
+        // Only of an event there is a return.
+        Err(error) if args.at_return || !error.is::<Usage>() => return Err(error),
         Err(error) => {
             let kernel = KernelBtf::load()?;
             let events = matching(pattern, &kernel);

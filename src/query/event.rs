@@ -33,8 +33,8 @@ pub(crate) enum Event {
 /// What the kernel has, and this host.
 pub(crate) struct World<'w> {
     pub(crate) kernel: &'w KernelBtf,
-    /// Why no program of this section can be attached.
-    pub(crate) lacks: &'w dyn Fn(&str) -> Option<String>,
+    /// Why this event cannot be counted.
+    pub(crate) lacks: &'w dyn Fn(&Event) -> Option<String>,
     /// The `format` of a tracepoint's record, of tracefs: by its group and name.
     pub(crate) format: &'w dyn Fn(&str, &str) -> Result<String>,
 }
@@ -64,7 +64,10 @@ impl Event {
                 "event `{text}` has no return; --return is for functions"
             )));
         }
-        Ok(event)
+        match (world.lacks)(&event) {
+            Some(lack) => Err(usage(format!("event `{text}`: {lack}"))),
+            None => Ok(event),
+        }
     }
 
     /// What it is called in results.
@@ -184,7 +187,7 @@ fn function(name: &str, at_return: bool, world: &World<'_>) -> Result<Event> {
         at_return,
         is_probed,
     };
-    let lacks = |is_probed| (world.lacks)(&event(is_probed).section());
+    let lacks = |is_probed| (world.lacks)(&event(is_probed));
     let Some(traced) = lacks(false) else {
         return Ok(event(false));
     };

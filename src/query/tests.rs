@@ -307,7 +307,7 @@ fn records_and_registers_have_fields_of_their_own() {
 #[test]
 fn events_are_of_several_kinds() {
     let kernel = kinds();
-    let event = |text: &str, at_return, lacks: &dyn Fn(&str) -> Option<String>| {
+    let event = |text: &str, at_return, lacks: &dyn Fn(&Event) -> Option<String>| {
         let world = World {
             lacks,
             ..world(&kernel)
@@ -328,7 +328,7 @@ fn events_are_of_several_kinds() {
             Err(error) => format!("{error:#}"),
         }
     };
-    let all = |_: &str| None;
+    let all = |_: &Event| None;
     assert_eq!(event("event", false, &all), "traced tp_btf/event");
     assert_eq!(event("called", false, &all), "traced fentry/called");
     assert_eq!(
@@ -339,13 +339,14 @@ fn events_are_of_several_kinds() {
         event("function:called", false, &all),
         "traced fentry/called"
     );
-    let probes = |section: &str| (!section.starts_with('k')).then(|| "no fentry".to_owned());
+    let probes =
+        |event: &Event| (!event.section().starts_with('k')).then(|| "no fentry".to_owned());
     assert_eq!(event("called", false, &probes), "probed kprobe/called");
     assert_eq!(
         event("called", true, &probes),
         "probed kretprobe/called Return 0:32 s32"
     );
-    let none = |section: &str| Some(format!("no {}", section.split('/').next().unwrap()));
+    let none = |event: &Event| Some(format!("no {}", event.section().split('/').next().unwrap()));
     let refused = "function `called` cannot be counted here: no fentry, and no kprobe";
     assert_eq!(event("called", false, &none), refused);
     assert_eq!(event("tracepoint:a:b", false, &all), "plain tracepoint/a/b");
@@ -361,6 +362,9 @@ fn events_are_of_several_kinds() {
         event("cpu-clock@99", false, &all),
         "plain perf_event cpu-clock@99"
     );
+    let refuses = |event: &Event| Some(format!("no {}", event.name()));
+    let refused = "event `uprobe:bash:f`: no f";
+    assert_eq!(event("uprobe:bash:f", false, &refuses), refused);
     for (text, at_return, words) in [
         ("tracepoint:a", false, "write it as tracepoint:GROUP:NAME"),
         (

@@ -92,6 +92,12 @@ fn check(target: &str, checked: &mut HashSet<(PathBuf, String)>) -> Result<()> {
     }
 }
 
+/// Why nothing can be attached to this target.
+pub(super) fn lacks_target(target: &str) -> Option<String> {
+    let checked = check(target, &mut HashSet::new());
+    checked.err().map(|error| format!("{error:#}"))
+}
+
 /// Returns the links of a program: one, or one per CPU or function.
 pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<Vec<Link>> {
     let Some(target) = target else {

@@ -15,9 +15,9 @@ use object::Endianness;
 use object::elf::{FileHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, SectionHeader};
 
+use super::attach;
 use super::catalogue::Tally;
 use super::support::Support;
-use crate::error::usage;
 use crate::host;
 use crate::internal;
 use crate::names::HostNames;
@@ -27,15 +27,7 @@ use crate::sys::btf::{Editor, Id};
 impl Tally {
     /// A tally of what a query asks for.
     pub(crate) fn count(query: &Query) -> Result<Self> {
-        let plan = with_world(|world| {
-            let plan = Plan::new(query, world, &HostNames::new())?;
-            for (_, section, event) in plan.programs() {
-                if let Some(lack) = (world.lacks)(&section) {
-                    return Err(usage(format!("event `{}`: {lack}", event.name())));
-                }
-            }
-            Ok(plan)
-        })?;
+        let plan = with_world(|world| Plan::new(query, world, &HostNames::new()))?;
         let mut tally = Self::of_object(plan.event.name(), object(&plan)?)?;
         // That of two events has no C file yet.
         tally.as_c = plan.end.is_none().then(|| plan.as_c());
@@ -56,7 +48,11 @@ pub(crate) fn with_world<T>(call: impl FnOnce(&World<'_>) -> Result<T>) -> Resul
     let support = Support::probe();
     call(&World {
         kernel: support.kernel()?,
-        lacks: &|section| support.lacks(section),
+        lacks: &|event| {
+            let target = event.target();
+            let lack = support.lacks(&event.section());
+            lack.or_else(|| attach::lacks_target(&target?))
+        },
         format: &record_format,
     })
 }
@@ -89,12 +85,9 @@ fn object(plan: &Plan) -> Result<Vec<u8>> {
 
 /// How tracefs describes the record of a tracepoint.
 fn record_format(group: &str, name: &str) -> Result<String> {
-    let event = format!("{group}/{name}");
-    if let Some(lack) = Support::default().lacks(&format!("tracepoint/{event}")) {
-        return Err(usage(format!("event `tracepoint:{group}:{name}`: {lack}")));
-    }
     let tracefs = host::tracefs_path().unwrap_or_default();
-    let format = Path::new(tracefs).join("events").join(event).join("format");
+    let events = Path::new(tracefs).join("events");
+    let format = events.join(group).join(name).join("format");
     fs::read_to_string(&format).with_context(|| format!("failed to read `{}`", format.display()))
 }
 

@@ -258,6 +258,35 @@ fn an_instance_describes_itself() {
 }
 
 #[test]
+fn events_refuses_what_count_refuses() {
+    for (event, words) in [
+        ("sched_switch --return", "has no return"),
+        ("sched_swich --return", "no event named `sched_swich`"),
+        ("cpu-clock@99 --return", "has no return"),
+        ("cpu-clock@x", "x samples a second; write 1 to"),
+        ("cpu-clock@0", "0 samples a second; write 1 to"),
+        ("uprobe:/no/such:f", "failed to open `/no/such`"),
+        ("uprobe:libc.so.6:atoy", "has no function named `atoy`"),
+        ("tracepoint:sched:sched_swich", "tracepoint"),
+        ("tracepoint:sched", "write it as tracepoint:GROUP:NAME"),
+        ("no_such_function --return", "no event named"),
+    ] {
+        let counted = ktally(&format!("count {event}")).refused(2, &[words]);
+        let listed = ktally(&format!("events {event}")).refused(2, &[]);
+        assert_eq!(listed.stderr, counted.stderr, "{event}");
+    }
+    for (intervals, words) in [
+        ("--from cpu-clock@x --to sys_exit", "event `cpu-clock@x`: x"),
+        (
+            "--from sys_enter --to uprobe:/no/such:f",
+            "--to: event `uprobe:/no/such:f`: failed to open",
+        ),
+    ] {
+        ktally(&format!("count {intervals}")).refused(2, &[words]);
+    }
+}
+
+#[test]
 fn what_does_not_exist_is_named() {
     for (line, words) in [
         (
