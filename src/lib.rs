@@ -14,7 +14,7 @@ pub mod host;
 mod internal;
 pub mod map;
 pub mod names;
-pub(crate) mod query;
+pub mod query;
 mod recording;
 pub(crate) mod render;
 pub mod schema;

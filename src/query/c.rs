@@ -8,7 +8,7 @@ use super::plan::{Column, Measure, Plan};
 
 impl Plan {
     /// The C file. Its first comment says what each expression leads to.
-    pub(crate) fn as_c(&self) -> String {
+    pub fn as_c(&self) -> String {
         let mut c = format!(
             "// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause\n/*\n * {}\n *\n",
             self.summary()

@@ -8,7 +8,7 @@ use crate::schema::KernelBtf;
 
 /// An event, and the kind of program for it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Event {
+pub enum Event {
     /// A tracepoint with its arguments.
     Tracepoint(String),
     /// A function of the kernel: when it is called, or when it returns.
@@ -31,12 +31,13 @@ pub(crate) enum Event {
 }
 
 /// What the kernel has, and this host.
-pub(crate) struct World<'w> {
-    pub(crate) kernel: &'w KernelBtf,
+pub struct World<'w> {
+    /// The types of the kernel.
+    pub kernel: &'w KernelBtf,
     /// Why this event cannot be counted.
-    pub(crate) lacks: &'w dyn Fn(&Event) -> Option<String>,
+    pub lacks: &'w dyn Fn(&Event) -> Option<String>,
     /// The `format` of a tracepoint's record, of tracefs: by its group and name.
-    pub(crate) format: &'w dyn Fn(&str, &str) -> Result<String>,
+    pub format: &'w dyn Fn(&str, &str) -> Result<String>,
 }
 
 /// The object has room for this many letters.
@@ -46,7 +47,7 @@ impl Event {
     pub(crate) fn parse(text: &str, at_return: bool, world: &World<'_>) -> Result<Self> {
         if text.len() > LONGEST || text.contains(['\0', '$']) {
             return Err(usage(format!(
-                "an event has at most {LONGEST} letters, and no `$`"
+                "event `{text}`: an event has at most {LONGEST} letters, and no `$`"
             )));
         }
         let event = match text.split_once(':') {

@@ -18,7 +18,8 @@ mod tests;
 mod write;
 
 pub(crate) use c::c_name;
-pub(crate) use event::World;
+pub use event::World;
 pub(crate) use field::Stored;
 pub(crate) use offer::{Known, Offer, known, offers};
-pub(crate) use plan::{Column, Measure, Plan, Query};
+pub(crate) use plan::{Column, Measure};
+pub use plan::{Plan, Query};

@@ -24,22 +24,27 @@ const LARGEST_KEY: usize = 256;
 
 /// What is asked for, as it is written.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Query {
-    pub(crate) event: String,
+pub struct Query {
+    /// As [`Event::parse`] takes it.
+    pub event: String,
     /// When the function returns, not when it is called.
-    pub(crate) at_return: bool,
-    pub(crate) by: Vec<String>,
-    pub(crate) sum: Vec<String>,
-    pub(crate) max: Vec<String>,
-    pub(crate) histogram: Vec<String>,
+    pub at_return: bool,
+    /// The expressions of the key.
+    pub by: Vec<String>,
+    /// Expressions of numbers that are added up.
+    pub sum: Vec<String>,
+    /// Those whose greatest is kept.
+    pub max: Vec<String>,
+    /// Those that are spread over buckets: `EXPR`, or `EXPR:STEP`.
+    pub histogram: Vec<String>,
     /// `EXPR OP VALUE`.
-    pub(crate) filters: Vec<String>,
+    pub filters: Vec<String>,
     /// `EXPR=DECODER`.
-    pub(crate) decoders: Vec<String>,
+    pub decoders: Vec<String>,
     /// The event at which it ends: the time from one to the other is counted.
-    pub(crate) to: Option<String>,
+    pub to: Option<String>,
     /// What both events have; the current task if nothing is given.
-    pub(crate) per: Option<String>,
+    pub per: Option<String>,
 }
 
 /// A part of the key or the value.
@@ -97,7 +102,7 @@ impl Measure {
 
 /// What a program is to do.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub struct Plan {
     pub(crate) event: Event,
     pub(crate) key: Vec<Column>,
     pub(crate) key_size: usize,
@@ -115,7 +120,8 @@ pub(crate) struct Plan {
 const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "bytes"];
 
 impl Plan {
-    pub(crate) fn new(query: &Query, world: &World<'_>, names: &dyn Names) -> Result<Self> {
+    /// Fails where the kernel does not have what is asked for, or the program no room.
+    pub fn new(query: &Query, world: &World<'_>, names: &dyn Names) -> Result<Self> {
         // Of an interval, --return belongs to the event of --to.
         let at_return = query.at_return && query.to.is_none();
         let event = Event::parse(&query.event, at_return, world)?;

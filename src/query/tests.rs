@@ -27,7 +27,7 @@ fn kinds() -> KernelBtf {
         assert!(compiled.status.success(), "{compiled:?}");
         folder
     });
-    KernelBtf::from_path(&folder.path().join("kinds.o"))
+    KernelBtf::from_path(&folder.path().join("kinds.o")).unwrap()
 }
 
 /// A host that has all kinds of programs.

@@ -11,6 +11,7 @@ mod export;
 mod files;
 mod hold;
 mod objects;
+mod query;
 mod shape;
 mod text;
 mod values;

@@ -2,7 +2,10 @@
 //! they are endless. The trees of the rest of the schema end at pointers.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use anyhow::{Context, Result};
+use libbpf_rs::Btf;
 use libbpf_rs::btf::types::{self, IntEncoding, MemberAttr};
 use libbpf_rs::btf::{BtfKind, BtfType, HasSize, ReferencesType, TypeId};
 
@@ -72,9 +75,10 @@ const DEEPEST: usize = 32;
 
 impl KernelBtf {
     /// From a file: raw BTF, or an object that has it.
-    #[cfg(test)]
-    pub(crate) fn from_path(path: &std::path::Path) -> Self {
-        Self(libbpf_rs::Btf::from_path(path).expect("an object with BTF"))
+    pub fn from_path(path: &Path) -> Result<Self> {
+        let btf = Btf::from_path(path);
+        let btf = btf.with_context(|| format!("failed to read BTF from `{}`", path.display()))?;
+        Ok(Self(btf))
     }
 
     fn get(&self, id: Id) -> Option<BtfType<'_>> {
