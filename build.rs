@@ -1,16 +1,20 @@
 //! Compiles every tally of `src/bpf/` and every helper of `src/bpf/internal/`,
-//! generates their skeletons, and writes the catalogue from what it found.
+//! generates their skeletons, writes the catalogue from what it found, and packs the
+//! pages of `docs/`.
 //!
 //! No tally is named here or anywhere else: adding one is adding its C file.
 
 use std::env;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 use libbpf_cargo::SkeletonBuilder;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -59,6 +63,19 @@ fn build() -> Result<()> {
         fs::write(out.join(list), modules(&names)? + &entries(folder, &names)?)?;
     }
     fs::write(out.join("headers.rs"), headers()?)?;
+    pack_pages(&out)
+}
+
+/// For `ktally help TOPIC`.
+fn pack_pages(out: &Path) -> Result<()> {
+    println!("cargo:rerun-if-changed=docs");
+    for page in files("docs", ".md")? {
+        let name = page.file_name().unwrap_or_default().to_string_lossy();
+        let packed = File::create(out.join(format!("{name}.z")))?;
+        let mut packer = ZlibEncoder::new(packed, Compression::best());
+        packer.write_all(&fs::read(&page)?)?;
+        packer.finish()?;
+    }
     Ok(())
 }
 

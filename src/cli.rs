@@ -9,6 +9,7 @@ mod map;
 mod mistakes;
 mod options;
 mod scan;
+mod topics;
 mod values;
 
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ pub use mistakes::{is_help, report};
 pub use options::default;
 pub(crate) use options::{clash, describe, value_name};
 pub use scan::{clang_flags, tallies_of};
+pub(crate) use topics::{HelpArgs, page, topics};
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +84,9 @@ impl From<Exit> for ExitCode {
     version,
     propagate_version = true,
     max_term_width = 100,
-    styles = STYLES
+    styles = STYLES,
+    disable_help_subcommand = true,
+    after_help = topics::list()
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -156,13 +160,14 @@ pub(crate) enum Action {
     /// Count, print, and leave nothing behind
     Run(RunArgs),
     /// Count any event of the kernel by what it carries, without a C file
-    #[command(mut_args(count::of_count))]
+    #[command(mut_args(count::of_count), after_help = topics::more("queries"))]
     Count(CountArgs),
     /// Show the events that `count` can count here, and what each carries
     Events(EventsArgs),
     /// Watch live what tallies count
     Top(TopArgs),
     /// Serve what tallies count to Prometheus
+    #[command(after_help = topics::more("exporter"))]
     Export(ExportArgs),
     /// Compare what two files counted, row by row
     Diff(DiffArgs),
@@ -180,6 +185,7 @@ pub(crate) enum Action {
     /// Look at the live maps of any program, and change them
     Map(MapArgs),
     /// Make a C file to start from, with comments, which runs at once
+    #[command(after_help = topics::more("writing-a-tally"))]
     New(NewArgs),
     /// Look for what is easily forgotten in a C file
     Lint(LintArgs),
@@ -189,6 +195,8 @@ pub(crate) enum Action {
     Headers(HeadersArgs),
     /// Show what this host allows, and the fix for what it does not
     Check,
+    /// Explain a topic, or show the help of a command
+    Help(HelpArgs),
     /// Write the manual pages of ktally and its subcommands
     #[command(hide = true)]
     Man(ManArgs),
@@ -218,10 +226,12 @@ pub struct Request {
 }
 
 /// The words of a command line, `ktally` first. `help map dump` is `map dump --help`,
-/// and so `help run syscalls` has the options of the tally.
+/// and so `help run syscalls` has the options of the tally; `help guide` is a topic.
 pub fn words(mut args: Vec<OsString>) -> Vec<OsString> {
-    if args.get(1).is_some_and(|word| word == "help") {
-        args.remove(1);
+    let is = |at: usize, word| args.get(at).is_some_and(|it| it == word);
+    let at = if is(1, "map") { 2 } else { 1 };
+    if is(at, "help") && !(at == 1 && args.get(2).is_some_and(topics::is_none_of_commands)) {
+        args.remove(at);
         args.push("--help".into());
     }
     args

@@ -56,7 +56,7 @@ pub(crate) fn unknown_text<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> String {
-    const FEW: usize = 32;
+    const FEW: usize = 40;
     const NEAREST: usize = 8;
     let known: Vec<&str> = known.into_iter().collect();
     let mut near = nearest(name, known.clone());

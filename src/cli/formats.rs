@@ -17,7 +17,7 @@ fn formats(command: &str) -> &'static [Format] {
         "map drain" | "map pop" | "map peek" => &Format::ROWS,
         "map delete" | "map next-key" | "map add" => &[Table, Json, Jsonl],
         "map watch" => &[Table, Jsonl, Csv],
-        "top" | "new" | "lint" | "build" | "headers" | "export" => &[],
+        "top" | "new" | "lint" | "build" | "headers" | "export" | "help" => &[],
         _ if command.starts_with("map ") => &[],
         _ => &Format::ALL,
     }

@@ -20,7 +20,9 @@ A MAP is one of
 A KEY or VALUE is written by its type: 42, -1, 0x2a, comm=bash,call=read, a.b=1,
 [1,2,3], JSON, or hex:2a000000. `map show MAP` has the types. In storage of tasks,
 cgroups, sockets and files a KEY is the number of a process or thread, the folder
-or id of a cgroup, the inode of a socket in /proc/PID/fd, or the path of a file.")]
+or id of a cgroup, the inode of a socket in /proc/PID/fd, or the path of a file.
+
+`ktally help maps` has the whole page.")]
 pub(crate) struct MapArgs {
     /// Keys and values as the hex digits of their bytes, in and out
     #[arg(long, global = true)]

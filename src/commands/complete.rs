@@ -40,7 +40,17 @@ fn command(line: &[OsString]) -> Command {
     tallies.iter().for_each(|it| fields.add(&it.schema));
     instances.for_each(|it| fields.add(&it.schema));
     let command = cli::command(&tallies).or_else(|_| cli::command(&[]));
-    with_values(command.unwrap_or_default(), &fields)
+    let command = with_values(command.unwrap_or_default(), &fields);
+    let commands: Vec<Command> = command.get_subcommands().map(bare).collect();
+    command.mut_subcommand("help", |help| help.subcommands(commands))
+}
+
+/// A command as `help` takes it: the words of its subcommands alone.
+fn bare(command: &Command) -> Command {
+    let about = command.get_about().cloned().unwrap_or_default();
+    let bare = Command::new(command.get_name().to_owned()).about(about);
+    let bare = bare.hide(command.is_hide_set());
+    bare.subcommands(command.get_subcommands().map(self::bare))
 }
 
 /// The fields of the tables that a line is about.
@@ -74,6 +84,7 @@ fn with_value(arg: Arg, verb: &str, fields: &Fields) -> Arg {
         ("read" | "rotate" | "detach", "tally" | "instance" | "instances") => {
             arg.add(ArgValueCandidates::new(|| instances("")))
         }
+        ("help", "topic") => arg.add(ArgValueCandidates::new(topics)),
         (_, "tally") => arg.add(ArgValueCompleter::new(tallies)),
         (_, "map" | "maps") => arg.add(ArgValueCompleter::new(maps)),
         (_, "by") => arg.add(words(fields.labels.clone())),
@@ -129,6 +140,13 @@ fn with_files(
         true => PathCompleter::any().complete(typed),
         false => words,
     }
+}
+
+fn topics() -> Vec<CompletionCandidate> {
+    let topic = |(name, help): (&'static str, &'static str)| {
+        CompletionCandidate::new(name).help(Some(help.into()))
+    };
+    cli::topics().map(topic).collect()
 }
 
 fn instances(prefix: &str) -> Vec<CompletionCandidate> {

@@ -23,6 +23,7 @@ mod run;
 mod source;
 mod status;
 mod top;
+mod topic;
 mod wait;
 
 use std::io::{self, Write};
@@ -111,6 +112,7 @@ fn act(request: Request) -> Result<Exit> {
         (Action::Headers(args), _) => author::headers(&args),
         (Action::Lint(args), _) => author::lint(&args),
         (Action::Check, _) => check::check(&cli.global),
+        (Action::Help(args), _) => topic::topic(&cli.global, &args.topic),
         (Action::Man(args), _) => man::man(&args),
     }
 }

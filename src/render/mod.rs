@@ -14,6 +14,7 @@ mod grid;
 mod json;
 mod metric;
 mod openmetrics;
+mod page;
 mod parts;
 mod reading;
 mod screen;
@@ -37,6 +38,7 @@ pub(crate) use openmetrics::{
     Counted, CountedTable, Dialect, Encoder, Families, FamilyKind, OTHER, PIECE, Series, Texts,
     row_labels,
 };
+pub(crate) use page::page;
 
 use crate::schema::{MetricKind, Unit};
 use crate::snapshot::{Snapshot, TableSnapshot};

@@ -35,6 +35,9 @@ fn words_of_a_line_are_completed() {
         ),
         ("ktally run syscalls -o js", "json jsonl"),
         ("ktally map du", "dump"),
+        ("ktally help gu", "guide"),
+        ("ktally help ru", "run"),
+        ("ktally help map du", "dump"),
         ("ktally map dump ./no_such_", ""),
     ] {
         let expected: Vec<&str> = words.split_whitespace().collect();

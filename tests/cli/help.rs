@@ -102,6 +102,62 @@ fn help_is_a_command_too() {
     assert!(printed("--help").contains("  help  "));
 }
 
+/// Each page of `docs/`, by its topic and by its file.
+#[test]
+fn each_page_is_a_topic() {
+    let help = printed("help");
+    let (_, topics) = help.split_once("Topics").unwrap();
+    let topics = topics.lines().filter(|line| line.starts_with("  "));
+    let topics: Vec<&str> = topics
+        .filter_map(|it| it.split_whitespace().next())
+        .collect();
+    let mut shown: Vec<String> = topics
+        .iter()
+        .map(|it| printed(&format!("help {it}")))
+        .collect();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
+    let pages = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|it| it.unwrap().path());
+    let mut by_file: Vec<String> = pages
+        .filter(|path| path.extension().is_some_and(|it| it == "md"))
+        .map(|path| {
+            printed(&format!(
+                "help {}",
+                path.file_name().unwrap().to_str().unwrap()
+            ))
+        })
+        .collect();
+    shown.sort();
+    by_file.sort();
+    assert_eq!(shown, by_file);
+    let page = printed("help operating");
+    let source = include_str!("../../docs/operating.md");
+    let words = |text: &str| text.matches("CAP_SYS_ADMIN").count();
+    assert_eq!(words(&page), words(source));
+    assert!(
+        page.starts_with("Operating ktally\n\n") && !page.contains("]("),
+        "{page}"
+    );
+    assert!(
+        page.lines().all(|line| line.chars().count() <= 100),
+        "{page}"
+    );
+    assert_has(&printed("count --help"), &["ktally help queries"]);
+}
+
+#[test]
+fn an_unknown_topic_has_a_hint() {
+    ktally("help gide").failed(
+        2,
+        &["no topic or command named `gide`; did you mean `guide`?"],
+    );
+    ktally("help rum").failed(2, &["did you mean `run`?"]);
+    ktally("help zzz").failed(2, &["known: `guide`, `tasks`"]);
+    ktally("help syscalls").failed(2, &["is a tally", "ktally list syscalls"]);
+    ktally("help guide -o json").failed(2, &["`help` has no output"]);
+}
+
 #[test]
 fn help_that_cannot_be_written_is_an_error() {
     for line in [

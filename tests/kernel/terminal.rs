@@ -71,6 +71,27 @@ fn no_line_is_wider_than_the_terminal() {
     }
 }
 
+/// The pager gets the page, in the terminal's width, and may end before it has read all.
+#[test]
+fn a_page_goes_through_the_pager() {
+    let with = |pager: &str| {
+        let set = |command: &mut Command| {
+            command.env("PAGER", pager).env_remove("LESS");
+        };
+        shown(60, "help operating", set)
+    };
+    let page = with("cat");
+    assert!(
+        page.contains("\nSecurity\n") && widest(&page) <= 60,
+        "{page}"
+    );
+    let lines: Vec<String> = page.lines().map(|line| format!("+{line}")).collect();
+    assert_eq!(with("sed s/^/+/").lines().collect::<Vec<_>>(), lines);
+    assert_eq!(with("head -n 1"), "Operating ktally\n");
+    assert_eq!(with("echo $LESS"), "FRX\n");
+    assert_eq!(with("no_such_pager 2>/dev/null"), page);
+}
+
 #[test]
 fn a_pipe_and_wide_have_all() {
     let text = shown(80, "list", |_| {});
