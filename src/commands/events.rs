@@ -14,14 +14,14 @@ use crate::tally::with_world;
 pub(super) fn events(global: &Global, args: &EventsArgs) -> Result<Exit> {
     let how = (global.output, style(global));
     let pattern = args.pattern.as_deref().unwrap_or_default();
-    let found = with_world(|world| offers(pattern, args.at_return, world));
+    let found = with_world(&[pattern], |world| offers(pattern, args.at_return, world));
     match found {
         Ok(offers) => write_rows(&mut output::out(), how, &offer_columns(), &offers)?,
         // Only of an event there is a return.
         Err(error) if args.at_return || !error.is::<Usage>() => return Err(error),
         Err(error) => {
             let kernel = KernelBtf::load()?;
-            let events = matching(pattern, &kernel);
+            let events = matching(pattern, &kernel)?;
             if events.is_empty() {
                 return Err(error);
             }
@@ -35,7 +35,7 @@ pub(super) fn events(global: &Global, args: &EventsArgs) -> Result<Exit> {
 }
 
 /// Without a pattern, tracepoints alone: there are tens of thousands of functions.
-fn matching(pattern: &str, kernel: &KernelBtf) -> Vec<Known> {
+fn matching(pattern: &str, kernel: &KernelBtf) -> Result<Vec<Known>> {
     if pattern.contains(['*', '?']) {
         let wanted = WildMatch::new(pattern);
         return known(kernel, true, &|name| wanted.matches(name));

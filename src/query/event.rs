@@ -56,7 +56,7 @@ impl Event {
             Some(("function", name)) => function(name, at_return, world)?,
             _ => match text.strip_prefix("cpu-clock@") {
                 Some(hz) => Self::Clock(hz.to_owned()),
-                None if world.kernel.has_tracepoint(text) => Self::Tracepoint(text.to_owned()),
+                None if world.kernel.means_tracepoint(text) => Self::Tracepoint(text.to_owned()),
                 None => function(text, at_return, world)?,
             },
         };

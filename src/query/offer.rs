@@ -33,6 +33,19 @@ pub(crate) fn known(
     kernel: &KernelBtf,
     with_functions: bool,
     is_wanted: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Known>> {
+    let mut found = known_in(kernel, with_functions, is_wanted);
+    for module in kernel.modules_with(with_functions, is_wanted) {
+        found.extend(known_in(&kernel.with(module)?, with_functions, is_wanted));
+    }
+    found.sort_by(|a, b| (b.kind, &a.name).cmp(&(a.kind, &b.name)));
+    Ok(found)
+}
+
+fn known_in(
+    kernel: &KernelBtf,
+    with_functions: bool,
+    is_wanted: &dyn Fn(&str) -> bool,
 ) -> Vec<Known> {
     let [tracepoints, functions] = kernel.events();
     let tracepoints = tracepoints.into_iter().map(|it| ("tracepoint", it));

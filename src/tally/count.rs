@@ -27,7 +27,12 @@ use crate::sys::btf::{Editor, Id};
 impl Tally {
     /// A tally of what a query asks for.
     pub(crate) fn count(query: &Query) -> Result<Self> {
-        let plan = with_world(|world| Plan::new(query, world, &HostNames::new()))?;
+        let events: Vec<&str> = [&query.event]
+            .into_iter()
+            .chain(&query.to)
+            .map(String::as_str)
+            .collect();
+        let plan = with_world(&events, |world| Plan::new(query, world, &HostNames::new()))?;
         let mut tally = Self::of_object(plan.event.name(), object(&plan)?)?;
         // That of two events has no C file yet.
         tally.as_c = plan.end.is_none().then(|| plan.as_c());
@@ -43,11 +48,20 @@ impl Tally {
     }
 }
 
-/// Calls this with what the kernel and this host have.
-pub(crate) fn with_world<T>(call: impl FnOnce(&World<'_>) -> Result<T>) -> Result<T> {
+/// Calls this with what the kernel and this host have, for these events.
+pub(crate) fn with_world<T>(
+    events: &[&str],
+    call: impl FnOnce(&World<'_>) -> Result<T>,
+) -> Result<T> {
     let support = Support::probe();
+    let kernel = support.kernel()?;
+    let names = events
+        .iter()
+        .map(|it| it.strip_prefix("function:").unwrap_or(it));
+    let names: Vec<&str> = names.filter(|it| !it.contains([':', '@'])).collect();
+    let with_module = kernel.with_module_of(&names)?;
     call(&World {
-        kernel: support.kernel()?,
+        kernel: with_module.as_ref().unwrap_or(kernel),
         lacks: &|event| {
             let target = event.target();
             let lack = support.lacks(&event.section());

@@ -1,8 +1,9 @@
 //! The BTF of what the kernel holds: of maps, and its own.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::Btf;
 use libbpf_rs::btf::{BtfType, TypeId, types};
 
+use super::module::Module;
 use super::walk::TRACEPOINT;
 use super::{Definition, Reader, all, enumeration, parse_btf};
 use crate::schema::declaration::{Declaration, MapFacts};
@@ -40,7 +42,7 @@ impl MapBtf {
     /// id is there has another size, and is not taken for the value.
     fn kernel_type(&self, id: u32) -> Option<Arc<Type>> {
         let read = || {
-            let btf = KernelBtf::load().ok()?.0;
+            let btf = KernelBtf::load().ok()?.btf;
             Some(Reader::new(&btf).ty(TypeId::from(id)))
         };
         let mut known = self.of_kernel.borrow_mut();
@@ -71,19 +73,38 @@ fn load_btf(id: u32) -> Result<Option<Btf<'static>>> {
 }
 
 /// The running kernel's own BTF.
-pub struct KernelBtf(pub(super) Btf<'static>);
+pub struct KernelBtf {
+    pub(super) btf: Btf<'static>,
+    /// The types from here on are what it offers: all, or those of a module alone.
+    pub(super) first: usize,
+    /// What has the BTF of modules; read only for what the kernel itself has not.
+    pub(super) folder: PathBuf,
+    pub(super) modules: OnceCell<Vec<Module>>,
+}
 
 impl KernelBtf {
     /// From /sys/kernel/btf/vmlinux; fails where the kernel has none.
     pub fn load() -> Result<Self> {
-        Ok(Self(
-            Btf::from_vmlinux().context("failed to read the kernel's BTF")?,
-        ))
+        let btf = Btf::from_vmlinux().context("failed to read the kernel's BTF")?;
+        Ok(Self {
+            folder: "/sys/kernel/btf".into(),
+            ..Self::new(btf)
+        })
+    }
+
+    /// Without modules.
+    pub(super) fn new(btf: Btf<'static>) -> Self {
+        Self {
+            btf,
+            first: 1,
+            folder: PathBuf::new(),
+            modules: OnceCell::new(),
+        }
     }
 
     /// Every type of the kernel, as the "vmlinux.h" that C files include.
     pub fn as_c_header(&self) -> Result<String> {
-        let types = sys::btf_as_c(&self.0).context("failed to write the kernel's types as C")?;
+        let types = sys::btf_as_c(&self.btf).context("failed to write the kernel's types as C")?;
         Ok(format!(
             "#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\n\
              #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)\n\
@@ -95,10 +116,10 @@ impl KernelBtf {
     /// The names of one of the kernel's enums; none where it has no such enum.
     pub(crate) fn enum_variants(&self, name: &str) -> Vec<Variant> {
         let wanted = Some(OsStr::new(name));
-        let found = all::<BtfType<'_>>(&self.0)
+        let found = all::<BtfType<'_>>(&self.btf)
             .into_iter()
             .find(|ty| ty.is_any_enum() && ty.name() == wanted);
-        match found.map(|ty| Type::clone(&enumeration(&self.0, ty, name)).kind) {
+        match found.map(|ty| Type::clone(&enumeration(&self.btf, ty, name)).kind) {
             Some(Kind::Enum { variants, .. }) => variants,
             _ => Vec::new(),
         }
@@ -107,15 +128,20 @@ impl KernelBtf {
     /// Whether tp_btf and raw_tp programs can attach to this tracepoint.
     pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
         self.has::<types::Typedef<'_>>(&format!("{TRACEPOINT}{name}"))
+            || self
+                .modules()
+                .iter()
+                .any(|it| it.tracepoints.contains(name))
     }
 
     /// Whether the kernel has a function of this name.
     pub(crate) fn has_function(&self, name: &str) -> bool {
         self.has::<types::Func<'_>>(name)
+            || self.modules().iter().any(|it| it.functions.contains(name))
     }
 
-    fn has<'s, K: TryFrom<BtfType<'s>>>(&'s self, name: &str) -> bool {
-        !name.contains('\0') && self.0.type_by_name::<K>(name).is_some()
+    pub(super) fn has<'s, K: TryFrom<BtfType<'s>>>(&'s self, name: &str) -> bool {
+        !name.contains('\0') && self.btf.type_by_name::<K>(name).is_some()
     }
 }
 

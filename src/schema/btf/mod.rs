@@ -3,6 +3,7 @@
 
 mod found;
 mod live;
+mod module;
 mod object;
 pub(crate) mod walk;
 
@@ -341,9 +342,13 @@ fn parse_btf(bytes: &[u8]) -> Result<Btf<'static>> {
 }
 
 fn all<'a, K: TryFrom<BtfType<'a>>>(btf: &'a Btf<'a>) -> Vec<K> {
-    (1..btf.len())
-        .filter_map(|id| btf.type_by_id(TypeId::from(u32::try_from(id).ok()?)))
-        .collect()
+    from(btf, 1).collect()
+}
+
+/// The types from this number on.
+fn from<'a, K: TryFrom<BtfType<'a>>>(btf: &'a Btf<'a>, first: usize) -> impl Iterator<Item = K> {
+    let ids = (first..btf.len()).filter_map(|id| u32::try_from(id).ok());
+    ids.filter_map(|id| btf.type_by_id(TypeId::from(id)))
 }
 
 fn c_name(keyword: &str, name: &str) -> String {

@@ -9,7 +9,7 @@ use libbpf_rs::Btf;
 use libbpf_rs::btf::types::{self, IntEncoding, MemberAttr};
 use libbpf_rs::btf::{BtfKind, BtfType, HasSize, ReferencesType, TypeId};
 
-use super::{KernelBtf, all, string};
+use super::{KernelBtf, all, from, string};
 
 /// The number of a type; 0 is `void`.
 pub(crate) type Id = u32;
@@ -78,11 +78,11 @@ impl KernelBtf {
     pub fn from_path(path: &Path) -> Result<Self> {
         let btf = Btf::from_path(path);
         let btf = btf.with_context(|| format!("failed to read BTF from `{}`", path.display()))?;
-        Ok(Self(btf))
+        Ok(Self::new(btf))
     }
 
     fn get(&self, id: Id) -> Option<BtfType<'_>> {
-        self.0.type_by_id(TypeId::from(id))
+        self.btf.type_by_id(TypeId::from(id))
     }
 
     /// A type that does not exist is `Other`.
@@ -226,11 +226,11 @@ impl KernelBtf {
         Some(found)
     }
 
-    /// All tracepoints, and all functions, by name.
+    /// All tracepoints, and all functions, by name; without those of modules.
     pub(crate) fn events(&self) -> [BTreeMap<String, Prototype>; 2] {
-        let functions = all::<types::Func<'_>>(&self.0).into_iter();
+        let functions = from::<types::Func<'_>>(&self.btf, self.first);
         let functions: BTreeMap<String, _> = functions.map(|it| (string(it.name()), it)).collect();
-        let tracepoints = all::<types::Typedef<'_>>(&self.0).into_iter();
+        let tracepoints = from::<types::Typedef<'_>>(&self.btf, self.first);
         let tracepoints = tracepoints.filter_map(|typedef| {
             let name = string(typedef.name()).strip_prefix(TRACEPOINT)?.to_owned();
             let caller = functions.get(&format!("{CALLER}{name}"));
@@ -266,7 +266,7 @@ impl KernelBtf {
 
     /// Of a name that types of several kinds have, the one of this kind.
     fn named<'s, K: TryFrom<BtfType<'s>>>(&'s self, name: &str) -> Option<K> {
-        let ids = 1..u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let ids = 1..u32::try_from(self.btf.len()).unwrap_or(u32::MAX);
         let mut types = ids.filter_map(|id| self.get(id));
         types.find_map(|ty| {
             let is_it = ty.name().is_some_and(|it| it == name);
@@ -276,18 +276,21 @@ impl KernelBtf {
 
     /// The names of all tracepoints that tp_btf programs can attach to, sorted.
     pub(crate) fn tracepoints(&self) -> Vec<String> {
-        let typedefs = all::<types::Typedef<'_>>(&self.0).into_iter();
+        let typedefs = all::<types::Typedef<'_>>(&self.btf).into_iter();
         let names = typedefs.filter_map(|it| {
             let name = string(it.name());
             name.strip_prefix(TRACEPOINT).map(str::to_owned)
         });
-        sorted(names.collect())
+        let of_modules = self.modules().iter().flat_map(|it| it.tracepoints.clone());
+        sorted(names.chain(of_modules).collect())
     }
 
     /// The names of all functions, sorted.
     pub(crate) fn functions(&self) -> Vec<String> {
-        let functions = all::<types::Func<'_>>(&self.0).into_iter();
-        sorted(functions.map(|it| string(it.name())).collect())
+        let functions = all::<types::Func<'_>>(&self.btf).into_iter();
+        let of_modules = self.modules().iter().flat_map(|it| it.functions.clone());
+        let functions = functions.map(|it| string(it.name()));
+        sorted(functions.chain(of_modules).collect())
     }
 
     /// A type as C writes it.
