@@ -199,6 +199,7 @@ struct tally_health {
  *	AS(hex)		0x2a
  *	AS(enum:NAME)	the running kernel's own enum NAME, less its NAME_
  *	AS(flags:NAME)	the bits that are set, by the names of such an enum
+ *	AS(gfp)		a gfp_t: IO|FS; before Linux 6.10 as AS(hex)
  *	AS(time)	bpf_ktime_get_ns(): a date and time
  *	AS(ipv4)	4 bytes in network order
  *	AS(ipv6)	16 bytes in network order

@@ -1,7 +1,9 @@
 //! `enum:NAME` and `flags:NAME`: numbers by the names of an enum of the running
 //! kernel, which differ from kernel to kernel. What all of an enum's names begin
-//! with, its own name, is left out: of `skb_drop_reason`, `NO_SOCKET`.
+//! with, its own name, is left out: of `skb_drop_reason`, `NO_SOCKET`. And `gfp`: flags
+//! of allocations, by an enum of their bits.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use super::registry::Decode;
@@ -68,11 +70,60 @@ impl Decode for Enum {
         if !self.is_flags {
             return self.value(text);
         }
-        text.split('|').try_fold(0, |bits, name| {
-            let bit = parse_number(name).or_else(|| self.value(name))?;
-            Some(bits | bit)
+        bits(text, |name| self.value(name))
+    }
+}
+
+/// The flags of `gfp_t`, which are numbers of bits in an enum since Linux 6.10. Before
+/// that the kernel does not tell their names.
+#[derive(Default)]
+pub(super) struct Gfp(OnceCell<Vec<Variant>>);
+
+impl Gfp {
+    /// Of `___GFP_IO_BIT`, `IO`.
+    fn variants(&self) -> &[Variant] {
+        self.0.get_or_init(|| {
+            let bits = KernelBtf::load().map(|btf| btf.enum_with("___GFP_DMA_BIT"));
+            let bits = bits.unwrap_or_default().into_iter();
+            let flags = bits.filter_map(|bit| {
+                let name = bit.name.strip_prefix("___GFP_")?.strip_suffix("_BIT")?;
+                let value = 1i128.checked_shl(bit.value.try_into().ok()?)?;
+                let name = name.to_owned();
+                (name != "LAST").then_some(Variant { name, value })
+            });
+            flags.collect()
         })
     }
+}
+
+impl Decode for Gfp {
+    fn name(&self, number: u128) -> Option<Cow<'static, str>> {
+        flags(self.variants(), number as i128).map(Cow::Owned)
+    }
+
+    fn notation(&self, number: u128) -> Option<String> {
+        Some(format!("{number:#x}"))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.variants().iter().map(|it| it.name.clone()).collect()
+    }
+
+    fn number(&self, text: &str) -> Option<i128> {
+        bits(text, |name| {
+            let name = name.strip_prefix("__GFP_").unwrap_or(name);
+            let flag = self.variants().iter().find(|it| it.name == name);
+            flag.map(|flag| flag.value)
+        })
+    }
+}
+
+/// As [`flags`] shows them.
+fn bits(text: &str, value: impl Fn(&str) -> Option<i128>) -> Option<i128> {
+    text.split('|').try_fold(0, |bits, name| {
+        let bit = parse_number(name).or_else(|| value(name))?;
+        Some(bits | bit)
+    })
 }
 
 /// A variant's name without that of its enum, unless a number is left.
@@ -134,6 +185,22 @@ mod tests {
         for whole in ["SKB_CONSUMED", "SKB_DROP_REASON_4", "SKB_DROP_REASON_", ""] {
             assert_eq!(short(of, whole), whole);
         }
+    }
+
+    #[test]
+    fn flags_of_allocations_are_those_of_the_running_kernel() {
+        let gfp = Gfp::default();
+        let shown = |number| gfp.name(number).map(Cow::into_owned);
+        if gfp.variants().is_empty() {
+            assert_eq!((shown(0x40), gfp.number("IO")), (None, None));
+            return;
+        }
+        // These two have had their bits since Linux 4.4.
+        assert_eq!(shown(0xc0).as_deref(), Some("IO|FS"));
+        for text in ["IO|FS", "FS|__GFP_IO", "IO|0x80"] {
+            assert_eq!(gfp.number(text), Some(0xc0), "{text}");
+        }
+        assert_eq!((shown(0), gfp.number("LAST")), (None, None));
     }
 
     /// `enum bpf_map_type` is in every kernel that has BTF.

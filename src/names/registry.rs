@@ -20,7 +20,7 @@ type Line = (
 );
 
 /// Also listed in `ktally.bpf.h`, for those who write tallies.
-const REGISTRY: [Line; 27] = [
+const REGISTRY: [Line; 28] = [
     ("bool", "true or false", make::<plain::Bool>),
     (
         "cgroup",
@@ -41,6 +41,7 @@ const REGISTRY: [Line; 27] = [
     ("flags:NAME", "flags of the kernel's enum", |_, of| {
         Rc::new(enums::Enum::new(of, true))
     }),
+    ("gfp", "how memory is allocated", make::<enums::Gfp>),
     ("gid", "a group", |_, _| Rc::new(users::Accounts::groups())),
     ("hex", "a number", make::<plain::Hex>),
     (

@@ -152,6 +152,8 @@ pub(crate) struct Field {
     /// The way in C: a name, and the members behind each pointer; none where CO-RE has
     /// no words for it.
     pub(crate) path: Option<Vec<String>>,
+    /// Of an array in a record: how many, and the first.
+    pub(crate) elements: Option<(usize, Box<Field>)>,
 }
 
 impl Field {
@@ -169,6 +171,7 @@ impl Field {
             decoder: Some(decoder.to_owned()),
             c_type: format!("__u{}", 8 * size),
             path: None,
+            elements: None,
         }
     }
 

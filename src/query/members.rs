@@ -32,7 +32,7 @@ fn add_flat(kernel: &KernelBtf, id: Id, bits: usize, depth: usize, found: &mut V
 pub(super) fn decoder_of(kernel: &KernelBtf, node: &Node, names: &[String]) -> Option<String> {
     const KNOWN: [(&str, &str); 11] = [
         ("dev_t", "dev"),
-        ("gfp_t", "hex"),
+        ("gfp_t", "gfp"),
         ("blk_opf_t", "hex"),
         ("__be16", "port"),
         ("__be32", "ipv4"),

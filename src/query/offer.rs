@@ -98,7 +98,10 @@ fn offer(field: &Field) -> Offer {
     Offer {
         expression: field.name.clone(),
         c_type: field.c_type.clone(),
-        shown: field.decoder.clone().unwrap_or_default(),
+        shown: match &field.elements {
+            Some((_, first)) if first.size > 1 => "write an element".to_owned(),
+            _ => field.decoder.clone().unwrap_or_default(),
+        },
     }
 }
 

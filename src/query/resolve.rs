@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::expression::{Expression, Step};
 use super::field::{Base, Field, MOST_HOPS, Read, Stored, TEXT};
 use super::members::{decoder_of, flat};
+use super::record::known;
 use super::scope::{Root, Scope};
 use crate::error::{unknown_text, usage};
 use crate::schema::KernelBtf;
@@ -42,37 +43,6 @@ pub(crate) fn resolve(scope: &Scope<'_>, text: &str, decoder: Option<&str>) -> R
         }
     }
     walk.end(decoder)
-}
-
-/// What every event has is no struct.
-fn known(field: Field, expression: &Expression, decoder: Option<&str>) -> Result<Field> {
-    let at = match expression.steps.first() {
-        Some(Step::Member(name)) => name.at,
-        Some(Step::Element(_, at)) => *at,
-        None => return Ok(shown_as(field, decoder)),
-    };
-    Err(usage(format!(
-        "`{}`: `{}` has no members, at position {at}",
-        expression.text, field.name
-    )))
-}
-
-/// A register may have the address of a text.
-fn shown_as(mut field: Field, decoder: Option<&str>) -> Field {
-    let is_word = field.read == Read::Word;
-    if decoder == Some("text") && (is_word || field.read == Read::Number) {
-        if !is_word {
-            field.offsets.push(0);
-        }
-        return Field {
-            read: Read::String,
-            stored: Stored::Text(TEXT),
-            decoder: None,
-            ..field
-        };
-    }
-    let decoder = decoder.map(str::to_owned).or(field.decoder);
-    Field { decoder, ..field }
 }
 
 /// How far it has come.
@@ -184,11 +154,7 @@ impl Walk<'_> {
             }
             Shape::Array(element, len) if len == 0 || index < len => element,
             Shape::Array(_, len) => {
-                let what = format!(
-                    "`{name}` has {len} elements, 0 to {}, at position {at}",
-                    len - 1
-                );
-                return self.refuse(&what);
+                return self.refuse(&past_end(&name, len, at));
             }
             _ => {
                 let what = self.kernel.c_name(self.ty);
@@ -306,6 +272,7 @@ impl Walk<'_> {
             decoder,
             c_type,
             path: self.path,
+            elements: None,
         }
     }
 
@@ -371,9 +338,7 @@ impl Walk<'_> {
                     members.join(", ")
                 ))
             }
-            Shape::Array(_, len) => self.refuse(&format!(
-                "`{name}` is `{c_type}`; write one of its {len} elements: {name}[0]"
-            )),
+            Shape::Array(_, len) => self.refuse(&has_elements(name, c_type, *len)),
             Shape::Float => self.refuse("BPF has no floating point"),
             Shape::Declared(_) => self.refuse(&format!(
                 "the members of `{c_type}` are not in this kernel's BTF"
@@ -381,4 +346,13 @@ impl Walk<'_> {
             _ => self.refuse(&format!("`{c_type}` is not a type that can be read")),
         }
     }
+}
+
+pub(super) fn past_end(name: &str, len: usize, at: usize) -> String {
+    let last = len.saturating_sub(1);
+    format!("`{name}` has {len} elements, 0 to {last}, at position {at}")
+}
+
+pub(super) fn has_elements(name: &str, c_type: &str, len: usize) -> String {
+    format!("`{name}` is `{c_type}`; write one of its {len} elements: {name}[0]")
 }

@@ -26,7 +26,8 @@ const FORMAT: &str = "format:
 \tfield:char comm[16];\toffset:8;\tsize:16;\tsigned:0;
 \tfield:__data_loc char[] path;\toffset:40;\tsize:4;\tsigned:0;
 \tfield:__u8 saddr[28];\toffset:44;\tsize:28;\tsigned:0;
-\tfield:short port;\toffset:92;\tsize:2;\tsigned:1;\n";
+\tfield:short port;\toffset:92;\tsize:2;\tsigned:1;
+\tfield:pid_t pids[2];\toffset:144;\tsize:8;\tsigned:1;\n";
 
 /// The types of the unit tests, as clang describes them.
 fn types() -> KernelBtf {
@@ -44,6 +45,7 @@ fn written(only_good: bool) -> Vec<&'static str> {
     let files = [
         include_str!("../../src/query/tests.rs"),
         include_str!("../../src/query/tests/errors.rs"),
+        include_str!("../../src/query/tests/records.rs"),
     ];
     let lines = files.into_iter().flat_map(str::lines);
     let lines = lines.filter_map(|line| line.trim().split_once(" => "));

@@ -13,7 +13,7 @@ use libbpf_rs::btf::{BtfType, TypeId, types};
 
 use super::module::Module;
 use super::walk::TRACEPOINT;
-use super::{Definition, Reader, all, enumeration, parse_btf};
+use super::{Definition, Reader, enumeration, from, parse_btf};
 use crate::schema::declaration::{Declaration, MapFacts};
 use crate::schema::tags::Tags;
 use crate::schema::types::{Kind, Type, Variant};
@@ -116,11 +116,26 @@ impl KernelBtf {
     /// The names of one of the kernel's enums; none where it has no such enum.
     pub(crate) fn enum_variants(&self, name: &str) -> Vec<Variant> {
         let wanted = Some(OsStr::new(name));
-        let found = all::<BtfType<'_>>(&self.btf)
-            .into_iter()
-            .find(|ty| ty.is_any_enum() && ty.name() == wanted);
-        match found.map(|ty| Type::clone(&enumeration(&self.btf, ty, name)).kind) {
-            Some(Kind::Enum { variants, .. }) => variants,
+        let mut enums = self.enums();
+        let found = enums.find(|ty| ty.name() == wanted);
+        found.map_or_else(Vec::new, |ty| self.variants(ty))
+    }
+
+    /// The same of the enum that has this name among its own, as an enum need have none.
+    pub(crate) fn enum_with(&self, variant: &str) -> Vec<Variant> {
+        let mut enums = self.enums().filter_map(|ty| types::Enum::try_from(ty).ok());
+        let wanted = Some(OsStr::new(variant));
+        let found = enums.find(|ty| ty.iter().any(|it| it.name == wanted));
+        found.map_or_else(Vec::new, |ty| self.variants(*ty))
+    }
+
+    fn enums(&self) -> impl Iterator<Item = BtfType<'_>> {
+        from::<BtfType<'_>>(&self.btf, 1).filter(BtfType::is_any_enum)
+    }
+
+    fn variants(&self, ty: BtfType<'_>) -> Vec<Variant> {
+        match Type::clone(&enumeration(&self.btf, ty, "")).kind {
+            Kind::Enum { variants, .. } => variants,
             _ => Vec::new(),
         }
     }
