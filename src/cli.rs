@@ -161,7 +161,7 @@ pub(crate) enum Action {
     Run(RunArgs),
     /// Count any event of the kernel by what it carries, without a C file
     #[command(mut_args(count::of_count), after_help = topics::more("queries"))]
-    Count(CountArgs),
+    Count(Box<CountArgs>),
     /// Show the events that `count` can count here, and what each carries
     Events(EventsArgs),
     /// Watch live what tallies count

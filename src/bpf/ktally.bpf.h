@@ -157,6 +157,12 @@ struct tally_health {
  */
 #define MAXIMUM(help) __ktally_tag("maximum", help)
 /*
+ * The least number so far, as MAXIMUM the greatest: a __u64 that has the
+ * complement, as rows begin with zeroes; only tally_minimum() writes it. Where
+ * it has seen none (or no number but 2^64 - 1) it is shown as empty.
+ */
+#define MINIMUM(help) __ktally_tag("minimum", help)
+/*
  * On a struct tally_histogram; see tally_observe(). Columns of its mean and
  * quantiles, and where the table has nothing else one of how many were
  * observed.
@@ -620,8 +626,9 @@ static __always_inline void tally_observe(struct tally_histogram *histogram,
  * Whether the kernel has the instruction that tally_maximum() needs: since
  * 5.12, 5ffa25502b5a ("bpf: Add instructions for atomic_[cmp]xchg"). Where it
  * is lacking ktally clears this and takes the instruction out of the programs,
- * as the verifier refuses it even where it is never reached; MAXIMUM columns
- * are absent there. Like the counter below it is only in objects that use it.
+ * as the verifier refuses it even where it is never reached; columns of MAXIMUM
+ * and MINIMUM are absent there. Like the counter below it is only in objects
+ * that use it.
  */
 static const volatile bool tally_maxima __ktally_tag("maxima", "") = true;
 
@@ -652,6 +659,12 @@ static __always_inline void tally_maximum(__u64 *maximum, __u64 n)
 		known = found;
 	}
 	__sync_fetch_and_add(&tally_unraised, 1);
+}
+
+/* Lowers a MINIMUM to *n*, if that is less. */
+static __always_inline void tally_minimum(__u64 *minimum, __u64 n)
+{
+	tally_maximum(minimum, ~n);
 }
 
 /* ---- filters ------------------------------------------------------------- */

@@ -60,6 +60,9 @@ pub(crate) struct CountColumns {
     /// Keep the greatest of this number
     #[arg(long, help_heading = COUNT, value_name = "EXPR,...", value_delimiter = ',')]
     pub(crate) max: Vec<String>,
+    /// Keep the least of this number
+    #[arg(long, help_heading = COUNT, value_name = "EXPR,...", value_delimiter = ',')]
+    pub(crate) min: Vec<String>,
     /// Keep the distribution of this number, in powers of two, or in steps of this width
     #[arg(long = "histogram", help_heading = COUNT, value_name = "EXPR[:STEP],...", value_delimiter = ',')]
     pub(crate) distribution: Vec<String>,
@@ -100,6 +103,7 @@ impl CountColumns {
             filters,
             sum: self.sum.clone(),
             max: self.max.clone(),
+            min: self.min.clone(),
             histogram: self.distribution.clone(),
             decoders: self.decoders.clone(),
         }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use super::column::{Column, Measure};
 use super::event::Event;
 use super::field::{Base, Field, Read, Stored};
-use super::plan::{Column, Measure, Plan};
+use super::plan::Plan;
 
 impl Plan {
     /// The C file. Its first comment says what each expression leads to.
@@ -78,6 +79,7 @@ impl Plan {
             let unit = column.unit.as_ref().map(|unit| format!(" UNIT({unit})"));
             let declared = match column.measure {
                 Measure::Max => format!("__u64 {name} MAXIMUM(\"{help}\")"),
+                Measure::Min => format!("__u64 {name} MINIMUM(\"{help}\")"),
                 Measure::Log2 => {
                     format!("struct tally_histogram {name} HISTOGRAM(\"{help}\")")
                 }
@@ -147,12 +149,17 @@ impl Plan {
             let to = format!("&value_->{}", c_name(&column.name));
             let add = match column.measure {
                 Measure::Max => "tally_maximum",
+                Measure::Min => "tally_minimum",
                 Measure::Log2 => "tally_observe",
                 Measure::Linear(_) => "tally_observe_linear",
                 Measure::Key | Measure::Sum => "__sync_fetch_and_add",
             };
             let statement = column.field.read_number("number_", &self.event);
-            let _ = writeln!(c, "\t{statement};\n\t{add}({to}, number_);");
+            let _ = writeln!(c, "\t{statement};");
+            if column.measure != Measure::Sum && column.field.is_signed() {
+                c += "\tif ((__s64)number_ < 0)\n\t\tnumber_ = 0;\n";
+            }
+            let _ = writeln!(c, "\t{add}({to}, number_);");
         }
         c += "\treturn 0;\n}\n";
         c

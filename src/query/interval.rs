@@ -46,7 +46,7 @@ impl End {
             if text.starts_with(AT_END) {
                 return Err(usage(format!(
                     "`{text}`: rows and conditions take what the event of --from has; only \
-                     --sum, --max and --histogram take `to.EXPR`"
+                     --sum, --max, --min and --histogram take `to.EXPR`"
                 )));
             }
         }

@@ -2,6 +2,7 @@
 //! come from BTF, and nothing here loads anything.
 
 mod c;
+mod column;
 mod condition;
 mod event;
 mod expression;
@@ -18,8 +19,9 @@ mod tests;
 mod write;
 
 pub(crate) use c::c_name;
+pub(crate) use column::{Column, Measure};
 pub use event::World;
 pub(crate) use field::Stored;
 pub(crate) use offer::{Known, Offer, known, offers};
-pub(crate) use plan::{Column, Measure};
+
 pub use plan::{Plan, Query};

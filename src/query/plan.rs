@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 
+use super::column::{Column, Measure, measures, value, values_of};
 use super::condition::Filter;
 use super::event::{Event, World};
 use super::field::{Base, Field, Read};
@@ -15,11 +16,9 @@ use super::write::Writer;
 use crate::error::usage;
 use crate::schema::{Names, Place};
 
-/// The limits of the program: `COUNT_FIELDS`, `COUNT_FILTERS`,
-/// `COUNT_VALUES`, `COUNT_KEY`.
+/// The limits of the program: `COUNT_FIELDS`, `COUNT_FILTERS`, `COUNT_KEY`.
 const MOST_FIELDS: usize = 8;
 const MOST_FILTERS: usize = 4;
-const MOST_VALUES: usize = 4;
 const LARGEST_KEY: usize = 256;
 
 /// What is asked for, as it is written.
@@ -35,6 +34,8 @@ pub struct Query {
     pub sum: Vec<String>,
     /// Those whose greatest is kept.
     pub max: Vec<String>,
+    /// Those whose least is kept.
+    pub min: Vec<String>,
     /// Those that are spread over buckets: `EXPR`, or `EXPR:STEP`.
     pub histogram: Vec<String>,
     /// `EXPR OP VALUE`.
@@ -45,59 +46,6 @@ pub struct Query {
     pub to: Option<String>,
     /// What both events have; the current task if nothing is given.
     pub per: Option<String>,
-}
-
-/// A part of the key or the value.
-#[derive(Debug, Clone)]
-pub(crate) struct Column {
-    pub(crate) field: Field,
-    pub(crate) name: String,
-    pub(crate) at: usize,
-    pub(crate) measure: Measure,
-    /// What the user calls it, if that is a unit.
-    pub(crate) unit: Option<String>,
-}
-
-/// `enum count_measure`, and the step of a linear histogram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Measure {
-    /// A part of the key.
-    Key,
-    Sum,
-    Max,
-    Log2,
-    Linear(u64),
-}
-
-impl Column {
-    /// What it counts, in words.
-    pub(crate) fn help(&self) -> String {
-        let what = match self.measure {
-            Measure::Max => "the greatest",
-            Measure::Log2 | Measure::Linear(_) => "the distribution of",
-            Measure::Key | Measure::Sum => "the sum of",
-        };
-        format!("{what} {}", self.field.name)
-    }
-}
-
-impl Measure {
-    fn number(self) -> u64 {
-        match self {
-            Self::Key => 0,
-            Self::Sum => 1,
-            Self::Max => 2,
-            Self::Log2 => 3,
-            Self::Linear(_) => 4,
-        }
-    }
-
-    pub(crate) fn size(self) -> usize {
-        match self {
-            Self::Log2 | Self::Linear(_) => 65 * 8,
-            _ => 8,
-        }
-    }
 }
 
 /// What a program is to do.
@@ -268,7 +216,7 @@ fn copied(opaque: u32, fields: &[&Field]) -> u64 {
     })
 }
 
-fn most(what: &str, number: usize, most: usize) -> anyhow::Error {
+pub(super) fn most(what: &str, number: usize, most: usize) -> anyhow::Error {
     usage(format!(
         "{what} is given {number} values, of at most {most}"
     ))
@@ -314,82 +262,4 @@ fn key_of(mut fields: Vec<Field>) -> Result<(Vec<Column>, usize)> {
     }
     // A key without parts is one byte, so that there is one row.
     Ok((columns, end.max(1).next_multiple_of(alignment)))
-}
-
-/// The flag, the expression and the kind of each column of numbers.
-fn measures(query: &Query) -> Result<Vec<(&'static str, &str, Measure)>> {
-    let mut measures = Vec::new();
-    let all = [
-        ("--sum", &query.sum, Measure::Sum),
-        ("--max", &query.max, Measure::Max),
-    ];
-    for (flag, texts, measure) in all {
-        measures.extend(texts.iter().map(|text| (flag, text.as_str(), measure)));
-    }
-    for text in &query.histogram {
-        let (text, measure) = match text.split_once(':') {
-            None => (text.as_str(), Measure::Log2),
-            Some((text, step)) => {
-                let step = step.parse().ok().filter(|step| *step > 0);
-                let step: u32 = step.ok_or_else(|| {
-                    usage(format!("--histogram `{text}`: write the width of a bucket, 1 or more, after the `:`"))
-                })?;
-                (text, Measure::Linear(step.into()))
-            }
-        };
-        measures.push(("--histogram", text, measure));
-    }
-    if query.to.is_some() && measures.is_empty() {
-        measures.push(("--histogram", End::TIME, Measure::Log2));
-    }
-    if measures.len() > MOST_VALUES {
-        return Err(most(
-            "--sum, --max or --histogram",
-            measures.len(),
-            MOST_VALUES,
-        ));
-    }
-    Ok(measures)
-}
-
-fn value(field: Field, measure: Measure, unit: Option<String>) -> Result<Column> {
-    if !field.stored.is_number() || field.is_pointer() {
-        let (name, ty) = (&field.name, &field.c_type);
-        return Err(usage(format!("`{name}` is a `{ty}`, not a number")));
-    }
-    let suffix = match measure {
-        Measure::Sum => ".sum",
-        Measure::Max => ".max",
-        _ => "",
-    };
-    Ok(Column {
-        name: format!("{}{suffix}", field.name),
-        field,
-        at: 0,
-        measure,
-        unit,
-    })
-}
-
-/// Behind the number of events.
-fn values_of(mut columns: Vec<Column>) -> Result<(Vec<Column>, usize)> {
-    let mut end = 8;
-    for column in &mut columns {
-        column.at = end;
-        end += column.measure.size();
-    }
-    for (i, column) in columns.iter().enumerate() {
-        let name = &column.name;
-        let is_histogram =
-            |it: &Column| it.measure != Measure::Sum && format!("{}.sum", it.name) == *name;
-        if columns[..i].iter().any(|it| it.name == *name) {
-            return Err(usage(format!("`{name}` is asked for twice")));
-        }
-        if columns.iter().any(is_histogram) {
-            return Err(usage(format!(
-                "the histogram has `{name}` as well; leave out --sum"
-            )));
-        }
-    }
-    Ok((columns, end))
 }

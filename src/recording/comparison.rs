@@ -257,15 +257,15 @@ impl<'t> Measure<'t> {
     pub(crate) fn number(&self, cells: &[u64]) -> Option<f64> {
         match self.statistic {
             Some((_, statistic)) => statistic.of(&self.metric.histogram(cells)),
-            None => Some(self.exact(cells) as f64),
+            None => Some(self.exact(cells)? as f64),
         }
     }
 
     /// The same without rounding, where it has no statistic.
-    pub(crate) fn exact(&self, cells: &[u64]) -> i128 {
+    pub(crate) fn exact(&self, cells: &[u64]) -> Option<i128> {
         match self.metric.kind {
-            MetricKind::Histogram => count(&cells[self.metric.cell..]).into(),
-            _ => self.metric.value(cells).integer().unwrap_or_default(),
+            MetricKind::Histogram => Some(count(&cells[self.metric.cell..]).into()),
+            _ => self.metric.integer(cells),
         }
     }
 }

@@ -177,6 +177,9 @@ fn add_up(metrics: &[Metric], sum: &mut [u64], cells: &[u64]) {
 
 fn guessed(name: &str, value: &Json) -> Option<Metric> {
     let (kind, ty) = match value {
+        // As `ktally count` calls them.
+        Json::Number(_) if name.ends_with(".max") => (MetricKind::Maximum, Type::unsigned(8)),
+        Json::Number(_) if name.ends_with(".min") => (MetricKind::Minimum, Type::unsigned(8)),
         Json::Number(_) => (MetricKind::Counter, Type::unsigned(8)),
         Json::Object(it) if it.get("sum") == Some(&Json::Null) => {
             (MetricKind::Histogram, Scale::Slots.ty())

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
 use super::dictionary::{Dictionary, Name, Word, bytes_of};
-use crate::schema::{Histogram, Label, Metric, MetricKind, Names, Table};
+use crate::schema::{Form, Histogram, Label, Metric, MetricKind, Names, Table};
 use crate::snapshot::{Lost, Rows};
 
 /// Fields that no column is named as.
@@ -202,11 +202,16 @@ pub(super) fn cells(metrics: &[Metric], object: &Map<String, Json>) -> Result<Ve
 }
 
 fn read_metric(metric: &Metric, value: &Json, cells: &mut [u64]) -> Result<()> {
+    if value.is_null() {
+        return Ok(());
+    }
     if metric.kind != MetricKind::Histogram {
         let number = value.as_u64();
         let signed = value.as_i64().filter(|_| metric.is_signed());
         let number = number.or(signed.map(|it| it as u64));
-        cells[0] = number.with_context(|| format!("{} is not a count", brief(value)))?;
+        let number = number.with_context(|| format!("{} is not a count", brief(value)))?;
+        let is_complement = metric.form() == Form::Complement;
+        cells[0] = if is_complement { !number } else { number };
         return Ok(());
     }
     let is_histogram = value.get("sum").zip(value.get("buckets"));

@@ -61,6 +61,7 @@ fn table() -> Table {
         metric("calls", MetricKind::Counter, word()),
         metric("level", MetricKind::Gauge, int(8, true)),
         metric("latency", MetricKind::Histogram, Scale::Linear(5).ty()),
+        metric("min", MetricKind::Minimum, word()),
         metric("max", MetricKind::Maximum, word()),
     ];
     let mut table = Table::of_columns(("t", "of things"), labels, metrics);
@@ -89,6 +90,7 @@ fn interval(second: u64, rows: &[(Vec<u8>, u64, u64)]) -> Interval {
             cells[2 + 1 + 2] = count;
             let max = cells.len() - 1;
             cells[max] = 10 * total;
+            cells[max - 1] = if *total == 23 { 0 } else { !(3 * total) };
         }
     }
     Interval {

@@ -149,7 +149,7 @@ impl Compared<'_> {
             let cells = row.cells[side].as_ref();
             cells.map_or(Value::Null, |cells| match measure.statistic {
                 Some((_, statistic)) => statistic.value(&measure.metric.histogram(cells)),
-                None => Value::Int(measure.exact(cells)),
+                None => measure.exact(cells).map_or(Value::Null, Value::Int),
             })
         };
         let change = match self.numbers(measure, row) {

@@ -18,6 +18,7 @@ pub(crate) fn kind_name(kind: MetricKind) -> &'static str {
         MetricKind::Counter => "counter",
         MetricKind::Gauge | MetricKind::UnderWay => "gauge",
         MetricKind::Maximum => "maximum",
+        MetricKind::Minimum => "minimum",
         MetricKind::Histogram => "histogram",
     }
 }

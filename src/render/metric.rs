@@ -101,7 +101,9 @@ impl Numbers<'_> {
 
     /// A number for people.
     fn shown(self, metric: &Metric, number: &Value<'_>) -> Value<'static> {
-        let number = number.integer().unwrap_or_default();
+        let Some(number) = number.integer() else {
+            return Value::Null;
+        };
         // Nothing takes no time at all: there was none to measure.
         if number == 0 && metric.kind == MetricKind::Maximum && scaled(metric).is_some() {
             return Value::Null;
@@ -128,9 +130,9 @@ impl Numbers<'_> {
 
 /// Whether histograms are all that is counted: then tables have their counts too.
 pub(super) fn only_histograms(metrics: &[Metric]) -> bool {
-    use MetricKind::{Histogram, Maximum, UnderWay};
+    use MetricKind::{Histogram, UnderWay};
     let mut kinds = metrics.iter().map(|metric| metric.kind);
-    kinds.all(|kind| matches!(kind, Histogram | Maximum | UnderWay))
+    kinds.all(|kind| matches!(kind, Histogram | UnderWay) || kind.is_extreme())
 }
 
 /// Whether so little was counted that its number says more than its rate.

@@ -40,7 +40,7 @@ pub(crate) use openmetrics::{
 };
 pub(crate) use page::page;
 
-use crate::schema::{MetricKind, Unit};
+use crate::schema::Unit;
 use crate::snapshot::{Snapshot, TableSnapshot};
 use crate::text::escape;
 
@@ -227,12 +227,12 @@ fn rows_of(format: Format, shown: usize, matching: usize) -> String {
 
 /// The columns that are not of the interval.
 fn since_the_start(snapshot: &Snapshot<'_>, table: &TableSnapshot<'_>) -> String {
-    let maxima = table.table.metrics.iter();
-    let maxima = maxima.filter(|it| snapshot.is_interval && it.kind == MetricKind::Maximum);
-    let maxima: Vec<&str> = maxima.map(|metric| metric.name.as_str()).collect();
-    match &maxima[..] {
+    let extremes = table.table.metrics.iter();
+    let extremes = extremes.filter(|it| snapshot.is_interval && it.kind.is_extreme());
+    let extremes: Vec<&str> = extremes.map(|metric| metric.name.as_str()).collect();
+    match &extremes[..] {
         [] => String::new(),
-        maxima => format!("; since the start: {}", maxima.join(", ")),
+        extremes => format!("; since the start: {}", extremes.join(", ")),
     }
 }
 

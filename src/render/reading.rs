@@ -201,10 +201,12 @@ fn is_under_way(metric: &Metric) -> bool {
 
 /// What a row has in a column beside its histograms.
 fn beside(metric: &Metric, cells: &[u64]) -> String {
-    match (metric.kind, cells[metric.cell]) {
-        (_, 0) => String::new(),
-        (MetricKind::Maximum, most) => format!("; {} {}", metric.name, total(metric, most.into())),
-        (MetricKind::UnderWay, many) => format!("; {} under way", whole_number(many.into())),
+    let number = metric.integer(cells).filter(|_| cells[metric.cell] != 0);
+    match (metric.kind, number) {
+        (MetricKind::UnderWay, Some(many)) => format!("; {} under way", whole_number(many)),
+        (kind, Some(extreme)) if kind.is_extreme() => {
+            format!("; {} {}", metric.name, total(metric, extreme))
+        }
         _ => String::new(),
     }
 }

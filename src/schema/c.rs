@@ -84,6 +84,7 @@ fn as_c(tags: &Tags) -> String {
         ("COUNTER", &tags.counter),
         ("GAUGE", &tags.gauge),
         ("MAXIMUM", &tags.maximum),
+        ("MINIMUM", &tags.minimum),
         ("HISTOGRAM", &tags.histogram),
     ];
     let helps = helps.into_iter();

@@ -158,9 +158,12 @@ impl Declaration {
             .map(|copy| names.whole(&self.value, &tags, copy));
         let mut sum = Value::sum(values.collect());
         let metrics = self.table.metrics.iter();
-        for metric in metrics.filter(|metric| metric.kind == MetricKind::Maximum) {
-            let greatest = copies.iter().map(|copy| metric.number(copy)).max();
-            sum.set(&metric.name, greatest.unwrap_or_default().into());
+        for metric in metrics.filter(|metric| metric.kind.is_extreme()) {
+            let mut cells = vec![0; self.table.cells()];
+            copies
+                .iter()
+                .for_each(|copy| metric.add_value(copy, &mut cells));
+            sum.set(&metric.name, metric.value(&cells));
         }
         sum
     }
@@ -229,7 +232,9 @@ impl Declaration {
         for metric in &self.table.metrics {
             match metric.kind {
                 MetricKind::Gauge | MetricKind::UnderWay => {}
-                MetricKind::Maximum => counts.add_maximum(&metric.name, &metric.place),
+                MetricKind::Maximum | MetricKind::Minimum => {
+                    counts.add_maximum(&metric.name, &metric.place);
+                }
                 MetricKind::Counter => counts.add(&metric.name, vec![metric.place.clone()]),
                 MetricKind::Histogram => counts.add(&metric.name, words(&metric.place)),
             }

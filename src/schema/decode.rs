@@ -8,6 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::histogram::{Histogram, Scale};
 use super::label::Label;
+use super::metric::least;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, number};
 use super::value::Value;
@@ -110,6 +111,9 @@ fn named<'a>(
     bytes: &'a [u8],
     names: &(impl Names + ?Sized),
 ) -> Value<'a> {
+    if tags.minimum.is_some() {
+        return least(place, bytes);
+    }
     tags.decoder
         .as_ref()
         .and_then(|decoder| names.name(decoder, place, bytes))

@@ -40,10 +40,41 @@ pub enum MetricKind {
     Gauge,
     /// The greatest so far: one cell, which no interval changes.
     Maximum,
+    /// The least so far: one cell, of its complement. A row begins with zero, which has
+    /// seen none, and the less a number the greater its complement: all that keeps the
+    /// greatest cell keeps the least number.
+    Minimum,
     /// A distribution: the sum, then the buckets.
     Histogram,
     /// How many events have begun and not ended: one cell, which no value has.
     UnderWay,
+}
+
+impl MetricKind {
+    /// Whether it is of one number out of all, and no interval has it.
+    pub(crate) fn is_extreme(self) -> bool {
+        matches!(self, Self::Maximum | Self::Minimum)
+    }
+}
+
+/// How a cell has a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Unsigned,
+    Signed,
+    /// Of a minimum.
+    Complement,
+}
+
+impl Form {
+    /// The number of a cell; `None` of a minimum that has seen none.
+    pub(crate) fn number(self, cell: u64) -> Option<i128> {
+        match self {
+            Self::Unsigned => Some(cell.into()),
+            Self::Signed => Some((cell as i64).into()),
+            Self::Complement => (cell != 0).then_some((!cell).into()),
+        }
+    }
 }
 
 impl Metric {
@@ -64,8 +95,24 @@ impl Metric {
     pub fn value(&self, cells: &[u64]) -> Value<'static> {
         match self.kind {
             MetricKind::Histogram => Value::Histogram(Box::new(self.histogram(cells))),
-            _ if self.is_signed() => Value::Int((cells[self.cell] as i64).into()),
-            _ => Value::Uint(cells[self.cell].into()),
+            _ => match self.integer(cells) {
+                Some(number) if number < 0 => Value::Int(number),
+                Some(number) => Value::Uint(number as u128),
+                None => Value::Null,
+            },
+        }
+    }
+
+    /// Its number out of a row's cells; of a histogram the sum.
+    pub(crate) fn integer(&self, cells: &[u64]) -> Option<i128> {
+        self.form().number(cells[self.cell])
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        match self.kind {
+            MetricKind::Minimum => Form::Complement,
+            _ if self.is_signed() => Form::Signed,
+            _ => Form::Unsigned,
         }
     }
 
@@ -105,14 +152,14 @@ impl Metric {
     }
 
     /// Takes in what another row, or another copy of this one, has in this column:
-    /// numbers add up, and of maxima the greatest is that of both.
+    /// numbers add up, and of extremes the greatest cell is that of both.
     pub(crate) fn add(&self, cells: &mut [u64], more: &[u64]) {
         let cells = &mut cells[self.range()];
         let pairs = cells
             .iter_mut()
             .zip(more.get(self.range()).into_iter().flatten());
         match self.kind {
-            MetricKind::Maximum => pairs.for_each(|(cell, more)| *cell = (*cell).max(*more)),
+            kind if kind.is_extreme() => pairs.for_each(|(cell, more)| *cell = (*cell).max(*more)),
             _ => pairs.for_each(|(cell, more)| *cell = cell.wrapping_add(*more)),
         }
     }
@@ -125,7 +172,7 @@ impl Metric {
                 add_bytes(&self.place.ty, bytes, &mut cells[self.range()]);
             }
             MetricKind::UnderWay => {}
-            MetricKind::Maximum => {
+            MetricKind::Maximum | MetricKind::Minimum => {
                 let cell = &mut cells[self.cell];
                 *cell = self.number(value).max(*cell);
             }
@@ -167,6 +214,25 @@ impl Metric {
     }
 }
 
+/// A minimum, of which the complement is kept, or an array of them.
+pub(super) fn least(place: &Place, bytes: &[u8]) -> Value<'static> {
+    match &place.ty.kind {
+        Kind::Array { element, .. } if element.size > 0 => {
+            let elements = 0..place.ty.size / element.size;
+            Value::List(
+                elements
+                    .map(|i| least(&place.element(element, i), bytes))
+                    .collect(),
+            )
+        }
+        _ => {
+            let cell = place.raw(bytes).unwrap_or_default() as u64;
+            let number = Form::Complement.number(cell);
+            number.map_or(Value::Null, |number| Value::Uint(number as u128))
+        }
+    }
+}
+
 /// A maximum right behind a histogram, of the same unit, is of what that observes.
 pub(super) fn pair_maxima(metrics: &mut [Metric]) {
     for i in 1..metrics.len() {
@@ -178,5 +244,34 @@ pub(super) fn pair_maxima(metrics: &mut [Metric]) {
         if kinds == (MetricKind::Histogram, MetricKind::Maximum) && are_of_one {
             histogram.greatest = Some(maximum.cell);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Plain;
+    use crate::schema::decode::Names;
+    use crate::schema::parse::{LeftOut, parse};
+    use crate::schema::testing::{int, member, structure};
+    use crate::schema::{Tags, Type};
+
+    #[test]
+    fn a_minimum_is_read_and_written_as_its_complement() {
+        let word = int(8, false);
+        let several = Type::array(word.clone(), 2);
+        let mut members = vec![member("min", 0, &word), member("two", 8, &several)];
+        members
+            .iter_mut()
+            .for_each(|it| it.tags.add("ktally:minimum:"));
+        let place = Place::whole(structure(24, members));
+        let (tags, cells) = (Tags::default(), [!5u64, !0, 0]);
+        let bytes = cells.map(u64::to_le_bytes).concat();
+        let shown = Plain.whole(&place, &tags, &bytes);
+        let text = serde_json::to_string(&shown).unwrap();
+        assert_eq!(text, r#"{"min":5,"two":[0,null]}"#);
+        let mut read = vec![0; 24];
+        parse(&place, &tags, &text, LeftOut::Refused, &Plain, &mut read).unwrap();
+        assert_eq!(read, bytes);
     }
 }

@@ -223,11 +223,14 @@ impl Table {
                 maximum: Some(_), ..
             } if is_array || is_unsigned => MetricKind::Maximum,
             Tags {
-                maximum: Some(_), ..
-            } => {
-                return self
-                    .refused
-                    .push(format!("`{name}` is tagged MAXIMUM, but is not a __u64"));
+                minimum: Some(_), ..
+            } if is_array || is_unsigned => MetricKind::Minimum,
+            Tags {
+                maximum, minimum, ..
+            } if maximum.is_some() || minimum.is_some() => {
+                let tag = maximum.as_ref().map_or("MINIMUM", |_| "MAXIMUM");
+                let message = format!("`{name}` is tagged {tag}, but is not a __u64");
+                return self.refused.push(message);
             }
             Tags { gauge: Some(_), .. } => MetricKind::Gauge,
             _ => MetricKind::Counter,
@@ -256,16 +259,9 @@ impl Table {
     }
 
     fn push_metric(&mut self, kind: MetricKind, name: String, place: Place, tags: &Tags) {
-        let help = match kind {
-            MetricKind::Histogram => &tags.histogram,
-            MetricKind::Gauge => &tags.gauge,
-            MetricKind::Maximum => &tags.maximum,
-            MetricKind::Counter => &tags.counter,
-            MetricKind::UnderWay => &None,
-        };
         self.metrics.push(Metric {
             name,
-            help: help.clone().unwrap_or_default(),
+            help: tags.help_of(kind).cloned().unwrap_or_default(),
             kind,
             is_declared: kind == MetricKind::Histogram || tags.is_metric(),
             place,
@@ -343,9 +339,7 @@ impl Table {
         let mut counting = self
             .metrics
             .iter()
-            .filter(|it| {
-                self.is_found || !matches!(it.kind, MetricKind::Gauge | MetricKind::Maximum)
-            })
+            .filter(|it| self.is_found || it.kind != MetricKind::Gauge && !it.kind.is_extreme())
             .map(|metric| &cells[metric.cell..][..metric.cells()])
             .peekable();
         counting.peek().is_some() && counting.flatten().all(|cell| *cell == 0)

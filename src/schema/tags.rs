@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::metric::MetricKind;
 use super::unit::Unit;
 
 /// The tags of one declaration. Tags of other programs, and of later versions
@@ -24,6 +25,8 @@ pub struct Tags {
     pub(crate) gauge: Option<String>,
     /// `MAXIMUM(help)`.
     pub(crate) maximum: Option<String>,
+    /// `MINIMUM(help)`.
+    pub(crate) minimum: Option<String>,
     /// `HISTOGRAM(help)`.
     pub(crate) histogram: Option<String>,
     /// `AS(decoder)`.
@@ -139,8 +142,22 @@ impl Decoder {
 impl Tags {
     /// Whether they say that something is counted here.
     pub(crate) fn is_metric(&self) -> bool {
-        let tags = [&self.counter, &self.gauge, &self.maximum, &self.histogram];
-        tags.iter().any(|tag| tag.is_some())
+        use MetricKind::{Counter, Gauge, Histogram, Maximum, Minimum};
+        let kinds = [Counter, Gauge, Maximum, Minimum, Histogram];
+        kinds.iter().any(|kind| self.help_of(*kind).is_some())
+    }
+
+    /// What they say of a column of this kind.
+    pub(crate) fn help_of(&self, kind: MetricKind) -> Option<&String> {
+        let help = match kind {
+            MetricKind::Histogram => &self.histogram,
+            MetricKind::Gauge => &self.gauge,
+            MetricKind::Maximum => &self.maximum,
+            MetricKind::Minimum => &self.minimum,
+            MetricKind::Counter => &self.counter,
+            MetricKind::UnderWay => &None,
+        };
+        help.as_ref()
     }
 
     /// Takes in one tag's text.
@@ -160,6 +177,7 @@ impl Tags {
             "counter" => self.counter = help(),
             "gauge" => self.gauge = help(),
             "maximum" => self.maximum = help(),
+            "minimum" => self.minimum = help(),
             "histogram" => self.histogram = help(),
             "as" => self.decoder = Some(Decoder::from_tag(text)),
             "unit" => self.unit = Some(Unit::from_tag(text)),

@@ -30,6 +30,8 @@ pub(super) fn write_word(
             }
         }
         Kind::Float => place.put_bytes(bytes, &parse_float(ty.size, text)?),
+        _ if tags.minimum.is_some() && text == "null" => place.put(bytes, 0),
+        _ if tags.minimum.is_some() => place.put(bytes, !number(place, tags, text, names)? as u128),
         _ => place.put(bytes, number(place, tags, text, names)? as u128),
     }
     Ok(())

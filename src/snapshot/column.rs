@@ -1,14 +1,13 @@
 //! The columns that rows are sorted by, and asked for.
 
 use super::count;
-use crate::schema::{HistogramAt, MetricKind, Statistic, Table, Unit, whole_number};
+use crate::schema::{Form, HistogramAt, MetricKind, Statistic, Table, Unit, whole_number};
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Column {
     Label(usize),
-    /// Whether its number may be below zero.
-    Cell(usize, bool),
+    Cell(usize, Form),
     Count(usize),
     Statistic(HistogramAt, Statistic),
 }
@@ -39,7 +38,7 @@ impl Column {
         };
         match part {
             "count" => Some(Self::Count(metric.cell)),
-            "sum" => Some(Self::Cell(metric.cell, false)),
+            "sum" => Some(Self::Cell(metric.cell, Form::Unsigned)),
             _ => Statistic::by_name(part).map(|it| Self::Statistic(metric.histogram_at(), it)),
         }
     }
@@ -53,7 +52,7 @@ impl Column {
         let metric = &table.metrics[metric];
         match metric.kind {
             MetricKind::Histogram => Self::Count(metric.cell),
-            _ => Self::Cell(metric.cell, metric.is_signed()),
+            _ => Self::Cell(metric.cell, metric.form()),
         }
     }
 
@@ -79,12 +78,11 @@ impl Column {
     }
 
     /// The number of a row, in thousandths, to which statistics are shown. `None` of a
-    /// label, and of a statistic without observations.
+    /// label, and of a statistic or a minimum without observations.
     pub(super) fn thousandths(self, cells: &[u64]) -> Option<i128> {
         let number = match self {
             Self::Label(_) => return None,
-            Self::Cell(cell, true) => i128::from(cells[cell] as i64),
-            Self::Cell(cell, false) => cells[cell].into(),
+            Self::Cell(cell, form) => form.number(cells[cell])?,
             Self::Count(cell) => count(&cells[cell..]).into(),
             Self::Statistic(histogram, statistic) => {
                 let number = statistic.of(&histogram.read(cells))?;

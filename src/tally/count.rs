@@ -275,6 +275,7 @@ impl Types {
         for (member, (_, column)) in (1..).zip(&columns) {
             let what = match column.measure {
                 Measure::Max => "maximum",
+                Measure::Min => "minimum",
                 Measure::Log2 | Measure::Linear(_) => "histogram",
                 Measure::Key | Measure::Sum => "counter",
             };

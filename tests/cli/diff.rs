@@ -77,6 +77,23 @@ fn rows_are_compared_by_their_labels() {
 }
 
 /// For people they have separators.
+/// Of a tally that this version does not know, as `ktally count` makes them.
+#[test]
+fn extremes_are_no_rates() {
+    let reading = |seconds: u32, max: u64, min: Option<u64>| {
+        let row = json!({"comm": "dd", "events": 4, "size.max": max, "size.min": min});
+        let table = json!({"name": "events", "rows_read": 1, "rows": [row]});
+        let reading = json!({"tally": "sys_enter", "seconds": seconds, "tables": [table]});
+        format!("{reading}\n")
+    };
+    let before = reading(2, 9, Some(6)) + &reading(2, 8, Some(5)) + &reading(2, 0, None);
+    let compared = diff(&before, &reading(1, 7, Some(4)), &["-o", "json"]).json();
+    let numbers = &compared[0]["rows"][0]["numbers"];
+    let number = |i: usize| [&numbers[i]["before"], &numbers[i]["after"]];
+    assert_eq!(numbers[1]["column"], "size.max");
+    assert_eq!([number(0), number(1), number(2)], [[12, 4], [9, 7], [5, 4]]);
+}
+
 #[test]
 fn numbers_of_a_footer_are_plain_in_csv() {
     let names: Vec<String> = (0..1000).map(|i| format!("c{i}")).collect();

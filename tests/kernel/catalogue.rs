@@ -95,6 +95,7 @@ fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
             MetricKind::Counter => "counter",
             MetricKind::Gauge | MetricKind::UnderWay => "gauge",
             MetricKind::Maximum => "maximum",
+            MetricKind::Minimum => "minimum",
             MetricKind::Histogram => "histogram",
         };
         let unit = metric.unit.as_ref();

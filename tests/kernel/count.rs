@@ -3,6 +3,7 @@
 mod bpftrace;
 mod interval;
 mod kinds;
+mod least;
 mod module;
 mod random;
 mod typed;

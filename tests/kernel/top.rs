@@ -34,7 +34,7 @@ impl Top {
         Self::of(line.pass_to(program()))
     }
 
-    fn of(mut command: Command) -> Self {
+    pub fn of(mut command: Command) -> Self {
         let [mut master, slave] = terminal_of(80);
         let before = tcgetattr(&slave).unwrap();
         let ends = [(); 3].map(|()| slave.try_clone().unwrap());

@@ -111,12 +111,13 @@ fn query() -> impl Strategy<Value = Query> {
     let histogram = (expression(), step).prop_map(|(text, step)| text + &step);
     let good = select(written(true)).prop_map(str::to_owned);
     let by = prop_oneof![vec(expression(), 0..3), vec(good, 0..10)];
-    let numbers = (few(expression()), few(expression()), few(histogram));
+    let extremes = (few(expression()), few(expression()));
+    let numbers = (few(expression()), extremes, few(histogram));
     let rest = (few(filter), few(decoder));
     let end = option::weighted(0.1, (event(), option::of(expression())));
     let all = (event(), any::<bool>(), by, numbers, rest, end);
     all.prop_map(
-        |(event, at_return, by, (sum, max, histogram), (filters, decoders), end)| {
+        |(event, at_return, by, (sum, (max, min), histogram), (filters, decoders), end)| {
             let (to, per) = end.unzip();
             Query {
                 at_return: at_return && event.contains("called"),
@@ -124,6 +125,7 @@ fn query() -> impl Strategy<Value = Query> {
                 by,
                 sum,
                 max,
+                min,
                 histogram,
                 filters,
                 decoders,
@@ -141,8 +143,10 @@ fn words(text: &str) -> BTreeSet<&str> {
 
 /// A word in backticks was written.
 fn names_what_was_written(error: &str, query: &Query) -> bool {
-    let lists = [&query.by, &query.sum, &query.max, &query.histogram];
-    let lists = lists.into_iter().chain([&query.filters, &query.decoders]);
+    let lists = [&query.by, &query.sum, &query.max, &query.min];
+    let lists = lists
+        .into_iter()
+        .chain([&query.histogram, &query.filters, &query.decoders]);
     let written = lists.flatten().chain([&query.event]);
     let written: Vec<&String> = written.chain(&query.to).chain(&query.per).collect();
     let known: BTreeSet<&str> = written.iter().flat_map(|text| words(text)).collect();

@@ -86,6 +86,7 @@ struct count_filter {
 enum count_measure {
 	COUNT_SUM = 1,
 	COUNT_MAX,
+	COUNT_MIN,
 	COUNT_LOG2,
 	COUNT_LINEAR,
 };
@@ -385,6 +386,8 @@ count_add(void *value, const volatile struct count_value_plan *plan,
 		number = 0; /* the others have no sign */
 	if (plan->measure == COUNT_MAX)
 		tally_maximum(to, number);
+	else if (plan->measure == COUNT_MIN)
+		tally_minimum(to, number);
 	else if (plan->measure == COUNT_LOG2)
 		__tally_observe(to, to + 1, __tally_bucket(number), number);
 	else if (plan->measure == COUNT_LINEAR)

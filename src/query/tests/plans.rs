@@ -82,7 +82,7 @@ fn a_plan_has_limits() {
     };
     assert_eq!(
         error(sum(words(5))),
-        "--sum, --max or --histogram is given 5 values, of at most 4"
+        "--sum, --max, --min or --histogram is given 5 values, of at most 4"
     );
     assert_eq!(
         error(sum(texts(["number", "number"]))),
@@ -229,11 +229,12 @@ fn an_interval_reads_at_both_ends() {
     let sums = Query {
         sum: texts(["to.number"]),
         max: texts(["time"]),
+        min: texts(["to.number"]),
         ..query.clone()
     };
     let sums = plan(sums).unwrap();
     let names: Vec<_> = sums.values.iter().map(|it| it.name.as_str()).collect();
-    assert_eq!(names, ["to.number.sum", "time.max"]);
+    assert_eq!(names, ["to.number.sum", "time.max", "to.number.min"]);
     let refused = |query| format!("{:#}", plan(query).unwrap_err());
     let of_start = Query {
         sum: texts(["number"]),

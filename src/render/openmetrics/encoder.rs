@@ -123,8 +123,9 @@ impl Encoder {
                                 self.histogram(out, &name, [labels, more], (&histogram, *decimals));
                             }
                             _ => {
-                                let value = Number::of_cell(metric, cells[metric.cell], *decimals);
-                                sample(out, &name, [labels, more], value);
+                                if let Some(value) = Number::of_row(metric, cells, *decimals) {
+                                    sample(out, &name, [labels, more], value);
+                                }
                             }
                         }
                     }

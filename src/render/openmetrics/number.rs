@@ -17,13 +17,10 @@ impl Number {
         Self { whole, decimals }
     }
 
-    /// The cell of a counter or gauge.
-    pub(super) fn of_cell(metric: &Metric, cell: u64, decimals: usize) -> Self {
-        let whole = match metric.is_signed() {
-            true => i128::from(cell as i64),
-            false => i128::from(cell),
-        };
-        Self { whole, decimals }
+    /// That of a counter or gauge in a row, if there is one.
+    pub(super) fn of_row(metric: &Metric, cells: &[u64], decimals: usize) -> Option<Self> {
+        let whole = metric.integer(cells)?;
+        Some(Self { whole, decimals })
     }
 
     pub(super) fn write(self, out: &mut Vec<u8>) {

@@ -9,7 +9,7 @@ use libbpf_rs::{AsRawLibbpf, Btf, OpenObject};
 use super::{Reader, Variable, all, parse_btf, string};
 use crate::schema::hints::Hints;
 use crate::schema::label::Label;
-use crate::schema::metric::{Metric, MetricKind};
+use crate::schema::metric::Metric;
 use crate::schema::option::OptionSpec;
 use crate::schema::table::Table;
 use crate::schema::tags::{Decoder, Tags};
@@ -206,7 +206,7 @@ impl Schema {
     pub(crate) fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
         let is_on = |label: &Label| self.option_of(label).is_none_or(|it| !it.is_off(rodata));
         let maxima = self.maxima.as_ref().and_then(|flag| flag.raw(rodata));
-        let is_kept = |it: &Metric| it.kind != MetricKind::Maximum || maxima != Some(0);
+        let is_kept = |it: &Metric| !it.kind.is_extreme() || maxima != Some(0);
         for table in &mut tables {
             table.metrics.retain(is_kept);
             let (on, off): (_, Vec<Label>) = table.labels.drain(..).partition(is_on);

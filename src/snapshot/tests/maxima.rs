@@ -128,15 +128,58 @@ fn time_under_way_does_not_raise_it() {
     assert_eq!(cells_of(&all.tables[0].rows), [[102, 23]]);
 }
 
+/// The cell has the complement: all else is as with the greatest.
+#[test]
+fn the_least_is_the_greatest_complement() {
+    let mut table = table();
+    table.metrics[1].kind = MetricKind::Minimum;
+    let mut least = [0; 2];
+    for copy in [[3, !23u64], [0, 0], [9, !5]] {
+        table.add_cells(&copy.map(u64::to_ne_bytes).concat(), &mut least);
+    }
+    assert_eq!(table.metrics[1].value(&least), Value::Uint(5));
+    let rows = rows(&[
+        (1, 1, [3, !7]),
+        (1, 2, [4, !5]),
+        (2, 1, [1, !9]),
+        (3, 1, [8, 0]),
+    ]);
+    let shown = |line: &str| -> Vec<Value<'static>> {
+        let shown = query(line).apply(&table, &rows, &HostNames::new());
+        let rows = shown.iter();
+        rows.map(|(_, cells)| table.metrics[1].value(cells))
+            .collect()
+    };
+    let [five, seven, nine] = [5, 7, 9].map(Value::Uint);
+    assert_eq!(
+        shown("sort:max"),
+        [nine.clone(), seven.clone(), five.clone(), Value::Null]
+    );
+    // A row that has seen none comes last in either order.
+    assert_eq!(
+        shown("sort:-max"),
+        [five.clone(), seven, nine.clone(), Value::Null]
+    );
+    assert_eq!(
+        shown("by:shown sort:max"),
+        [nine, five.clone(), Value::Null]
+    );
+    assert_eq!(shown("where:max<7"), [five]);
+    let since = reading(&[(1, 1, [4, !5])], [2, 0]);
+    let since = since.since(&reading(&[(1, 1, [3, !7])], [2, 0]), &[table]);
+    assert_eq!(cells_of(&since.tables[0].rows), [[1, !5]]);
+}
+
 #[test]
 fn only_an_unsigned_number_of_64_bits_is_one() {
-    for (size, signed) in [(4, false), (8, true)] {
+    for (size, signed, tag) in [(4, false, "maximum"), (8, true, "minimum")] {
         let int = ty("int", size, Kind::Int { signed });
-        let max = member("max", 0, None, &int, "ktally:maximum:");
-        let table = table_of((0, Vec::new()), (size, vec![max]));
+        let number = member("number", 0, None, &int, &format!("ktally:{tag}:"));
+        let table = table_of((0, Vec::new()), (size, vec![number]));
+        let tag = tag.to_uppercase();
         assert_eq!(
             table.fault().unwrap(),
-            "`max` is tagged MAXIMUM, but is not a __u64"
+            format!("`number` is tagged {tag}, but is not a __u64")
         );
     }
 }

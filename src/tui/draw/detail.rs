@@ -69,9 +69,10 @@ fn lines(tab: &Tab, row: &Line, metric: &Metric, behind: usize) -> Vec<String> {
             format!("  {:<11} {}", "", quantiles.join("   ")),
         ];
     }
+    let number = |cells: Option<&[u64]>| cells.and_then(|cells| metric.integer(cells));
     let rate = |cells: Option<&Vec<u64>>, seconds: f64| {
-        let number = cells.map_or(0, |cells| cells[metric.cell]);
-        number as f64 / if metric.has_rate() { seconds } else { 1.0 }
+        number(cells.map(Vec::as_slice)).unwrap_or_default() as f64
+            / if metric.has_rate() { seconds } else { 1.0 }
     };
     let rates: Vec<f64> = past
         .iter()
@@ -81,12 +82,12 @@ fn lines(tab: &Tab, row: &Line, metric: &Metric, behind: usize) -> Vec<String> {
     let most = rates.iter().copied().fold(0.0, f64::max);
     let per = if metric.has_rate() { "/s" } else { "" };
     let shown = |number: f64| format!("{}{per}", metric.rounded(number));
-    let total = total.map_or(0, |cells| cells[metric.cell]);
+    let total = number(total).unwrap_or_default();
     vec![format!(
         "  {name:<11} {:>11} {:>12} {:>12} {:>18}  {unit}",
         shown(rates.last().copied().unwrap_or(0.0)),
         shown(mean),
         shown(most),
-        whole_number(total.into())
+        whole_number(total)
     )]
 }
