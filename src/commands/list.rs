@@ -10,7 +10,7 @@ use crate::cli::{Exit, Global, ListArgs, describe, value_name};
 use crate::error::Usage;
 use crate::names;
 use crate::render::{
-    Column, Format, Style, heading, kind_name, metric_object, sentence, write_rows,
+    Column, Format, Style, heading, kind_name, metric_fields, sentence, write_rows,
 };
 use crate::schema::{Decoder, Kind, Label, OptionSpec, Table, Unit, Value};
 use crate::tally::{Loader, Session, Support, Tally};
@@ -195,8 +195,7 @@ fn described<'t>(
     let of_label = |label: &'t Label, kind| {
         let decoder = label.decoder.as_ref().map(Decoder::tag);
         let shown = decoder.unwrap_or(&label.place.ty.name);
-        let with = tally.schema.option_of(label);
-        let with = with.map(|option| format!("with --{}", option.flag()));
+        let with = with(tally, &label.with);
         let idle = (!label.idle.is_empty()).then(|| format!("{} last", label.idle.join(", ")));
         let help: Vec<String> = meaning(label).into_iter().chain(with).chain(idle).collect();
         ([&*label.name, kind, shown], help.join("; "))
@@ -206,9 +205,20 @@ fn described<'t>(
     let metrics = table.metrics.iter().map(|metric| {
         let unit = metric.unit.as_ref().map_or("", Unit::name);
         let row = [&*metric.name, kind_name(metric.kind), unit];
-        (row, metric.help.clone())
+        let help = [metric.help.clone()].into_iter();
+        let help: Vec<String> = help.chain(with(tally, &metric.with)).collect();
+        (row, help.join("; "))
     });
     labels.chain(metrics).chain(details)
+}
+
+fn with(tally: &Tally, with: &Option<String>) -> Option<String> {
+    let (with, flag) = tally.schema.option_of(with)?.condition(&tally.rodata);
+    Some(format!("{with} {flag}"))
+}
+
+fn flag_of<'t>(tally: &'t Tally, with: &Option<String>) -> Value<'t> {
+    tally.schema.option_of(with).map(OptionSpec::flag).into()
 }
 
 /// What a label shows: of an enum, its values.
@@ -238,6 +248,11 @@ fn option_object<'t>(option: &'t OptionSpec, tally: &'t Tally) -> Value<'t> {
 
 fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
     let object = |label| label_object(label, tally);
+    let metric = |metric| {
+        let mut fields = metric_fields(metric);
+        fields.push(("with", flag_of(tally, &metric.with)));
+        Value::Fields(fields)
+    };
     Value::Fields(vec![
         ("name", (&table.name).into()),
         ("help", (&table.help).into()),
@@ -252,18 +267,17 @@ fn table_object<'t>(table: &'t Table, tally: &'t Tally) -> Value<'t> {
                 .into(),
         ),
         ("keys", table.labels.iter().map(object).collect()),
-        ("metrics", table.metrics.iter().map(metric_object).collect()),
+        ("metrics", table.metrics.iter().map(metric).collect()),
         ("details", table.details.iter().map(object).collect()),
     ])
 }
 
 fn label_object<'t>(label: &'t Label, tally: &'t Tally) -> Value<'t> {
-    let with = tally.schema.option_of(label).map(OptionSpec::flag);
     Value::Fields(vec![
         ("name", (&label.name).into()),
         ("type", (&label.place.ty.name).into()),
         ("as", label.decoder.as_ref().map(Decoder::tag).into()),
-        ("with", with.into()),
+        ("with", flag_of(tally, &label.with)),
         ("idle", label.idle.iter().collect()),
     ])
 }

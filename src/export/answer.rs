@@ -4,8 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use super::view::View;
-use crate::render::{json_text, json_value, metric_object, row_value};
-use crate::schema::{Decoder, Label, MetricKind, Names, Table};
+use crate::render::{json_text, json_value, metric_fields, row_value};
+use crate::schema::{Decoder, Label, MetricKind, Names, Table, Value as Shown};
 use crate::snapshot::{Reading, Row, Selection, Snapshot, TableSnapshot};
 
 /// The most rows whose histograms are sent whole.
@@ -162,14 +162,14 @@ fn table_value(table: &Table, max_rows: Option<u32>) -> Value {
         let decoder = label.decoder.as_ref().map(Decoder::tag);
         json!({"name": label.name, "as": decoder, "idle": label.idle})
     };
-    let metrics = table.metrics.iter().map(metric_object);
+    let metric = |metric| json_value(&Shown::Fields(metric_fields(metric)));
     json!({
         "name": table.name,
         "help": table.help,
         "max_rows": max_rows,
         "sort_by": table.sort_by,
         "keys": table.labels.iter().map(label).collect::<Value>(),
-        "metrics": metrics.map(|it| json_value(&it)).collect::<Value>(),
+        "metrics": table.metrics.iter().map(metric).collect::<Value>(),
         "details": table.details.iter().map(label).collect::<Value>(),
     })
 }

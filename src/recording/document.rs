@@ -196,5 +196,6 @@ fn guessed(name: &str, value: &Json) -> Option<Metric> {
         unit: None,
         cell: 0,
         greatest: None,
+        with: None,
     })
 }

@@ -277,6 +277,7 @@ impl MetricHead {
             unit: self.unit.as_deref().map(Unit::from_tag),
             cell: 0,
             greatest: None,
+            with: None,
         })
     }
 }

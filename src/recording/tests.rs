@@ -50,6 +50,7 @@ fn table() -> Table {
         unit: Some(crate::schema::Unit::from_tag("ns")),
         cell: 0,
         greatest: None,
+        with: None,
     };
     let word = || Type::new("", 8, Kind::Int { signed: false });
     let labels = vec![

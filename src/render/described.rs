@@ -3,13 +3,13 @@
 use crate::schema::{Metric, MetricKind, Unit, Value};
 
 /// A column of numbers as an object.
-pub(crate) fn metric_object(metric: &Metric) -> Value<'_> {
-    Value::Fields(vec![
+pub(crate) fn metric_fields(metric: &Metric) -> Vec<(&str, Value<'_>)> {
+    vec![
         ("name", (&metric.name).into()),
         ("kind", kind_name(metric.kind).into()),
         ("unit", metric.unit.as_ref().map(Unit::name).into()),
         ("help", (&metric.help).into()),
-    ])
+    ]
 }
 
 /// How lists call it.

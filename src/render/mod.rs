@@ -28,7 +28,7 @@ use unicode_width::UnicodeWidthStr;
 pub(crate) use changes::{Change, Changes};
 pub(crate) use column::{Column, object, seconds, write_json, write_rows};
 pub(crate) use comparison::{Compared, change_text, comparisons};
-pub(crate) use described::{kind_name, metric_object};
+pub(crate) use described::{kind_name, metric_fields};
 pub(crate) use entries::{Entries, Entry};
 pub(crate) use format::Format;
 pub(crate) use grid::{Grid, GridCell, GridRow, Look};

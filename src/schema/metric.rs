@@ -28,6 +28,8 @@ pub struct Metric {
     pub cell: usize,
     /// The cell of the greatest number that a histogram has observed.
     pub(crate) greatest: Option<usize>,
+    /// The option without which it is not counted.
+    pub with: Option<String>,
 }
 
 /// What a column of numbers does over time. Recordings have it with these names.

@@ -40,6 +40,15 @@ impl OptionSpec {
         ty.is_scalar() && ty.kind != Kind::Pointer || ty.is_text()
     }
 
+    /// When what is `WITH` it is there: `with`, and what is typed; of one that is on by
+    /// default `not with`.
+    pub fn condition(&self, rodata: &[u8]) -> (&'static str, String) {
+        match self.is_off(rodata) {
+            true => ("with", format!("--{}", self.flag())),
+            false => ("not with", format!("--{}=false", self.flag())),
+        }
+    }
+
     /// Whether it is false or zero in these contents of `.rodata`.
     pub(crate) fn is_off(&self, rodata: &[u8]) -> bool {
         self.place.raw(rodata) == Some(0)

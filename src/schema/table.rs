@@ -268,6 +268,7 @@ impl Table {
             unit: tags.unit.clone(),
             cell: self.cells(),
             greatest: None,
+            with: tags.with.clone(),
         });
     }
 

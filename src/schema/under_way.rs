@@ -39,6 +39,7 @@ impl UnderWay {
         let mut places = Vec::new();
         find(value, 0, table.key_size, &mut places);
         let column = table.metrics.iter().find(|metric| metric.name == column)?;
+        let with = column.with.clone();
         let time = (column.kind == MetricKind::Counter).then_some(column.cell);
         if places.is_empty() {
             return None;
@@ -47,7 +48,7 @@ impl UnderWay {
             map: map.to_owned(),
             table: table.name.clone(),
             time,
-            count: column_of(table),
+            count: column_of(table, with),
             key_size: table.key_size,
             places,
         })
@@ -96,8 +97,9 @@ fn find(ty: &Arc<Type>, offset: usize, key_size: usize, places: &mut Vec<(usize,
     }
 }
 
-/// The cell of the table's column for events that are under way.
-fn column_of(table: &mut Table) -> usize {
+/// The cell of the table's column for events that are under way, which are known with
+/// this option.
+fn column_of(table: &mut Table, with: Option<String>) -> usize {
     let kind = MetricKind::UnderWay;
     if let Some(column) = table.metrics.iter().find(|metric| metric.kind == kind) {
         return column.cell;
@@ -114,6 +116,7 @@ fn column_of(table: &mut Table) -> usize {
         unit: None,
         cell,
         greatest: None,
+        with,
     });
     cell
 }

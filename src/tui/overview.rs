@@ -136,6 +136,7 @@ fn joined(metric: &Metric, what: &str, cell: usize) -> Metric {
         unit: metric.unit.clone(),
         cell,
         greatest: None,
+        with: None,
     }
 }
 

@@ -68,8 +68,8 @@ fn describe(page: &mut String, tally: &Tally) {
 fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
     let (name, help, rows) = (&table.name, &table.help, table.max_entries);
     let with = |option: Option<&OptionSpec>| {
-        let flag = option.map(OptionSpec::flag);
-        flag.map_or_else(String::new, |flag| format!(", with `--{flag}`"))
+        let condition = option.map(|it| it.condition(&tally.rodata));
+        condition.map_or_else(String::new, |(with, flag)| format!(", {with} `{flag}`"))
     };
     let needed = with(tally.schema.option_of_table(table));
     let sorted = table.sort_by.as_ref();
@@ -83,7 +83,7 @@ fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
     for label in &table.labels {
         let decoder = label.decoder.as_ref().map(Decoder::tag);
         let shown = decoder.unwrap_or(&label.place.ty.name);
-        let with = with(tally.schema.option_of(label));
+        let with = with(tally.schema.option_of(&label.with));
         let idle = match &label.idle[..] {
             [] => String::new(),
             values => format!("; {} last", values.join(", ")),
@@ -100,8 +100,9 @@ fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
         };
         let unit = metric.unit.as_ref();
         let unit = unit.map_or_else(String::new, |unit| format!(", {}", unit.name()));
+        let with = with(tally.schema.option_of(&metric.with));
         let (name, help) = (&metric.name, &metric.help);
-        writeln!(page, "| `{name}` | {kind}{unit} | {help} |").unwrap();
+        writeln!(page, "| `{name}` | {kind}{unit}{with} | {help} |").unwrap();
     }
 }
 

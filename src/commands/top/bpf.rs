@@ -56,6 +56,7 @@ pub(super) fn tables() -> Vec<Table> {
         unit,
         cell: 0,
         greatest: None,
+        with: None,
     };
     let (time, bytes) = (|| Some(Unit::Time(1)), || Some(Unit::Bytes));
     use MetricKind::{Counter, Gauge, Maximum};

@@ -204,21 +204,25 @@ impl Schema {
     /// These tables without the columns that are off with these contents of
     /// `.rodata`.
     pub(crate) fn with_options(&self, mut tables: Vec<Table>, rodata: &[u8]) -> Vec<Table> {
-        let is_on = |label: &Label| self.option_of(label).is_none_or(|it| !it.is_off(rodata));
+        let is_on = |with: &Option<String>| {
+            let option = self.option_of(with);
+            option.is_none_or(|it| !it.is_off(rodata))
+        };
         let maxima = self.maxima.as_ref().and_then(|flag| flag.raw(rodata));
-        let is_kept = |it: &Metric| !it.kind.is_extreme() || maxima != Some(0);
+        let is_raised = |it: &Metric| !it.kind.is_extreme() || maxima != Some(0);
         for table in &mut tables {
-            table.metrics.retain(is_kept);
-            let (on, off): (_, Vec<Label>) = table.labels.drain(..).partition(is_on);
+            table.metrics.retain(|it| is_raised(it) && is_on(&it.with));
+            let labels = table.labels.drain(..);
+            let (on, off): (_, Vec<Label>) = labels.partition(|it| is_on(&it.with));
             table.labels = on;
             table.off = off.into_iter().map(|it| it.name).collect();
         }
         tables
     }
 
-    /// The option without which a column is not counted; `None` where it always is.
-    pub fn option_of(&self, label: &Label) -> Option<&OptionSpec> {
-        let with = label.with.as_ref()?;
+    /// The option that a column is `with`; `None` where it is always counted.
+    pub fn option_of(&self, with: &Option<String>) -> Option<&OptionSpec> {
+        let with = with.as_ref()?;
         self.options.iter().find(|option| option.name == *with)
     }
 
@@ -231,7 +235,7 @@ impl Schema {
             let home = homes.min_by_key(|(table, _)| self.option_of_table(table).is_some());
             let (table, label) = home?;
             let option = self
-                .option_of(label)
+                .option_of(&label.with)
                 .or_else(|| self.option_of_table(table));
             Some((*field, option?))
         };
