@@ -85,7 +85,7 @@ int running_now(void *ctx)
 	struct slice *slice = tally_cpu_state(running);
 
 	if (task && slice && !slice->start)
-		begin(slice, task, task->comm, may_count(task) && wanted(task));
+		begin(slice, task, NULL, may_count(task) && wanted(task));
 	return 0;
 }
 
@@ -104,7 +104,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev,
 		__sync_fetch_and_add(&runs->involuntary, 1);
 	else if (runs)
 		__sync_fetch_and_add(&runs->voluntary, 1);
-	begin(slice, next, next->comm, may_count(next) && wanted(next));
+	begin(slice, next, NULL, may_count(next) && wanted(next));
 	return 0;
 }
 

@@ -226,7 +226,8 @@ struct tally_health {
  */
 #define UNIT(unit) __ktally_tag("unit", #unit)
 /*
- * On a member of a key: not shown unless this option is given. On a table or a
+ * On a member of a key or a value: not shown unless this option is given, or on
+ * by default and not given as --option=false. On a table or a
  * state: not made, and its programs must not use it then; see offcpu.bpf.c. On
  * a program: not loaded.
  */
@@ -758,23 +759,34 @@ static __always_inline const char *__tally_name(struct task_struct *task,
 	return leader == task ? name : leader->comm;
 }
 
-/* What the current task is called, as AS(comm). */
-static __always_inline void current_name(char to[TASK_COMM_LEN])
+/* What a task is called, as AS(comm). */
+static __always_inline void task_name(char to[TASK_COMM_LEN],
+				      struct task_struct *task)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	task_comm(to, process_name ? task->group_leader : task);
+}
 
-	if (process_name)
-		task_comm(to, BPF_CORE_READ(task, group_leader));
+/* The same of the current task, as current_task() has it. */
+static __always_inline void __tally_current_name(char to[TASK_COMM_LEN],
+						 struct task_struct *task)
+{
+	if (task)
+		task_name(to, task);
+	else if (process_name)
+		bpf_probe_read_kernel_str(
+			to, TASK_COMM_LEN,
+			BPF_CORE_READ(
+				(struct task_struct *)bpf_get_current_task(),
+				group_leader)
+				->comm);
 	else
 		bpf_get_current_comm(to, TASK_COMM_LEN);
 }
 
-/* The same of another task, into zeroed memory. */
-static __always_inline void task_name(char to[TASK_COMM_LEN],
-				      struct task_struct *task)
+/* The same of the current task. */
+static __always_inline void current_name(char to[TASK_COMM_LEN])
 {
-	bpf_probe_read_kernel_str(to, TASK_COMM_LEN,
-				  __tally_name(task, task->comm));
+	__tally_current_name(to, current_task());
 }
 
 static __always_inline bool __tally_has_comm(void)
@@ -1027,13 +1039,14 @@ static __always_inline bool __tally_by_comm(void)
  * Who the current task is, which was wanted. With --comm its name is that one:
  * a task may have got another one since it was found to be wanted.
  */
-static __always_inline void __tally_current_who(struct tally_who *who)
+static __always_inline void __tally_current_who(struct tally_who *who,
+						struct task_struct *task)
 {
 	if (__tally_by_comm() && comm[0])
 		bpf_probe_read_kernel(who->comm, TASK_COMM_LEN,
 				      (const void *)comm);
 	else if (__tally_by_comm())
-		current_name(who->comm);
+		__tally_current_name(who->comm, task);
 	if (by_pid)
 		who->pid = tally_current_pid();
 	if (by_tid)
@@ -1045,9 +1058,11 @@ static __always_inline void __tally_current_who(struct tally_who *who)
 static __always_inline void
 __tally_who(struct tally_who *who, struct task_struct *task, const char *name)
 {
-	if (__tally_by_comm())
+	if (__tally_by_comm() && name)
 		bpf_probe_read_kernel_str(who->comm, TASK_COMM_LEN,
 					  __tally_name(task, name));
+	else if (__tally_by_comm())
+		task_name(who->comm, task);
 	if (by_pid)
 		who->pid = tally_pid(task);
 	if (by_tid)
@@ -1057,10 +1072,13 @@ __tally_who(struct tally_who *who, struct task_struct *task, const char *name)
 }
 
 /* Into a zeroed key, or a part of it: the current task, which was wanted. */
-#define current_who(key) __tally_current_who((struct tally_who *)(key)->comm)
+#define current_who(key) current_task_who(key, current_task())
+/* The same with the current task, where it is at hand. */
+#define current_task_who(key, task) \
+	__tally_current_who((struct tally_who *)(key)->comm, task)
 /* Another task. */
-#define task_who(key, task) task_who_as(key, task, (task)->comm)
-/* The same at task_rename; see wanted_as(). */
+#define task_who(key, task) task_who_as(key, task, NULL)
+/* The same at task_rename, where it gets this name; see wanted_as(). */
 #define task_who_as(key, task, name) \
 	__tally_who((struct tally_who *)(key)->comm, task, name)
 

@@ -4,7 +4,8 @@
  * one that seccomp refuses has no time.
  * Not seen: exit and exit_group, which do not return, calls of the vDSO, and
  * io_uring requests.
- * Cost: about 0.4 us for every system call of the host.
+ * Cost: about 0.3 us for every system call of the host, and 0.1 us without
+ * --times.
  */
 #include "ktally.bpf.h"
 
@@ -14,6 +15,8 @@ TASK_FILTERS;
 CPU_FILTER;
 WHO_OPTIONS;
 OPTION(bool, by_error, false, "one row per error as well");
+OPTION(bool, times, true,
+       "how long calls take, which costs more than to count");
 
 struct call {
 	struct tally_who;
@@ -24,9 +27,10 @@ struct call {
 struct calls {
 	__u64 calls COUNTER("system calls that returned");
 	__u64 errors COUNTER("of these, calls that returned an error");
-	__u64 time COUNTER("time spent inside the calls") UNIT(ns);
-	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns);
-	__u64 max MAXIMUM("the longest call") UNIT(ns);
+	__u64 time COUNTER("time spent inside the calls") UNIT(ns) WITH(times);
+	struct tally_histogram latency HISTOGRAM("time of one call") UNIT(ns)
+		WITH(times);
+	__u64 max MAXIMUM("the longest call") UNIT(ns) WITH(times);
 };
 
 TABLE(syscalls, struct call, struct calls, 8192, "system calls");
@@ -38,37 +42,40 @@ struct entry {
 	__u64 start; /* instead of `since`, with --by-error */
 };
 
-TASK_STATE(entered, struct entry) UNDER_WAY(syscalls, time);
+TASK_STATE(entered, struct entry) UNDER_WAY(syscalls, time) WITH(times);
 
 /* Attached first: what has begun has its end in sight. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	struct call key = {};
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call unseen = {}, *key = &unseen;
+	struct entry *entry = NULL;
 	struct calls *calls;
-	struct entry *entry;
-	__u64 time;
 	bool timed, failed;
+	__u64 time;
 
-	entry = bpf_task_storage_get(&entered, bpf_get_current_task_btf(), NULL,
-				     0);
+	if (times)
+		entry = bpf_task_storage_get(&entered, task, NULL, 0);
 	timed = by_error ? tally_elapsed_hidden(entry, &time)
 			 : tally_elapsed(entry, &time);
-	if (is_new_task(regs, ret) || !wanted_cpu() ||
-	    (!timed && !wanted_task()))
+	if (!wanted_cpu())
 		goto out;
 	if (timed) {
-		key = entry->key;
+		key = &entry->key;
+	} else if (wanted_task() && !is_new_task(regs, ret)) {
+		key->call = task_syscall_number(task, regs);
+		current_task_who(key, task);
 	} else {
-		key.call = syscall_number(regs);
-		current_who(&key);
+		goto out;
 	}
 	/* What has lost its number goes back from a handler: see there. */
-	failed = syscall_failed(regs, ret) && key.call == syscall_number(regs);
-	if (by_error && failed)
-		key.error = -ret;
+	failed = syscall_failed(regs, ret) &&
+		 key->call == task_syscall_number(task, regs);
+	if (by_error)
+		key->error = failed ? -ret : 0;
 
-	calls = tally_entry(syscalls, &key);
+	calls = tally_entry(syscalls, key);
 	__sync_fetch_and_add(&calls->calls, 1);
 	if (failed)
 		__sync_fetch_and_add(&calls->errors, 1);
@@ -83,16 +90,18 @@ out:
 }
 
 SEC("tp_btf/sys_enter")
+WITH(times)
 int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
 {
-	struct call key = {.call = syscall_number(regs)};
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call key = {.call = task_syscall_number(task, regs)};
 	struct entry *entry;
 
 	if (ends_task(key.call) || !wanted_task())
 		return 0;
-	current_who(&key);
+	current_task_who(&key, task);
 	/* Without it the call is counted all the same, but not its time. */
-	entry = tally_state(entered, bpf_get_current_task_btf(), syscalls);
+	entry = tally_state(entered, task, syscalls);
 	if (entry && by_error)
 		tally_begin_hidden(entry, &key);
 	else if (entry)

@@ -42,21 +42,24 @@ static __always_inline bool is_sigreturn(struct pt_regs *regs)
 #error "system calls are not known for this architecture yet"
 #endif
 
+static __always_inline bool is_compat_task(struct task_struct *task)
+{
+	return task->CALL_FLAGS & COMPAT_FLAG;
+}
+
 /* Whether the current task's system call has a 32-bit number. */
 static __always_inline bool is_compat_call(void)
 {
 	struct task_struct *task = current_task();
 
 	if (task)
-		return task->CALL_FLAGS & COMPAT_FLAG;
+		return is_compat_task(task);
 	task = (void *)bpf_get_current_task(); /* before 5.11 */
 	return BPF_CORE_READ(task, CALL_FLAGS) & COMPAT_FLAG;
 }
 
-/* The number of the current task's system call, for AS(syscall). */
-static __always_inline __u32 syscall_number(struct pt_regs *regs)
+static __always_inline __u32 __syscall_number(struct pt_regs *regs, bool compat)
 {
-	bool compat = is_compat_call();
 #if defined(__TARGET_ARCH_x86)
 	__u32 number = regs->orig_ax, sigreturn = 15;
 #elif defined(__TARGET_ARCH_arm64)
@@ -68,6 +71,22 @@ static __always_inline __u32 syscall_number(struct pt_regs *regs)
 	if (number > NEGATIVE_SYSCALL)
 		number = NEGATIVE_SYSCALL;
 	return compat ? number | COMPAT_SYSCALL : number;
+}
+
+/*
+ * The number of the current task's system call, for AS(syscall), where that
+ * task is at hand: bpf_get_current_task_btf() once costs less than twice.
+ */
+static __always_inline __u32 task_syscall_number(struct task_struct *task,
+						 struct pt_regs *regs)
+{
+	return __syscall_number(regs, is_compat_task(task));
+}
+
+/* The same, on any kernel. */
+static __always_inline __u32 syscall_number(struct pt_regs *regs)
+{
+	return __syscall_number(regs, is_compat_call());
 }
 
 /* As syscall_arg(), of a call whose kind is known. */
@@ -128,11 +147,9 @@ struct sys_exit_context {
  */
 static __always_inline bool is_new_task(struct pt_regs *regs, long ret)
 {
-	__u32 call = syscall_number(regs);
-
 	if (ret)
 		return false;
-	switch (call) {
+	switch (syscall_number(regs)) {
 #if defined(__TARGET_ARCH_x86)
 	case 56:  /* clone */
 	case 57:  /* fork */

@@ -16,7 +16,9 @@ use crate::common::{assert_has, items, ktally};
 use crate::instances::Host;
 use crate::run::Run;
 use crate::stacks::kt_sleeps;
-use crate::support::{Cgroup, Child, fail_to_open, nap, on_two_cpus, rename, run_with, sleep};
+use crate::support::{
+    Cgroup, Child, ask_for_parent, count, fail_to_open, nap, on_two_cpus, rename, run_with, sleep,
+};
 
 /// What each of the three threads does, and how often.
 const TIMES: [u64; 3] = [23, 37, 37];
@@ -270,6 +272,57 @@ fn calls_by_what_they_return() {
         .row(&["kt-returns", "nanosleep", "0"])
         .number("time");
     assert!(slept >= 37_000_000, "{slept}");
+}
+
+#[test]
+fn calls_without_their_times() {
+    let child = Child::new("kt-untimed", || {
+        fail_to_open(23);
+        // A new task "returns" from the call that made it, which it did not make.
+        let new = Child::new("kt-untimed-new", || {});
+        new.work();
+    });
+    for options in [
+        &[("times", "false")][..],
+        &[("times", "false"), ("by_error", "true")],
+    ] {
+        let counted = count("syscalls", &child, options);
+        let metrics = counted.table().metrics.iter();
+        let metrics: Vec<_> = metrics.map(|metric| metric.name.as_str()).collect();
+        assert_eq!(metrics, ["calls", "errors"]);
+        let error: &[&str] = if options.len() > 1 { &["ENOENT"] } else { &[] };
+        let row = counted.row(&[&["kt-untimed", "openat"], error].concat());
+        // To make a child opens files, too.
+        assert_eq!(row.number("errors"), 23);
+        let rows = counted.rows();
+        let forks = rows.iter().filter(|row| row.labels[1].contains("clone"));
+        assert_eq!(forks.map(|row| row.number("calls")).sum::<u64>(), 1);
+    }
+}
+
+/// A name is read as two words, whose remains behind the NUL are those of the name
+/// before.
+#[test]
+fn names_of_every_length() {
+    let names = [
+        c"x",
+        c"kt-name",
+        c"kt-name8",
+        c"kt-name-9",
+        c"kt-name-of-15-b",
+    ];
+    let child = Child::new("kt-name-of-15-a", || {
+        for name in names.into_iter().rev().chain(names) {
+            rename(name);
+            ask_for_parent(23);
+        }
+        rename(c"kt-name-of-15-a");
+    });
+    let counted = count("syscalls", &child, &[]);
+    for name in names {
+        let row = counted.row(&[name.to_str().unwrap(), "getppid"]);
+        assert_eq!(row.number("calls"), 46, "{name:?}");
+    }
 }
 
 /// The calls of each process.
