@@ -367,3 +367,38 @@ fn the_example_of_the_guide_is_the_file() {
     let (example, _) = rest.split_once("```").unwrap();
     assert_eq!(example, read("src/bpf/failures.bpf.c"));
 }
+
+/// Commands that pages show are typed by tests of these files.
+#[test]
+fn each_page_is_typed() {
+    let tests = read("tests/kernel/pages.rs") + &read("tests/kernel/typed.rs");
+    for page in fs::read_dir(root("docs")).unwrap() {
+        let name = page.unwrap().file_name().into_string().unwrap();
+        assert!(
+            !name.ends_with(".md") || tests.contains(&format!("docs/{name}\"")),
+            "{name}"
+        );
+    }
+}
+
+/// They install, build and run for minutes, so they are not typed.
+#[test]
+fn what_pages_make_are_targets() {
+    let makefile = read("Makefile");
+    let mut targets = makefile
+        .lines()
+        .filter_map(|line| line.strip_prefix(".PHONY: "));
+    let targets: Vec<&str> = targets.next().unwrap().split(' ').collect();
+    for page in ["README.md", "CONTRIBUTING.md"] {
+        let text = read(page);
+        let shown: Vec<&str> = text
+            .lines()
+            .filter_map(|it| it.strip_prefix("make "))
+            .collect();
+        assert!(shown.len() > 4, "{page}");
+        for line in shown {
+            let target = line.split_whitespace().next().unwrap();
+            assert!(targets.contains(&target), "{page}: make {target}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ mod kinds;
 mod least;
 mod module;
 mod random;
-mod typed;
+pub mod typed;
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -35,6 +35,7 @@ mod network;
 mod objects;
 mod other;
 mod others;
+mod pages;
 mod pins;
 mod privileges;
 mod programs;

@@ -1,6 +1,7 @@
 //! `docs/tasks.md`: its commands are typed as they stand there.
 
 use std::path::Path;
+use std::process::Command;
 
 use ktally::tally::{Support, Tally};
 
@@ -43,13 +44,19 @@ pub fn is_impossible(stderr: &str) -> bool {
     obstacles.any(|reason| stderr.contains(&reason))
 }
 
-pub fn type_in(host: &Host, folder: &Path, line: &str) -> Ended {
+/// A shell that runs this line in this folder, where `ktally` is the program.
+pub fn shell(host: &Host, folder: &Path, line: &str) -> Command {
     let mut shell = host.inside("sh");
     let folders = Path::new(PROGRAM).parent().unwrap().to_str().unwrap();
-    let path = format!("{folders}:{}", std::env::var("PATH").unwrap());
+    let path = format!("{folders}:.:{}", std::env::var("PATH").unwrap());
     // A process that enters a mount namespace starts in its root.
     let line = format!("cd {} && {line}", folder.display());
-    end(shell.env("PATH", path).args(["-c", &line]))
+    shell.env("PATH", path).args(["-c", &line]);
+    shell
+}
+
+pub fn type_in(host: &Host, folder: &Path, line: &str) -> Ended {
+    end(&mut shell(host, folder, line))
 }
 
 /// The heading of a table: words of capitals; of CSV: names of columns.

@@ -20,7 +20,7 @@ fn questions() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// Whether this kernel cannot count it, and says so.
-fn is_impossible(stderr: &str) -> bool {
+pub fn is_impossible(stderr: &str) -> bool {
     [
         "cannot be counted here",
         "no event named",
