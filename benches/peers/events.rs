@@ -2,6 +2,7 @@
 //! of them at once, without and with programs at its entry. And what the atomic
 //! addition in it costs by itself.
 
+use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use ktally::tally::{Session, Tally};
 use nix::unistd::getppid;
 
 use super::measure::{Table, allowed_cpus, alternate, joined, ratio, stay_on};
-use super::subject::{BPFTRACE_COUNT, BPFTRACE_HIST, Peer, tally};
+use super::subject::{BPFTRACE_COUNT, BPFTRACE_HIST, Peer, printed, tally};
 
 const CALLS: u32 = 400_000;
 
@@ -183,6 +184,11 @@ fn subjects() -> Result<Vec<Subject>> {
             )?)),
             peer: COUNT,
         },
+        Subject {
+            name: "the C file that its --print writes",
+            kind: Kind::Tally(Box::new(by_hand()?)),
+            peer: COUNT,
+        },
         own(
             "comm key, count and histogram",
             HIST,
@@ -216,6 +222,14 @@ fn subjects() -> Result<Vec<Subject>> {
         peer(HIST, "bpftrace", &["-e", BPFTRACE_HIST]),
         peer("libbpf-tools syscount", "syscount", &["-d", "600"]),
     ])
+}
+
+/// The same as `ktally count`, as a C file.
+fn by_hand() -> Result<Tally> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("by_hand.bpf.c");
+    fs::write(&path, printed(&["count", "sys_enter", "--by", "comm"])?)?;
+    Tally::find(path.as_os_str())
 }
 
 /// ns a call: on one CPU, and on all of them at once.

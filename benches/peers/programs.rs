@@ -3,7 +3,7 @@
 //! that answer the same question.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ use libbpf_rs::query::ProgInfoIter;
 use nix::unistd::{getppid, pipe};
 
 use super::measure::{ROUNDS, Rounds, Table, allowed_cpus, alternate, joined, ratio, stay_on};
-use super::subject::{KTALLY, Peer};
+use super::subject::{BPFTRACE_COUNT, KTALLY, Peer, printed};
 
 /// What some have to be told: the call that the load makes most.
 const TOLD: [(&str, &str, &str); 3] = [
@@ -97,7 +97,27 @@ struct Question {
     commands: &'static [(&'static str, &'static str, &'static [&'static str])],
 }
 
-const QUESTIONS: [Question; 3] = [
+const CALLS: [&str; 4] = ["count", "sys_enter", "--by", "comm"];
+const SWITCHES: [&str; 4] = ["count", "sched_switch", "--by", "prev.comm,next.comm"];
+
+/// Where the C files are that `--print` writes for these.
+const CALLS_BY_HAND: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/calls.bpf.c");
+const SWITCHES_BY_HAND: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/switches.bpf.c");
+
+const QUESTIONS: [Question; 4] = [
+    Question {
+        name: "a system call: of which program?",
+        load: calls,
+        commands: &[
+            ("ktally count sys_enter --by comm", KTALLY, &CALLS),
+            (
+                "the C file that its --print writes",
+                KTALLY,
+                &["run", CALLS_BY_HAND],
+            ),
+            ("bpftrace", "bpftrace", &["-e", BPFTRACE_COUNT]),
+        ],
+    },
     Question {
         name: "a switch of tasks: from which name to which?",
         load: switches,
@@ -105,7 +125,12 @@ const QUESTIONS: [Question; 3] = [
             (
                 "ktally count sched_switch --by prev.comm,next.comm",
                 KTALLY,
-                &["count", "sched_switch", "--by", "prev.comm,next.comm"],
+                &SWITCHES,
+            ),
+            (
+                "the C file that its --print writes",
+                KTALLY,
+                &["run", SWITCHES_BY_HAND],
             ),
             (
                 "bpftrace",
@@ -156,6 +181,8 @@ const QUESTIONS: [Question; 3] = [
 ];
 
 pub fn section() -> Result<Vec<Table>> {
+    fs::write(CALLS_BY_HAND, printed(&CALLS)?)?;
+    fs::write(SWITCHES_BY_HAND, printed(&SWITCHES)?)?;
     QUESTIONS.iter().map(answer).collect()
 }
 
@@ -196,6 +223,14 @@ fn answer(question: &Question) -> Result<Table> {
 
 fn programs() -> HashSet<u32> {
     ProgInfoIter::default().map(|program| program.id).collect()
+}
+
+fn calls() -> Result<u32> {
+    const TIMES: u32 = 400_000;
+    for _ in 0..TIMES {
+        getppid();
+    }
+    Ok(TIMES)
 }
 
 /// Two threads on one CPU that wait for each other.

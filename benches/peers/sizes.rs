@@ -11,11 +11,25 @@ use super::measure::{Table, alternate};
 use super::subject::{BPFTRACE_COUNT, KTALLY, Peer, resident};
 
 pub fn section() -> Result<Vec<Table>> {
-    let subjects: [(&str, &str, &[&str]); 4] = [
+    let subjects: [(&str, &str, &[&str]); 5] = [
         (
             "ktally run syscalls",
             KTALLY,
             &["run", "syscalls", "--every", "1s", "-o", "jsonl"],
+        ),
+        (
+            "ktally count sys_enter --by comm",
+            KTALLY,
+            &[
+                "count",
+                "sys_enter",
+                "--by",
+                "comm",
+                "--every",
+                "1s",
+                "-o",
+                "jsonl",
+            ],
         ),
         (
             "bpftrace @[comm] = count()",

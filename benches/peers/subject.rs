@@ -27,6 +27,15 @@ pub fn tally(name: &str, declarations: &str, body: &str) -> Result<Tally> {
     Tally::find(path.as_os_str())
 }
 
+/// The C file that `--print` writes for a query.
+pub fn printed(query: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(KTALLY).args(query).arg("--print").output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(output.stdout)
+}
+
 /// A table of as many rows as wanted, for readers: a name and a number to a number.
 pub fn table_of_rows(table: &str, rows: u32) -> Result<Tally> {
     tally(
