@@ -21,8 +21,8 @@ pub(crate) use mounts::cgroup1_gap;
 pub use mounts::cgroup2_mounts;
 pub(crate) use mounts::{BPFFS, TRACEFS, mount_bpffs_for, mount_point, mounts_of, tracefs_path};
 pub(crate) use process::{
-    become_user, check_process, ignores, is_in_first_pid_namespace, keep_capabilities,
-    lacks_capabilities, own_cpu_time, own_memory, process_folder, process_name,
+    become_user, check_process, entries, ignores, is_in_first_pid_namespace, keep_capabilities,
+    lacks_capabilities, own_cpu_time, own_memory, process_folder, process_name, processes,
 };
 
 /// The running kernel's BTF.

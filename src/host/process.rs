@@ -112,6 +112,19 @@ pub(crate) fn process_folder(pid: u32) -> Option<PathBuf> {
     is_ours.then(|| format!("/proc/{pid}").into())
 }
 
+/// The numbers of all processes that this one sees.
+pub(crate) fn processes() -> Vec<u32> {
+    let numbers = entries("/proc").into_iter();
+    numbers.filter_map(|name| name.parse().ok()).collect()
+}
+
+/// The names of what is in a folder; none where it cannot be read.
+pub(crate) fn entries(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.collect()
+}
+
 /// The name of a process that lives.
 pub(crate) fn process_name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(process_folder(pid)?.join("comm")).ok()?;

@@ -46,6 +46,15 @@ impl Decode for Cgroups {
         Ok(Some(known.id(text, &mounts)?.into()))
     }
 
+    fn offers(&self) -> Vec<String> {
+        let mut known = self.0.borrow_mut();
+        known.look_if_due();
+        known
+            .now()
+            .map(|(_, group)| group.called().to_owned())
+            .collect()
+    }
+
     fn comes_and_goes(&self) -> bool {
         true
     }

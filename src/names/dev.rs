@@ -35,6 +35,11 @@ impl Decode for Dev {
         Ok(Some(number(text)?.into()))
     }
 
+    fn offers(&self) -> Vec<String> {
+        let names = host::entries("/sys/class/block").into_iter();
+        names.map(|name| name.replace('!', "/")).collect()
+    }
+
     fn comes_and_goes(&self) -> bool {
         true
     }

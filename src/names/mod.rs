@@ -114,6 +114,11 @@ impl HostNames {
         }
     }
 
+    /// What can be typed for a field that is shown like this.
+    pub(crate) fn offers(&self, decoder: &Decoder) -> Vec<String> {
+        self.decoder(decoder).offers()
+    }
+
     fn symbols(&self) -> Rc<Symbols> {
         Rc::clone(&self.symbols)
     }

@@ -10,6 +10,7 @@ use nix::net::if_::{if_indextoname, if_nametoindex};
 
 use super::cache::Cache;
 use super::registry::{Decode, is_number};
+use crate::host;
 use crate::sys;
 
 /// Interfaces of this process's network namespace.
@@ -31,6 +32,10 @@ impl Decode for Ifindex {
         }
         let index = if_nametoindex(text).context("this network namespace has no such interface")?;
         Ok(Some(index.into()))
+    }
+
+    fn offers(&self) -> Vec<String> {
+        host::entries("/sys/class/net")
     }
 
     fn comes_and_goes(&self) -> bool {

@@ -18,6 +18,11 @@ impl Decode for Comm {
     fn show<'a>(&self, place: &Place, bytes: &'a [u8], _raw: bool) -> Option<Value<'a>> {
         Some(text(place.bytes(bytes)?))
     }
+
+    fn offers(&self) -> Vec<String> {
+        let names = host::processes().into_iter().filter_map(host::process_name);
+        names.collect()
+    }
 }
 
 /// A process id: people read the name of the process behind it, while it lives.
@@ -28,6 +33,11 @@ impl Decode for Pid {
     fn described(&self, number: u128, raw: bool) -> Option<String> {
         let name = host::process_name(number.try_into().ok()?).filter(|_| !raw)?;
         Some(format!("{number} ({name})"))
+    }
+
+    fn offers(&self) -> Vec<String> {
+        let numbers = host::processes().into_iter();
+        numbers.map(|number| number.to_string()).collect()
     }
 }
 
@@ -43,6 +53,10 @@ impl Decode for Bool {
 
     fn number(&self, name: &str) -> Option<i128> {
         name.parse::<bool>().ok().map(i128::from)
+    }
+
+    fn offers(&self) -> Vec<String> {
+        ["true", "false"].map(str::to_owned).into()
     }
 }
 

@@ -156,6 +156,11 @@ pub(super) trait Decode {
         names.map(Cow::into_owned).collect()
     }
 
+    /// What can be typed for it on this host, to complete a line.
+    fn offers(&self) -> Vec<String> {
+        self.names()
+    }
+
     fn number(&self, name: &str) -> Option<i128> {
         let is_it = |number: &u128| self.name(*number).as_deref() == Some(name);
         self.numbers().find(is_it).map(|number| number as i128)

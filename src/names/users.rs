@@ -1,6 +1,7 @@
 //! Users and groups of this host, by number and by name.
 
 use std::borrow::Cow;
+use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{Gid, Group, Uid, User};
@@ -12,6 +13,7 @@ use super::registry::Decode;
 pub(super) struct Accounts {
     known: Cache,
     what: &'static str,
+    file: &'static str,
     name: fn(u32) -> Option<String>,
     id: fn(&str) -> Option<u32>,
 }
@@ -21,6 +23,7 @@ impl Accounts {
         Self {
             known: Cache::default(),
             what: "user",
+            file: "/etc/passwd",
             name: |id| Some(User::from_uid(Uid::from_raw(id)).ok()??.name),
             id: |name| Some(User::from_name(name).ok()??.uid.as_raw()),
         }
@@ -30,6 +33,7 @@ impl Accounts {
         Self {
             known: Cache::default(),
             what: "group",
+            file: "/etc/group",
             name: |id| Some(Group::from_gid(Gid::from_raw(id)).ok()??.name),
             id: |name| Some(Group::from_name(name).ok()??.gid.as_raw()),
         }
@@ -39,6 +43,13 @@ impl Accounts {
 impl Decode for Accounts {
     fn name(&self, number: u128) -> Option<Cow<'static, str>> {
         self.known.get(number, self.name)
+    }
+
+    /// Those of this host's own file.
+    fn offers(&self) -> Vec<String> {
+        let file = fs::read_to_string(self.file).unwrap_or_default();
+        let names = file.lines().filter_map(|line| line.split(':').next());
+        names.map(str::to_owned).collect()
     }
 
     /// From a number or a name.

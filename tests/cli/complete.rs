@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::common::{OPEN_PROGRAM, command};
 use super::{TALLIES, end, printed, program};
 
 /// How the last word of a line can go on, as bash is told.
@@ -34,6 +35,20 @@ fn words_of_a_line_are_completed() {
             "--by-pid=true --by-pid=false",
         ),
         ("ktally run syscalls -o js", "json jsonl"),
+        (
+            "ktally run syscalls --where call=openat",
+            "call=openat call=openat2",
+        ),
+        (
+            "ktally run syscalls --where call=read,fsy",
+            "call=read,fsync",
+        ),
+        ("ktally run failures --where error!=EACC", "error!=EACCES"),
+        ("ktally run blkio --where operation=di", "operation=discard"),
+        ("ktally run syscalls --uid roo", "root"),
+        ("ktally count sched_switc", "sched_switch"),
+        ("ktally count sched_switch --by next.comm", "next.comm"),
+        ("ktally events sched_switc", "sched_switch"),
         ("ktally map du", "dump"),
         ("ktally help gu", "guide"),
         ("ktally help ru", "run"),
@@ -46,6 +61,45 @@ fn words_of_a_line_are_completed() {
     let tallies = completed("ktally run ");
     let tallies = TALLIES.iter().filter(|name| tallies.contains(name));
     assert_eq!(tallies.count(), TALLIES.len());
+}
+
+/// Bash has made several words of what ktally takes for one.
+#[test]
+fn bash_asks_for_whole_words() {
+    let asked = |line: &str, words: &str| {
+        let mut bash = command("bash");
+        let folder = OPEN_PROGRAM.parent().unwrap().to_str().unwrap();
+        bash.env("PATH", format!("{folder}:{}", env!("PATH")));
+        bash.args(["-c", "source <(COMPLETE=bash ktally); COMP_LINE=$1 COMP_POINT=${#1}; shift; \
+            COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1)); _ktally ktally; printf '%s\n' \"${COMPREPLY[@]}\""]);
+        let ended = end(bash.args(["bash", line]).args(words.split('|'))).good();
+        ended.stdout.replace('\n', " ").trim_end().to_owned()
+    };
+    for (line, words, replies) in [
+        ("ktally run sysc", "ktally|run|sysc", "syscalls"),
+        (
+            "ktally run syscalls --by-pid=",
+            "ktally|run|syscalls|--by-pid|=",
+            "true false",
+        ),
+        (
+            "ktally run syscalls --by-pid=t",
+            "ktally|run|syscalls|--by-pid|=|t",
+            "true",
+        ),
+        (
+            "ktally run syscalls --where  call=openat",
+            "ktally|run|syscalls|--where|call|=|openat",
+            "openat openat2",
+        ),
+        (
+            "ktally run syscalls:pid=1 --by er",
+            "ktally|run|syscalls|:|pid|=|1|--by|er",
+            "error",
+        ),
+    ] {
+        assert_eq!(asked(line, words), replies, "{line}");
+    }
 }
 
 /// The code that asks for them names the program as the shell finds it.

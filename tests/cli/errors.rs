@@ -57,7 +57,7 @@ map watch 1 -p 1 => `-p` | `ktally map watch --help`
 run --pid 1 syscalls => come after its name | `ktally run NAME --pid ...`
 attach --pid=1 syscalls => come after its name | `ktally attach NAME --pid ...`
 run -p 1 => come after its name | `ktally run NAME -p ...`
-help frobnicate => frobnicate | --help
+help frobnicate => `frobnicate` | known: `guide`
 -o json run @x --pid 1 => no option `--pid` | `ktally run @x --help`
 run softirqs --pid 3 => `--pid` | `ktally run softirqs --help`
 attach syscalls more => more | Usage

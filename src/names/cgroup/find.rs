@@ -65,10 +65,9 @@ impl Known {
             }
             Ok(false) if is_path => anyhow!("`{text}` is not a cgroup of version 2; {fix}"),
             _ => {
-                let names = self.now().map(|(_, group)| match (&group.name, is_path) {
-                    (_, true) => &*group.path,
-                    (Some(name), _) => name,
-                    (None, _) => &group.shown,
+                let names = self.now().map(|(_, group)| match is_path {
+                    true => &*group.path,
+                    false => group.called(),
                 });
                 let names = BTreeSet::from_iter(names);
                 anyhow!("{}; {fix}{gap}", unknown_text("cgroup", text, names))

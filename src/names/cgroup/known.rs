@@ -24,6 +24,13 @@ pub(super) struct Group {
     last: u32,
 }
 
+impl Group {
+    /// What people call it: its container's or pod's name, or what is shown.
+    pub(super) fn called(&self) -> &str {
+        self.name.as_ref().unwrap_or(&self.shown)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) groups: HashMap<u64, Group>,

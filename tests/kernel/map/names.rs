@@ -2,6 +2,8 @@
 //! may agree in these.
 
 use super::{Maps, compile, map, map_json};
+use crate::common::end;
+use crate::instances::Host;
 use crate::support::maps::set;
 
 /// Maps of these names, types and sizes, each with an entry; of all of them,
@@ -117,4 +119,27 @@ fn an_exact_name_wins_over_those_that_begin_with_it() {
     let maps = load(&declared, &names[1..2]);
     map!("clear", names[0], "--yes").failed(2, &["not certain", names[1]]);
     assert!(!is_empty(&maps, names[1]));
+}
+
+/// What follows on a line about a map: fields of its keys and values.
+#[test]
+fn fields_of_a_map_are_completed() {
+    let host = Host::new();
+    host.good("attach failures");
+    let map = "/sys/fs/bpf/ktally/failures/maps/failures";
+    for (line, replies) in [
+        ("map dump MAP --by ca", "call"),
+        ("map dump MAP --where error=EACC", "error=EACCES"),
+        ("map lookup MAP ca", "call="),
+        ("map lookup MAP comm=x,er", "comm=x,error="),
+        ("map update MAP call=read ca", "calls="),
+    ] {
+        let line = format!("ktally {}", line.replace("MAP", map));
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut program = host.program();
+        program.env("COMPLETE", "bash").env("_CLAP_IFS", " ");
+        program.env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+        let ended = end(program.arg("--").args(words)).good();
+        assert_eq!(ended.stdout, replies, "{line}");
+    }
 }
