@@ -45,13 +45,13 @@ pub(crate) struct CountColumns {
     /// Count when the function returns: `retval` is what it returns
     #[arg(long = "return", help_heading = COUNT)]
     pub(crate) at_return: bool,
-    /// Count the time from this event to that of --to, as `time`; rows and conditions are of this event
+    /// Count the time from this event to that of --to, as `time`; what that one has is written to.EXPR
     #[arg(long, help_heading = COUNT, value_name = "EVENT", requires = "to")]
     pub(crate) from: Option<String>,
     /// The event that ends what --from begins; with --return, when this function returns
     #[arg(long, help_heading = COUNT, value_name = "EVENT", requires = "from")]
     pub(crate) to: Option<String>,
-    /// Which start an end belongs to: that of the current task, or of the same value [default: task]
+    /// Which start an end belongs to: that of the current task, or of the same value (EXPR,to.EXPR: of what each has) [default: task]
     #[arg(long, help_heading = COUNT, value_name = "task|EXPR", requires = "from")]
     pub(crate) per: Option<String>,
     /// Add this number up, for each row; of an interval `time`, or what --to has as to.EXPR

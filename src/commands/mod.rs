@@ -74,16 +74,12 @@ pub fn help(help: &clap::Error, color: ColorChoice) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-const NO_C_FILE: &str = "--print writes a C file for one event; for --from and --to, begin with \
-    `ktally new NAME --template interval`";
-
 fn act(request: Request) -> Result<Exit> {
     let Request { cli, tallies } = request;
     match (cli.action, &tallies[..]) {
         (Action::Events(args), _) => events::events(&cli.global, &args),
         (Action::Count(args), [chosen]) if args.print => {
-            let text = chosen.tally.as_c.as_deref();
-            let text = text.ok_or_else(|| usage(NO_C_FILE))?;
+            let text = chosen.tally.as_c.as_deref().unwrap_or_default();
             output::out().write_all(text.as_bytes())?;
             Ok(Exit::Done)
         }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::field::Field;
-use super::interval::End;
+use super::interval::TIME;
 use super::plan::{Query, most};
 use crate::error::usage;
 
@@ -91,7 +91,7 @@ pub(super) fn measures(query: &Query) -> Result<Vec<(&'static str, &str, Measure
         measures.push(("--histogram", text, measure));
     }
     if query.to.is_some() && measures.is_empty() {
-        measures.push(("--histogram", End::TIME, Measure::Log2));
+        measures.push(("--histogram", TIME, Measure::Log2));
     }
     if measures.len() > MOST_VALUES {
         return Err(most(

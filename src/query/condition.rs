@@ -73,7 +73,7 @@ impl Filter {
         format!("{}{test}", if self.is_not { "not " } else { "" })
     }
 
-    /// As C: an event that does not meet it returns. `value` is a number, or a text.
+    /// As C: what an event that does not meet it meets. `value` is a number, or a text.
     pub(super) fn as_c(&self, value: &str) -> String {
         let test = match &self.test {
             Test::Range(low, high) if low == high => format!("{value} == {low}ULL"),

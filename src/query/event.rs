@@ -121,7 +121,7 @@ impl Event {
     }
 
     /// How many frames of a kernel stack are those of BPF: the program, and what calls it.
-    pub(crate) fn own_frames(&self) -> u64 {
+    pub(crate) fn own_frames(&self) -> u32 {
         match self {
             Self::Tracepoint(_) => 3,
             Self::Function {

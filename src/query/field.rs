@@ -149,6 +149,8 @@ pub(crate) struct Field {
     pub(crate) decoder: Option<String>,
     /// Its type in C, for people.
     pub(crate) c_type: String,
+    /// Of an interval: whether it is read when that ends.
+    pub(crate) at_end: bool,
     /// The way in C: a name, and the members behind each pointer; none where CO-RE has
     /// no words for it.
     pub(crate) path: Option<Vec<String>>,
@@ -170,6 +172,7 @@ impl Field {
             stored: Stored::Unsigned(size),
             decoder: Some(decoder.to_owned()),
             c_type: format!("__u{}", 8 * size),
+            at_end: false,
             path: None,
             elements: None,
         }

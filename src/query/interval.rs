@@ -9,12 +9,14 @@ use super::resolve::resolve;
 use super::scope::Scope;
 use crate::error::usage;
 
-/// The second event of an interval.
+/// The second event of an interval; it may be the first one again.
 #[derive(Debug, Clone)]
 pub(crate) struct End {
     pub(crate) event: Event,
     /// A bit for each argument that may only be copied.
     pub(crate) opaque: u32,
+    /// What the program takes, as C declares it.
+    pub(crate) arguments: Vec<String>,
     /// What the two events have in common: as the first and as the second one read it.
     pub(crate) pairs: [Field; 2],
 }
@@ -22,66 +24,93 @@ pub(crate) struct End {
 /// What is read when it ends.
 const AT_END: &str = "to.";
 
-impl End {
-    /// The value that every interval has.
-    pub(super) const TIME: &str = "time";
+/// The value that every interval has.
+pub(super) const TIME: &str = "time";
 
-    pub(crate) fn new(query: &Query, start: &Scope<'_>, world: &World<'_>) -> Result<Option<Self>> {
+/// What the expressions of a query mean: at its event, and when an interval ends.
+pub(super) struct Scopes<'w> {
+    pub(super) start: Scope<'w>,
+    end: Option<Scope<'w>>,
+}
+
+impl<'w> Scopes<'w> {
+    pub(super) fn new(query: &Query, world: &World<'w>) -> Result<Self> {
+        // Of an interval, --return belongs to the event of --to.
+        let at_return = query.at_return && query.to.is_none();
+        let start = Scope::new(world, Event::parse(&query.event, at_return, world)?)?;
         let Some(to) = &query.to else {
-            return Ok(None);
+            return Ok(Self { start, end: None });
         };
         let event = Event::parse(to, query.at_return, world).context("--to")?;
-        if event.own_section() == start.event.own_section() {
+        if event != start.event && event.own_section() == start.event.own_section() {
             return Err(usage(format!(
-                "--to: `{to}` is the event of --from; an interval has two events"
+                "--to: `{to}` is a timer as the event of --from is; an interval has one timer"
             )));
         }
-        let scope = Scope::new(world, event.clone())?;
-        let per = query.per.as_deref().unwrap_or("task");
-        let pairs = [
-            pair(start, per).context("--per, at --from")?,
-            pair(&scope, per).context("--per, at --to")?,
-        ];
-        for text in query.by.iter().chain(&query.filters) {
-            if text.starts_with(AT_END) {
-                return Err(usage(format!(
-                    "`{text}`: rows and conditions take what the event of --from has; only \
-                     --sum, --max, --min and --histogram take `to.EXPR`"
-                )));
-            }
-        }
-        let opaque = scope.opaque();
-        Ok(Some(Self {
-            event,
-            opaque,
-            pairs,
-        }))
+        let end = Some(Scope::new(world, event)?);
+        Ok(Self { start, end })
     }
 
-    pub(super) fn unit(text: &str) -> Option<String> {
-        (text == Self::TIME).then(|| "ns".to_owned())
+    /// What `to.EXPR` says is read when an interval ends, all else when it begins.
+    pub(super) fn field(&self, text: &str, decoder: Option<&str>) -> Result<Field> {
+        match (&self.end, text.strip_prefix(AT_END)) {
+            (Some(end), Some(expression)) => Ok(Field {
+                name: text.to_owned(),
+                at_end: true,
+                ..resolve(end, expression, decoder)?
+            }),
+            _ => resolve(&self.start, text, decoder),
+        }
     }
 
-    /// A number that is added up: when it ends.
-    pub(super) fn value(&self, text: &str, world: &World<'_>) -> Result<Field> {
-        if text == Self::TIME {
-            return Ok(Field {
-                decoder: None,
-                ..Field::of_base(Self::TIME, Base::Time, 8, "")
-            });
+    /// A number that is added up, and its unit: of an interval, when it ends.
+    pub(super) fn value(&self, text: &str) -> Result<(Field, Option<&'static str>)> {
+        if self.end.is_none() || text.starts_with(AT_END) {
+            return Ok((self.field(text, None)?, None));
         }
-        let Some(expression) = text.strip_prefix(AT_END) else {
+        if text != TIME {
             return Err(usage(format!(
-                "`{text}`: numbers of an interval are added up when it ends; write `{}`, or \
-                 `{AT_END}EXPR` for what the event of --to has",
-                Self::TIME
+                "`{text}`: numbers of an interval are added up when it ends; write `{TIME}`, or \
+                 `{AT_END}EXPR` for what the event of --to has"
             )));
+        }
+        let time = Field {
+            decoder: None,
+            at_end: true,
+            ..Field::of_base(TIME, Base::Time, 8, "")
         };
-        let field = resolve(&Scope::new(world, self.event.clone())?, expression, None)?;
-        Ok(Field {
-            name: text.to_owned(),
-            ..field
-        })
+        Ok((time, Some("ns")))
+    }
+
+    /// `--per EXPR` is what both events have, `--per EXPR,to.EXPR` what each of them has.
+    pub(super) fn end(&self, per: Option<&str>) -> Result<Option<End>> {
+        let Some(scope) = &self.end else {
+            return Ok(None);
+        };
+        let per = per.unwrap_or("task");
+        let [at_start, at_end] = match per.split_once(',') {
+            None => [per, per],
+            Some((first, second)) => match second.strip_prefix(AT_END) {
+                Some(second) => [first, second],
+                None => {
+                    return Err(usage(format!(
+                        "--per `{per}`: write what the event of --to has as `{AT_END}EXPR`"
+                    )));
+                }
+            },
+        };
+        Ok(Some(End {
+            event: scope.event.clone(),
+            opaque: scope.opaque(),
+            arguments: scope.declared(),
+            pairs: [
+                pair(&self.start, at_start).context("--per, at --from")?,
+                Field {
+                    at_end: true,
+                    ..pair(scope, at_end).context("--per, at --to")?
+                },
+            ],
+        }))
     }
 }
 

@@ -9,9 +9,7 @@ use super::column::{Column, Measure, measures, value, values_of};
 use super::condition::Filter;
 use super::event::{Event, World};
 use super::field::{Base, Field, Read};
-use super::interval::End;
-use super::resolve::resolve;
-use super::scope::Scope;
+use super::interval::{End, Scopes};
 use super::write::Writer;
 use crate::error::usage;
 use crate::schema::{Names, Place};
@@ -70,27 +68,22 @@ const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "bytes"];
 impl Plan {
     /// Fails where the kernel does not have what is asked for, or the program no room.
     pub fn new(query: &Query, world: &World<'_>, names: &dyn Names) -> Result<Self> {
-        // Of an interval, --return belongs to the event of --to.
-        let at_return = query.at_return && query.to.is_none();
-        let event = Event::parse(&query.event, at_return, world)?;
-        let scope = Scope::new(world, event.clone())?;
-        let end = End::new(query, &scope, world)?;
+        let scopes = Scopes::new(query, world)?;
+        let end = scopes.end(query.per.as_deref())?;
         let decoders = decoders(&query.decoders)?;
         let field = |text: &str| {
             let decoder = decoders.get(text).copied();
             let decoder = decoder.filter(|it| !UNITS.contains(it));
-            resolve(&scope, text, decoder)
+            scopes.field(text, decoder)
         };
         let key = query.by.iter().map(|text| field(text));
         let (key, key_size) = key_of(key.collect::<Result<_>>().context("--by")?)?;
         let values = measures(query)?.into_iter().map(|(flag, text, measure)| {
             let unit = decoders.get(text).copied();
-            let unit = unit.filter(|it| UNITS.contains(it)).map(str::to_owned);
-            let (field, unit) = match &end {
-                Some(end) => (end.value(text, world), unit.or_else(|| End::unit(text))),
-                None => (resolve(&scope, text, None), unit),
-            };
-            value(field.context(flag)?, measure, unit).context(flag)
+            let unit = unit.filter(|it| UNITS.contains(it));
+            let (field, own) = scopes.value(text).context(flag)?;
+            let unit = unit.or(own).map(str::to_owned);
+            value(field, measure, unit).context(flag)
         });
         let (values, value_size) = values_of(values.collect::<Result<_>>()?)?;
         let filters = query.filters.iter().map(|text| {
@@ -102,15 +95,15 @@ impl Plan {
             return Err(most("--where", filters.len(), MOST_FILTERS));
         }
         Ok(Self {
-            event,
+            event: scopes.start.event.clone(),
             key,
             key_size,
             values,
             value_size,
             filters,
             end,
-            opaque: scope.opaque(),
-            arguments: scope.declared(),
+            opaque: scopes.start.opaque(),
+            arguments: scopes.start.declared(),
         })
     }
 
@@ -137,6 +130,7 @@ impl Plan {
         let (first, section) = (&self.event, self.event.section());
         match &self.end {
             None => vec![(named(first, ""), section, first)],
+            Some(_) if self.is_of_one_event() => vec![(named(first, "_both"), section, first)],
             Some(End { event: end, .. }) => vec![
                 (named(end, "_to"), end.own_section(), end),
                 (named(first, "_from"), first.own_section(), first),
@@ -144,41 +138,45 @@ impl Plan {
         }
     }
 
-    /// What the program of the event reads, and what that of its end does.
-    fn fields(&self) -> [Vec<&Field>; 2] {
-        let key = self.key.iter().map(|it| &it.field);
+    /// Whether an interval ends with the event that begins the next one: then one program
+    /// does both.
+    pub(super) fn is_of_one_event(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.event == self.event)
+    }
+
+    /// All that is read.
+    fn fields(&self) -> impl Iterator<Item = &Field> {
+        let columns = self.key.iter().chain(&self.values).map(|it| &it.field);
         let filters = self.filters.iter().map(|it| &it.field);
-        let values = self.values.iter().map(|it| &it.field);
-        let first = key.chain(filters);
-        match &self.end {
-            None => [first.chain(values).collect(), Vec::new()],
-            Some(end) => [
-                first.chain([&end.pairs[0]]).collect(),
-                values.chain([&end.pairs[1]]).collect(),
-            ],
-        }
+        let pairs = self.end.iter().flat_map(|end| &end.pairs);
+        columns.chain(filters).chain(pairs)
     }
 
     /// Writes it over a `struct count_plan` of zeroes.
     pub(crate) fn write(&self, place: &Place, rodata: &mut [u8]) -> Result<()> {
         let mut plan = Writer { place, rodata };
-        let [fields, at_end] = self.fields();
+        let is_one = self.is_of_one_event();
+        let (at_end, at_start): (Vec<&Field>, Vec<&Field>) =
+            self.fields().partition(|it| it.at_end && !is_one);
         plan.set("key_size", self.key_size as u64)?;
-        plan.set("bases", bases(&fields))?;
-        plan.set("opaque", copied(self.opaque, &fields))?;
+        plan.set("bases", bases(&at_start))?;
+        plan.set("opaque", copied(self.opaque, &at_start))?;
         if let Some(end) = &self.end {
-            plan.set("end_bases", bases(&at_end))?;
+            plan.set("end_bases", bases(if is_one { &at_start } else { &at_end }))?;
             plan.set("end_opaque", copied(end.opaque, &at_end))?;
             for (i, field) in end.pairs.iter().enumerate() {
                 plan.of("pairs", i)?.field(field, 0)?;
             }
         }
-        plan.set("field_count", self.key.len() as u64)?;
-        plan.set("filter_count", self.filters.len() as u64)?;
+        let (key, key_at_end) = split(&self.key, |it| it.field.at_end);
+        let (filters, filters_at_end) = split(&self.filters, |it| it.field.at_end);
+        plan.set("field_count", key.len() as u64)?;
+        plan.set("end_field_count", key_at_end.len() as u64)?;
+        plan.set("filter_count", filters.len() as u64)?;
+        plan.set("end_filter_count", filters_at_end.len() as u64)?;
         plan.set("value_count", self.values.len() as u64)?;
         plan.set("has_stacks", self.has_stacks().into())?;
-        plan.set("own_frames", self.event.own_frames())?;
-        for (i, column) in self.key.iter().enumerate() {
+        for (i, column) in key.into_iter().chain(key_at_end).enumerate() {
             plan.of("fields", i)?.field(&column.field, column.at)?;
         }
         for (i, column) in self.values.iter().enumerate() {
@@ -189,13 +187,18 @@ impl Plan {
                 value.set("step", step)?;
             }
         }
-        for (i, filter) in self.filters.iter().enumerate() {
+        for (i, filter) in filters.into_iter().chain(filters_at_end).enumerate() {
             let mut to = plan.of("filters", i)?;
             to.of("field", 0)?.field(&filter.field, 0)?;
             filter.write(&mut to)?;
         }
         Ok(())
     }
+}
+
+/// What is read when an interval begins, and what when it ends.
+pub(super) fn split<T>(all: &[T], at_end: impl Fn(&T) -> bool) -> (Vec<&T>, Vec<&T>) {
+    all.iter().partition(|it| !at_end(it))
 }
 
 /// A bit for each base.

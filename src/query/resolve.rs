@@ -271,6 +271,7 @@ impl Walk<'_> {
             stored,
             decoder,
             c_type,
+            at_end: false,
             path: self.path,
             elements: None,
         }

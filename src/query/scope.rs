@@ -237,7 +237,10 @@ impl<'k> Scope<'k> {
             "uid" => base(Base::Uid, 4, "uid"),
             "cgroup" => base(Base::Cgroup, 8, "cgroup"),
             "cpu" => base(Base::Cpu, 4, "cpu"),
-            "kstack" => Field::of_kind(name, Read::KernelStack, Stored::KernelStack, "kstack"),
+            "kstack" => Field {
+                offsets: vec![self.event.own_frames()],
+                ..Field::of_kind(name, Read::KernelStack, Stored::KernelStack, "kstack")
+            },
             "ustack" => Field::of_kind(name, Read::UserStack, Stored::UserStack, "ustack"),
             "current" => {
                 let task = self.kernel.structure("task_struct")?;

@@ -196,7 +196,7 @@ fn expressions_lead_to_their_values() {
         uid as hex => Uid u32 hex
         cgroup => Cgroup u64 cgroup
         cpu => Cpu u32 cpu
-        kstack => Context+0 KernelStack KernelStack kstack
+        kstack => Context+3 KernelStack KernelStack kstack
         ustack => Context+0 UserStack UserStack ustack
         current.comm => Task+8 String text16
         current.real_parent.comm => Task+0>16 String text16

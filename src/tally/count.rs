@@ -34,8 +34,7 @@ impl Tally {
             .collect();
         let plan = with_world(&events, |world| Plan::new(query, world, &HostNames::new()))?;
         let mut tally = Self::of_object(plan.event.name(), object(&plan)?)?;
-        // That of two events has no C file yet.
-        tally.as_c = plan.end.is_none().then(|| plan.as_c());
+        tally.as_c = Some(plan.as_c());
         let place = tally.schema.plan.clone();
         let place = place.context("the object has no plan")?;
         plan.write(&place, &mut tally.rodata)?;

@@ -62,6 +62,7 @@ struct count_field {
 	__u16 size; /* in bytes, of a number in memory */
 	__u8 shift; /* of a bitfield in that number */
 	__u8 bits;  /* 0 for all of it */
+	/* of a stack: how many frames are those of BPF */
 	__u32 offsets[COUNT_HOPS + 1];
 	__u16 at;    /* in the key or the value of the table */
 	__u16 width; /* in bytes, there */
@@ -105,10 +106,11 @@ struct count_plan {
 	__u32 filter_count;
 	__u32 value_count;
 	__u32 has_stacks;
-	__u32 own_frames; /* at the end of stacks: of the program and its caller
-			   */
-	__u32 end_bases;  /* of the program of the end; 0: there is none */
+	/* of the program of the end; no bases: there is none */
+	__u32 end_bases;
 	__u32 end_opaque;
+	__u32 end_field_count; /* behind those of the start */
+	__u32 end_filter_count;
 	/* which start an end belongs to: at the start, and at the end */
 	struct count_field pairs[2];
 	struct count_field fields[COUNT_FIELDS];
@@ -315,16 +317,16 @@ count_is_met(const volatile struct count_filter *filter,
 
 /* *text* is memory for a text that is compared. */
 static __always_inline bool count_wants(const struct count_bases *bases,
-					__u64 *text)
+					__u64 *text, __u32 first, __u32 count)
 {
-	__u32 filters = count_plan.filter_count;
-
 #pragma unroll
 	for (int i = 0; i < COUNT_FILTERS; i++) {
 		const volatile struct count_filter *filter =
 			&count_plan.filters[i];
 
-		if (i >= filters)
+		if (i < first)
+			continue;
+		if (i >= first + count)
 			break;
 		if (count_is_met(filter, bases, text) == filter->is_not)
 			return false;
@@ -346,13 +348,6 @@ static __always_inline void count_write(void *to, __u32 width, __u64 number)
 		*(__u64 *)to = number;
 }
 
-/* Zeroes behind the last frame. */
-static __always_inline void count_kernel_stack(void *ctx,
-					       struct tally_kstack *stack)
-{
-	bpf_get_stack(ctx, stack->ip, sizeof(stack->ip), count_plan.own_frames);
-}
-
 static __always_inline void count_fill(void *key,
 				       const volatile struct count_field *field,
 				       void *ctx,
@@ -361,8 +356,12 @@ static __always_inline void count_fill(void *key,
 	void *to = key + field->at;
 	__u64 found;
 
-	if (field->kind == COUNT_KSTACK)
-		return count_kernel_stack(ctx, to);
+	/* Zeroes behind the last frame. */
+	if (field->kind == COUNT_KSTACK) {
+		bpf_get_stack(ctx, to, sizeof(struct tally_kstack),
+			      field->offsets[0]);
+		return;
+	}
 	if (field->kind == COUNT_USTACK)
 		return tally_user_stack(ctx, to);
 	found = count_find(field, bases);
@@ -404,23 +403,29 @@ count_is_wanted(void *ctx, __u32 uses, struct count_bases *bases, __u64 *text)
 		return false;
 	bases->of[COUNT_CONTEXT] = (__u64)ctx;
 	count_take_current(uses, bases);
-	return count_wants(bases, text);
+	return count_wants(bases, text, 0, count_plan.filter_count);
+}
+
+static __always_inline void count_fill_fields(void *key, void *ctx,
+					      const struct count_bases *bases,
+					      __u32 first, __u32 count)
+{
+#pragma unroll
+	for (int i = 0; i < COUNT_FIELDS; i++)
+		if (i >= first && i < first + count)
+			count_fill(key, &count_plan.fields[i], ctx, bases);
 }
 
 static __always_inline void count_fill_key(__u64 *key, void *ctx,
 					   const struct count_bases *bases)
 {
 	__u32 key_size = count_plan.key_size;
-	__u32 fields = count_plan.field_count;
 
 #pragma unroll
 	for (int i = 0; i < COUNT_KEY / 8; i++)
 		if (i * 8 < key_size)
 			key[i] = 0;
-#pragma unroll
-	for (int i = 0; i < COUNT_FIELDS; i++)
-		if (i < fields)
-			count_fill(key, &count_plan.fields[i], ctx, bases);
+	count_fill_fields(key, ctx, bases, 0, count_plan.field_count);
 }
 
 static __always_inline void count_event(const void *key,
@@ -484,11 +489,12 @@ static __always_inline int count_from(void *ctx, __u32 uses,
 	return 0;
 }
 
+/* What is read at the end takes its place in the key of the start. */
 static __always_inline int count_to(void *ctx, __u32 uses,
 				    struct count_bases *bases)
 {
 	struct count_start *start;
-	__u64 pair;
+	__u64 text[COUNT_TEXT / 8], pair;
 
 	bases->of[COUNT_CONTEXT] = (__u64)ctx;
 	count_take_current(uses, bases);
@@ -497,9 +503,23 @@ static __always_inline int count_to(void *ctx, __u32 uses,
 	if (!start)
 		return 0;
 	bases->of[COUNT_TIME] = bpf_ktime_get_ns() - start->since;
-	count_event(&start->key, bases);
+	if (count_wants(bases, text, count_plan.filter_count,
+			count_plan.end_filter_count)) {
+		count_fill_fields(&start->key, ctx, bases,
+				  count_plan.field_count,
+				  count_plan.end_field_count);
+		count_event(&start->key, bases);
+	}
 	bpf_map_delete_elem(&count_starts, &pair);
 	return 0;
+}
+
+/* An event that ends an interval, and then begins one. */
+static __always_inline int count_both(void *ctx, __u32 uses,
+				      struct count_bases *bases)
+{
+	count_to(ctx, uses, bases);
+	return count_from(ctx, uses, bases);
 }
 
 /* ---- programs ------------------------------------------------------------ */
@@ -571,6 +591,7 @@ static __always_inline void take_plain(void *ctx, __u32 uses, __u32 opaque,
 #define PROGRAMS(kind, context)                                            \
 	PROGRAM(kind##_to, kind, context, count_to, end_bases, end_opaque) \
 	PROGRAM(kind##_from, kind, context, count_from, bases, opaque)     \
+	PROGRAM(kind##_both, kind, context, count_both, bases, opaque)     \
 	PROGRAM(kind, kind, context, count, bases, opaque)
 
 PROGRAMS(traced, void)

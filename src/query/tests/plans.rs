@@ -246,8 +246,22 @@ fn an_interval_reads_at_both_ends() {
          `to.EXPR` for what the event of --to has"
     );
     let by_end = Query {
-        by: texts(["to.number"]),
+        by: texts(["to.number", "comm"]),
+        filters: texts(["to.number>5", "flag=1"]),
+        ..query.clone()
+    };
+    let by_end = plan(by_end).unwrap();
+    let at_end: Vec<_> = by_end.key.iter().map(|it| it.field.at_end).collect();
+    assert_eq!(at_end, [true, false]);
+    // The event is at both ends: one program.
+    let same = Query {
+        to: Some("event".to_owned()),
+        per: Some("thing,to.thing.parent".to_owned()),
         ..query
     };
-    assert!(refused(by_end).starts_with("`to.number`: rows and conditions take"));
+    let same = plan(same).unwrap();
+    assert_eq!(same.programs()[0].0, "traced_both");
+    assert_eq!(same.programs().len(), 1);
+    let c = same.as_c();
+    assert_eq!(c.matches("SEC(\"tp_btf/event\")").count(), 1);
 }

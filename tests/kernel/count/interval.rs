@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::common::ktally;
 use crate::support::{
-    Child, ask_for_parent, clone, count, exec_with, exit, fork, reap, run, run_with, sleep,
+    Child, ask_for_parent, clone, count, exec_with, exit, fail_to_open, fork, needs, reap, run,
+    run_with, sleep,
 };
 
 /// 2^20 ns and more: no interval of these naps is in a bucket before the 21st.
@@ -55,6 +56,120 @@ fn numbers_are_those_of_the_end() {
     assert_eq!(count, 23);
     assert!(sum > 0);
     assert_eq!(row.buckets("time")[1], 23);
+}
+
+#[test]
+fn rows_and_conditions_take_what_the_end_has() {
+    let child = Child::new("kt-ends", || {
+        ask_for_parent(23);
+        fail_to_open(37);
+    });
+    let parent = std::process::id().to_string();
+    let query = "count --from sys_enter --to sys_exit --by call,to.ret,to.comm";
+    let failed = format!("{query} --where to.ret=-2 --where to.comm=kt-ends");
+    let asked = format!("{query} --where call=getppid --where to.ret!=-2");
+    for (query, row, events) in [
+        (&failed, ["openat", "-2", "kt-ends"], 37),
+        (&asked, ["getppid", &parent, "kt-ends"], 23),
+    ] {
+        let counted = count(query, &child, &[]);
+        let row = counted.only_row(&row);
+        assert_eq!(row.number("events"), events);
+        assert_eq!(row.histogram("time").0, events);
+    }
+    // What does not meet it has ended as well.
+    let query = "count --from sys_enter --to sys_exit --where to.ret=-1000";
+    assert!(count(query, &child, &[]).rows().is_empty());
+}
+
+/// It ends what the one before began.
+#[test]
+fn one_event_may_be_at_both_ends() {
+    let child = Child::new("kt-both", || {
+        for _ in 0..23 {
+            ask_for_parent(1);
+            sleep(1, NAP);
+        }
+    });
+    let query = "count --from sys_enter --to sys_enter --by call,to.call";
+    let counted = count(query, &child, &[]);
+    let row = counted.row(&["getppid", "nanosleep"]);
+    assert_eq!(row.number("events"), 23);
+    let row = counted.row(&["nanosleep", "getppid"]);
+    assert_eq!(row.number("events"), 22);
+    assert_eq!(row.buckets("time")[..21].iter().sum::<u64>(), 0);
+}
+
+#[test]
+fn one_function_may_be_at_both_ends() {
+    let child = Child::new("kt-both", || {
+        for time in 0..23 {
+            // SAFETY: takes a number.
+            unsafe { usleep(1049 + time % 2) };
+        }
+    });
+    let function = "uprobe:libc.so.6:usleep";
+    let query = format!("count --from {function} --to {function} --by arg0,to.arg0");
+    let counted = count(query, &child, &[]);
+    for row in [["1049", "1050"], ["1050", "1049"]] {
+        assert_eq!(counted.row(&row).number("events"), 11);
+    }
+    assert_eq!(counted.sum("events"), 22);
+}
+
+#[test]
+fn each_end_may_have_its_own_value() {
+    needs(
+        (5, 18),
+        "the state of a task as an argument of sched_switch",
+    );
+    let child = Child::new("kt-off", || sleep(23, NAP));
+    let query = "count --from sched_switch --to sched_switch --per prev,to.next \
+                 --by prev.comm,to.next.comm --where prev_state&1";
+    let counted = count(query, &child, &[]);
+    assert_naps(&counted.only_row(&["kt-off", "kt-off"]));
+}
+
+/// The C file that says the same counts the same.
+#[test]
+fn printed_files_count_the_same() {
+    let child = Child::new("kt-print", || {
+        for _ in 0..23 {
+            ask_for_parent(1);
+            sleep(1, NAP);
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("printed.bpf.c");
+    let numbers = "--sum time --min to.id --max to.id";
+    for (query, rows) in [
+        (
+            "--from sys_enter --to sys_exit --by call,to.comm --where to.ret=0 \
+             --where to.comm=kt-print --where call!=read"
+                .to_owned(),
+            vec![(["nanosleep", "kt-print"], 23)],
+        ),
+        (
+            format!(
+                "--from sys_enter --to sys_enter --by call,to.call {numbers} --where to.call!=write --where call!=write"
+            ),
+            vec![
+                (["getppid", "nanosleep"], 23),
+                (["nanosleep", "getppid"], 22),
+            ],
+        ),
+    ] {
+        let printed = ktally(&format!("count {query} --print")).done();
+        std::fs::write(&file, printed).unwrap();
+        let query = format!("count {query}");
+        for name in [query.as_ref(), file.as_os_str()] {
+            let counted = count(name, &child, &[]);
+            assert_eq!(counted.rows().len(), rows.len(), "{:?}", counted.rows());
+            for (row, events) in &rows {
+                assert_eq!(counted.row(row).number("events"), *events);
+            }
+        }
+    }
 }
 
 unsafe extern "C" {
@@ -170,9 +285,18 @@ fn a_lost_start_is_counted() {
 fn what_does_not_fit_is_named() {
     for (line, words) in [
         (
-            "count --from sys_enter --to sys_enter",
-            "`sys_enter` is the event of --from",
+            "count --from cpu-clock@9 --to cpu-clock@10",
+            "--to: `cpu-clock@10` is a timer as the event of --from is",
         ),
+        (
+            "count --from sys_enter --to sys_exit --per id,ret",
+            "--per `id,ret`: write what the event of --to has as `to.EXPR`",
+        ),
+        (
+            "count --from sys_enter --to sys_exit --per id,to.rett",
+            "--per, at --to: event `sys_exit`, at position 1: no value named `rett`",
+        ),
+        ("count sys_exit --by to.ret", "no value named `to`"),
         (
             "count --from sys_enter --to sys_exti",
             "--to: no event named `sys_exti`",
@@ -186,16 +310,12 @@ fn what_does_not_fit_is_named() {
             "`comm` is a `char[16]`, and a number or a pointer tells intervals apart",
         ),
         (
-            "count --from sys_enter --to sys_exit --by to.ret",
-            "`to.ret`: rows and conditions take what the event of --from has",
+            "count --from sys_enter --to sys_exit --by to.rett",
+            "--by: event `sys_exit`, at position 1: no value named `rett`",
         ),
         (
             "count --from sys_enter --to sys_exit --sum id",
             "`id`: numbers of an interval are added up when it ends; write `time`, or `to.EXPR`",
-        ),
-        (
-            "count --from sys_enter --to sys_exit --print",
-            "--print writes a C file for one event",
         ),
         ("count --from sys_enter", "--to"),
         ("count sys_enter --from sys_enter --to sys_exit", "--from"),

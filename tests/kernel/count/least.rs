@@ -1,6 +1,7 @@
 //! `--min`: its exact number, wherever it is shown.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -118,20 +119,27 @@ fn recordings_and_comparisons_have_the_least() {
     let query = query();
     let line = ["attach", &query, "--as", "kt", "--pid", &child.pid()];
     host.good(line);
-    let recorded = |path: &str| -> Vec<u64> {
+    let lines = |path: &str| -> Vec<Value> {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let lines = text.lines().skip(1);
-        let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let rows = lines.flat_map(|line| line["rows"].as_array().unwrap().clone());
-        let mut least: Vec<u64> = rows.map(|row| row["arg2.min"].as_u64().unwrap()).collect();
-        least.sort_unstable();
-        least
+        lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     };
-    for (path, least) in paths.iter().zip([vec![5, 23], vec![4]]) {
+    // The last one of each call.
+    let recorded = |path: &str| -> BTreeMap<String, Value> {
+        let lines = lines(path).into_iter();
+        let rows = lines.flat_map(|line| line["rows"].as_array().unwrap().clone());
+        rows.map(|row| (row["call"].to_string(), row["arg2.min"].clone()))
+            .collect()
+    };
+    for (path, least) in paths.iter().zip([&[23, 5][..], &[4]]) {
         let top = ["top", "@kt", "-i", "200ms", "--record", path];
         Top::of(top.pass_to(host.program())).ends(|top| {
+            // What was counted before is in no interval.
+            wait_until("it records", || !lines(path).is_empty());
             child.work();
-            wait_until("it is recorded", || recorded(path) == least);
+            wait_until("it is recorded", || recorded(path).values().eq(least));
             top.types("q");
         });
     }
@@ -139,8 +147,11 @@ fn recordings_and_comparisons_have_the_least() {
     let mut replay = Top::of(replay.pass_to(host.program()));
     replay.screen();
     replay.types(" ");
-    wait_until("the first interval is shown", || {
-        replay.types(",");
+    // From the first interval on, one more each time.
+    let mut steps = (1..=5).cycle();
+    wait_until("the interval is shown", || {
+        replay.types(&",".repeat(9));
+        replay.types(&".".repeat(steps.next().unwrap()));
         let screen = replay.screen().replace('\n', " ");
         screen.contains("9.00 B 5.00 B")
     });

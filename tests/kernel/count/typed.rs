@@ -26,7 +26,6 @@ pub fn is_impossible(stderr: &str) -> bool {
         "no event named",
         "no value named",
         "no member of",
-        "--print writes a C file for one event",
     ]
     .iter()
     .any(|words| stderr.contains(words))
