@@ -113,12 +113,18 @@ impl KernelBtf {
         ))
     }
 
-    /// The names of one of the kernel's enums; none where it has no such enum.
+    /// The names of one of the kernel's enums, or of a module's; none where it has no such
+    /// enum.
     pub(crate) fn enum_variants(&self, name: &str) -> Vec<Variant> {
         let wanted = Some(OsStr::new(name));
         let mut enums = self.enums();
         let found = enums.find(|ty| ty.name() == wanted);
-        found.map_or_else(Vec::new, |ty| self.variants(ty))
+        if let Some(ty) = found {
+            return self.variants(ty);
+        }
+        let module = self.modules().iter().find(|it| it.enums.contains(name));
+        let whole = module.and_then(|module| self.with(module).ok());
+        whole.map_or_else(Vec::new, |whole| whole.enum_variants(name))
     }
 
     /// The same of the enum that has this name among its own, as an enum need have none.

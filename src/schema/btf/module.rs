@@ -19,6 +19,7 @@ pub(crate) struct Module {
     raw: Vec<u8>,
     pub(super) tracepoints: BTreeSet<String>,
     pub(super) functions: BTreeSet<String>,
+    pub(super) enums: BTreeSet<String>,
 }
 
 impl Module {
@@ -37,10 +38,11 @@ impl Module {
             };
             std::str::from_utf8(rest.split(|byte| *byte == 0).next()?).ok()
         };
-        let (mut tracepoints, mut functions) = (BTreeSet::new(), BTreeSet::new());
+        let [mut tracepoints, mut functions, mut enums] = [(); 3].map(|()| BTreeSet::new());
         for (kind, name) in own.heads() {
             match kind {
                 BtfKind::Func => functions.extend(name_at(name).map(str::to_owned)),
+                BtfKind::Enum | BtfKind::Enum64 => enums.extend(name_at(name).map(str::to_owned)),
                 BtfKind::Typedef => {
                     let name = name_at(name).and_then(|it| it.strip_prefix(TRACEPOINT));
                     tracepoints.extend(name.map(str::to_owned));
@@ -52,6 +54,7 @@ impl Module {
             name,
             tracepoints,
             functions,
+            enums,
             raw,
         })
     }
@@ -255,7 +258,8 @@ mod tests {
         const FIRST: u32 = TASK + 1;
         let (kernel, pid) = kernel;
         let mut own = Written::behind(kernel.names.len());
-        let [made, owner] = ["made", "owner"].map(|name| own.name(name));
+        let [made, owner, mode, fast] =
+            ["made", "owner", "mode", "FAST"].map(|name| own.name(name));
         let event = own.name(&format!("btf_trace_{tracepoint}"));
         let caller = own.name(&format!("__traceiter_{tracepoint}"));
         own.ty(0, BtfKind::Ptr, 0, TASK, &[]);
@@ -267,6 +271,7 @@ mod tests {
         own.ty(event, BtfKind::Typedef, 0, FIRST + 4, &[]);
         own.ty(caller, BtfKind::Func, 0, FIRST + 3, &[]);
         own.ty(*pid, BtfKind::Func, 0, FIRST + 3, &[]);
+        own.ty(mode, BtfKind::Enum, 1, 4, &[fast, 7]);
         own.raw()
     }
 
@@ -293,6 +298,11 @@ mod tests {
         assert!(host.means_tracepoint("event") && !host.means_tracepoint("pid"));
         assert!(!host.has_tracepoint("pid") && !host.has_function("event"));
         assert!(host.tracepoint("event").is_none());
+        let [fast] = &host.enum_variants("mode")[..] else {
+            panic!("not one variant");
+        };
+        assert_eq!((&*fast.name, fast.value), ("FAST", 7));
+        assert!(host.enum_variants("FAST").is_empty());
         assert!(host.with_module_of(&["task", "even"]).unwrap().is_none());
 
         let whole = host.with_module_of(&["task", "event"]).unwrap().unwrap();
