@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 
@@ -199,7 +199,7 @@ fn index(file: &mut BufReader<File>, head: &Head, start: u64, name: &str) -> Res
         }
         let mark: Mark = parse(&text).with_context(place)?;
         let is_known = mark.tab < head.tabs.len();
-        let is_interval = mark.seconds.is_finite() && mark.seconds > 0.0;
+        let is_interval = mark.seconds > 0.0 && Duration::try_from_secs_f64(mark.seconds).is_ok();
         ensure!(is_known, "{}: there is no tab {}", place(), mark.tab);
         ensure!(is_interval, "{}: `seconds` is not an interval", place());
         let now = mark.lost.sum();

@@ -302,6 +302,10 @@ fn what_is_no_recording_is_refused_by_its_line() {
             "`seconds`",
         ),
         (
+            second(&first.replace("\"seconds\":1", "\"seconds\":22222222222222222222")),
+            "`seconds`",
+        ),
+        (
             second(&first.replace("\"seconds\":1", "\"seconds\":1e999")),
             "line 2",
         ),
