@@ -16,7 +16,7 @@ use clap_complete::env::{self as shells, EnvCompleter, Shells};
 use crate::cli;
 use crate::map::{self, Access, MapRef};
 use crate::names::HostNames;
-use crate::query::{known, offers};
+use crate::query::{known_events, offers};
 use crate::schema::{Decoder, KernelBtf, Kind, Label, MapBtf, Schema, Table};
 use crate::tally::{Instance, InstanceName, Instances, Tally, with_world};
 
@@ -270,7 +270,7 @@ fn tallies(typed: &OsStr) -> Vec<CompletionCandidate> {
 fn events(typed: &str) -> Vec<String> {
     let kernel = KernelBtf::load();
     let begins = |name: &str| name.starts_with(typed);
-    let known = kernel.and_then(|kernel| known(&kernel, !typed.is_empty(), &begins));
+    let known = kernel.and_then(|kernel| known_events(&kernel, !typed.is_empty(), &begins));
     known
         .unwrap_or_default()
         .into_iter()

@@ -6,7 +6,7 @@ use wildmatch::WildMatch;
 use super::{note, output, style};
 use crate::cli::{EventsArgs, Exit, Global};
 use crate::error::Usage;
-use crate::query::{Known, Offer, known, offers};
+use crate::query::{Known, Offer, known_events, offers};
 use crate::render::{Column, Format, write_rows};
 use crate::schema::KernelBtf;
 use crate::tally::with_world;
@@ -38,9 +38,9 @@ pub(super) fn events(global: &Global, args: &EventsArgs) -> Result<Exit> {
 fn matching(pattern: &str, kernel: &KernelBtf) -> Result<Vec<Known>> {
     if pattern.contains(['*', '?']) {
         let wanted = WildMatch::new(pattern);
-        return known(kernel, true, &|name| wanted.matches(name));
+        return known_events(kernel, true, &|name| wanted.matches(name));
     }
-    known(kernel, false, &|name| name.contains(pattern))
+    known_events(kernel, false, &|name| name.contains(pattern))
 }
 
 fn event_columns<'e>() -> [Column<'e, &'e Known>; 3] {

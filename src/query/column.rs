@@ -6,6 +6,7 @@ use super::field::Field;
 use super::interval::TIME;
 use super::plan::{Query, most};
 use crate::error::usage;
+use crate::schema::Histogram;
 
 /// `COUNT_VALUES`.
 const MOST_VALUES: usize = 4;
@@ -60,7 +61,7 @@ impl Measure {
 
     pub(crate) fn size(self) -> usize {
         match self {
-            Self::Log2 | Self::Linear(_) => 65 * 8,
+            Self::Log2 | Self::Linear(_) => 8 * Histogram::CELLS,
             _ => 8,
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::field::{Field, TEXT};
-use super::write::Part;
+use super::write::Spot;
 use crate::error::{unknown_text, usage};
 use crate::schema::{LeftOut, Names, parse};
 
@@ -97,7 +97,7 @@ impl Filter {
         }
     }
 
-    pub(crate) fn write(&self, to: &mut Part<'_>) -> Result<()> {
+    pub(crate) fn write(&self, to: &mut Spot<'_>) -> Result<()> {
         to.set("is_not", self.is_not.into())?;
         match &self.test {
             Test::Range(low, high) => {

@@ -78,6 +78,13 @@ impl Stored {
     const KERNEL_STACK: usize = 48 * 8;
     const USER_STACK: usize = 8 + 79 * 8;
 
+    pub(crate) fn number(size: usize, signed: bool) -> Self {
+        match signed {
+            true => Self::Signed(size),
+            false => Self::Unsigned(size),
+        }
+    }
+
     pub(crate) fn size(self) -> usize {
         match self {
             Self::Unsigned(size) | Self::Signed(size) => size,

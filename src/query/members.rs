@@ -28,8 +28,8 @@ fn add_flat(kernel: &KernelBtf, id: Id, bits: usize, depth: usize, found: &mut V
     }
 }
 
-/// How the type says that it is shown.
-pub(super) fn decoder_of(kernel: &KernelBtf, node: &Node, names: &[String]) -> Option<String> {
+/// How a type of this name is shown.
+pub(super) fn decoder_of_name(name: &str) -> Option<&'static str> {
     const KNOWN: [(&str, &str); 11] = [
         ("dev_t", "dev"),
         ("gfp_t", "gfp"),
@@ -43,13 +43,18 @@ pub(super) fn decoder_of(kernel: &KernelBtf, node: &Node, names: &[String]) -> O
         ("pid_t", "pid"),
         ("__kernel_dev_t", "dev"),
     ];
-    let known = |name: &String| KNOWN.iter().find(|(known, _)| known == name);
+    let found = KNOWN.iter().find(|(known, _)| *known == name);
+    Some(found?.1)
+}
+
+/// How the type says that it is shown: by its shape, or a name on the way to it.
+pub(super) fn decoder_of(kernel: &KernelBtf, node: &Node, names: &[String]) -> Option<String> {
     let decoder = match &node.shape {
         Shape::Enum { name, .. } if !name.is_empty() => format!("enum:{name}"),
         Shape::Pointer(to) if kernel.node(*to).shape == Shape::Function => "ksym".to_owned(),
         Shape::Pointer(_) => "hex".to_owned(),
         Shape::Bool => "bool".to_owned(),
-        _ => names.iter().find_map(known)?.1.to_owned(),
+        _ => names.iter().find_map(|it| decoder_of_name(it))?.to_owned(),
     };
     Some(decoder)
 }

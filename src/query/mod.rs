@@ -22,6 +22,6 @@ pub(crate) use c::c_name;
 pub(crate) use column::{Column, Measure};
 pub use event::World;
 pub(crate) use field::Stored;
-pub(crate) use offer::{Known, Offer, known, offers};
+pub(crate) use offer::{Known, Offer, known_events, offers};
 
 pub use plan::{Plan, Query};

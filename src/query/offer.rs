@@ -29,7 +29,7 @@ pub(crate) struct Offer {
 }
 
 /// The events that meet a condition on their names; functions only on request.
-pub(crate) fn known(
+pub(crate) fn known_events(
     kernel: &KernelBtf,
     with_functions: bool,
     is_wanted: &dyn Fn(&str) -> bool,

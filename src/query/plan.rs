@@ -10,7 +10,7 @@ use super::condition::Filter;
 use super::event::{Event, World};
 use super::field::{Base, Field, Read};
 use super::interval::{End, Scopes};
-use super::write::Writer;
+use super::write::Spot;
 use crate::error::usage;
 use crate::schema::{Names, Place};
 
@@ -154,7 +154,8 @@ impl Plan {
 
     /// Writes it over a `struct count_plan` of zeroes.
     pub(crate) fn write(&self, place: &Place, rodata: &mut [u8]) -> Result<()> {
-        let mut plan = Writer { place, rodata };
+        let place = place.clone();
+        let mut plan = Spot { place, rodata };
         let is_one = self.is_of_one_event();
         let (at_end, at_start): (Vec<&Field>, Vec<&Field>) =
             self.fields().partition(|it| it.at_end && !is_one);

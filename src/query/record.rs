@@ -5,11 +5,16 @@ use anyhow::Result;
 
 use super::expression::{Expression, Step, Word};
 use super::field::{Base, Field, Read, Stored, TEXT};
+use super::members::decoder_of_name;
 use super::resolve::{has_elements, past_end};
 use crate::error::usage;
 
 /// What an expression that begins with such a field leads to: that, or an element of it.
-pub(super) fn known(field: Field, expression: &Expression, decoder: Option<&str>) -> Result<Field> {
+pub(super) fn resolve_field(
+    field: Field,
+    expression: &Expression,
+    decoder: Option<&str>,
+) -> Result<Field> {
     let (text, name) = (&expression.text, &field.name);
     let fault = match (&expression.steps[..], &field.elements) {
         ([], Some((len, first))) if first.size > 1 && decoder.is_none() => {
@@ -124,10 +129,7 @@ fn number_of(name: &str, ty: &str, offset: u32, size: usize, signed: bool) -> Op
     }
     Some(Field {
         read: Read::Number,
-        stored: match signed {
-            true => Stored::Signed(size),
-            false => Stored::Unsigned(size),
-        },
+        stored: Stored::number(size, signed),
         offsets: vec![offset],
         size,
         bits: if signed && size < 8 {
@@ -143,14 +145,9 @@ fn number_of(name: &str, ty: &str, offset: u32, size: usize, signed: bool) -> Op
 
 fn decoder(ty: &str) -> Option<String> {
     let decoder = match ty {
-        "pid_t" => "pid",
-        "dev_t" => "dev",
-        "gfp_t" => "gfp",
-        "uid_t" => "uid",
-        "gid_t" => "gid",
         "bool" => "bool",
         _ if ty.contains('*') => "hex",
-        _ => return None,
+        _ => decoder_of_name(ty)?,
     };
     Some(decoder.to_owned())
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::expression::{Expression, Step};
 use super::field::{Base, Field, MOST_HOPS, Read, Stored, TEXT};
 use super::members::{decoder_of, flat};
-use super::record::known;
+use super::record::resolve_field;
 use super::scope::{Root, Scope};
 use crate::error::{unknown_text, usage};
 use crate::schema::KernelBtf;
@@ -29,12 +29,10 @@ pub(crate) fn resolve(scope: &Scope<'_>, text: &str, decoder: Option<&str>) -> R
         Root::Word(base, ty) => start(base, ty, false),
         Root::Memory(base, ty) => {
             let mut walk = start(base, ty, true);
-            walk.path
-                .iter_mut()
-                .for_each(|path| path.push(String::new()));
+            walk.enter();
             walk
         }
-        Root::Field(field) => return known(field, &expression, decoder),
+        Root::Field(field) => return resolve_field(field, &expression, decoder),
     };
     for step in &expression.steps {
         match step {
@@ -81,10 +79,15 @@ impl Walk<'_> {
             }
         }
         (self.in_memory, self.ty) = (true, to);
-        self.path
-            .iter_mut()
-            .for_each(|path| path.push(String::new()));
+        self.enter();
         Ok(())
+    }
+
+    /// The members of what is behind a pointer follow.
+    fn enter(&mut self) {
+        if let Some(path) = &mut self.path {
+            path.push(String::new());
+        }
     }
 
     fn skip(&mut self, bytes: usize) -> Result<()> {
@@ -212,10 +215,7 @@ impl Walk<'_> {
             Shape::Int { signed, .. } | Shape::Enum { signed, .. }
                 if matches!(node.size, 1 | 2 | 4 | 8) =>
             {
-                match signed {
-                    true => Stored::Signed(node.size),
-                    false => Stored::Unsigned(node.size),
-                }
+                Stored::number(node.size, *signed)
             }
             Shape::Bool | Shape::Pointer(_) => Stored::Unsigned(node.size),
             other => return self.no_value(other, &c_type),
@@ -314,10 +314,7 @@ impl Walk<'_> {
         if size > 8 {
             return self.refuse("it is a bitfield of more than 8 bytes");
         }
-        let stored = match signed {
-            true => Stored::Signed(size),
-            false => Stored::Unsigned(size),
-        };
+        let stored = Stored::number(size, signed);
         let text = format!("{c_type}:{width}");
         let field = self.field(Read::Number, stored, decoder.or(known), text);
         Ok(Field {

@@ -53,6 +53,7 @@ const FORMAT: &str = "name: thing\nID: 7\nformat:
 \tfield:void * place;\toffset:80;\tsize:8;\tsigned:0;
 \tfield:dev_t dev;\toffset:88;\tsize:4;\tsigned:0;
 \tfield:short port;\toffset:92;\tsize:2;\tsigned:1;
+\tfield:__be16 sport;\toffset:94;\tsize:2;\tsigned:0;
 \tfield:unsigned long args[6];\toffset:96;\tsize:48;\tsigned:0;
 \tfield:pid_t pids[2];\toffset:144;\tsize:8;\tsigned:1;
 \tfield:__data_loc int[] many;\toffset:152;\tsize:4;\tsigned:0;

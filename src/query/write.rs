@@ -5,32 +5,23 @@ use anyhow::{Result, anyhow};
 use super::field::Field;
 use crate::schema::{Kind, Place};
 
-/// Writes numbers where BTF says that members are.
-pub(super) struct Writer<'a, 'b> {
-    pub(super) place: &'a Place,
+/// A place in .rodata, whose members BTF names.
+pub(crate) struct Spot<'b> {
+    pub(super) place: Place,
     pub(super) rodata: &'b mut [u8],
 }
 
-/// The same, of a part.
-pub(crate) struct Part<'b> {
-    place: Place,
-    rodata: &'b mut [u8],
-}
-
-impl Writer<'_, '_> {
-    pub(super) fn of(&mut self, name: &str, index: usize) -> Result<Part<'_>> {
-        part(self.place, self.rodata, name, index)
-    }
-
-    pub(super) fn set(&mut self, name: &str, number: u64) -> Result<()> {
-        self.of(name, 0)?.put(number);
-        Ok(())
-    }
-}
-
-impl Part<'_> {
-    pub(super) fn of(&mut self, name: &str, index: usize) -> Result<Part<'_>> {
-        part(&self.place, self.rodata, name, index)
+impl Spot<'_> {
+    /// A member, or an element of one that is an array.
+    pub(super) fn of(&mut self, name: &str, index: usize) -> Result<Spot<'_>> {
+        let place = self.place.member(name);
+        let place = place.ok_or_else(|| anyhow!("the object's plan has no `{name}`"))?;
+        let place = match &place.ty.kind {
+            Kind::Array { element, len } if index < *len => place.element(element, index),
+            _ => place,
+        };
+        let rodata = &mut *self.rodata;
+        Ok(Spot { place, rodata })
     }
 
     pub(super) fn set(&mut self, name: &str, number: u64) -> Result<()> {
@@ -56,15 +47,4 @@ impl Part<'_> {
         self.set("at", at as u64)?;
         self.set("width", field.stored.size() as u64)
     }
-}
-
-/// A member, or an element of one that is an array.
-fn part<'b>(place: &Place, rodata: &'b mut [u8], name: &str, index: usize) -> Result<Part<'b>> {
-    let place = place.member(name);
-    let place = place.ok_or_else(|| anyhow!("the object's plan has no `{name}`"))?;
-    let place = match &place.ty.kind {
-        Kind::Array { element, len } if index < *len => place.element(element, index),
-        _ => place,
-    };
-    Ok(Part { place, rodata })
 }

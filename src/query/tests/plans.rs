@@ -1,9 +1,10 @@
 //! Queries as plans, and conditions as tests.
 
 use super::{kinds, world};
-use crate::query::Column;
+use crate::query::field::Stored;
 use crate::query::plan::{Plan, Query};
-use crate::schema::Plain;
+use crate::query::{Column, Measure};
+use crate::schema::{KernelBtf, Plain};
 
 fn plan(query: Query) -> anyhow::Result<Plan> {
     let event = "event".to_owned();
@@ -47,6 +48,22 @@ fn keys_and_values_are_laid_out_as_c_would() {
     assert_eq!(plan.key[1].field.decoder, None);
     let none = super::plans::plan(Query::default()).unwrap();
     assert_eq!((none.key_size, none.value_size), (1, 8));
+}
+
+#[test]
+fn sizes_are_those_of_the_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("count.o");
+    std::fs::write(&file, crate::internal::COUNT).unwrap();
+    let object = KernelBtf::from_path(&file).unwrap();
+    for (name, size) in [
+        ("tally_kstack", Stored::KernelStack.size()),
+        ("tally_ustack", Stored::UserStack.size()),
+        ("tally_histogram", Measure::Log2.size()),
+    ] {
+        let found = object.structure(name).unwrap();
+        assert_eq!(object.node(found).size, size, "{name}");
+    }
 }
 
 #[test]

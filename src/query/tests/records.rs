@@ -29,6 +29,7 @@ fn records_and_registers_have_fields_of_their_own() {
         place as text => Context+80>0 String text64
         dev => Context+88 4 u32 dev
         port => Context+92 2 0:16 s16
+        sport => Context+94 2 u16 port
         common_pid => event `thing`, at position 1: no value named `common_pid`; did you mean `comm`?
         port.x => `port.x`: `port` has no members, at position 6
         uid => Uid u32 uid
