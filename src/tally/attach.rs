@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use libbpf_rs::{Link, ProgramMut, TracepointCategory, num_possible_cpus};
+use libbpf_rs::{ErrorKind, Link, ProgramMut, TracepointCategory, num_possible_cpus};
 use wildmatch::WildMatch;
 
 use super::binary;
@@ -117,6 +117,10 @@ pub(super) fn attach(program: &ProgramMut<'_>, target: Option<&str>) -> Result<V
             };
             let link = program
                 .attach_uprobe_with_opts(-1, &file, 0, opts)
+                .map_err(|error| match error.kind() {
+                    ErrorKind::PermissionDenied => anyhow::Error::from(error).context(PROBES_FIX),
+                    _ => error.into(),
+                })
                 .with_context(|| format!("failed to probe `{function}` in `{}`", file.display()))?;
             Ok(vec![link])
         }
@@ -202,6 +206,9 @@ fn attach_software(program: &ProgramMut<'_>, event: u32, hz: Option<u64>) -> Res
     }
     Ok(links)
 }
+
+const PROBES_FIX: &str =
+    "the kernel requires CAP_SYS_ADMIN for functions of programs; run it as root";
 
 /// Some distributions add levels above 2, at which CAP_PERFMON is not enough.
 fn paranoia() -> &'static str {

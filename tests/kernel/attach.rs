@@ -321,6 +321,10 @@ fn two_capabilities_are_enough() {
         ktally(&format!("read {tally}")).good();
         ktally(&format!("detach {tally}")).good();
     }
+    let probes = ktally("run ufunc -f malloc --for 0");
+    if probes.code != 0 && !crate::typed::is_impossible(&probes.stderr) {
+        probes.failed(1, &["`malloc`", "the kernel requires CAP_SYS_ADMIN"]);
+    }
     assert_eq!(host.pins(), [""; 0]);
 }
 
