@@ -25,8 +25,11 @@ help:
 setup:
 	@dist/setup
 
+# Two builds of one commit are the same bytes, in whatever folders they are made.
+SAME = --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=cargo
+
 build: setup
-	$(CARGO) build --release
+	RUSTFLAGS="$(SAME) $(RUSTFLAGS)" $(CARGO) build --release
 
 run: build
 	$(AS_ROOT) target/release/ktally run syscalls --for 5s --top 10
@@ -99,14 +102,17 @@ docs: setup
 
 # Ratios against the peers that are installed, in one run.
 bench: setup
-	$(CARGO) bench --quiet --bench peers -- $(ARGS)
+	RUSTFLAGS="$(SAME) $(RUSTFLAGS)" $(CARGO) bench --quiet --bench peers -- $(ARGS)
 
-# One file for any host of this architecture: libc, libelf and zlib are in it.
+# One file for any host of an architecture: libc, libelf and zlib are in it.
+# `make static TARGET=aarch64-unknown-linux-gnu` is for arm64.
 TARGET ?= $(shell uname -m)-unknown-linux-gnu
 STATIC = target/$(TARGET)/release/ktally
+CROSS = $(if $(filter aarch64-%,$(filter-out $(shell uname -m)-%,$(TARGET))),tests/vm/cross)
 static: setup
+	$(if $(CROSS),@dist/setup aarch64-linux-gnu-gcc)
 	LIBBPF_SYS_LIBRARY_PATH=$$(dirname "$$(realpath "$$($(CC) -print-file-name=libelf.a)")") \
-		RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --features static --target $(TARGET)
+		RUSTFLAGS="-C target-feature=+crt-static $(SAME) $(RUSTFLAGS)" $(CROSS) $(CARGO) build --release --features static --target $(TARGET)
 
 # An archive of the static program with pages, completions and units, and a checksum.
 release: static

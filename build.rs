@@ -150,11 +150,13 @@ fn is_fresh(product: &Path, sources: &[&Path]) -> Result<bool> {
 }
 
 fn compile(clang: &str, source: &Path, object: &Path, skeleton: &Path) -> Result<()> {
+    // Objects name the lines of their source, and are the same wherever they are made.
+    let here = format!("-fdebug-prefix-map={}=.", env::current_dir()?.display());
     SkeletonBuilder::new()
         .source(source)
         .obj(object)
         .clang(clang)
-        .clang_args(FLAGS.split_whitespace().chain(["-Isrc/bpf"]))
+        .clang_args(FLAGS.split_whitespace().chain(["-Isrc/bpf", &here]))
         .reference_obj(true)
         .build_and_generate(skeleton)
         .map_err(|error| format!("{error:#}"))?;
