@@ -38,7 +38,7 @@ pub(crate) use map::{
 pub use mistakes::{is_help, report};
 pub use options::default;
 pub(crate) use options::{clash, describe, value_name};
-pub use scan::{clang_flags, tallies_of};
+pub(crate) use scan::Scan;
 pub(crate) use topics::{HelpArgs, page, topics};
 
 /// How the program ends.
@@ -253,7 +253,11 @@ pub fn color(args: &[OsString]) -> ColorChoice {
 }
 
 /// Parses a command line with the options of the tallies that it names.
-pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
+pub fn parse(args: &[OsString]) -> Result<Request> {
+    let scan = Scan::of(args);
+    let tallies = scan.tallies();
+    let tallies = tallies.iter().map(|name| find(name, &scan.clang_flags));
+    let tallies: Vec<Tally> = tallies.collect::<Result<_>>()?;
     if !tallies.is_empty() {
         // clap would ignore a `--` at the end, and the tallies would count everything.
         if args.iter().position(|word| word == "--") == Some(args.len() - 1) {
@@ -281,7 +285,7 @@ pub fn parse(args: &[OsString], tallies: Vec<Tally>) -> Result<Request> {
                 return Err(usage("name all tallies before their options"));
             }
             let mut chosen = chosen::chosen(tallies, &words, matches)?;
-            chosen::adapt(&mut chosen, &cli.action, &clang_flags(args))?;
+            chosen::adapt(&mut chosen, &cli.action, &scan.clang_flags)?;
             chosen
         }
         _ => Vec::new(),
@@ -334,7 +338,7 @@ mod tests {
 
     fn tally(line: &str) -> Option<String> {
         let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        let names = tallies_of(&args);
+        let names = Scan::of(&args).tallies();
         let names: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
         (!names.is_empty()).then(|| names.join(" "))
     }

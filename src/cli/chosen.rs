@@ -176,7 +176,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::cli::{parse, tallies_of};
+    use crate::cli::parse;
 
     fn own_of(name: &str, words: &str) -> Result<Vec<RawOption>> {
         let tally = Tally::find(OsStr::new(name)).unwrap();
@@ -210,9 +210,7 @@ mod tests {
     fn a_tally_names_the_flags_that_it_lacks() {
         let line = "ktally run opens,failures,softirqs --comm dd --by-pid";
         let line: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        let tallies = tallies_of(&line).into_iter();
-        let tallies = tallies.map(|name| Tally::find(&name).unwrap()).collect();
-        let request = parse(&line, tallies).unwrap();
+        let request = parse(&line).unwrap();
         let lacks = request.tallies.iter().map(|it| it.lacks.join(" "));
         assert_eq!(lacks.collect::<Vec<_>>(), ["", "", "by-pid comm"]);
     }

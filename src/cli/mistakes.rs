@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
 
-use super::scan::operands_of;
+use super::scan::Scan;
 use super::{Exit, VERBS};
 use crate::error::{NotFound, Usage, say, usage};
 use crate::tally::Tally;
@@ -84,7 +84,7 @@ fn no_operand(culprit: &str, command: &Command, args: &[OsString]) -> Option<Str
         ));
     }
     let (_, path) = verb(command, args);
-    let tallies = operands_of(args).filter(|_| path == "ktally run")?;
+    let tallies = Scan::of(args).operands.filter(|_| path == "ktally run")?;
     let path = format!("{path} {}", tallies.first()?.to_string_lossy());
     let is_number = culprit.starts_with(|c: char| c.is_ascii_digit());
     Some(match is_number {
@@ -100,7 +100,7 @@ fn no_operand(culprit: &str, command: &Command, args: &[OsString]) -> Option<Str
 /// An unknown option is rarely meant as a value, which clap thinks.
 fn no_option(error: &clap::Error, culprit: &str, command: &Command, args: &[OsString]) -> String {
     let (verb, mut path) = verb(command, args);
-    match operands_of(args) {
+    match Scan::of(args).operands {
         Some(tallies) => path = format!("{path} {}", tallies.join(OsStr::new(" ")).display()),
         None if VERBS.contains(&verb.get_name()) && word_here(culprit, verb).is_none() => {
             return format!(

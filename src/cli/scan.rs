@@ -8,28 +8,51 @@ use clap::{Arg, ArgMatches, CommandFactory};
 
 use super::{Cli, CompileArgs, VERBS, chosen};
 
-/// The flags that a command line has for clang.
-pub fn clang_flags(args: &[OsString]) -> Vec<OsString> {
-    let Some((_, matches)) = scan(args) else {
-        return Vec::new();
-    };
-    let all = |id| matches.try_get_many::<OsString>(id).ok().flatten();
-    let all = |id| all(id).into_iter().flatten().cloned().collect();
-    let cflags: Vec<OsString> = all("cflags");
-    let given = CompileArgs {
-        include: all("include"),
-        define: all("define"),
-        cflags: cflags.first().map(|it| it.to_string_lossy().into_owned()),
-    };
-    given.flags()
+/// What is known of a command line before it is parsed.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// Of `run`, `attach`, `top` or `export`: tallies, or `@` and an instance. `None`
+    /// of other subcommands.
+    pub(super) operands: Option<Vec<OsString>>,
+    /// The flags for clang.
+    pub(super) clang_flags: Vec<OsString>,
 }
 
-/// The tallies that a command line names. [`parse`] needs their objects, which declare
-/// their options.
-pub fn tallies_of(args: &[OsString]) -> Vec<OsString> {
-    let operands = operands_of(args).unwrap_or_default();
-    let words = words_of(operands.into_iter()).into_iter();
-    words.map(|mut words| words.swap_remove(0)).collect()
+impl Scan {
+    /// Ends at the first option that ktally does not know: the tally's own follow its
+    /// name.
+    pub(crate) fn of(args: &[OsString]) -> Self {
+        Self::try_of(args).unwrap_or_default()
+    }
+
+    fn try_of(args: &[OsString]) -> Option<Self> {
+        // To build a command line takes longer than most of what the others do.
+        let mut words = args.iter();
+        words.find(|word| VERBS.iter().any(|verb| word == verb))?;
+        let (verb, matches) = matches(args)?;
+        if !VERBS.contains(&&*verb) {
+            return None;
+        }
+        let all = |id| matches.get_many::<OsString>(id).into_iter().flatten();
+        let all = |id| all(id).cloned().collect();
+        let cflags: Vec<OsString> = all("cflags");
+        let compile = CompileArgs {
+            include: all("include"),
+            define: all("define"),
+            cflags: cflags.first().map(|it| it.to_string_lossy().into_owned()),
+        };
+        Some(Self {
+            operands: Some(all("tally")),
+            clang_flags: compile.flags(),
+        })
+    }
+
+    /// The tallies that are named.
+    pub(crate) fn tallies(&self) -> Vec<OsString> {
+        let operands = self.operands.iter().flatten().cloned();
+        let words = words_of(operands).into_iter();
+        words.map(|mut words| words.swap_remove(0)).collect()
+    }
 }
 
 /// The words of each tally among these operands.
@@ -38,18 +61,8 @@ pub(super) fn words_of(operands: impl Iterator<Item = OsString>) -> Vec<Vec<OsSt
     tallies.flat_map(|it| chosen::words(&it)).collect()
 }
 
-/// The operands of `run`, `attach` or `top`: tallies, or `@` and an instance. The scan
-/// ends at the first option that ktally does not know: the tally's own follow its name.
-pub(super) fn operands_of(args: &[OsString]) -> Option<Vec<OsString>> {
-    let (verb, matches) = scan(args)?;
-    let names = VERBS
-        .contains(&&*verb)
-        .then(|| matches.get_many("tally"))??;
-    Some(names.cloned().collect())
-}
-
 /// The subcommand, and its arguments without checks.
-fn scan(args: &[OsString]) -> Option<(String, ArgMatches)> {
+fn matches(args: &[OsString]) -> Option<(String, ArgMatches)> {
     let unchecked = |arg: Arg| match arg.get_action().takes_values() {
         true => arg.value_parser(ValueParser::os_string()),
         false => arg,

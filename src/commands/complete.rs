@@ -69,7 +69,7 @@ impl EnvCompleter for Bash {
 
 /// The command line with all that can be known of the values of its arguments.
 fn command(line: &[OsString]) -> Command {
-    let tallies = cli::tallies_of(line);
+    let tallies = cli::Scan::of(line).tallies();
     // A file is not compiled to complete a line.
     let tallies = tallies.iter().filter_map(|name| Tally::builtin(name).ok());
     let tallies: Vec<Tally> = tallies.collect();

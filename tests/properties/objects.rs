@@ -20,9 +20,7 @@ fn open(path: &Path, support: &Support, labels: &HostNames) -> Result<Tally, Str
         let line = ["ktally", "run"].map(OsString::from).into_iter();
         let line = line.chain([path.into()]);
         let line: Vec<OsString> = line.chain(more.iter().map(OsString::from)).collect();
-        let tallies = cli::tallies_of(&line);
-        let tallies = tallies.iter().map(|name| Tally::find(name));
-        cli::parse(&line, tallies.collect::<anyhow::Result<_>>()?)
+        cli::parse(&line)
     };
     let request = line(&[]).map_err(|error| format!("{error:#}"))?;
     let mut tallies = request.tallies.into_iter();
