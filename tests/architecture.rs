@@ -51,7 +51,7 @@ const CRATES: [(&str, &str); 7] = [
 ];
 
 /// The only files with unsafe code, and with libbpf's own functions.
-const UNSAFE: &str = "map/add.rs map/drain.rs map/helper.rs map/inventory.rs map/iterator.rs \
+const UNSAFE: &str = "map/add.rs map/drain.rs map/helper.rs map/iterator.rs \
     schema/btf/object.rs sys.rs sys/btf.rs sys/log.rs sys/map.rs sys/program.rs";
 const LIBBPF: &str = "map/errors.rs sys.rs sys/btf.rs sys/log.rs sys/map.rs sys/program.rs tally/count.rs \
     tally/headers.rs tally/target.rs";

@@ -9,21 +9,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
-use libbpf_rs::skel::OpenSkel;
 use libbpf_rs::{MapFdInfo, MapType};
-use plain::Plain;
 
-use super::iterator::{Walk, name_of};
+use super::iterator::{self, MapRecord, Walks};
 use super::survey::Owners;
-use super::{Access, Map, Outcome, Reader, helper, open};
+use super::{Access, Map, Outcome, Reader, open};
 use crate::host;
-use crate::internal::holders::HoldersSkelBuilder;
-use crate::internal::usage::UsageSkelBuilder;
 use crate::schema::{Declaration, MapBtf, whole_number};
 use crate::sys;
 
@@ -95,84 +91,70 @@ pub struct Inventory {
     pub(crate) notes: Vec<String>,
 }
 
-/// `struct usage` of `usage.bpf.c`.
-#[repr(C)]
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct CountRecord {
-    map: u64,
-    entries: i64,
-}
-
-impl CountRecord {
-    pub(super) fn of_all() -> Result<Walk<Self>> {
-        let opened = helper::open::<UsageSkelBuilder>()?;
-        Walk::attach(&mut opened.load().context("needs Linux 6.6")?)
-    }
-
-    /// The map, and how many entries it has.
-    pub(super) fn get(self) -> Result<(u32, u64)> {
-        Ok((self.map.try_into()?, self.entries.try_into().unwrap_or(0)))
-    }
-}
-
-/// `struct holder` of `holders.bpf.c`.
-#[repr(C)]
-#[derive(Default, Clone, Copy)]
-struct HolderRecord {
-    kind: u32,
-    id: u32,
-    pid: u32,
-    comm: [u8; 16],
-}
-
-// SAFETY: a C struct of integers without padding.
-unsafe impl Plain for CountRecord {}
-// SAFETY: a C struct of integers without padding.
-unsafe impl Plain for HolderRecord {}
-
 /// Entries are counted by walking up to this many, where the kernel has no
 /// count of them; and so many in all of a list.
 const MOST_COUNTED: usize = 10_000;
 const MOST_WALKED: usize = 200_000;
 
+const NOT_KNOWN: &str =
+    "entries were counted by walking them, and the processes that hold maps are not known";
+
 impl Inventory {
     /// Finds all maps, and asks about them at once.
     pub(crate) fn collect() -> Result<Self> {
-        let mut inventory = Self {
-            found: open::ids()?,
-            ..Self::default()
+        let walks = Walks::load();
+        let maps = walks.as_ref().ok().and_then(|walks| walks.maps().ok());
+        let found = match maps {
+            Some(maps) => maps.iter().map(|map| map.id).collect(),
+            None => open::ids()?,
         };
-        inventory.collect_details();
-        Ok(inventory)
+        Ok(Self {
+            found,
+            ..Self::of(walks.as_ref())
+        })
     }
 
     /// Asks about the maps of others, without looking for them.
     pub(crate) fn details_only() -> Self {
-        let mut inventory = Self::default();
-        inventory.collect_details();
-        inventory
+        Self::of(Walks::load().as_ref())
     }
 
     /// How full maps are, and nothing else.
     pub(crate) fn counts_only() -> Self {
-        let mut inventory = Self::default();
         // Without it they are walked.
-        let _ = inventory.read_counts();
-        inventory
+        let maps = iterator::maps().unwrap_or_default();
+        Self {
+            usage: counts(&maps),
+            ..Self::default()
+        }
     }
 
-    fn collect_details(&mut self) {
-        let inventory = self;
-        if let Err(error) = inventory.read_counts() {
-            inventory.note("entries were counted by walking them", &error);
-        }
-        if let Err(error) = inventory.read_holders() {
-            inventory.note("the processes that hold maps are not known", &error);
+    pub(super) fn of(walks: Result<&Walks, &anyhow::Error>) -> Self {
+        let mut inventory = Self::default();
+        match walks.map(|walks| inventory.read(walks)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => inventory.note(NOT_KNOWN, &error),
+            Err(error) => inventory.note(NOT_KNOWN, error),
         }
         inventory.read_programs();
         for mount in bpffs_mounts() {
             inventory.find_pins(&mount, 0);
         }
+        inventory
+    }
+
+    fn read(&mut self, walks: &Walks) -> Result<()> {
+        self.usage = counts(&walks.maps()?);
+        for holder in walks.holders()? {
+            let of = match holder.is_of_map() {
+                true => &mut self.holders,
+                false => &mut self.program_holders,
+            };
+            let (pid, comm) = (holder.pid, holder.comm());
+            let held = of.entry(holder.id).or_default();
+            held.insert(Holder { pid, comm });
+        }
+        Ok(())
     }
 
     fn note(&mut self, what: &str, why: &anyhow::Error) {
@@ -278,42 +260,6 @@ impl Inventory {
         }
     }
 
-    fn read_counts(&mut self) -> Result<()> {
-        for record in CountRecord::of_all()?.read()? {
-            let (id, entries) = record.get()?;
-            self.usage.insert(id, entries);
-        }
-        Ok(())
-    }
-
-    fn read_holders(&mut self) -> Result<()> {
-        let opened = helper::open::<HoldersSkelBuilder>()?;
-        let mut loaded = opened.load().context("needs Linux 5.8")?;
-        let walk = Walk::<HolderRecord>::attach(&mut loaded)?;
-        let (map, program) = (loaded.maps.bss.as_fd(), loaded.progs.holders.as_fd());
-        // In the order of `enum kind` of `holders.bpf.c`: a map is the first.
-        let known = [map, program, walk.link.as_fd()].map(|fd| fd.as_raw_fd() as u32);
-        if let Some(bss) = loaded.maps.bss_data.as_deref_mut() {
-            bss.known_fds = known;
-        }
-        walk.read()?;
-        for HolderRecord {
-            kind,
-            id,
-            pid,
-            comm,
-        } in walk.read()?
-        {
-            let of = match kind {
-                0 => &mut self.holders,
-                _ => &mut self.program_holders,
-            };
-            let comm = name_of(&comm);
-            of.entry(id).or_default().insert(Holder { pid, comm });
-        }
-        Ok(())
-    }
-
     pub(crate) fn programs_using(map: u32) -> Vec<Program> {
         let mut inventory = Self::default();
         inventory.read_programs();
@@ -354,6 +300,12 @@ impl Inventory {
             }
         }
     }
+}
+
+/// Of the maps whose entries the kernel counts.
+fn counts(maps: &[MapRecord]) -> HashMap<u32, u64> {
+    let counts = maps.iter().map(|map| Some((map.id, map.entries()?)));
+    counts.flatten().collect()
 }
 
 /// Where bpffs is mounted.

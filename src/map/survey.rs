@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use libbpf_rs::query::ProgInfoIter;
 
-use super::inventory::{CountRecord, Holder, Inventory, Used};
-use super::iterator::{MapRecord, Walk};
+use super::inventory::{Holder, Inventory, Used};
+use super::iterator::{MapRecord, Walks};
 use super::{name_of_type, open};
 use crate::sys;
 
@@ -65,9 +65,7 @@ pub(crate) struct SeenMap {
 /// What looks at them.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    maps: Walk<MapRecord>,
-    /// Since Linux 6.6.
-    counts: Option<Walk<CountRecord>>,
+    walks: Walks,
     _measures: OwnedFd,
     details: Details,
 }
@@ -85,26 +83,23 @@ struct Details {
 impl Survey {
     pub(crate) fn start() -> Result<Self> {
         let measures = sys::program::enable_stats();
-        let maps = Walk::of_maps().context("failed to list maps")?;
+        let walks = Walks::load().context("failed to list maps")?;
         Ok(Self {
-            details: Details::look(&maps.maps()?),
-            maps,
-            counts: CountRecord::of_all().ok(),
+            details: Details::look(&walks)?,
+            walks,
             _measures: measures.context("failed to have the kernel measure its programs")?,
         })
     }
 
     /// Looks at all programs and maps.
     pub(crate) fn look(&mut self) -> Result<(Vec<SeenProgram>, Vec<SeenMap>)> {
-        let maps = self.maps.maps()?;
         if self.details.are_old() {
-            self.details = Details::look(&maps);
+            self.details = Details::look(&self.walks)?;
         }
-        let counts = self.counts.as_ref().map(Walk::read).transpose()?;
-        let counts = counts.into_iter().flatten().map(CountRecord::get);
-        let counts: HashMap<u32, u64> = counts.collect::<Result<_>>()?;
-        let maps = maps.iter().map(|map| self.details.map(map, &counts));
-        let own = self.own_programs();
+        let maps = self.walks.maps()?;
+        let maps = maps.iter().map(|map| self.details.map(map));
+        // The iterators do not list this process as a holder.
+        let own = self.walks.programs();
         let programs = ProgInfoIter::default().map(|program| SeenProgram {
             id: program.id,
             name: program.name.to_string_lossy().into_owned(),
@@ -119,18 +114,13 @@ impl Survey {
         });
         Ok((programs.collect(), maps.collect()))
     }
-
-    /// The iterators, which do not list this process as a holder.
-    fn own_programs(&self) -> Vec<u32> {
-        let counts = self.counts.as_ref().and_then(Walk::program);
-        self.maps.program().into_iter().chain(counts).collect()
-    }
 }
 
 impl Details {
-    fn look(maps: &[MapRecord]) -> Self {
+    fn look(walks: &Walks) -> Result<Self> {
         let since = Instant::now();
-        let inventory = Inventory::details_only();
+        let inventory = Inventory::of(Ok(walks));
+        let maps = walks.maps()?;
         let maps = maps.iter().filter(|map| !map.is_of_programs());
         let maps = maps.filter_map(|map| {
             let map = open::open(map.id).ok()?;
@@ -140,12 +130,12 @@ impl Details {
             };
             Some((map.id, (used, map.memlock().unwrap_or(0))))
         });
-        Self {
+        Ok(Self {
             maps: maps.collect(),
             inventory,
             since,
             took: since.elapsed(),
-        }
+        })
     }
 
     /// Finding them out takes a twentieth of the time at most.
@@ -153,13 +143,13 @@ impl Details {
         self.since.elapsed() > (20 * self.took).max(Duration::from_secs(2))
     }
 
-    fn map(&self, map: &MapRecord, counts: &HashMap<u32, u64>) -> SeenMap {
+    fn map(&self, map: &MapRecord) -> SeenMap {
         let (used, memory) = self.maps.get(&map.id).copied().unwrap_or_default();
         SeenMap {
             id: map.id,
             name: map.name(),
             kind: name_of_type(map.ty),
-            used: counts.get(&map.id).copied().unwrap_or(used),
+            used: map.entries().unwrap_or(used),
             max_entries: map.max_entries,
             memory,
             owners: self.inventory.owners_of_map(map.id),
