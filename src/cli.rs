@@ -88,11 +88,17 @@ impl From<Exit> for ExitCode {
     disable_help_subcommand = true,
     after_help = topics::list()
 )]
-pub(crate) struct Cli {
+pub(crate) struct Cli<A: Subcommand = Action> {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
-    pub(crate) action: Action,
+    pub(crate) action: A,
+}
+
+/// A verb of `map` takes less time than the arguments of all other subcommands.
+#[derive(Debug, Subcommand)]
+enum MapAlone {
+    Map(MapArgs),
 }
 
 /// Of help and of errors, on a terminal.
@@ -182,7 +188,6 @@ pub(crate) enum Action {
     Rotate(RotateArgs),
     /// Print a last reading of an attached tally, then remove all of it
     Detach(DetachArgs),
-    /// Look at the live maps of any program, and change them
     Map(MapArgs),
     /// Make a C file to start from, with comments, which runs at once
     #[command(after_help = topics::more("writing-a-tally"))]
@@ -267,9 +272,12 @@ pub fn parse(args: &[OsString]) -> Result<Request> {
         }
     }
     let anything = count::anything(args)?;
-    let command = count::with_options(command(&tallies)?, anything.as_ref());
+    let command = match args.get(1) {
+        Some(word) if word == "map" => formats::for_each("", Cli::<MapAlone>::command()),
+        _ => count::with_options(command(&tallies)?, anything.as_ref()),
+    };
     let matches = mistakes::matches(named(command).color(color(args)), args)?;
-    let mut cli = Cli::from_arg_matches(&matches)?;
+    let mut cli = <Cli>::from_arg_matches(&matches)?;
     formats::check(&matches, &cli)?;
     let tallies = match matches.subcommand() {
         Some((_, matches))
@@ -296,7 +304,7 @@ pub fn parse(args: &[OsString]) -> Result<Request> {
 /// What can be typed, with the options of these tallies. An error if one has an option
 /// that ktally has itself.
 pub fn command(tallies: &[Tally]) -> Result<Command> {
-    let mut command = formats::for_each("", Cli::command());
+    let mut command = formats::for_each("", <Cli>::command());
     if !tallies.is_empty() {
         for verb in VERBS {
             command = with_options(command, verb, tallies)?;
@@ -369,6 +377,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        <Cli>::command().debug_assert();
     }
 }

@@ -32,8 +32,9 @@ pub(crate) struct MapArgs {
     pub(crate) action: MapAction,
 }
 
-/// The verbs of `ktally map`. A MAP is an id, a pinned path, or a name (`NAME:ID`
-/// where several have it); a KEY or VALUE is written by its type.
+// A MAP is an id, a pinned path, or a name (`NAME:ID` where several have it); a KEY or VALUE is
+// written by its type.
+/// Look at the live maps of any program, and change them
 #[derive(Debug, Subcommand)]
 pub(crate) enum MapAction {
     /// Show every map of this host

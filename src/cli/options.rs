@@ -14,7 +14,7 @@ const OWN: &str = "option:";
 
 /// Why a tally's options cannot be had beside those of ktally.
 pub fn clash(tally: &Tally) -> Option<String> {
-    let command = Cli::command();
+    let command = <Cli>::command();
     let mut args: Vec<&Arg> = command.get_arguments().collect();
     let verbs = VERBS
         .iter()

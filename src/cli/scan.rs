@@ -67,7 +67,7 @@ fn matches(args: &[OsString]) -> Option<(String, ArgMatches)> {
         true => arg.value_parser(ValueParser::os_string()),
         false => arg,
     };
-    let mut command = Cli::command().mut_args(unchecked).ignore_errors(true);
+    let mut command = <Cli>::command().mut_args(unchecked).ignore_errors(true);
     for verb in VERBS {
         command = command.mut_subcommand(verb, |verb| {
             let verb = verb.disable_help_flag(true).disable_version_flag(true);

@@ -96,7 +96,7 @@ pub(super) fn more(topic: &str) -> String {
 /// Whether what follows `help` is no command, whose help is its own.
 pub(super) fn is_none_of_commands(word: &OsString) -> bool {
     let is_option = word.as_encoded_bytes().starts_with(b"-");
-    !is_option && Cli::command().find_subcommand(word).is_none()
+    !is_option && <Cli>::command().find_subcommand(word).is_none()
 }
 
 /// The page of a topic. Pages name each other by their files: `output.md` is one, too.
@@ -112,7 +112,7 @@ pub(crate) fn page(topic: &str) -> Result<String> {
 }
 
 fn no_topic(word: &str) -> anyhow::Error {
-    let command = Cli::command();
+    let command = <Cli>::command();
     let commands = command.get_subcommands().filter(|it| !it.is_hide_set());
     let names = topics().map(|(name, _)| name);
     unknown(
