@@ -197,7 +197,11 @@ fn described<'t>(
         let shown = decoder.unwrap_or(&label.place.ty.name);
         let with = with(tally, &label.with);
         let idle = (!label.idle.is_empty()).then(|| format!("{} last", label.idle.join(", ")));
-        let help: Vec<String> = meaning(label).into_iter().chain(with).chain(idle).collect();
+        let help: Vec<String> = names::meaning(label)
+            .into_iter()
+            .chain(with)
+            .chain(idle)
+            .collect();
         ([&*label.name, kind, shown], help.join("; "))
     };
     let labels = table.labels.iter().map(move |it| of_label(it, "key"));
@@ -219,18 +223,6 @@ fn with(tally: &Tally, with: &Option<String>) -> Option<String> {
 
 fn flag_of<'t>(tally: &'t Tally, with: &Option<String>) -> Value<'t> {
     tally.schema.option_of(with).map(OptionSpec::flag).into()
-}
-
-/// What a label shows: of an enum, its values.
-fn meaning(label: &Label) -> Option<String> {
-    match (&label.decoder, &label.place.ty.kind) {
-        (Some(decoder), _) => names::help(decoder).map(str::to_owned),
-        (None, Kind::Enum { variants, .. }) => {
-            let names: Vec<&str> = variants.iter().map(|it| it.name.as_str()).collect();
-            Some(names.join(", "))
-        }
-        (None, _) => None,
-    }
 }
 
 fn option_object<'t>(option: &'t OptionSpec, tally: &'t Tally) -> Value<'t> {

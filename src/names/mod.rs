@@ -30,7 +30,6 @@ use anyhow::Result;
 use caps::Capability;
 
 pub(crate) use self::cgroup::cgroup_folder;
-pub(crate) use self::registry::help;
 use self::registry::{Decode, is_number};
 pub use self::registry::{decoders, is_known};
 use self::symbols::Symbols;
@@ -38,6 +37,18 @@ pub(crate) use self::symbols::functions_of;
 pub(crate) use self::time::local;
 use crate::error::unknown;
 use crate::schema::{Decoder, Kind, Label, Names, OptionSpec, Place, Table, Value};
+
+/// What a label shows: of an enum, its values.
+pub fn meaning(label: &Label) -> Option<String> {
+    match (&label.decoder, &label.place.ty.kind) {
+        (Some(decoder), _) => registry::help(decoder).map(str::to_owned),
+        (None, Kind::Enum { variants, .. }) => {
+            let names: Vec<&str> = variants.iter().map(|it| it.name.as_str()).collect();
+            Some(names.join(", "))
+        }
+        (None, _) => None,
+    }
+}
 
 /// How often to look at what may be removed.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);

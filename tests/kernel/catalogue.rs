@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use ktally::cli::default;
-use ktally::schema::{Decoder, MetricKind, OptionSpec, Table};
+use ktally::names::meaning;
+use ktally::schema::{MetricKind, OptionSpec, Table};
 use ktally::tally::{Session, Tally};
 
 use crate::support::{Impossible, kernel_series, options_of, require_root};
@@ -81,8 +82,7 @@ fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
     .unwrap();
     writeln!(page, "| column | | |\n|---|---|---|").unwrap();
     for label in &table.labels {
-        let decoder = label.decoder.as_ref().map(Decoder::tag);
-        let shown = decoder.unwrap_or(&label.place.ty.name);
+        let shown = meaning(label).unwrap_or_else(|| label.place.ty.name.clone());
         let with = with(tally.schema.option_of(&label.with));
         let idle = match &label.idle[..] {
             [] => String::new(),
