@@ -455,6 +455,8 @@ static __always_inline int count(void *ctx, __u32 uses,
 
 		if (!large)
 			return 0;
+		/* Linux 6.1 and 6.12 want the test before the addition. */
+		barrier_var(large);
 		key = large->key.words;
 	}
 	count_fill_key(key, ctx, bases);
