@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read};
-use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -13,6 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::{Iter, Link};
 
+use super::read::Entry;
 use super::{Map, Outcome, helper};
 use crate::error::not_found;
 use crate::internal::STORAGE;
@@ -111,11 +111,7 @@ impl Map {
     }
 
     /// Hands out the values of all owners, as an iterator of the kernel finds them.
-    pub(super) fn read_owners(
-        &self,
-        owner: Owner,
-        entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<Outcome> {
+    pub(super) fn read_owners(&self, owner: Owner, entry: Entry<'_>) -> Result<Outcome> {
         let over = match owner {
             Owner::Task => IterateOver::All,
             Owner::Cgroup => IterateOver::Cgroups,
@@ -189,10 +185,7 @@ impl TaskWalk {
     }
 
     /// Hands out the number of each thread that has a value, and the value.
-    pub(crate) fn read(
-        &self,
-        entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<Outcome> {
+    pub(crate) fn read(&self, entry: Entry<'_>) -> Result<Outcome> {
         match &self.iterator {
             Iterator::Link(link) => {
                 let records = Iter::new(link).context("failed to iterate over tasks")?;
@@ -208,11 +201,7 @@ impl TaskWalk {
 }
 
 /// What the programs of `storage.bpf.c` write: an id and a value each.
-fn read_records(
-    records: impl Read,
-    value_size: usize,
-    entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-) -> Result<Outcome> {
+fn read_records(records: impl Read, value_size: usize, entry: Entry<'_>) -> Result<Outcome> {
     let mut records = BufReader::with_capacity(64 << 10, records);
     let mut record = vec![0; size_of::<u64>() + value_size];
     loop {

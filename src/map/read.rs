@@ -4,19 +4,26 @@
 use std::collections::HashSet;
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::mpsc;
+use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use libbpf_rs::MapType;
 
 use super::Map;
 use super::errors::ENOTSUPP;
-use crate::sys::{self, map::Batch};
+use crate::sys::{
+    self,
+    map::{Batch, Elements},
+};
 
 /// How often a busy map is asked again before the reading fails.
 const MOST_RETRIES: u32 = 1000;
 /// What a batch holds, if nothing else is asked for.
 const BATCH_BYTES: usize = 256 << 10;
 const BATCH_ENTRIES: usize = 1024;
+/// So many batches wait at most, so that neither thread waits for the other each time.
+const BATCHES_AHEAD: usize = 8;
 
 /// How a reading ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +42,7 @@ pub struct Reader<'m> {
     map: &'m Map,
     batch: usize,
     most_steps: usize,
+    ahead: bool,
 }
 
 impl<'m> Reader<'m> {
@@ -46,6 +54,7 @@ impl<'m> Reader<'m> {
             map,
             batch,
             most_steps: (map.max_entries as usize).saturating_mul(4).max(1024),
+            ahead: false,
         }
     }
 
@@ -56,6 +65,14 @@ impl<'m> Reader<'m> {
             batch: entries.max(1),
             ..self
         }
+    }
+
+    /// In another thread, one batch ahead, if there is another CPU: for a receiver
+    /// that takes its time. Such a reading may stop a batch late.
+    pub(crate) fn ahead(self) -> Self {
+        let cpus = thread::available_parallelism();
+        let ahead = cpus.is_ok_and(|cpus| cpus.get() > 1);
+        Self { ahead, ..self }
     }
 
     /// Where keys are walked one by one, so many at most: of an array, also
@@ -80,48 +97,63 @@ impl<'m> Reader<'m> {
     }
 
     /// `None` where the kernel knows no batches of this type of map.
-    fn read_batches(
-        &self,
-        entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<Option<Outcome>> {
+    fn read_batches(&self, entry: Entry<'_>) -> Result<Option<Outcome>> {
         let mut batches = Batches::new(self.map, self.batch);
-        let mut retries = 0;
+        let mut buffers = Buffers::default();
         loop {
-            let batch = batches.read()?;
-            for (key, value) in batches.entries().take(batch.count) {
-                if entry(key, value).is_break() {
-                    return Ok(Some(Outcome::Stopped));
-                }
-            }
-            let Err(error) = batch.result else {
-                batches.go_on();
-                retries = 0;
-                continue;
+            let Some(filled) = batches.fill(&mut buffers)? else {
+                return Ok(None);
             };
-            match error.raw_os_error() {
-                Some(libc::ENOENT) => return Ok(Some(Outcome::Complete)),
-                Some(libc::ENOSPC) if batches.grow() => {}
-                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) if retries < MOST_RETRIES => {
-                    retries += 1;
-                }
-                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => {
-                    let why = format!("the map stayed busy over {MOST_RETRIES} attempts");
-                    return Ok(Some(Outcome::Incomplete(why)));
-                }
-                Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP) if batches.is_first => {
-                    return Ok(None);
-                }
-                _ => return Err(error).context("failed to read a batch of a map"),
+            if let Some(outcome) = buffers.hand_out(self.map, filled, entry) {
+                return Ok(Some(outcome));
+            }
+            if self.ahead {
+                return self.read_ahead(batches, buffers, entry).map(Some);
             }
         }
     }
 
+    /// The next batch is read while this one is handed out.
+    fn read_ahead(
+        &self,
+        mut batches: Batches<'_>,
+        first: Buffers,
+        entry: Entry<'_>,
+    ) -> Result<Outcome> {
+        let (full, filled) = mpsc::channel();
+        let (empty, free) = mpsc::channel();
+        empty.send(first)?;
+        for _ in 1..BATCHES_AHEAD {
+            empty.send(Buffers::default())?;
+        }
+        // The channels end with this closure, and with them the thread.
+        thread::scope(move |scope| {
+            let thread = thread::Builder::new().name("ktally-ahead".to_owned());
+            let started = thread.spawn_scoped(scope, move || {
+                for mut buffers in free {
+                    let filled = batches.fill(&mut buffers);
+                    let is_last = !matches!(filled, Ok(Some((_, None))));
+                    if full.send((buffers, filled)).is_err() || is_last {
+                        break;
+                    }
+                }
+            });
+            started.context("failed to start a thread that reads the map")?;
+            for (buffers, filled) in filled {
+                let filled = filled?.context("the kernel knows no batches of this map any more")?;
+                if let Some(outcome) = buffers.hand_out(self.map, filled, entry) {
+                    return Ok(outcome);
+                }
+                // It has ended where it sent its last batch.
+                let _ = empty.send(buffers);
+            }
+            bail!("the thread that reads the map has ended")
+        })
+    }
+
     /// Key by key: two system calls an entry. A walk starts over when the key
     /// that it stood on is deleted, so keys are remembered, and steps counted.
-    fn read_keys(
-        &self,
-        entry: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<Outcome> {
+    fn read_keys(&self, entry: Entry<'_>) -> Result<Outcome> {
         let restarts = !matches!(self.map.ty, MapType::Array | MapType::PercpuArray);
         let most_steps = self.most_steps;
         let mut seen = HashSet::new();
@@ -170,15 +202,42 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// The buffers of batches, and where the next one starts.
+/// Receives the entries.
+pub(super) type Entry<'e> = &'e mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
+/// How many entries a batch has; and how the reading ended, if it is the last one.
+type Filled = (usize, Option<Outcome>);
+
+/// The entries of a batch, and room for more.
+#[derive(Default)]
+struct Buffers {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+}
+
+impl Buffers {
+    fn hand_out(&self, map: &Map, (count, end): Filled, entry: Entry<'_>) -> Option<Outcome> {
+        let keys = self.keys.chunks(map.key_size.max(1));
+        let entries = keys.zip(self.values.chunks(map.buffer_size().max(1)));
+        for (key, value) in entries.take(count) {
+            if entry(key, value).is_break() {
+                return Some(Outcome::Stopped);
+            }
+        }
+        end
+    }
+}
+
+/// Where the next batch starts, and how large it is.
 struct Batches<'m> {
-    map: &'m Map,
+    elements: &'m Elements,
+    key_size: usize,
+    buffer_size: usize,
+    most: usize,
     token: Vec<u8>,
     next: Vec<u8>,
     is_first: bool,
     capacity: usize,
-    keys: Vec<u8>,
-    values: Vec<u8>,
 }
 
 impl<'m> Batches<'m> {
@@ -186,46 +245,64 @@ impl<'m> Batches<'m> {
         // A hash map's token is a bucket's number, whatever the size of a key.
         let token = vec![0; map.key_size.max(8)];
         Self {
-            map,
+            elements: &map.elements,
+            key_size: map.key_size,
+            buffer_size: map.buffer_size(),
+            most: map.max_entries as usize,
             next: token.clone(),
             token,
             is_first: true,
             capacity,
-            keys: vec![0; capacity * map.key_size],
-            values: vec![0; capacity * map.buffer_size()],
         }
     }
 
-    fn read(&mut self) -> Result<Batch> {
-        Ok(self.map.elements.lookup_batch(
+    /// The next batch. `None` where the kernel knows no batches of this type of map.
+    fn fill(&mut self, buffers: &mut Buffers) -> Result<Option<Filled>> {
+        let mut retries = 0;
+        loop {
+            let Batch { count, result } = self.read(buffers)?;
+            let Err(error) = result else {
+                std::mem::swap(&mut self.token, &mut self.next);
+                self.is_first = false;
+                return Ok(Some((count, None)));
+            };
+            match error.raw_os_error() {
+                Some(libc::ENOENT) => return Ok(Some((count, Some(Outcome::Complete)))),
+                Some(libc::ENOSPC) if self.grow() => {}
+                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) if retries < MOST_RETRIES => {
+                    retries += 1;
+                }
+                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => {
+                    let why = format!("the map stayed busy over {MOST_RETRIES} attempts");
+                    return Ok(Some((0, Some(Outcome::Incomplete(why)))));
+                }
+                Some(libc::EINVAL | ENOTSUPP | libc::EOPNOTSUPP) if self.is_first => {
+                    return Ok(None);
+                }
+                _ => return Err(error).context("failed to read a batch of a map"),
+            }
+        }
+    }
+
+    fn read(&mut self, buffers: &mut Buffers) -> Result<Batch> {
+        let Buffers { keys, values } = buffers;
+        keys.resize(self.capacity * self.key_size, 0);
+        values.resize(self.capacity * self.buffer_size, 0);
+        Ok(self.elements.lookup_batch(
             (!self.is_first).then_some(&mut self.token),
             &mut self.next,
-            &mut self.keys,
-            &mut self.values,
+            keys,
+            values,
             u32::try_from(self.capacity)?,
         ))
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let keys = self.keys.chunks(self.map.key_size.max(1));
-        keys.zip(self.values.chunks(self.map.buffer_size().max(1)))
-    }
-
-    fn go_on(&mut self) {
-        std::mem::swap(&mut self.token, &mut self.next);
-        self.is_first = false;
     }
 
     /// The next bucket alone is larger than the batch: it can be as large as the
     /// map, but not larger.
     fn grow(&mut self) -> bool {
-        let most = self.map.max_entries as usize;
-        let can_grow = self.capacity < most;
+        let can_grow = self.capacity < self.most;
         if can_grow {
-            self.capacity = (self.capacity * 2).min(most);
-            self.keys.resize(self.capacity * self.map.key_size, 0);
-            self.values
-                .resize(self.capacity * self.map.buffer_size(), 0);
+            self.capacity = (self.capacity * 2).min(self.most);
         }
         can_grow
     }

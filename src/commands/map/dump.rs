@@ -146,7 +146,7 @@ impl Dump<'_> {
             return Ok(Outcome::Stopped);
         }
         let mut written = Ok(());
-        let outcome = Reader::new(map).read(|key, buffer| {
+        let outcome = Reader::new(map).ahead().read(|key, buffer| {
             if self.keeps(key, buffer) {
                 written = write_entry(view, out, map, key, buffer, outer);
             }

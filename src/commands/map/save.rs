@@ -30,7 +30,7 @@ impl MapCommand<'_> {
         writeln!(target.out, "{}", saved::head(&map, &declaration)).with_context(written)?;
         let codec = self.codec(&map, &declaration);
         let (mut count, mut last) = (0, Ok(()));
-        let outcome = Reader::new(&map).read(|key, buffer| {
+        let outcome = Reader::new(&map).ahead().read(|key, buffer| {
             last = codec.write(&mut target.out, key, map.values(buffer));
             count += 1;
             if last.is_ok() {
