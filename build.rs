@@ -57,12 +57,13 @@ fn build() -> Result<()> {
             let skeleton = out.join(format!("{name}.skel.rs"));
             if !is_fresh(&skeleton, &[&source, &stamp])? {
                 compile(&clang, &source, &object, &skeleton)?;
+                pack(&object, &out)?;
             }
             names.push(name);
         }
         fs::write(out.join(list), modules(&names)? + &entries(folder, &names)?)?;
     }
-    fs::write(out.join("headers.rs"), headers()?)?;
+    fs::write(out.join("headers.rs"), headers(&out)?)?;
     pack_pages(&out)
 }
 
@@ -70,12 +71,18 @@ fn build() -> Result<()> {
 fn pack_pages(out: &Path) -> Result<()> {
     println!("cargo:rerun-if-changed=docs");
     for page in files("docs", ".md")? {
-        let name = page.file_name().unwrap_or_default().to_string_lossy();
-        let packed = File::create(out.join(format!("{name}.z")))?;
-        let mut packer = ZlibEncoder::new(packed, Compression::best());
-        packer.write_all(&fs::read(&page)?)?;
-        packer.finish()?;
+        pack(&page, out)?;
     }
+    Ok(())
+}
+
+/// `NAME.z` is the file, packed.
+fn pack(file: &Path, out: &Path) -> Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let packed = File::create(out.join(format!("{name}.z")))?;
+    let mut packer = ZlibEncoder::new(packed, Compression::best());
+    packer.write_all(&fs::read(file)?)?;
+    packer.finish()?;
     Ok(())
 }
 
@@ -187,7 +194,8 @@ fn entries(folder: &str, names: &[String]) -> Result<String> {
             writeln!(
                 code,
                 "#[allow(dead_code)]\n\
-                 pub(crate) static {constant}: &[u8] = include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.bpf.o\"));"
+                 pub(crate) static {constant}: LazyLock<Vec<u8>> = LazyLock::new(|| \
+                 unpack(include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.bpf.o.z\"))));"
             )?;
         }
         return Ok(code);
@@ -205,14 +213,15 @@ fn entries(folder: &str, names: &[String]) -> Result<String> {
     Ok(code)
 }
 
-/// The headers, for the C files of users.
-fn headers() -> Result<String> {
-    let mut code = String::from("const HEADERS: &[(&str, &str)] = &[\n");
+/// The headers, packed, for the C files of users.
+fn headers(out: &Path) -> Result<String> {
+    let mut code = String::from("const HEADERS: &[(&str, &[u8])] = &[\n");
     for path in files("src/bpf", ".h")? {
+        pack(&path, out)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         writeln!(
             code,
-            "    ({name:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/bpf/{name}\"))),"
+            "    ({name:?}, include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.z\"))),"
         )?;
     }
     code.push_str("];\n");

@@ -18,7 +18,10 @@ const MODULES: [(&str, &str); 18] = [
         "commands",
         "cli tui export render recording tally map query snapshot names schema host error text",
     ),
-    ("cli", "render tally query snapshot names schema error text"),
+    (
+        "cli",
+        "render tally query snapshot names schema internal error text",
+    ),
     ("tui", "render recording snapshot schema error text"),
     ("export", "render snapshot schema error"),
     ("render", "recording snapshot schema error text"),

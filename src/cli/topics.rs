@@ -1,14 +1,13 @@
 //! What `ktally help TOPIC` explains: the pages of `docs/`, which `build.rs` has packed.
 
 use std::ffi::OsString;
-use std::io::Read;
 
 use anyhow::Result;
 use clap::{Args, Command, CommandFactory};
-use flate2::read::ZlibDecoder;
 
 use super::Cli;
 use crate::error::unknown;
+use crate::internal::unpack;
 
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
@@ -106,9 +105,7 @@ pub(crate) fn page(topic: &str) -> Result<String> {
     let Some(Topic(.., packed)) = all.find(|it| it.0 == topic || it.2 == file) else {
         return Err(no_topic(topic));
     };
-    let mut page = String::new();
-    ZlibDecoder::new(*packed).read_to_string(&mut page)?;
-    Ok(page)
+    Ok(String::from_utf8(unpack(packed))?)
 }
 
 fn no_topic(word: &str) -> anyhow::Error {

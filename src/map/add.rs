@@ -40,7 +40,7 @@ impl Adder {
             .get_mut(..key.len())
             .ok_or_else(|| anyhow!("keys of more than {max} bytes are not supported"))?
             .copy_from_slice(key);
-        let helper = helper::load(ADD, "add", map, &constants)?;
+        let helper = helper::load(&ADD, "add", map, &constants)?;
         Ok(Self { helper })
     }
 

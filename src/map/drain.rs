@@ -151,7 +151,7 @@ impl<'a> Drainer<'a> {
             place.offset = u32::try_from(number.offset)?;
             place.width = u32::try_from(number.width)?;
         }
-        let helper = helper::load(DRAIN, "drain", map, &constants)?;
+        let helper = helper::load(&DRAIN, "drain", map, &constants)?;
         let taken = Rc::new(RefCell::new(Taken {
             width: padded + 8 * numbers.len(),
             ..Taken::default()

@@ -122,7 +122,7 @@ impl Map {
         };
         // The program has the name of the map's type.
         let wanted = wanted(self, false)?;
-        let mut helper = helper::load(STORAGE, &self.type_name(), self, &wanted[..])?;
+        let mut helper = helper::load(&STORAGE, &self.type_name(), self, &wanted[..])?;
         let records = iterate(helper::program(&mut helper)?.as_fd(), over);
         let records = File::from(records.context("failed to iterate")?);
         read_records(records, self.value_size, entry)
@@ -153,7 +153,7 @@ enum Iterator {
 impl TaskWalk {
     pub(crate) fn new(map: &Map) -> Result<Self> {
         let wanted = wanted(map, true)?;
-        let mut helper = helper::load(STORAGE, &map.type_name(), map, &wanted[..])?;
+        let mut helper = helper::load(&STORAGE, &map.type_name(), map, &wanted[..])?;
         // The link keeps the program and the map.
         let link = helper::program(&mut helper)?.attach();
         Ok(Self {

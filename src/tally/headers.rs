@@ -10,9 +10,10 @@ use libbpf_rs::libbpf_sys;
 
 use crate::error::unknown;
 use crate::host;
+use crate::internal::unpack;
 use crate::schema::KernelBtf;
 
-// `HEADERS`: the name and text of every header of `src/bpf/`.
+// `HEADERS`: the name and packed text of every header of `src/bpf/`.
 include!(concat!(env!("OUT_DIR"), "/headers.rs"));
 
 /// The header of all types of the kernel.
@@ -103,14 +104,14 @@ fn cached(cache: &Path, name: &str, write: fn(&Path) -> Result<()>) -> Result<Pa
 pub(super) fn write_own(folder: &Path) -> Result<()> {
     let bpf = folder.join("bpf");
     fs::create_dir_all(&bpf)?;
-    let write = |path: PathBuf, text: &str| {
+    let write = |path: PathBuf, text: &[u8]| {
         fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))
     };
-    for (name, text) in HEADERS {
-        write(folder.join(name), text)?;
+    for (name, packed) in HEADERS {
+        write(folder.join(name), &unpack(packed))?;
     }
     for (name, text) in libbpf_sys::API_HEADERS {
-        write(bpf.join(name), text)?;
+        write(bpf.join(name), text.as_bytes())?;
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ fn keys_and_values_are_laid_out_as_c_would() {
 fn sizes_are_those_of_the_object() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("count.o");
-    std::fs::write(&file, crate::internal::COUNT).unwrap();
+    std::fs::write(&file, crate::internal::COUNT.as_slice()).unwrap();
     let object = KernelBtf::from_path(&file).unwrap();
     for (name, size) in [
         ("tally_kstack", Stored::KernelStack.size()),
