@@ -321,14 +321,48 @@ static __always_inline void *__tally_entry(void *map, const void *key,
 
 /* ---- state beside the tables: not shown ---------------------------------- */
 
-/* What a tally keeps about a task: gone with the task, never full. */
-#define TASK_STATE(name, state)                          \
-	struct {                                         \
+#define __TASK_STORAGE(name, state)                      \
+	struct tally_storage_##name {                    \
 		__uint(type, BPF_MAP_TYPE_TASK_STORAGE); \
 		__uint(map_flags, BPF_F_NO_PREALLOC);    \
 		__type(key, int);                        \
 		__type(value, state);                    \
 	} name SEC(".maps")
+
+/*
+ * What a tally keeps about a task: gone with the task, never full. Its program
+ * is loaded where the state is UNDER_WAY: it hands out the number of each
+ * thread that has a value, and the value.
+ */
+#define TASK_STATE(name, state)                                 \
+	__TASK_STORAGE(name, state);                            \
+	SEC("?iter/task") int tally_walk_##name(__u64 *ctx)     \
+	{                                                       \
+		return __tally_walk(ctx, &name, sizeof(state)); \
+	}                                                       \
+	struct tally_storage_##name name SEC(".maps")
+
+/*
+ * *ctx* is a struct bpf_iter__task, the same on all kernels: without CO-RE,
+ * whose search for two types more makes each start slower.
+ */
+static __always_inline int __tally_walk(__u64 *ctx, void *storage, __u32 size)
+{
+	struct seq_file **meta = (void *)ctx[0];
+	struct task_struct *task = (void *)ctx[1];
+	void *value;
+	__u64 id;
+
+	if (!task || task->exit_state)
+		return 0;
+	value = bpf_task_storage_get(storage, task, NULL, 0);
+	if (!value)
+		return 0;
+	id = task->pid;
+	bpf_seq_write(*meta, &id, sizeof(id));
+	bpf_seq_write(*meta, value, size);
+	return 0;
+}
 
 /* What it keeps about each CPU. */
 #define CPU_STATE(name, state)                           \
@@ -809,7 +843,7 @@ enum tally_state {
 	TALLY_FOLLOWED = 2,
 };
 
-TASK_STATE(tally_followed, __u32);
+__TASK_STORAGE(tally_followed, __u32);
 
 /* Children that could not be followed, for want of memory. */
 struct tally_health tally_followed_health SEC(".bss.ktally") = {};

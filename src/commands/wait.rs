@@ -106,7 +106,8 @@ impl Signals {
     }
 
     fn block_these(mut set: SigSet) -> Result<Self> {
-        for signal in Signal::iterator().filter(|signal| host::ignores(*signal as i32)) {
+        let ignores = host::ignores();
+        for signal in Signal::iterator().filter(|signal| ignores(*signal as i32)) {
             set.remove(signal);
         }
         set.thread_block()

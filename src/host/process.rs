@@ -85,10 +85,10 @@ pub(crate) fn become_user(user: &User) -> Result<()> {
     become_them().with_context(|| format!("failed to become user `{}`", user.name))
 }
 
-/// Whether this process ignores a signal.
-pub(crate) fn ignores(signal: i32) -> bool {
-    let status = fs::read_to_string("/proc/self/status");
-    ignored(&status.unwrap_or_default(), signal)
+/// Tells of each signal whether this process ignores it.
+pub(crate) fn ignores() -> impl Fn(i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    move |signal| ignored(&status, signal)
 }
 
 fn ignored(status: &str, signal: i32) -> bool {

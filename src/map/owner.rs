@@ -5,12 +5,11 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use libbpf_rs::{Iter, Link};
 
 use super::read::Entry;
 use super::{Map, Outcome, helper};
@@ -19,7 +18,7 @@ use crate::internal::STORAGE;
 use crate::names::cgroup_folder;
 use crate::schema::{Decoder, Tags};
 use crate::sys;
-use crate::sys::program::{IterateOver, iterate};
+use crate::sys::program::{IterateOver, iterate, iterator, walk};
 use crate::sys::{pidfd_getfd, pidfd_open};
 
 /// Whose storage a map holds.
@@ -135,8 +134,8 @@ fn wanted(map: &Map, alive_only: bool) -> Result<[u32; 2]> {
     Ok([u32::try_from(map.value_size)?, alive_only.into()])
 }
 
-/// An iterator over the storage of all tasks that have not exited, loaded once:
-/// reading it takes no privileges.
+/// An iterator over the storage of all tasks that have not exited: reading it takes no
+/// privileges.
 #[derive(Debug)]
 pub(crate) struct TaskWalk {
     iterator: Iterator,
@@ -145,17 +144,24 @@ pub(crate) struct TaskWalk {
 
 #[derive(Debug)]
 enum Iterator {
-    Link(Link),
+    Link(OwnedFd),
     /// Opened as a place, which stays when the pin goes: each walk opens it anew.
     Pin(File),
 }
 
 impl TaskWalk {
-    pub(crate) fn new(map: &Map) -> Result<Self> {
-        let wanted = wanted(map, true)?;
-        let mut helper = helper::load(&STORAGE, &map.type_name(), map, &wanted[..])?;
+    /// By the program of the tally that made the map, or by one that is loaded for it
+    /// where that tally has none.
+    pub(crate) fn new(map: &Map, program: Option<BorrowedFd<'_>>) -> Result<Self> {
         // The link keeps the program and the map.
-        let link = helper::program(&mut helper)?.attach();
+        let link = match program {
+            Some(program) => iterator(program, IterateOver::All),
+            None => {
+                let wanted = wanted(map, true)?;
+                let mut helper = helper::load(&STORAGE, &map.type_name(), map, &wanted[..])?;
+                iterator(helper::program(&mut helper)?.as_fd(), IterateOver::All)
+            }
+        };
         Ok(Self {
             iterator: Iterator::Link(link.context("failed to iterate over tasks")?),
             value_size: map.value_size,
@@ -186,17 +192,12 @@ impl TaskWalk {
 
     /// Hands out the number of each thread that has a value, and the value.
     pub(crate) fn read(&self, entry: Entry<'_>) -> Result<Outcome> {
-        match &self.iterator {
-            Iterator::Link(link) => {
-                let records = Iter::new(link).context("failed to iterate over tasks")?;
-                read_records(records, self.value_size, entry)
-            }
-            Iterator::Pin(place) => {
-                let records = File::open(format!("/proc/self/fd/{}", place.as_raw_fd()));
-                let records = records.context("failed to open an iterator that is pinned")?;
-                read_records(records, self.value_size, entry)
-            }
-        }
+        let records = match &self.iterator {
+            Iterator::Link(link) => walk(link.as_fd()).map(File::from),
+            Iterator::Pin(place) => File::open(format!("/proc/self/fd/{}", place.as_raw_fd())),
+        };
+        let records = records.context("failed to iterate over tasks")?;
+        read_records(records, self.value_size, entry)
     }
 }
 

@@ -54,6 +54,11 @@ impl UnderWay {
         })
     }
 
+    /// The program that hands out the values of a `TASK_STATE`.
+    pub(crate) fn walk(&self) -> String {
+        format!("tally_walk_{}", self.map)
+    }
+
     /// The starts in a value: the number, the time and the key of each.
     pub(crate) fn starts<'v>(
         &self,

@@ -52,6 +52,9 @@ pub(crate) fn listen() {
 
 /// The one of libbpf-rs panics if a name in an object is not UTF-8.
 unsafe extern "C" fn print(level: u32, format: *const c_char, args: *mut c_void) -> c_int {
+    if level == libbpf_sys::LIBBPF_DEBUG && !VERBOSE.load(Ordering::Relaxed) {
+        return 0;
+    }
     // SAFETY: libbpf hands over a format and the arguments that fit it.
     let message = unsafe { vsprintf::vsprintf_raw(format, args) };
     receive(

@@ -114,6 +114,17 @@ pub(crate) fn run_on_each_cpu(program: &ProgramMut<'_>) -> io::Result<()> {
 
 /// What an iterator program writes can be read from this descriptor.
 pub(crate) fn iterate(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Result<OwnedFd> {
+    walk(iterator(program, over)?.as_fd())
+}
+
+/// Starts an iterator: what it writes can be read from this descriptor.
+pub(crate) fn walk(iterator: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: takes a descriptor.
+    descriptor(unsafe { libbpf_sys::bpf_iter_create(iterator.as_raw_fd()) })
+}
+
+/// The link of an iterator program, which can be pinned.
+pub(crate) fn iterator(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Result<OwnedFd> {
     let mut info = libbpf_sys::bpf_iter_link_info::default();
     match over {
         IterateOver::All => {}
@@ -130,16 +141,14 @@ pub(crate) fn iterate(program: BorrowedFd<'_>, over: IterateOver<'_>) -> io::Res
     }
     // SAFETY: libbpf reads `sz` bytes of the options, and the kernel as many of
     // what they point to as they say; both live across the call.
-    let link = descriptor(unsafe {
+    descriptor(unsafe {
         libbpf_sys::bpf_link_create(
             program.as_raw_fd(),
             0,
             libbpf_sys::BPF_TRACE_ITER,
             &raw const opts,
         )
-    })?;
-    // SAFETY: takes a descriptor.
-    descriptor(unsafe { libbpf_sys::bpf_iter_create(link.as_raw_fd()) })
+    })
 }
 
 /// Attaches a program to the traffic of a network interface, in the direction that it is

@@ -19,6 +19,7 @@ use super::skeleton::{Loaded, Opened};
 use super::stack_processes;
 use super::support::Support;
 use super::target;
+use super::under_way;
 use crate::error::usage;
 use crate::schema::{Schema, Table};
 use crate::sys::{self, log};
@@ -130,6 +131,7 @@ impl<'a> Loader<'a> {
         }
         follow::prepare(object, self.with_command)?;
         target::prepare(object, self.tally)?;
+        under_way::prepare(object, &self.schema);
         stack_processes::prepare(object, &self.schema)?;
         for map in self.tally.schema.unneeded_maps(&self.rodata) {
             set_needed(object, map, false)?;
@@ -165,7 +167,7 @@ impl<'a> Loader<'a> {
         let (mut is_left, mut lacks) = (false, Vec::new());
         for mut program in object.progs_mut().filter(|program| program.autoload()) {
             let known = (lossy(program.name()), lossy(program.section()));
-            if tally.schema.runs_at_start(&known.0) {
+            if tally.schema.runs_on_request(&known.0) {
                 continue;
             }
             if tally.schema.is_program_off(&known.0, &self.rodata) {

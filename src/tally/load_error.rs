@@ -30,7 +30,11 @@ pub(super) fn explain(tally: &Tally, with_command: bool, error: &io::Error) -> a
         return anyhow!("{failed}: {obstacle}");
     }
     let Some(refusal) = refusal else {
-        let reason = host::advice(error.raw_os_error().unwrap_or_default());
+        // Without BTF, as libbpf tries then, maps fail for another reason.
+        let reason = match tail.contains("-EMFILE") {
+            true => host::advice(libc::EMFILE),
+            false => host::advice(error.raw_os_error().unwrap_or_default()),
+        };
         return anyhow!("{failed}: {reason}{tail}");
     };
     let (program, reason, place) = (refusal.program, refusal.reason, refusal.place);

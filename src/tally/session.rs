@@ -103,7 +103,7 @@ impl Session {
         let programs = self.object.object_mut().progs_mut();
         for program in programs.filter(|program| program.autoload()) {
             let name = lossy(program.name());
-            if self.schema.runs_at_start(&name) {
+            if self.schema.runs_on_request(&name) {
                 continue;
             }
             let links = attach::target(tally, &name, &self.rodata)
@@ -252,7 +252,7 @@ fn reader_of(object: &Object, schema: &Schema) -> Result<TallyReader> {
     let health = object
         .maps()
         .find(|map| is_section(map.name(), ".bss.ktally"));
-    let counts = |it: &Program<'_>| it.autoload() && !schema.runs_at_start(&lossy(it.name()));
+    let counts = |it: &Program<'_>| it.autoload() && !schema.runs_on_request(&lossy(it.name()));
     let programs = object.progs().filter(counts);
     let programs = programs.map(|program| {
         let fd = program.as_fd().try_clone_to_owned();
@@ -262,7 +262,11 @@ fn reader_of(object: &Object, schema: &Schema) -> Result<TallyReader> {
     Ok(TallyReader {
         tables: tables.collect::<Result<_>>()?,
         health: health.map(|map| Map::new(map.as_fd())).transpose()?,
-        states: States::new(schema, |name| Source::of(map(name)?))?,
+        states: States::new(schema, |it| {
+            let walk = it.walk();
+            let walk = object.progs().find(|program| program.name() == &*walk);
+            Source::of(map(&it.map)?, walk.as_ref().map(AsFd::as_fd))
+        })?,
         programs: Some(programs.collect::<Result<_>>()?),
     })
 }

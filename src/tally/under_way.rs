@@ -3,9 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use libbpf_rs::OpenObject;
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -37,13 +39,24 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Of a map that this process has loaded.
-    pub(super) fn of(map: Map) -> Result<Self> {
+    /// Of a map that this process has loaded, and perhaps a program that hands out its
+    /// values.
+    pub(super) fn of(map: Map, walk: Option<BorrowedFd<'_>>) -> Result<Self> {
         Ok(if map.is_of_tasks() {
-            Self::Tasks(TaskWalk::new(&map)?)
+            Self::Tasks(TaskWalk::new(&map, walk)?)
         } else {
             Self::Map(Box::new(map))
         })
+    }
+}
+
+/// Before loading: selects the programs that hand out what is under way.
+pub(super) fn prepare(object: &mut OpenObject, schema: &Schema) {
+    let walks: Vec<String> = schema.under_way.iter().map(UnderWay::walk).collect();
+    for mut program in object.progs_mut() {
+        if walks.iter().any(|walk| program.name() == walk.as_str()) {
+            program.set_autoload(true);
+        }
     }
 }
 
@@ -83,9 +96,12 @@ pub(super) struct Kept {
 
 impl States {
     /// `source` opens what an object declares.
-    pub(super) fn new(schema: &Schema, source: impl Fn(&str) -> Result<Source>) -> Result<Self> {
+    pub(super) fn new(
+        schema: &Schema,
+        source: impl Fn(&UnderWay) -> Result<Source>,
+    ) -> Result<Self> {
         let states = schema.under_way.iter();
-        let states = states.map(|it| State::new(it, schema, source(&it.map)?));
+        let states = states.map(|it| State::new(it, schema, source(it)?));
         Ok(Self(states.collect::<Result<_>>()?))
     }
 

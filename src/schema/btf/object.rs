@@ -140,8 +140,13 @@ impl Schema {
         Ok(())
     }
 
-    /// Whether a program counts nothing by itself: it runs once, when counting
-    /// begins.
+    /// Whether a program counts nothing by itself: it runs when counting begins, or for
+    /// a reading.
+    pub(crate) fn runs_on_request(&self, program: &str) -> bool {
+        self.runs_at_start(program) || self.under_way.iter().any(|it| it.walk() == program)
+    }
+
+    /// Whether a program runs once, when counting begins.
     pub(crate) fn runs_at_start(&self, program: &str) -> bool {
         self.functions.get(program).is_some_and(|it| it.at_start)
     }

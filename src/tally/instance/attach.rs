@@ -210,7 +210,7 @@ pub(super) fn programs(
     let programs = session.object().progs().filter(ProgramImpl::autoload);
     let programs = programs.filter(|it| {
         let name = it.name().to_string_lossy();
-        !tally.schema.runs_at_start(&name)
+        !tally.schema.runs_on_request(&name)
     });
     programs
         .map(|program| {

@@ -55,7 +55,7 @@ pub(super) fn insert(
     let mut inserted = Vec::new();
     for program in object.progs_mut().filter(|program| program.autoload()) {
         let name = program.name().to_string_lossy().into_owned();
-        if schema.runs_at_start(&name) {
+        if schema.runs_on_request(&name) {
             continue;
         }
         let section = program.section().to_string_lossy().into_owned();

@@ -313,7 +313,7 @@ fn schema_of(folder: &Path, meta: &Meta) -> Result<(Schema, Vec<u8>)> {
 
 fn states_of(schema: &Schema, folder: &Path, meta: &Meta) -> Result<States> {
     let pins = PinnedMaps::new(folder, meta, MAPS);
-    States::new(schema, |name| pins.state(folder, name))
+    States::new(schema, |it| pins.state(folder, &it.map))
 }
 
 /// What was under way when it stopped; `None` for an instance of an earlier version,
