@@ -1106,7 +1106,8 @@ __tally_who(struct tally_who *who, struct task_struct *task, const char *name)
 }
 
 /* Into a zeroed key, or a part of it: the current task, which was wanted. */
-#define current_who(key) current_task_who(key, current_task())
+#define current_who(key) \
+	current_task_who(key, __tally_by_comm() ? current_task() : NULL)
 /* The same with the current task, where it is at hand. */
 #define current_task_who(key, task) \
 	__tally_current_who((struct tally_who *)(key)->comm, task)
