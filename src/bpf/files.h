@@ -130,16 +130,15 @@ static __always_inline bool is_sync(__u32 call)
 	}
 }
 
-/* The file that this descriptor of the current task stands for, or NULL. */
+/* The file of a descriptor of the current task, or NULL. Since 5.11. */
 static __always_inline struct file *file_of(__u32 fd)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct fdtable *table = bpf_get_current_task_btf()->files->fdt;
 	struct file *file = NULL;
 
-	if (fd < BPF_CORE_READ(table, max_fds))
+	if (fd < table->max_fds)
 		bpf_probe_read_kernel(&file, sizeof(file),
-				      BPF_CORE_READ(table, fd) + fd);
+				      (struct file **)table->fd + fd);
 	return file;
 }
 

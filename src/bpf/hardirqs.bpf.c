@@ -42,13 +42,16 @@ int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 	struct run *run = tally_cpu_state(running);
 	__u64 time;
 	bool timed = tally_elapsed(run, &time);
-	struct interrupt key = {};
+	struct interrupt unseen = {}, *key = &unseen;
 	struct runs *runs;
 
 	if (!wanted_cpu())
 		return 0;
-	tally_text(key.name, sizeof(key.name), action->name);
-	runs = tally_entry(hardirqs, &key);
+	if (timed)
+		key = &run->key;
+	else
+		tally_text(unseen.name, sizeof(unseen.name), action->name);
+	runs = tally_entry(hardirqs, key);
 	__sync_fetch_and_add(&runs->count, 1);
 	if (timed) {
 		__sync_fetch_and_add(&runs->time, time);

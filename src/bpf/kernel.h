@@ -525,19 +525,27 @@ static __always_inline __u64 __until_nul(__u64 text)
 }
 
 /*
- * The name of a task: two loads, as a helper costs more than the rest of a
- * short program. Before 5.17 remains of an earlier name stand behind the NUL:
+ * A name of 16 bytes in a struct of the kernel's: two loads, as a helper costs
+ * more than the rest of a short program.
+ */
+static __always_inline void short_name(char to[16], const char from[16])
+{
+	const __u64 *text = (const __u64 *)from;
+	__u64 first = __until_nul(text[0]);
+	__u64 name[] = {first, first >> 56 ? __until_nul(text[1]) : 0};
+
+	__builtin_memcpy(to, name, sizeof(name));
+}
+
+/*
+ * That of a task. Before 5.17 remains of an earlier one stand behind the NUL:
  * 06c5088aeedf ("fs/exec: replace strlcpy with strscpy_pad in
  * __set_task_comm").
  */
 static __always_inline void task_comm(char to[TASK_COMM_LEN],
 				      struct task_struct *task)
 {
-	const __u64 *comm = (const __u64 *)task->comm;
-	__u64 first = __until_nul(comm[0]);
-	__u64 name[] = {first, first >> 56 ? __until_nul(comm[1]) : 0};
-
-	__builtin_memcpy(to, name, TASK_COMM_LEN);
+	short_name(to, task->comm);
 }
 
 /*
@@ -565,7 +573,7 @@ static __always_inline struct upid *process_number(struct task_struct *task,
 /* Its cgroup of the unified hierarchy, for AS(cgroup). */
 static __always_inline __u64 task_cgroup(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	return task->cgroups->dfl_cgrp->kn->id;
 }
 
 #endif /* KTALLY_KERNEL_H */

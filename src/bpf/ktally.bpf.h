@@ -463,12 +463,16 @@ static __always_inline void __tally_set(__u64 *since, __u64 to)
 #define tally_begin_prepared(state) \
 	__tally_set(&(state)->since, bpf_ktime_get_ns())
 
-#define tally_begin(state, key_ptr)                                           \
+#define tally_begin(state, key_ptr) \
+	tally_begin_at(state, key_ptr, bpf_ktime_get_ns())
+
+/* The same where the time is known, as that of the end of another event. */
+#define tally_begin_at(state, key_ptr, now)                                   \
 	({                                                                    \
 		typeof(state) __state = (state);                              \
 		__tally_set(&__state->since, TALLY_ENDING);                   \
 		__builtin_memcpy(&__state->key, key_ptr, sizeof(*(key_ptr))); \
-		__tally_set(&__state->since, bpf_ktime_get_ns());             \
+		__tally_set(&__state->since, now);                            \
 	})
 
 /*

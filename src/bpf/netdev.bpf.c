@@ -42,8 +42,7 @@ static __always_inline int moved(struct net_device *dev,
 
 	if (!wanted_net(dev->nd_net.net))
 		return 0;
-	bpf_probe_read_kernel_str(key.interface, sizeof(key.interface),
-				  dev->name);
+	short_name(key.interface, dev->name);
 	traffic = tally_entry(netdev, &key);
 	__sync_fetch_and_add(&traffic->packets, 1);
 	__sync_fetch_and_add(&traffic->bytes, bytes);
