@@ -308,39 +308,6 @@ struct bpf_link {
 	struct bpf_prog *prog;
 };
 
-struct seq_file;
-
-struct bpf_iter_meta {
-	struct seq_file *seq;
-};
-
-/* What iterators are handed. */
-struct bpf_iter__bpf_map {
-	struct bpf_iter_meta *meta;
-	struct bpf_map *map;
-};
-
-struct bpf_iter__task {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-};
-
-struct bpf_iter__task_file {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-	__u32 fd;
-	struct file *file;
-};
-
-struct sock;
-
-struct bpf_iter__bpf_sk_storage_map {
-	struct bpf_iter_meta *meta;
-	struct bpf_map *map;
-	struct sock *sk;
-	void *value;
-};
-
 /* ---- control groups ---- */
 
 struct kernfs_node {
@@ -472,6 +439,42 @@ struct sk_buff {
 
 #pragma clang attribute pop
 
+/*
+ * What iterators are handed. On every kernel each member takes 8 bytes, so
+ * these have no CO-RE: for each struct that has, libbpf searches all of the
+ * kernel's BTF.
+ */
+struct seq_file;
+struct sock;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__bpf_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
+};
+
 enum pageflags {
 	PG_head = 6,
 };
@@ -528,7 +531,7 @@ static __always_inline __u64 __until_nul(__u64 text)
  * A name of 16 bytes in a struct of the kernel's: two loads, as a helper costs
  * more than the rest of a short program.
  */
-static __always_inline void short_name(char to[16], const char from[16])
+static __always_inline void __short_name(char to[16], const char from[16])
 {
 	const __u64 *text = (const __u64 *)from;
 	__u64 first = __until_nul(text[0]);
@@ -545,7 +548,7 @@ static __always_inline void short_name(char to[16], const char from[16])
 static __always_inline void task_comm(char to[TASK_COMM_LEN],
 				      struct task_struct *task)
 {
-	short_name(to, task->comm);
+	__short_name(to, task->comm);
 }
 
 /*

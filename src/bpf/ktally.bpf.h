@@ -334,22 +334,19 @@ static __always_inline void *__tally_entry(void *map, const void *key,
  * is loaded where the state is UNDER_WAY: it hands out the number of each
  * thread that has a value, and the value.
  */
-#define TASK_STATE(name, state)                                 \
-	__TASK_STORAGE(name, state);                            \
-	SEC("?iter/task") int tally_walk_##name(__u64 *ctx)     \
-	{                                                       \
-		return __tally_walk(ctx, &name, sizeof(state)); \
-	}                                                       \
+#define TASK_STATE(name, state)                                             \
+	__TASK_STORAGE(name, state);                                        \
+	SEC("?iter/task") int tally_walk_##name(struct bpf_iter__task *ctx) \
+	{                                                                   \
+		return __tally_walk(ctx, &name, sizeof(state));             \
+	}                                                                   \
 	struct tally_storage_##name name SEC(".maps")
 
-/*
- * *ctx* is a struct bpf_iter__task, the same on all kernels: without CO-RE,
- * whose search for two types more makes each start slower.
- */
-static __always_inline int __tally_walk(__u64 *ctx, void *storage, __u32 size)
+static __always_inline int __tally_walk(struct bpf_iter__task *ctx,
+					void *storage, __u32 size)
 {
-	struct seq_file **meta = (void *)ctx[0];
-	struct task_struct *task = (void *)ctx[1];
+	struct seq_file *seq = ctx->meta->seq;
+	struct task_struct *task = ctx->task;
 	void *value;
 	__u64 id;
 
@@ -359,8 +356,8 @@ static __always_inline int __tally_walk(__u64 *ctx, void *storage, __u32 size)
 	if (!value)
 		return 0;
 	id = task->pid;
-	bpf_seq_write(*meta, &id, sizeof(id));
-	bpf_seq_write(*meta, value, size);
+	bpf_seq_write(seq, &id, sizeof(id));
+	bpf_seq_write(seq, value, size);
 	return 0;
 }
 

@@ -42,7 +42,7 @@ static __always_inline int moved(struct net_device *dev,
 
 	if (!wanted_net(dev->nd_net.net))
 		return 0;
-	short_name(key.interface, dev->name);
+	__short_name(key.interface, dev->name);
 	traffic = tally_entry(netdev, &key);
 	__sync_fetch_and_add(&traffic->packets, 1);
 	__sync_fetch_and_add(&traffic->bytes, bytes);

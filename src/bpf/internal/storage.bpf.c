@@ -10,10 +10,10 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Since 6.1: d4ccaf58a847 ("bpf: Introduce cgroup iter"). */
-struct bpf_iter__cgroup___since_6_1 {
+struct bpf_iter__cgroup {
 	struct bpf_iter_meta *meta;
 	struct cgroup *cgroup;
-} __attribute__((preserve_access_index));
+};
 
 #define TARGET(name, map_type)                        \
 	struct {                                      \
@@ -56,7 +56,7 @@ int task_storage(struct bpf_iter__task *ctx)
 
 /* A cgroup's id. */
 SEC("iter/cgroup")
-int cgrp_storage(struct bpf_iter__cgroup___since_6_1 *ctx)
+int cgrp_storage(struct bpf_iter__cgroup *ctx)
 {
 	struct cgroup *cgroup = ctx->cgroup;
 
