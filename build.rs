@@ -205,8 +205,8 @@ fn entries(folder: &str, names: &[String]) -> Result<String> {
         let skeleton = camel_case(name);
         writeln!(
             code,
-            "    Builtin {{ name: \"{name}\", open: || \
-             skeleton::open({name}::{skeleton}SkelBuilder::default()) }},"
+            "    Builtin {{ name: \"{name}\", open: |btf| \
+             skeleton::open({name}::{skeleton}SkelBuilder::default(), btf) }},"
         )?;
     }
     code.push_str("];\n");

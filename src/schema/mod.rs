@@ -30,7 +30,7 @@ mod word;
 
 pub(crate) use btf::walk;
 pub use btf::{KernelBtf, Schema};
-pub(crate) use btf::{MapBtf, TABLE_TYPES, declared_types, raw_btf};
+pub(crate) use btf::{MapBtf, TABLE_TYPES, declared_types, kernel_btf_for, raw_btf};
 pub use counts::Number;
 pub(crate) use counts::no_counts;
 pub use declaration::{Declaration, MapFacts};

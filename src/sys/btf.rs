@@ -1,11 +1,34 @@
 //! Changes BTF, by libbpf: adds types to it, and turns pointers to other types.
 
 use std::ffi::CString;
+use std::fs::{self, File};
 use std::io;
-use std::ptr::NonNull;
+use std::os::fd::AsRawFd;
+use std::ptr::{self, NonNull};
 use std::slice;
 
 use libbpf_rs::libbpf_sys;
+
+/// Hands over the bytes of the running kernel's BTF.
+pub(crate) fn with_kernel_btf<T>(take: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+    const PATH: &str = "/sys/kernel/btf/vmlinux";
+    let file = File::open(PATH)?;
+    let size = file.metadata()?.len() as usize;
+    // SAFETY: a new mapping, which nothing else knows.
+    let mapped = unsafe {
+        let (read, private) = (libc::PROT_READ, libc::MAP_PRIVATE);
+        libc::mmap(ptr::null_mut(), size, read, private, file.as_raw_fd(), 0)
+    };
+    // Since Linux 6.16.
+    if mapped == libc::MAP_FAILED {
+        return fs::read(PATH).map(|bytes| take(&bytes));
+    }
+    // SAFETY: it has that many bytes, which the kernel never changes.
+    let taken = take(unsafe { slice::from_raw_parts(mapped.cast(), size) });
+    // SAFETY: nothing borrows from it any more.
+    unsafe { libc::munmap(mapped, size) };
+    Ok(taken)
+}
 
 /// The number of a type.
 pub(crate) type Id = i32;

@@ -2,7 +2,7 @@
 //! path of a C file or an object.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
@@ -14,13 +14,13 @@ use super::follow::FOLLOWED;
 use super::section::runs_on_request;
 use super::skeleton::{self, Opened};
 use crate::error::{unknown, usage};
-use crate::schema::{Hints, Schema, raw_btf};
+use crate::schema::{Hints, Schema, kernel_btf_for, raw_btf};
 use crate::sys::{self, log};
 
 /// A tally of `src/bpf/`, with its generated skeleton.
 struct Builtin {
     name: &'static str,
-    open: fn() -> libbpf_rs::Result<Box<dyn Opened>>,
+    open: fn(Option<File>) -> libbpf_rs::Result<Box<dyn Opened>>,
 }
 
 include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
@@ -165,7 +165,7 @@ impl Tally {
     }
 
     fn open(name: String, object: Source) -> Result<Self> {
-        let opened = object.open(&name)?;
+        let opened = object.open(&name, None)?;
         let mut schema = Schema::of_object(opened.object())?;
         if let (true, Source::File(object)) = (schema.is_found, &object) {
             schema.set_apart(&code::deleted_from(object));
@@ -301,7 +301,12 @@ impl Tally {
 
     /// Opens the object again, to load it.
     pub(super) fn reopen(&self) -> Result<Box<dyn Opened>> {
-        let mut opened = self.object.open(&self.name)?;
+        // Files may seek types of modules.
+        let btf = match self.object {
+            Source::Builtin(_) => kernel_btf_for(&self.btf),
+            Source::File(_) => None,
+        };
+        let mut opened = self.object.open(&self.name, btf)?;
         if !self.has_maxima {
             for program in opened.object_mut().progs_mut() {
                 sys::program::take_out_compare_and_exchange(&program).with_context(|| {
@@ -314,10 +319,11 @@ impl Tally {
 }
 
 impl Source {
-    fn open(&self, name: &str) -> Result<Box<dyn Opened>> {
+    /// The types of the kernel are in `btf`, or in the kernel's own BTF.
+    fn open(&self, name: &str, btf: Option<File>) -> Result<Box<dyn Opened>> {
         log::listen();
         let opened = match self {
-            Self::Builtin(builtin) => (builtin.open)(),
+            Self::Builtin(builtin) => (builtin.open)(btf),
             Self::File(object) => skeleton::open_file(name, object),
         };
         opened.map_err(|error| {

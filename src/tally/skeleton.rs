@@ -1,7 +1,9 @@
 //! The plumbing of libbpf-rs: sessions use skeletons and object files through the same
 //! two types.
 
+use std::fs::File;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Object, ObjectBuilder, OpenObject, Result};
@@ -33,11 +35,34 @@ where
     }
 }
 
-pub(super) fn open<B>(builder: B) -> Result<Box<dyn Opened>>
+/// An object that is loaded with the types of the kernel that are in a file.
+struct WithBtf(Box<dyn Opened>, File);
+
+impl Opened for WithBtf {
+    fn object(&self) -> &OpenObject {
+        self.0.object()
+    }
+
+    fn object_mut(&mut self) -> &mut OpenObject {
+        self.0.object_mut()
+    }
+
+    fn load(self: Box<Self>) -> Result<Loaded> {
+        let Self(opened, _open) = *self;
+        opened.load()
+    }
+}
+
+pub(super) fn open<B>(mut builder: B, btf: Option<File>) -> Result<Box<dyn Opened>>
 where
     B: SkelBuilder<'static>,
     B::Output: 'static,
 {
+    if let Some(btf) = btf {
+        let path = format!("/proc/self/fd/{}", btf.as_raw_fd());
+        builder.object_builder_mut().btf_custom_path(path)?;
+        return Ok(Box::new(WithBtf(open(builder, None)?, btf)));
+    }
     // A skeleton borrows the storage of its object. It frees the object; the storage, a
     // pointer in size, leaks until the process ends.
     let place = Box::leak(Box::new(MaybeUninit::uninit()));

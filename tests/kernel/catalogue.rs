@@ -2,6 +2,7 @@
 //! verifier made of it. `make docs` writes it; this test holds that it is
 //! current.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,8 @@ use std::path::Path;
 use ktally::cli::default;
 use ktally::names::meaning;
 use ktally::schema::{MetricKind, OptionSpec, Table};
-use ktally::tally::{Session, Tally};
+use ktally::tally::{ResolvedOption, Session, Support, Tally};
+use libbpf_rs::query::ProgInfoIter;
 
 use crate::support::{Impossible, kernel_series, options_of, require_root};
 
@@ -109,14 +111,18 @@ fn describe_table(page: &mut String, tally: &Tally, table: &Table) {
 /// Every tally loads here, or cannot for a reason that is true: what it cannot
 /// attach to is another question.
 fn verified(tally: &Tally) -> Vec<(String, u32)> {
-    let needed = [("path", "libc.so.6"), ("function", "getppid")];
-    let has = |(name, _): &(&str, &str)| tally.schema.options.iter().any(|it| it.name == *name);
-    let given: Vec<_> = needed.into_iter().filter(has).collect();
-    let options = options_of(tally, &given).unwrap();
-    Session::verify(tally, &options).unwrap_or_else(|error| {
+    Session::verify(tally, &needed_options(tally)).unwrap_or_else(|error| {
         Impossible::of(tally, &error);
         Vec::new()
     })
+}
+
+/// Those that a tally cannot do without.
+fn needed_options(tally: &Tally) -> Vec<ResolvedOption> {
+    let needed = [("path", "libc.so.6"), ("function", "getppid")];
+    let has = |(name, _): &(&str, &str)| tally.schema.options.iter().any(|it| it.name == *name);
+    let given: Vec<_> = needed.into_iter().filter(has).collect();
+    options_of(tally, &given).unwrap()
 }
 
 /// Without the numbers that depend on the kernel, and those numbers.
@@ -161,4 +167,35 @@ fn the_page_of_the_tallies_is_current() {
             "{now} instructions, where docs/tallies.md has {then}: run `make docs`"
         );
     }
+}
+
+/// A built-in tally is loaded with the part of the kernel's BTF that it needs, a file
+/// with all of it: the kernel gets the same instructions.
+#[test]
+fn a_part_of_the_kernels_btf_is_enough() {
+    require_root();
+    let mut compared = 0;
+    for tally in Tally::builtins().unwrap() {
+        let object = Path::new(env!("OUT_DIR")).join(format!("{}.bpf.o", tally.name));
+        let file = Tally::find(object.as_os_str()).unwrap();
+        let Some(tags) = tags(&tally) else { continue };
+        assert_eq!(Some(tags), self::tags(&file), "{}", tally.name);
+        compared += 1;
+    }
+    assert!(compared > 10, "{compared}");
+}
+
+/// What the kernel made of the instructions of each program.
+fn tags(tally: &Tally) -> Option<Vec<(OsString, [u8; 8])>> {
+    let options = needed_options(tally);
+    if !Support::probe().obstacles(tally).is_empty() {
+        return None;
+    }
+    let session = Session::start(tally, &options, None).unwrap();
+    let ids = session.program_ids().unwrap();
+    let programs = ProgInfoIter::default().filter(|it| ids.contains(&it.id));
+    let tags = programs.map(|it| (it.name, it.tag.0));
+    let mut tags: Vec<_> = tags.collect();
+    tags.sort();
+    Some(tags)
 }

@@ -1,6 +1,7 @@
 //! Reads BTF through libbpf, into the owned types of the schema: the only files
 //! there that know libbpf.
 
+mod extract;
 mod found;
 mod live;
 mod module;
@@ -22,6 +23,7 @@ use libbpf_rs::btf::{BtfKind, BtfType, HasSize, ReferencesType, TypeId};
 use super::table::Table;
 use super::tags::{Decoder, Tags};
 use super::types::{Kind, Member, Place, Type, Variant};
+use crate::sys;
 
 pub(crate) use found::TABLE_TYPES;
 pub use live::KernelBtf;
@@ -332,11 +334,24 @@ fn variant(name: Option<&OsStr>, value: i128) -> Variant {
     Variant { name, value }
 }
 
-/// From bytes of any origin.
-fn parse_btf(bytes: &[u8]) -> Result<Btf<'static>> {
+/// The part of the kernel's BTF that an object with this BTF needs: `None` where all of
+/// it is needed, or there is none.
+pub(crate) fn kernel_btf_for(object: &[u8]) -> Option<File> {
+    let part = sys::btf::with_kernel_btf(|kernel| extract::extract(kernel, object));
+    file_of(&part.ok()??).ok()
+}
+
+/// libbpf reads BTF from files alone.
+fn file_of(btf: &[u8]) -> Result<File> {
     use nix::sys::memfd::{MFdFlags, memfd_create};
     let mut file = File::from(memfd_create(c"btf", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(bytes)?;
+    file.write_all(btf)?;
+    Ok(file)
+}
+
+/// From bytes of any origin.
+fn parse_btf(bytes: &[u8]) -> Result<Btf<'static>> {
+    let file = file_of(bytes)?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Btf::from_path(path).context("failed to parse BTF")
 }
