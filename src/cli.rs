@@ -216,7 +216,9 @@ fn of_read(arg: Arg) -> Arg {
         }
         "every" => arg.help("Interval between readings, which show differences, until Ctrl-C"),
         "total" => arg.help("Totals since it was attached, rather than rates and differences"),
-        "max_rows" | "all_programs" | "settings" | "targets" | "command" => arg.hide(true),
+        "max_rows" | "per_cpu_rows" | "all_programs" | "settings" | "targets" | "command" => {
+            arg.hide(true)
+        }
         "include" | "define" | "cflags" => arg.hide(true),
         _ => arg,
     }

@@ -159,6 +159,18 @@ fn subjects() -> Result<Vec<Subject>> {
             &format!("__u32 key = 1; {ADD}"),
         )?,
         own(
+            "array, a row of each CPU beside the others",
+            COUNT,
+            "ARRAY_TABLE(rows, struct n, 8, \"\");",
+            &format!("__u32 key = bpf_get_smp_processor_id(); {ADD}"),
+        )?,
+        own(
+            "array, a row of each CPU far from the others",
+            COUNT,
+            "ARRAY_TABLE(rows, struct n, 4096, \"\");",
+            &format!("__u32 key = bpf_get_smp_processor_id() * 32; {ADD}"),
+        )?,
+        own(
             "4-byte key",
             COUNT,
             "TABLE(rows, __u32, struct n, 8192, \"\");",

@@ -95,6 +95,7 @@ pub(super) fn chosen(
     let each = tallies.into_iter().zip(given).zip(words);
     each.map(|((mut tally, mut given), words)| {
         tally.all_programs = matches.get_flag("all_programs");
+        tally.per_cpu_rows = matches.get_flag("per_cpu_rows");
         let own = own(&tally, words)?;
         given.retain(|(name, _)| own.iter().all(|(own, _)| own != name));
         given.extend(own);

@@ -190,6 +190,7 @@ pub(super) fn chosen(
 ) -> Result<Chosen> {
     let mut tally = Tally::count(&args.take_query())?;
     tally.all_programs = args.run.loading.all_programs;
+    tally.per_cpu_rows = args.run.loading.per_cpu_rows;
     Ok(Chosen {
         given: options::given(matches, anything),
         lacks: Vec::new(),

@@ -101,7 +101,7 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
     /// Play a recording back; needs no privileges (press `?` for the keys)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tally", "maps", "light", "bpf", "record", "every", "max_rows", "all_programs", "settings", "targets", "include", "define", "cflags"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tally", "maps", "light", "bpf", "record", "every", "max_rows", "per_cpu_rows", "all_programs", "settings", "targets", "include", "define", "cflags"])]
     pub(crate) replay: Option<PathBuf>,
     /// Draw with ASCII characters only
     #[arg(long)]
@@ -309,6 +309,9 @@ pub(crate) struct Loading {
     /// Make room for N rows in each table (arrays keep their size)
     #[arg(long, help_heading = COUNT, hide_short_help = true, value_name = "N", value_parser = whole::<u32>(1, u32::MAX.into()), allow_negative_numbers = true)]
     pub(crate) max_rows: Option<u32>,
+    /// Keep each row once for each CPU: for hosts where many CPUs count into the same rows
+    #[arg(long, help_heading = COUNT, hide_short_help = true)]
+    pub(crate) per_cpu_rows: bool,
     /// Load every program, also where several kinds of programs count the same event
     /// [only the first kind that loads]
     #[arg(long, help_heading = COUNT, hide_short_help = true)]

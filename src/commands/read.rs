@@ -16,9 +16,11 @@ use crate::tally::{Instance, InstanceName, Instances};
 pub(super) fn read(global: &Global, args: &RunArgs) -> Result<Exit> {
     let text = args.tally.to_string_lossy();
     let name = InstanceName::parse(text.strip_prefix('@').unwrap_or(&text))?;
-    if args.loading.max_rows.is_some() || args.loading.all_programs || !args.command.is_empty() {
+    let loading = &args.loading;
+    let has_flag = loading.per_cpu_rows || loading.all_programs;
+    if loading.max_rows.is_some() || has_flag || !args.command.is_empty() {
         return Err(usage(
-            "an attached tally has its size, programs and filters already: --max-rows, --all-programs and a command are options of `run` and `attach`",
+            "an attached tally has its size, programs and filters already: --max-rows, --per-cpu-rows, --all-programs and a command are options of `run` and `attach`",
         ));
     }
     // Completes or removes half-made instances first.

@@ -43,7 +43,7 @@ const SHAPES: &[(&str, Size, Size, &str)] = &[
 ];
 
 /// What every per-CPU value must fit into.
-const PER_CPU_BYTES: u32 = 32 << 10;
+pub(crate) const PER_CPU_BYTES: u32 = 32 << 10;
 
 impl NewMap {
     /// What about it cannot be, and what would do.

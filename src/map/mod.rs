@@ -31,6 +31,7 @@ pub use libbpf_rs::MapFlags;
 pub use add::Adder;
 pub use create::type_names;
 pub(crate) use create::{NewMap, create, flag_bit, flag_names, type_number, types_with};
+pub(crate) use create_checks::PER_CPU_BYTES;
 pub use drain::{Drained, drain};
 pub(crate) use inventory::Listed;
 pub(crate) use inventory::{Inventory, Used};

@@ -40,6 +40,8 @@ pub struct Tally {
     /// Whether to load every kind of program for an event, and not only the
     /// first that works.
     pub(crate) all_programs: bool,
+    /// Whether its tables have a copy of each row for each CPU.
+    pub(crate) per_cpu_rows: bool,
     /// Whether its programs are loaded with the instruction that raises maxima.
     has_maxima: bool,
     /// The initial contents of `.rodata`, where the options' defaults are.
@@ -200,6 +202,7 @@ impl Tally {
             schema,
             programs,
             all_programs: false,
+            per_cpu_rows: false,
             has_maxima: true,
             rodata,
             btf,

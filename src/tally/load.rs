@@ -96,6 +96,9 @@ impl<'a> Loader<'a> {
         if let Some(max_rows) = max_rows {
             resize(object, &self.tally.schema.tables, max_rows)?;
         }
+        if self.tally.per_cpu_rows {
+            sizes::copy_for_each_cpu(object, &self.tally.schema.tables)?;
+        }
         sizes::set_missing(object)?;
         self.leave_out_programs(object)?;
         prepare(object)?;

@@ -1,9 +1,12 @@
-//! The sizes of maps that an object leaves to its loader.
+//! The sizes of maps that an object leaves to its loader, and the type of those that
+//! the user wants for each CPU.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use libbpf_rs::{MapType, OpenMapMut, OpenObject};
 
 use super::catalogue::lossy;
+use crate::map::PER_CPU_BYTES;
+use crate::schema::Table;
 use crate::sys::log;
 
 /// What loaders usually choose for tables.
@@ -18,6 +21,28 @@ pub(super) fn set_missing(object: &mut OpenObject) -> Result<()> {
     for mut map in object.maps_mut() {
         let name = lossy(map.name());
         set(&mut map, &name).with_context(|| format!("failed to set the size of map `{name}`"))?;
+    }
+    Ok(())
+}
+
+/// Gives the tables a copy of each row for each CPU, which readers add up.
+pub(super) fn copy_for_each_cpu(object: &mut OpenObject, tables: &[Table]) -> Result<()> {
+    for mut map in object.maps_mut() {
+        let name = lossy(map.name());
+        let ty = match map.map_type() {
+            _ if tables.iter().all(|table| table.name != name) => continue,
+            MapType::Hash => MapType::PercpuHash,
+            MapType::LruHash => MapType::LruPercpuHash,
+            MapType::Array => MapType::PercpuArray,
+            _ => continue,
+        };
+        ensure!(
+            map.value_size() <= PER_CPU_BYTES,
+            "table `{name}` has rows of {} bytes, and --per-cpu-rows takes at most {PER_CPU_BYTES}",
+            map.value_size()
+        );
+        map.set_type(ty)
+            .with_context(|| format!("failed to keep table `{name}` for each CPU"))?;
     }
     Ok(())
 }

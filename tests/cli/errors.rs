@@ -142,6 +142,7 @@ attach failures --pid x => `x` | --pid
 read => <INSTANCE> | --help
 read ../x => `../x` | not an instance name
 read x --max-rows 3 => --max-rows | already
+read x --per-cpu-rows => --per-cpu-rows | already
 detach => INSTANCE | --help
 detach x --all => --all | cannot be used
 detach --all -o json => --all | jsonl

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{Args, end, full, json};
+use crate::common::{Args, end, full, items, json};
 use crate::fate::{self, Fate};
 use crate::instances::Host;
 use crate::interface::RUNS_INTO_ITSELF;
@@ -361,6 +361,34 @@ fn nothing_is_lost_or_twice_whatever_ends_a_rotation() {
     }
     eprintln!("{cut} cut, {printed} printed");
     assert!(cut >= 4 && printed >= 4, "{cut} cut, {printed} printed");
+}
+
+/// Whatever reads rows adds up their copies.
+#[test]
+fn rows_may_have_a_copy_for_each_cpu() {
+    needs((5, 13), "task storage");
+    let host = Host::new();
+    let child = Child::new("kt-copies", || {
+        on_two_cpus(23, |_, _| ask_for_parent(1));
+    });
+    let line = format!("syscalls --per-cpu-rows --rotatable --pid {}", child.pid());
+    host.good(&format!("attach {line}"));
+    let maps = host.json("map list -o json");
+    let tables = items(&maps).iter();
+    let tables = tables.filter(|it| it["name"] == "syscalls" && it["type"] == "percpu_hash");
+    assert_eq!(tables.count(), 2);
+    child.work();
+    assert_eq!(host.calls("read syscalls -o json", GETPPID), 46);
+    host.good(&format!("attach {line} --replace"));
+    // Rows that stay are of the type that they had.
+    let plain = line.replace(" --per-cpu-rows", "");
+    let refused = host.ktally(&format!("attach {plain} --replace"));
+    refused.failed(1, &["is a PercpuHash", "would be a Hash"]);
+    child.work();
+    assert_eq!(host.calls("rotate syscalls -o json", GETPPID), 92);
+    child.work();
+    assert_eq!(host.calls("detach syscalls -o json", GETPPID), 46);
+    assert_eq!(host.pins(), [""; 0]);
 }
 
 /// The same, where each reading has a file: of them all, and not of a part of one.
