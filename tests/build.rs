@@ -21,7 +21,9 @@ impl Sources {
     fn new() -> Self {
         let sources = Self(tempfile::tempdir().unwrap());
         fs::create_dir_all(sources.path("src/bpf/internal")).unwrap();
-        fs::create_dir(sources.path("out")).unwrap();
+        for folder in ["out", "docs"] {
+            fs::create_dir(sources.path(folder)).unwrap();
+        }
         sources.add("flags", "flags");
         let originals = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bpf");
         for file in fs::read_dir(originals).unwrap() {

@@ -12,7 +12,7 @@ use super::{Cli, CompileArgs, VERBS, chosen};
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     /// Of `run`, `attach`, `top` or `export`: tallies, or `@` and an instance. `None`
-    /// of other subcommands.
+    /// where there are none.
     pub(super) operands: Option<Vec<OsString>>,
     /// The flags for clang.
     pub(super) clang_flags: Vec<OsString>,
@@ -42,7 +42,7 @@ impl Scan {
             cflags: cflags.first().map(|it| it.to_string_lossy().into_owned()),
         };
         Some(Self {
-            operands: Some(all("tally")),
+            operands: matches.get_many("tally").map(|all| all.cloned().collect()),
             clang_flags: compile.flags(),
         })
     }

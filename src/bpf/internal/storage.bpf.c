@@ -10,7 +10,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Since 6.1: d4ccaf58a847 ("bpf: Introduce cgroup iter"). */
-struct bpf_iter__cgroup {
+struct bpf_iter__cgroup___since_6_1 {
 	struct bpf_iter_meta *meta;
 	struct cgroup *cgroup;
 };
@@ -56,7 +56,7 @@ int task_storage(struct bpf_iter__task *ctx)
 
 /* A cgroup's id. */
 SEC("iter/cgroup")
-int cgrp_storage(struct bpf_iter__cgroup *ctx)
+int cgrp_storage(struct bpf_iter__cgroup___since_6_1 *ctx)
 {
 	struct cgroup *cgroup = ctx->cgroup;
 
