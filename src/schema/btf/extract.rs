@@ -4,38 +4,16 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// `BTF_KIND_*` of include/uapi/linux/btf.h.
-const INT: u32 = 1;
-const PTR: u32 = 2;
-const ARRAY: u32 = 3;
-const STRUCT: u32 = 4;
-const UNION: u32 = 5;
-const ENUM: u32 = 6;
-const FWD: u32 = 7;
-const TYPEDEF: u32 = 8;
-const VOLATILE: u32 = 9;
-const CONST: u32 = 10;
-const RESTRICT: u32 = 11;
-const FUNC: u32 = 12;
-const FUNC_PROTO: u32 = 13;
-const VAR: u32 = 14;
-const DATASEC: u32 = 15;
-const FLOAT: u32 = 16;
-const DECL_TAG: u32 = 17;
-const TYPE_TAG: u32 = 18;
-const ENUM64: u32 = 19;
+use libbpf_rs::btf::BtfKind;
 
-const MAGIC: u16 = 0xeb9f;
-const HEADER: usize = 24;
-/// A name, what it is, and its size or another type.
-const TYPE: usize = 12;
+use super::raw::{Raw, TYPE, kind, rest, text, word, written};
 
 /// All types of the kernel that have the names of types of an object, and what these are
 /// made of: types behind pointers are without members, as CO-RE follows no pointer.
 /// `None` where the kernel's BTF is of another form.
 pub(crate) fn extract(kernel: &[u8], object: &[u8]) -> Option<Vec<u8>> {
-    let kernel = Raw::new(kernel)?;
-    let object = Raw::new(object)?;
+    let kernel = Types::of(kernel)?;
+    let object = Types::of(object)?;
     let wanted = Names::new((1..object.offsets.len()).filter_map(|id| object.sought(id)));
     let roots = (1..kernel.offsets.len()).filter(|id| {
         let name = kernel.sought(*id);
@@ -57,58 +35,51 @@ pub(crate) fn extract(kernel: &[u8], object: &[u8]) -> Option<Vec<u8>> {
     while let Some((id, is_whole)) = part.waiting.pop_front() {
         part.copy(id, is_whole)?;
     }
-    Some(part.raw())
+    Some(written(&part.types, &part.strings))
 }
 
-/// BTF as it is in memory.
-struct Raw<'a> {
-    types: &'a [u8],
-    strings: &'a [u8],
+/// BTF whose types can be taken by their numbers.
+struct Types<'a> {
+    raw: Raw<'a>,
     /// Where each type begins; the first one is void.
     offsets: Vec<u32>,
 }
 
-impl<'a> Raw<'a> {
-    fn new(bytes: &'a [u8]) -> Option<Self> {
-        if word16(bytes, 0)? != MAGIC {
-            return None;
+impl<'a> Types<'a> {
+    /// `None` where a type is of a kind that is not known.
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let raw = Raw::of(bytes)?;
+        let (mut offsets, mut end) = (vec![0], 0);
+        for head in raw.heads() {
+            offsets.push(head.at as u32);
+            end = head.end;
         }
-        let part = |at: usize| {
-            let from = word(bytes, 4)? as usize + word(bytes, at)? as usize;
-            bytes.get(from..from + word(bytes, at + 4)? as usize)
-        };
-        let (types, strings) = (part(8)?, part(16)?);
-        let mut offsets = vec![0];
-        let mut at = 0;
-        while at < types.len() {
-            offsets.push(at as u32);
-            at += TYPE + rest(word(types, at + 4)?)?;
-        }
-        Some(Self {
-            types,
-            strings,
-            offsets,
-        })
+        (end == raw.types.len()).then_some(Self { raw, offsets })
     }
 
     fn ty(&self, id: usize) -> Option<&'a [u8]> {
-        self.types.get(*self.offsets.get(id)? as usize..)
+        self.raw.types.get(*self.offsets.get(id)? as usize..)
     }
 
     fn name(&self, offset: u32) -> &'a [u8] {
-        let text = self.strings.get(offset as usize..).unwrap_or_default();
-        let end = text.iter().position(|byte| *byte == 0);
-        &text[..end.unwrap_or(text.len())]
+        text(self.raw.names, offset as usize).unwrap_or_default()
     }
 
     /// The name of a type, if CO-RE seeks such types by their names.
     fn sought(&self, id: usize) -> Option<&'a [u8]> {
         let ty = self.ty(id)?;
-        let is_sought = [INT, STRUCT, UNION, ENUM, FWD, TYPEDEF, ENUM64];
-        if !is_sought.contains(&kind(word(ty, 4)?)) {
-            return None;
-        }
-        Some(self.name(word(ty, 0)?)).filter(|name| !name.is_empty())
+        let is_sought = matches!(
+            kind(word(ty, 4)?)?,
+            BtfKind::Int
+                | BtfKind::Struct
+                | BtfKind::Union
+                | BtfKind::Enum
+                | BtfKind::Fwd
+                | BtfKind::Typedef
+                | BtfKind::Enum64
+        );
+        let name = self.name(word(ty, 0)?);
+        (is_sought && !name.is_empty()).then_some(name)
     }
 }
 
@@ -147,7 +118,7 @@ fn essential(name: &[u8]) -> &[u8] {
 
 /// What is copied so far.
 struct Part<'a> {
-    kernel: Raw<'a>,
+    kernel: Types<'a>,
     roots: HashSet<u32>,
     /// The new number of each type, with its members or without.
     ids: HashMap<(u32, bool), u32>,
@@ -184,37 +155,41 @@ impl Part<'_> {
     fn copy(&mut self, id: u32, is_whole: bool) -> Option<()> {
         let ty = self.kernel.ty(id as usize)?;
         let (info, of) = (word(ty, 4)?, word(ty, 8)?);
-        let kind = kind(info);
-        let is_record = [STRUCT, UNION].contains(&kind);
+        let kind = kind(info)?;
+        let is_record = matches!(kind, BtfKind::Struct | BtfKind::Union);
         let info = match is_record && !is_whole {
             true => info & !0xffff,
             false => info,
         };
         let name = self.name(word(ty, 0)?);
         let of = match kind {
-            PTR | FUNC_PROTO => self.id(of, false),
-            TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => self.id(of, is_whole),
+            BtfKind::Ptr | BtfKind::FuncProto => self.id(of, false),
+            BtfKind::Typedef
+            | BtfKind::Volatile
+            | BtfKind::Const
+            | BtfKind::Restrict
+            | BtfKind::TypeTag => self.id(of, is_whole),
             _ => of,
         };
-        let rest = ty.get(TYPE..TYPE + rest(info)?)?.chunks_exact(4);
+        let rest = ty.get(TYPE..TYPE + rest(kind, info))?.chunks_exact(4);
         let rest: Vec<u32> = rest.filter_map(|it| word(it, 0)).collect();
         self.write(&[name, info, of]);
         // Names and types among what else a kind has.
         match kind {
-            ARRAY => {
+            BtfKind::Array => {
                 let types = [self.id(rest[0], is_whole), self.id(rest[1], false), rest[2]];
                 self.write(&types);
             }
-            STRUCT | UNION => rest.chunks_exact(3).for_each(|member| {
+            BtfKind::Struct | BtfKind::Union => rest.chunks_exact(3).for_each(|member| {
                 let member = [self.name(member[0]), self.id(member[1], true), member[2]];
                 self.write(&member);
             }),
-            FUNC_PROTO => rest.chunks_exact(2).for_each(|parameter| {
+            BtfKind::FuncProto => rest.chunks_exact(2).for_each(|parameter| {
                 let parameter = [self.name(parameter[0]), self.id(parameter[1], false)];
                 self.write(&parameter);
             }),
-            ENUM | ENUM64 => {
-                let size = if kind == ENUM { 2 } else { 3 };
+            BtfKind::Enum | BtfKind::Enum64 => {
+                let size = if kind == BtfKind::Enum { 2 } else { 3 };
                 rest.chunks_exact(size).for_each(|value| {
                     let name = self.name(value[0]);
                     self.write(&[name]);
@@ -228,52 +203,8 @@ impl Part<'_> {
 
     fn write(&mut self, words: &[u32]) {
         self.types
-            .extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+            .extend(words.iter().flat_map(|word| word.to_le_bytes()));
     }
-
-    fn raw(self) -> Vec<u8> {
-        let (types, strings) = (self.types.len() as u32, self.strings.len() as u32);
-        let version = 1_u16;
-        let mut raw = [MAGIC, version].map(u16::to_ne_bytes).concat();
-        let header = [HEADER as u32, 0, types, types, strings];
-        raw.extend(header.map(u32::to_ne_bytes).concat());
-        raw.extend(self.types);
-        raw.extend(self.strings);
-        raw
-    }
-}
-
-fn kind(info: u32) -> u32 {
-    info >> 24 & 0x1f
-}
-
-/// The size of what follows a type; `None` of a kind that is not known.
-fn rest(info: u32) -> Option<usize> {
-    let count = (info & 0xffff) as usize;
-    Some(match kind(info) {
-        INT | VAR | DECL_TAG => 4,
-        ARRAY => 12,
-        STRUCT | UNION | DATASEC | ENUM64 => 12 * count,
-        ENUM | FUNC_PROTO => 8 * count,
-        PTR | FWD | TYPEDEF | VOLATILE | CONST | RESTRICT | FUNC | FLOAT | TYPE_TAG => 0,
-        _ => return None,
-    })
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .copied()
-        .map(u32::from_ne_bytes)
-}
-
-fn word16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .copied()
-        .map(u16::from_ne_bytes)
 }
 
 #[cfg(test)]
@@ -293,20 +224,13 @@ mod tests {
 
     /// An object with one struct of this name, which nothing is in.
     fn object(name: &str) -> Vec<u8> {
-        let mut object = Editor::new(&empty()).unwrap();
+        let mut object = Editor::new(&written(&[], &[0])).unwrap();
         object.structure(name, 4).unwrap();
         object.raw().unwrap()
     }
 
-    fn empty() -> Vec<u8> {
-        let mut raw = [MAGIC, 1].map(u16::to_ne_bytes).concat();
-        raw.extend([24, 0, 0, 0, 1].map(u32::to_ne_bytes).concat());
-        raw.push(0);
-        raw
-    }
-
     fn kernel() -> Vec<u8> {
-        let mut kernel = Editor::new(&empty()).unwrap();
+        let mut kernel = Editor::new(&written(&[], &[0])).unwrap();
         let int = kernel.int("int", 4, true).unwrap();
         let two = kernel.array(int, int, 2).unwrap();
         let inner = kernel.structure("inner", 8).unwrap();

@@ -6,6 +6,7 @@ mod found;
 mod live;
 mod module;
 mod object;
+mod raw;
 pub(crate) mod walk;
 
 use std::collections::HashMap;

@@ -7,6 +7,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use libbpf_rs::btf::{BtfKind, types};
 
+use super::raw::{Head, Raw, text, written};
 use super::walk::TRACEPOINT;
 use super::{KernelBtf, parse_btf};
 use crate::error::usage;
@@ -28,18 +29,18 @@ impl Module {
     }
 
     /// Without its types: those may be of the kernel.
-    fn new(name: String, raw: Vec<u8>, kernel: &Parts<'_>) -> Option<Self> {
-        let own = Parts::of(&raw)?;
+    fn new(name: String, raw: Vec<u8>, kernel: &Raw<'_>) -> Option<Self> {
+        let own = Raw::of(&raw)?;
         let name_at = |at: u32| {
             let at = at as usize;
-            let rest = match at.checked_sub(kernel.names.len()) {
-                Some(at) => own.names.get(at..)?,
-                None => kernel.names.get(at..)?,
+            let text = match at.checked_sub(kernel.names.len()) {
+                Some(at) => text(own.names, at)?,
+                None => text(kernel.names, at)?,
             };
-            std::str::from_utf8(rest.split(|byte| *byte == 0).next()?).ok()
+            std::str::from_utf8(text).ok()
         };
         let [mut tracepoints, mut functions, mut enums] = [(); 3].map(|()| BTreeSet::new());
-        for (kind, name) in own.heads() {
+        for Head { kind, name, .. } in own.heads() {
             match kind {
                 BtfKind::Func => functions.extend(name_at(name).map(str::to_owned)),
                 BtfKind::Enum | BtfKind::Enum64 => enums.extend(name_at(name).map(str::to_owned)),
@@ -60,60 +61,12 @@ impl Module {
     }
 }
 
-/// Of raw BTF.
-struct Parts<'b> {
-    types: &'b [u8],
-    names: &'b [u8],
-}
-
-impl<'b> Parts<'b> {
-    /// `struct btf_header`: behind it, each part has its place and its length.
-    fn of(raw: &'b [u8]) -> Option<Self> {
-        let header = word(raw, 4)?;
-        let part = |at| {
-            let (place, len) = (word(raw, at)?, word(raw, at + 4)?);
-            raw.get(header.checked_add(place)? as usize..)?
-                .get(..len as usize)
-        };
-        Some(Self {
-            types: part(8)?,
-            names: part(16)?,
-        })
-    }
-
-    /// The kind of each type, and where its name is: `struct btf_type`.
-    fn heads(&self) -> impl Iterator<Item = (BtfKind, u32)> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let (name, info) = (word(self.types, at)?, word(self.types, at + 4)?);
-            let kind = BtfKind::try_from(info >> 24 & 0x1f).ok()?;
-            let count = (info & 0xffff) as usize;
-            at += 12
-                + match kind {
-                    BtfKind::Int | BtfKind::Var | BtfKind::DeclTag => 4,
-                    BtfKind::Array => 12,
-                    BtfKind::Enum | BtfKind::FuncProto => 8 * count,
-                    BtfKind::Struct | BtfKind::Union | BtfKind::DataSec | BtfKind::Enum64 => {
-                        12 * count
-                    }
-                    _ => 0,
-                };
-            Some((kind, name))
-        })
-    }
-}
-
-fn word(raw: &[u8], at: usize) -> Option<u32> {
-    let bytes = raw.get(at..)?.first_chunk()?;
-    Some(u32::from_le_bytes(*bytes))
-}
-
 impl KernelBtf {
     /// The modules that are loaded and have BTF.
     pub(crate) fn modules(&self) -> &[Module] {
         self.modules.get_or_init(|| {
             let raw = sys::program::raw_btf(&self.btf);
-            let Some(kernel) = Parts::of(&raw) else {
+            let Some(kernel) = Raw::of(&raw) else {
                 return Vec::new();
             };
             let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -167,14 +120,11 @@ impl KernelBtf {
     /// Its types are after those of the kernel.
     pub(crate) fn with(&self, module: &Module) -> Result<Self> {
         let raw = sys::program::raw_btf(&self.btf);
-        let joined = Parts::of(&raw).zip(Parts::of(&module.raw));
+        let joined = Raw::of(&raw).zip(Raw::of(&module.raw));
         let (kernel, own) = joined.context("the BTF has no header")?;
         let types = [kernel.types, own.types].concat();
         let names = [kernel.names, own.names].concat();
-        let (types_len, names_len) = (types.len() as u32, names.len() as u32);
-        let header = [0x0001_eb9f, 24, 0, types_len, types_len, names_len];
-        let header: Vec<u8> = header.into_iter().flat_map(u32::to_le_bytes).collect();
-        let btf = parse_btf(&[header, types, names].concat());
+        let btf = parse_btf(&written(&types, &names));
         Ok(Self {
             first: self.btf.len(),
             ..Self::new(btf.with_context(|| format!("the BTF of module `{}`", module.name))?)
@@ -350,7 +300,7 @@ mod tests {
     fn damaged_modules_are_passed_over() {
         let kernel = kernel();
         let (raw, of_kernel) = (module(&kernel, "event"), kernel.0.raw());
-        let of_kernel = Parts::of(&of_kernel).unwrap();
+        let of_kernel = Raw::of(&of_kernel).unwrap();
         for len in 0..raw.len() {
             assert!(Module::new(String::new(), raw[..len].to_vec(), &of_kernel).is_none());
         }
