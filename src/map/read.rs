@@ -67,12 +67,15 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// In another thread, one batch ahead, if there is another CPU: for a receiver
-    /// that takes its time. Such a reading may stop a batch late.
+    /// In another thread, some batches ahead, if there is another CPU: for a receiver
+    /// that takes its time. Values that fill a batch alone would need too much memory.
     pub(crate) fn ahead(self) -> Self {
         let cpus = thread::available_parallelism();
-        let ahead = cpus.is_ok_and(|cpus| cpus.get() > 1);
-        Self { ahead, ..self }
+        let has_others = cpus.is_ok_and(|cpus| cpus.get() > 1);
+        Self {
+            ahead: has_others && self.batch > 1,
+            ..self
+        }
     }
 
     /// Where keys are walked one by one, so many at most: of an array, also
@@ -113,7 +116,7 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// The next batch is read while this one is handed out.
+    /// The next batches are read while this one is handed out.
     fn read_ahead(
         &self,
         mut batches: Batches<'_>,
